@@ -1,0 +1,55 @@
+# Every target sets up .venv by itself and skips what is done.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check golden bench campaign clean picture setup
+
+demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
+	$(BIN)/rapidfire fit configs/digits.yaml
+
+test: .venv/.dev  ## every test, with a short seeded share of the long campaigns
+	$(BIN)/python -m pytest -m "not campaign"
+
+check: .venv/.dev  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: .venv/.dev  ## rewrite the golden files from what the code says now
+	RAPIDFIRE_GOLDEN=write $(BIN)/python -m pytest -m "not campaign" tests -k 'golden or catalogue'
+
+bench: .venv/.bench  ## the figures of the README
+	$(BIN)/python -m bench.sweep
+	$(BIN)/python bench/expand.py
+
+campaign: .venv/.dev  ## the long campaigns, whole
+	$(BIN)/python -m pytest -m campaign --timeout=0
+
+picture: .venv/.demo  ## renew the README's picture from a real run
+	$(BIN)/python docs/picture.py
+
+setup: .venv/.dev
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.base: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/.demo: .venv/.base
+	$(BIN)/pip install -q -c constraints.txt -e '.[demo]'
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(BIN)/pip install -q -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist rapidfire_experiments .mypy_cache .ruff_cache .pytest_cache .hypothesis
