@@ -1,0 +1,63 @@
+"""Frozen records as plain data and back: for pipes, snapshots and files.
+
+A record becomes a dict with its class's name under `is`, a tuple a JSON list; lists, sets and dicts say what
+they are. Whoever reads says which classes may come.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+SIMPLE = frozenset({int, float, str, bool, type(None)})
+
+
+def to_plain(value: Any) -> Any:
+    """The record, and all that it holds, as what `json.dumps` writes."""
+    kind = type(value)
+    if kind in SIMPLE:
+        return value
+    if (names := _names(kind)) is not None:  # type: ignore[arg-type] # mypy: a class may lack a hash
+        return {"is": kind.__name__, **{name: to_plain(getattr(value, name)) for name in names}}
+    match value:
+        case StrEnum():
+            return str(value)
+        case tuple():
+            return [to_plain(item) for item in value]
+        case list():
+            return {"list": [to_plain(item) for item in value]}
+        case set():
+            return {"set": [to_plain(item) for item in sorted(value)]}
+        case dict():
+            return {"pairs": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+    return value
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a record's class, None for anything else."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
+
+
+def from_plain(value: Any, kinds: Mapping[str, Any]) -> Any:
+    """What `to_plain` was given. Raises KeyError or TypeError on anything else."""
+    match value:
+        case {"is": name, **named}:
+            return kinds[name](**{str(key): from_plain(item, kinds) for key, item in named.items()})
+        case {"list": items}:
+            return [from_plain(item, kinds) for item in items]
+        case {"set": items}:
+            return {from_plain(item, kinds) for item in items}
+        case {"pairs": pairs}:
+            return {from_plain(key, kinds): from_plain(item, kinds) for key, item in pairs}
+        case list():
+            return tuple(from_plain(item, kinds) for item in value)
+        case dict():
+            raise KeyError("is")
+    return value
+
+
+def by_name(kinds: Iterable[type]) -> dict[str, type]:
+    """The classes by the names that `to_plain` gives them."""
+    return {kind.__name__: kind for kind in kinds}

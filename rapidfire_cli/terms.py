@@ -1,0 +1,84 @@
+"""The glossary as types: the words that every stage shares (docs/GLOSSARY.md says what they mean)."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias, cast
+
+Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
+"""Plain data: what a leaf config, the `data` section and every message between processes are made of."""
+
+LeafConfig: TypeAlias = "Mapping[str, Plain]"
+"""A config without value sets: the knobs of one run."""
+
+Direction: TypeAlias = Literal["min", "max"]
+Split: TypeAlias = str
+
+TRAIN: Split = "train"
+VALIDATION: Split = "validation"
+LOSS = "loss"
+
+DEFAULT_SEED = 42
+SEED_LIMIT = 2**32  # torch, NumPy and Python all take a seed below it
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What runs are ranked by: a validation metric and its better direction."""
+
+    metric: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How runs are executed; never part of what a run is."""
+
+    checkpoint_every: float = 30.0  # seconds of a run's own training
+    chunks: int = 1  # turns per epoch
+    data_cache: int = 2**30  # bytes of prepared rows kept per worker
+    workers: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One leaf config trained with one seed, spelt out."""
+
+    number: int  # 1, 2, …
+    id: str  # 16 hex digits
+    group: int  # 1, 2, …
+    config: str  # canonical JSON of the leaf config
+    seed: int
+    replicate: int = 0
+
+    @property
+    def leaf(self) -> dict[str, Any]:
+        """The leaf config as nested dicts."""
+        return cast("dict[str, Any]", json.loads(self.config))
+
+
+def canonical(value: Plain) -> str:
+    """Canonical JSON: sorted keys, no spaces, shortest round-trip floats; equal data gives equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def spoken(value: float | None) -> float | str | None:
+    """A number as JSON output prints it: NaN and the infinities, which JSON lacks, by name."""
+    if value is None or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
