@@ -1,0 +1,1 @@
+"""Text to nodes with spans to the AST."""

@@ -1,0 +1,143 @@
+"""The check of nodes against their shapes, value sets by each of their alternatives."""
+
+from typing import NamedTuple
+
+from rapidfire_cli.problems import Span, shortened
+from rapidfire_cli.syntax import hints
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
+from rapidfire_cli.syntax.shapes import (
+    MALFORMED,
+    NO_CHOICE,
+    OUT_OF_BOUNDS,
+    WRONG_TYPE,
+    AnyOf,
+    Free,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    expected,
+    fault,
+)
+
+_HELPED = 100  # assumed: nobody reads on after so many problems, and a hostile file has 20,000
+_MESSAGES = {
+    WRONG_TYPE: "{} has the wrong type",
+    OUT_OF_BOUNDS: "{} is out of bounds",
+    NO_CHOICE: "{} is not one of its choices",
+    MALFORMED: "{} is malformed",
+}
+
+
+class Place(NamedTuple):
+    """Where a node stands."""
+
+    called: str  # in a sentence
+    knob: str  # dotted path; empty for a whole file or config
+    key: Span  # what a problem about something missing here points at
+    sets: bool = False  # whether value sets may stand here
+
+    def below(self, key: str, at: Span) -> "Place":
+        """The place of a key's value."""
+        knob = f"{self.knob}.{key}" if self.knob else key
+        return Place(f"`{knob}`", knob, at, self.sets)
+
+    def item(self, at: Span) -> "Place":
+        """The place of an item of the list that stands here."""
+        return Place(f"an item of {self.called}", self.knob, at, self.sets)
+
+
+def check(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
+    """Note where a node does not have its shape."""
+    match shape, node:
+        case _, Alternatives(items) if place.sets:
+            for item in items:
+                check(shape, item, place._replace(key=item.span), findings)
+        case _, Interval() if place.sets:
+            _check_interval(shape, node, place, findings)
+        case _, Alternatives() | Interval():
+            findings.error(
+                "E301",
+                f"{place.called} takes one value",
+                node.span,
+                found=kind(node),
+                expected=expected(shape),
+            )
+        case OrNull(inner), Mapping() | Sequence():
+            check(inner, node, place, findings)
+        case AnyOf((*_, Items() as inner)), Sequence():
+            check(inner, node, place, findings)
+        case Record(), Mapping():
+            _check_record(shape, node, place, findings)
+        case Items(inner), Sequence(items):
+            for item in items:
+                check(inner, item, place.item(item.span), findings)
+        case Free(), Mapping():
+            pass
+        case _:
+            _check_scalar(shape, node, place, findings)
+
+
+def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
+    code = fault(shape, node.value) if isinstance(node, Scalar) else WRONG_TYPE
+    if code is None:
+        return
+    found = kind(node)
+    if isinstance(node, Scalar) and code != WRONG_TYPE:
+        found = shortened(f"{node.value}")
+    findings.error(
+        code,
+        _MESSAGES[code].format(place.called),
+        node.span,
+        found=found,
+        expected=expected(shape),
+        hint=hints.of_value(shape, node),
+    )
+
+
+def _check_record(shape: Record, node: Mapping, place: Place, findings: Findings) -> None:
+    for entry in node.entries:
+        if entry.key in shape.keys:
+            check(shape.keys[entry.key], entry.node, place.below(entry.key, entry.at), findings)
+        else:
+            unknown_key(entry, shape, place.called, findings)
+    for key in shape.required:
+        if node.get(key) is None:
+            wanted = f"`{key}`: {expected(shape.keys[key])}"
+            findings.missing("E202", f"{place.called} lacks `{key}`", place.key, expected=wanted)
+
+
+def unknown_key(entry: Entry, shape: Record, where: str, findings: Findings) -> None:
+    """Note a key that the record does not have."""
+    help_left = len(findings.problems) < _HELPED
+    findings.error(
+        "E201",
+        f"unknown key `{shortened(entry.key)}` in {where}",
+        entry.at,
+        expected=f"one of {', '.join(shape.keys)}",
+        hint=hints.of_unknown_key(entry.key, shape) if help_left else shape.hint,
+    )
+
+
+def _check_interval(shape: Shape, node: Interval, place: Place, findings: Findings) -> None:
+    match shape:
+        case OrNull(inner):
+            _check_interval(inner, node, place, findings)
+        case Integer() | Number():
+            for part in (node.parts.get("start"), node.parts.get("end")):
+                if part and kind(part.node) in ("an integer", "a float"):
+                    _check_scalar(shape, part.node, place, findings)
+            if isinstance(shape, Integer):
+                _check_whole(shape, node, place, findings)
+        case _:
+            _check_scalar(shape, node, place, findings)
+
+
+def _check_whole(shape: Integer, node: Interval, place: Place, findings: Findings) -> None:
+    dtype = node.parts.get("dtype")
+    if dtype and isinstance(dtype.node, Scalar) and dtype.node.value == "float":
+        message = f"{place.called} takes no fractions"
+        findings.error("E203", message, dtype.node.span, found="a range of floats", expected=expected(shape))

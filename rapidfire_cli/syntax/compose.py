@@ -1,0 +1,192 @@
+"""Parts to nodes: the rules that every notation shares, under limits that hostile text cannot pass."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rapidfire_cli.problems import Problem, Span, position, shortened
+from rapidfire_cli.syntax.nodes import (
+    Alternatives,
+    Entry,
+    Interval,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    kind,
+)
+from rapidfire_cli.syntax.scalars import Value
+
+MAX_DEPTH = 64
+MAX_NODES = 100_000  # counted as if every alias were written out
+
+_FITTING = {
+    "!list": "a list",
+    "!zip": "a mapping of `with`, the name of what advances together, and `values`, a list",
+    "!range": "two numbers in a list, or a mapping of start and end",
+    "!null": "true",
+}
+_UNHELD = re.compile("[\0\ud800-\udfff]")  # what neither SQLite nor UTF-8 can hold
+
+
+class Merge(NamedTuple):
+    """YAML's `<<` where a key stands."""
+
+    span: Span
+
+
+class Part(NamedTuple):
+    """A composed node and what it takes: nodes and levels, aliases written out."""
+
+    node: Node | Merge
+    size: int = 1
+    height: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A collection that is being composed; a mapping's keys and values alternate in `parts`."""
+
+    mapping: bool
+    span: Span
+    tag: str | None = None
+    anchor: str | None = None
+    parts: list[Any] = field(default_factory=list)
+    size: int = 1
+    height: int = 1
+
+    @property
+    def expects_key(self) -> bool:
+        """Whether the next part is a key."""
+        return self.mapping and len(self.parts) % 2 == 0
+
+    def add(self, part: Part) -> None:
+        """Take the next part."""
+        self.parts.append(part.node)
+        self.size += part.size
+        if part.height >= self.height:
+            self.height = part.height + 1
+
+
+def scalar(value: Value, span: Span, problems: list[Problem]) -> Scalar:
+    """A scalar that every later stage can hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        problems.append(Problem("E110", "a number must be finite", span, f"{value}", "a finite number"))
+    elif isinstance(value, str) and (unheld := _UNHELD.search(value)):
+        found = f"U+{ord(unheld.group()):04X}"
+        problems.append(Problem("E103", "a character that text cannot hold", span, found))
+    return Scalar(value, span)
+
+
+def mapping(parts: list[Any], span: Span, problems: list[Problem]) -> Node:
+    """The mapping of alternating keys and values, or what a one-key table (`{"!list": […]}`) stands for."""
+    entries: dict[str, Entry] = {}
+    merged: dict[str, Entry] = {}
+    for key, value in zip(parts[::2], parts[1::2], strict=True):
+        name = key.value if isinstance(key, Scalar) else None
+        if isinstance(key, Merge):
+            _merge(value, merged, problems)
+        elif not isinstance(name, str):
+            problems.append(_odd_key(key))
+        elif name in entries:
+            problems.append(twice(name, key.span, entries[name].at))
+        else:
+            entries[name] = Entry(name, key.span, value)
+    whole = Mapping(tuple((merged | entries if merged else entries).values()), span)
+    return _twin(whole, problems) if "!" in "".join(entries) else whole
+
+
+def tagged(tag: str, node: Node, span: Span, problems: list[Problem]) -> Node:
+    """The node under a tag of the grammar."""
+    match tag, node:
+        case "!list", Sequence(items):
+            return Alternatives(items, span)
+        case "!zip", Mapping() if (zipped := _zipped(node)) is not None:
+            return zipped._replace(span=span)
+        case "!range", Sequence((start, end)):
+            named = (Entry("start", start.span, start), Entry("end", end.span, end))
+            return Interval(Mapping(named, node.span), span)
+        case "!range", Mapping():
+            return Interval(node, span)
+        case "!null", Scalar(True):
+            return Scalar(None, span)
+    problems.append(Problem("E108", f"`{tag}` does not fit what it marks", span, kind(node), _FITTING[tag]))
+    return node
+
+
+def _zipped(node: Mapping) -> Alternatives | None:
+    match {entry.key: entry.node for entry in node.entries}:
+        case {"with": Scalar(str(label)), "values": Sequence(items), **others} if label and not others:
+            return Alternatives(items, node.span, label)
+    return None
+
+
+def unknown_tag(tag: str, span: Span) -> Problem:
+    """The problem of a tag outside the grammar."""
+    return Problem(
+        "E107",
+        f"unknown tag `{shortened(tag)}`",
+        span,
+        expected="`!list`, `!zip`, `!range`, or no tag at all",
+    )
+
+
+def too_deep(span: Span) -> Problem:
+    """The problem of one level too many."""
+    return Problem("E114", "nested too deep", span, f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH}")
+
+
+def too_many(span: Span) -> Problem:
+    """The problem of one node too many."""
+    found = f"more than {MAX_NODES:,} values, aliases written out"
+    return Problem("E115", "too many values", span, found, f"at most {MAX_NODES:,}")
+
+
+def too_big(text: str, span: Span) -> Problem:
+    """The problem of an integer beyond 64 bits."""
+    expected = "at least -2^63 and below 2^63"
+    return Problem("E109", "an integer beyond 64 bits", span, shortened(text), expected)
+
+
+def nothing(span: Span) -> Problem:
+    """The problem of a text without a value."""
+    return Problem("E116", "the file is empty", span, expected="an experiment")
+
+
+def twice(key: str, span: Span, first: Span) -> Problem:
+    """The problem of a key that its mapping has already."""
+    message = f"the key `{shortened(key)}` stands here a second time"
+    return Problem("E105", message, span, hint=f"the first one is at {position(first)}")
+
+
+def _twin(whole: Mapping, problems: list[Problem]) -> Node:
+    if len(whole.entries) == 1 and whole.entries[0].key in _FITTING:
+        (entry,) = whole.entries
+        return tagged(entry.key, entry.node, whole.span, problems)
+    for entry in whole.entries:
+        if entry.key in _FITTING:
+            expected = f'{{"{entry.key}": …}} alone'
+            problems.append(
+                Problem("E108", f"`{entry.key}` is not alone in its table", entry.at, expected=expected)
+            )
+        elif entry.key.startswith("!"):
+            problems.append(unknown_tag(entry.key, entry.at))
+    return whole
+
+
+def _merge(value: Node, into: dict[str, Entry], problems: list[Problem]) -> None:
+    match value:
+        case Mapping(entries):
+            into.update({entry.key: entry for entry in entries if entry.key not in into})
+        case Sequence(items) if all(isinstance(item, Mapping) for item in items):
+            for item in items:
+                _merge(item, into, problems)
+        case _:
+            expected = "a mapping, or a list of mappings"
+            problems.append(Problem("E112", "`<<` merges mappings only", value.span, kind(value), expected))
+
+
+def _odd_key(key: Node) -> Problem:
+    hint = "put it in quotes" if isinstance(key, Scalar) else ""
+    return Problem("E106", "a key must be a string", key.span, kind(key), "a string", hint)

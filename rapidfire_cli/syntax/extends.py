@@ -1,0 +1,105 @@
+"""`extends:`: the files that a file builds on, read and merged below it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.knobs import EXTENDS
+from rapidfire_cli.syntax.merge import merge_files
+from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequence, kind
+from rapidfire_cli.syntax.readers import read
+from rapidfire_cli.syntax.shapes import Items
+from rapidfire_cli.syntax.text import MAX_BYTES
+
+MAX_FILES = (
+    32  # assumed: nobody follows more, and files that extend each other twice over double with each level
+)
+
+
+class Source(NamedTuple):
+    """A file's bytes, and the name that spans call it by; the same file has the same name."""
+
+    name: str
+    data: bytes
+
+
+Opener: TypeAlias = Callable[[str, str], Source]
+"""From the path that a file names, and that file's own name, to the source. Raises Refusal."""
+
+
+def alone(path: str, _file: str) -> Source:
+    """The opener for texts that stand by themselves."""
+    raise Refusal([Problem("E501", "there are no files to extend here", found=path)])
+
+
+def extended(document: Document, file: str, opener: Opener, max_bytes: int = MAX_BYTES) -> Document:
+    """The document over everything that it extends. Raises Refusal, located where it cannot be met."""
+    return _Family(opener, max_bytes).join(document, (file,))
+
+
+class _Family:
+    """The files read so far are counted, however they are related."""
+
+    def __init__(self, opener: Opener, max_bytes: int) -> None:
+        self._opener = opener
+        self._max_bytes = max_bytes
+        self._files = 1
+
+    def join(self, document: Document, line: tuple[str, ...]) -> Document:
+        """The document over its bases; `line` leads from the first file to this one."""
+        if not isinstance(document.root, Mapping) or not (entry := document.root.get("extends")):
+            return document
+        try:
+            bases = [self._base(path, line) for path in _paths(entry)]
+        except Refusal as refusal:
+            raise Refusal([*document.problems, *refusal.problems]) from None
+        _, root = document.root.split(("extends",))
+        inherited = Mapping((), root.span)
+        for base in bases:
+            assert isinstance(base.root, Mapping)
+            inherited = merge_files(inherited, base.root)
+        return Document(
+            merge_files(inherited, root),
+            (*(problem for base in bases for problem in base.problems), *document.problems),
+            (*(places for base in bases for places in base.places), *document.places),
+        )
+
+    def _base(self, path: Scalar, line: tuple[str, ...]) -> Document:
+        self._files += 1
+        if self._files > MAX_FILES:
+            expected = f"at most {MAX_FILES}"
+            raise Refusal([Problem("E122", "too many files extend each other", path.span, expected=expected)])
+        source = self._open(f"{path.value}", line[-1], path.span)
+        if source.name in line:
+            circle = " → ".join((*line[line.index(source.name) :], source.name))
+            raise Refusal([Problem("E121", "a file extends itself", path.span, found=circle)])
+        base = read(source.data, source.name, self._max_bytes)
+        if not isinstance(base.root, Mapping):
+            message, found = "this is no experiment to extend", kind(base.root)
+            raise Refusal([*base.problems, Problem("E203", message, base.root.span, found, "a mapping")])
+        return self.join(base, (*line, source.name))
+
+    def _open(self, path: str, file: str, at: Span) -> Source:
+        try:
+            return self._opener(path, file)
+        except Refusal as refusal:
+            found = (problem.span.file if problem.span else path for problem in refusal.problems)
+            located = (
+                replace(problem, span=at, found=name)
+                for problem, name in zip(refusal.problems, found, strict=True)
+            )
+            raise Refusal(located) from None
+
+
+def _paths(entry: Entry) -> list[Scalar]:
+    """extends := `extends:` ( path | `[` path… `]` )."""
+    findings = Findings()
+    shape = Items(EXTENDS) if isinstance(entry.node, Sequence) else EXTENDS
+    check(shape, entry.node, Place("`extends`", "extends", entry.at), findings)
+    if findings.problems:
+        raise Refusal(findings.problems)
+    items = entry.node.items if isinstance(entry.node, Sequence) else (entry.node,)
+    return [item for item in items if isinstance(item, Scalar)]

@@ -1,0 +1,196 @@
+"""The productions of generators: what each takes beside the sections, and which value sets it rejects."""
+
+from itertools import chain
+from typing import Any, NamedTuple
+
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.conditions.located import Known, known, understood
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.group import (
+    Bracketed,
+    Conditions,
+    Config,
+    Generator,
+    GridSearch,
+    Hyperband,
+    MedianRule,
+    Path,
+    RandomSearch,
+    SuccessiveHalving,
+    Tree,
+)
+from rapidfire_cli.syntax.knobs import CONFIG, GENERATORS, RULES, SEARCHES
+from rapidfire_cli.syntax.metrics import lift
+from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
+from rapidfire_cli.syntax.shapes import Record
+from rapidfire_cli.syntax.values import tree, value_sets
+from rapidfire_cli.syntax.zips import check_zips
+
+
+class Body(NamedTuple):
+    """What a generator's mapping holds: a config's sections, and beside them the generator's arguments."""
+
+    opener: Entry
+    knobs: dict[str, Tree]
+    arguments: dict[str, Any] | None  # None when they are wrong
+    sets: tuple[Alternatives | Interval, ...]  # among the knobs
+
+
+def generator(opener: Entry, path: Path, findings: Findings) -> Generator | None:
+    """The generator that an entry such as `sha: {…}` opens; None where it is too wrong to tell."""
+    if not isinstance(opener.node, Mapping):
+        message, expected = f"`{opener.key}` has the wrong type", "a mapping of sections"
+        findings.error("E203", message, opener.node.span, found=kind(opener.node), expected=expected)
+        return None
+    body = _body(opener, opener.node, path, findings)
+    match opener.key:
+        case "gridsearch":
+            return gridsearch(body, findings)
+        case "randomsearch":
+            return randomsearch(body)
+        case "sha":
+            return sha(body, findings)
+        case "hyperband":
+            return hyperband(body, findings)
+    return config(body, findings)
+
+
+def config(body: Body, findings: Findings) -> Config | None:
+    """config := `{` [replicates] section… `}`, without value sets."""
+    for found in body.sets:
+        hint = f"value sets stand under {SEARCHES}"
+        findings.error("E301", "a config takes one value per knob", found.span, found=kind(found), hint=hint)
+    return None if body.arguments is None else Config(body.knobs, **body.arguments)
+
+
+def gridsearch(body: Body, findings: Findings) -> GridSearch | None:
+    """grid := `{` [early_stopping] [replicates] [where] [exclude] section… `}`, without ranges."""
+    for found in body.sets:
+        if isinstance(found, Interval):
+            hint = "list the values to try, or draw from the range under `randomsearch:`"
+            findings.error(
+                "E308",
+                "a grid search cannot walk a range",
+                found.span,
+                found=kind(found),
+                expected="!list",
+                hint=hint,
+            )
+    return None if body.arguments is None else GridSearch(body.knobs, **_ruled(body.arguments))
+
+
+def randomsearch(body: Body) -> RandomSearch | None:
+    """random := `{` `num_runs:` integer [early_stopping] [replicates] [where] [exclude] section… `}`."""
+    return None if body.arguments is None else RandomSearch(body.knobs, **_ruled(body.arguments))
+
+
+def sha(body: Body, findings: Findings) -> SuccessiveHalving | None:
+    """sha := `{` `num_runs:` integer `min_epochs:` … section… `}`, with a range and without lists."""
+    for found in body.sets:
+        if isinstance(found, Alternatives):
+            message = "successive halving draws from ranges only"
+            findings.error("E308", message, found.span, found=kind(found), expected="!range")
+    if not body.sets:
+        message = "successive halving has no range to draw from"
+        findings.missing("E309", message, body.opener.at, expected="a !range at one knob or more")
+    if body.arguments is None:
+        return None
+    halving = SuccessiveHalving(body.knobs, **body.arguments)
+    _check_rungs(body, halving, findings)
+    return halving
+
+
+def hyperband(body: Body, findings: Findings) -> Hyperband | None:
+    """hyperband := `{` `max_epochs:` integer `metric:` … section… `}`."""
+    if body.arguments is None:
+        return None
+    brackets = Hyperband(body.knobs, **body.arguments)
+    _check_rungs(body, brackets, findings)
+    return brackets
+
+
+def _ruled(arguments: dict[str, Any]) -> dict[str, Any]:
+    """early_stopping := `early_stopping:` `{` `rule: median` `metric:` … `}`."""
+    if "early_stopping" not in arguments:
+        return arguments
+    said = {key: value for key, value in arguments["early_stopping"].items() if key != "rule"}
+    return {**arguments, "early_stopping": MedianRule(**said)}
+
+
+def _body(opener: Entry, node: Mapping, path: Path, findings: Findings) -> Body:
+    """The mapping in its normal form, checked, its origins noted."""
+    beside = GENERATORS[opener.key]
+    whole = lift(_with_max_epochs(node) if "max_epochs" in beside.keys else node, findings)
+    findings.trace(whole, path)
+    arguments, sections = whole.split(beside.keys)
+    before = findings.errors
+    check(beside, arguments, Place(f"`{opener.key}`", "", opener.at), findings)
+    sound = findings.errors == before
+    shape = Record({**beside.keys, **CONFIG.keys}, CONFIG.required, CONFIG.hint)
+    check(shape, sections, Place(f"`{opener.key}`", "", opener.at, sets=True), findings)
+    check_zips(sections, findings)
+    knobs = {entry.key: tree(entry.node, findings) for entry in sections.entries}
+    return Body(
+        opener,
+        knobs,
+        _arguments(arguments, knobs, findings) if sound else None,
+        tuple(value_sets(sections)),
+    )
+
+
+def _arguments(node: Mapping, knobs: dict[str, Tree], findings: Findings) -> dict[str, Any]:
+    ruled = any(entry.key in RULES for entry in node.entries)
+    about = known(knobs) if ruled else None
+    return {
+        entry.key: conditions(entry.node, about, findings)
+        if about and entry.key in RULES
+        else tree(entry.node, findings)
+        for entry in node.entries
+    }
+
+
+def conditions(node: Node, about: Known, findings: Findings) -> Conditions:
+    """conditions := condition | `[` condition… `]`."""
+    match node:
+        case Scalar(str(text)):
+            try:
+                return (understood(text, node.span, about),)
+            except Refusal as refusal:
+                findings.adopt(refusal.problems)
+        case Sequence(items):
+            return tuple(chain.from_iterable(conditions(item, about, findings) for item in items))
+    return ()
+
+
+def _with_max_epochs(node: Mapping) -> Mapping:
+    """The mapping of a generator with rungs, in which `max_epochs` has replaced `train.epochs`."""
+    train, most = node.get("train"), node.get("max_epochs")
+    if train is None or most is None or not isinstance(train.node, Mapping):
+        return node
+    epochs = Entry("epochs", most.at, most.node)
+    others = tuple(entry for entry in train.node.entries if entry.key != "epochs")
+    replaced: Node = train.node._replace(entries=(epochs, *others))
+    return node._replace(
+        entries=tuple(entry._replace(node=replaced) if entry is train else entry for entry in node.entries),
+    )
+
+
+def _check_rungs(body: Body, search: Bracketed, findings: Findings) -> None:
+    """The first rung, min_epochs · reduction_factor ^ min_early_stopping_rate, is within max_epochs."""
+    rung, most = search.min_epochs, search.max_epochs
+    rate = search.min_early_stopping_rate if isinstance(search, SuccessiveHalving) else 0
+    for _ in range(rate):
+        if rung > most:
+            break
+        rung *= search.reduction_factor
+    if rung > most:
+        findings.error(
+            "E310",
+            f"`{body.opener.key}` ends before its first rung",
+            body.opener.at,
+            found=f"a first rung at {rung} epochs or more",
+            expected=f"at most max_epochs, {most}",
+            hint="the first rung is at min_epochs"
+            + (" · reduction_factor ^ min_early_stopping_rate" if rate else ""),
+        )

@@ -1,0 +1,162 @@
+"""The AST: what an experiment file means, whatever its notation.
+
+Equality is about meaning: two files that say the same in YAML, TOML, JSON or Python give equal ASTs, so spans
+stand beside the AST (`origins`) and take no part in comparison.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from rapidfire_cli.problems import Problem, Span
+from rapidfire_cli.syntax.conditions.tree import Expression
+from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Where a node stands: keys, and indices into lists (`("train", "optimizer", "args", "lr")`).
+
+Inside a `!list`, the index of the alternative is a step of its own: `("train", "batch_size", 1)`."""
+
+Tree: TypeAlias = "None | bool | int | float | str | list[Tree] | dict[str, Tree] | List | Range"
+"""A config in which value sets may stand where a knob's value would stand."""
+
+Origins: TypeAlias = Mapping[Path, Span]
+"""Where each value of the file was written, by its path from the file's root."""
+
+
+Conditions: TypeAlias = tuple[Expression, ...]
+"""`where`: what no leaf config may make false; `exclude`: what none may make true."""
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A discrete value set; the alternatives may hold value sets of their own."""
+
+    values: tuple[Tree, ...]
+    label: str | None = None  # lists of one label and one context advance together
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An interval to draw from, both ends included; `start` ≤ `end`."""
+
+    start: int | float
+    end: int | float
+    dtype: Literal["int", "float"]
+    log: bool = False
+    step: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A leaf config of its own."""
+
+    tree: dict[str, Tree]
+    replicates: int = field(default=1, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MedianRule:
+    """A run ends when its best result is worse than the median of the others' averages.
+
+    Golovin et al., "Google Vizier" (2017), section 3.2.2.
+    """
+
+    metric: str
+    direction: Direction
+    min_epochs: int = 1  # no run ends before
+
+
+@dataclass(frozen=True, slots=True)
+class GridSearch:
+    """Every combination of the lists' values, in file order, last knob fastest."""
+
+    tree: dict[str, Tree]
+    early_stopping: MedianRule | None = None
+    replicates: int = field(default=1, kw_only=True)
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSearch:
+    """`num_runs` distinct leaf configs drawn independently."""
+
+    tree: dict[str, Tree]
+    num_runs: int
+    early_stopping: MedianRule | None = None
+    replicates: int = field(default=1, kw_only=True)
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessiveHalving:
+    """`num_runs` drawn leaf configs of which each rung keeps the best (Li et al. 2018, Algorithm 1)."""
+
+    tree: dict[str, Tree]  # train.epochs is max_epochs
+    num_runs: int
+    min_epochs: int
+    max_epochs: int
+    reduction_factor: int
+    metric: str
+    direction: Direction
+    min_early_stopping_rate: int = 0
+    mode: Literal["sync", "async"] = "sync"  # async: promoted without waiting for the rung (Algorithm 2)
+    replicates: int = field(default=1, kw_only=True)
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperband:
+    """Brackets of successive halving, from many short runs to a few long ones (Li et al. 2018, JMLR 18)."""
+
+    tree: dict[str, Tree]  # train.epochs is max_epochs
+    max_epochs: int
+    metric: str
+    direction: Direction
+    min_epochs: int = 1
+    reduction_factor: int = 3
+    replicates: int = field(default=1, kw_only=True)
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+
+Bracketed: TypeAlias = SuccessiveHalving | Hyperband
+"""The generators whose runs pass rungs."""
+
+Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A generator and where it stands."""
+
+    generator: Generator
+    at: Path = field(default=(), compare=False)  # of the generator's mapping, from the file's root
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFile:
+    """A whole experiment file, understood."""
+
+    name: str
+    groups: tuple[Group, ...]  # nested lists of groups flattened, in file order
+    mlspec: str | None = None
+    data: dict[str, Plain] | None = None
+    seed: int = DEFAULT_SEED
+    objective: Objective | None = None
+    execution: Execution = field(default_factory=Execution)
+    origins: Origins = field(default_factory=dict, compare=False, repr=False)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+
+def is_value(tree: "Tree | Plain") -> bool:
+    """Whether a list is one value: neither mappings nor value sets stand in it, at any depth.
+
+    The knobs of any other list have the index as a step of their path.
+    """
+    return not isinstance(tree, dict | List | Range) and (
+        not isinstance(tree, list) or all(map(is_value, tree))
+    )

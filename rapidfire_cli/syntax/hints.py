@@ -1,0 +1,96 @@
+"""What to write instead, where that can be told from what was written."""
+
+from collections.abc import Iterable
+
+from rapidfire_cli.syntax.knobs import (
+    CONFIG,
+    EARLY_STOPPING,
+    EXECUTION,
+    FILE,
+    GRIDSEARCH,
+    HYPERBAND,
+    LR_SCHEDULER,
+    RANDOMSEARCH,
+    SHA,
+    SINGLE,
+    TRAIN,
+)
+from rapidfire_cli.syntax.nodes import Node, Scalar
+from rapidfire_cli.syntax.scalars import resolve
+from rapidfire_cli.syntax.shapes import FLAG, Choice, Integer, Items, Number, OrNull, Record, Shape, Text
+
+_SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped
+_HOMES = {
+    "at the top of the file": FILE,
+    "in `execution`": EXECUTION,
+    "in `train`": TRAIN,
+    "beside `train`": CONFIG,
+    "in `gridsearch` or `randomsearch`": GRIDSEARCH,
+    "in `randomsearch` or `sha`": RANDOMSEARCH,
+    "in any group": SINGLE,
+    "in `sha` or `hyperband`": HYPERBAND,
+    "in `sha`": SHA,
+    "in `early_stopping`": EARLY_STOPPING,
+    "in `lr_scheduler`": LR_SCHEDULER,
+}
+_SPOKEN = {
+    **dict.fromkeys(("yes", "on", "y", "true"), "true"),
+    **dict.fromkeys(("no", "off", "n", "false"), "false"),
+}
+
+
+def of_value(shape: Shape, node: Node) -> str:
+    """The hint for a node that lacks its shape; empty when there is nothing to say."""
+    match shape, node:
+        case OrNull(inner), _:
+            return of_value(inner, node)
+        case _, Scalar(None):
+            return "give it a value, or remove the key"
+        case Integer(), Scalar(float(value)) if value.is_integer():
+            return f"write {int(value)}"
+        case Items(), Scalar(str(text)) if len(text) < _SHORT:
+            return f"write [{text}]"
+        case _, Scalar(str(text)) if len(text) < _SHORT:
+            return _of_text(shape, text)
+    return ""
+
+
+def of_unknown_key(key: str, shape: Record) -> str:
+    """Where the key belongs, which one was probably meant, or what the record says to all."""
+    if len(key) > _SHORT:
+        return shape.hint
+    home = next((place for place, record in _HOMES.items() if key in record.keys), None)
+    return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys) or shape.hint
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The hint that names the closest known word; empty when none is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def _of_text(shape: Shape, text: str) -> str:
+    match shape:
+        case Integer() | Number():
+            return _number(text)
+        case Choice() if shape == FLAG:
+            flag = _SPOKEN.get(text.lower())
+            return f"write {flag}" if flag else ""
+        case Choice(words):
+            return did_you_mean(text, (word for word in words if isinstance(word, str)))
+        case Record(keys) if "name" in keys:
+            return f"write {{name: {text}}}"
+        case Text():
+            return shape.hint
+    return ""
+
+
+def _number(text: str) -> str:
+    digits = text.replace("_", "").replace(",", "").strip()
+    try:
+        number = resolve(digits)
+    except OverflowError:
+        return ""
+    return "" if isinstance(number, bool | str | None) else f"write {digits}"

@@ -1,0 +1,182 @@
+"""The knobs and keys of an experiment file: one table per mapping of the grammar."""
+
+from collections.abc import Mapping
+
+from rapidfire_cli.syntax.shapes import (
+    FLAG,
+    AnyOf,
+    Choice,
+    Free,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    Text,
+    alternatives,
+)
+from rapidfire_cli.terms import SEED_LIMIT
+
+_NAME = Text("a name")
+_METRIC = Text(
+    "the name of a metric, where topK_accuracy has a K of at least 1",
+    r"(?!top(-?\d*|[kKnN]|\[[kKnN]\])_accuracy$).+|top[1-9]\d*_accuracy",
+    hint="top1_accuracy is plain accuracy",
+)
+_DIRECTION = Choice(("min", "max"))
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+SIZES = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+"""Bytes by the unit of a size."""
+
+_OWN = "knobs of your own stand under `user_knobs`"
+
+OPTIMIZER = Record(
+    {"name": Text("the name of a class of torch.optim"), "args": Free()},
+    required=("name",),
+    hint="arguments of the optimizer stand under `args`",
+)
+LR_SCHEDULER = Record(
+    {
+        "name": Text("the name of a class of torch.optim.lr_scheduler"),
+        "args": Free(),
+        "interval": Choice(("step", "epoch")),
+        "monitor": _NAME,
+    },
+    required=("name",),
+    hint="arguments of the scheduler stand under `args`",
+)
+TRAIN = Record(
+    {
+        "epochs": Integer(1),
+        "batch_size": Integer(1),
+        "optimizer": OPTIMIZER,
+        "lr_scheduler": OrNull(LR_SCHEDULER),
+        "precision": Choice(("fp32", "bf16", "fp16")),
+        "grad_accumulation": Integer(1),
+        "max_grad_norm": OrNull(Number(above=0)),
+        "eval_batch_size": OrNull(Integer(1)),
+        "compile": FLAG,
+        "deterministic": FLAG,
+        "on_nan": Choice(("fail", "continue")),
+        "gpus": Integer(1),
+    },
+    required=("epochs", "batch_size", "optimizer"),
+    hint=_OWN,
+)
+CONFIG = Record(
+    {
+        "train": TRAIN,
+        "user_knobs": Free(),
+        "named_metrics": Items(_METRIC),
+        "fsdp_layer_cls": Items(Text("a dotted path such as package.module.Class", _DOTTED)),
+        "dev_knob": Record({"demo_mode": Choice(("imagenet", "imdb"))}),
+    },
+    required=("train",),
+    hint=_OWN,
+)
+
+RANGE = Record(
+    {
+        "start": Number(),
+        "end": Number(),
+        "dtype": Choice(("int", "float")),
+        "log": FLAG,
+        "step": Number(above=0),
+    },
+    required=("start", "end"),
+)
+
+REPLICATES = Integer(1, below=1001)  # assumed: a typing error above
+EARLY_STOPPING = Record(
+    {"rule": Choice(("median",)), "metric": _METRIC, "direction": _DIRECTION, "min_epochs": Integer(1)},
+    required=("rule", "metric", "direction"),
+)
+_CONDITION = Text("a condition such as train.batch_size <= 128")
+CONDITIONS = AnyOf((_CONDITION, Items(_CONDITION)))
+RULES: Mapping[str, Shape] = {"where": CONDITIONS, "exclude": CONDITIONS}
+SINGLE = Record({"replicates": REPLICATES})
+GRIDSEARCH = Record({"early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **RULES})
+RANDOMSEARCH = Record(
+    {"num_runs": Integer(1), "early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **RULES},
+    required=("num_runs",),
+)
+SHA = Record(
+    {
+        "num_runs": Integer(1),
+        "min_epochs": Integer(1),
+        "max_epochs": Integer(1),
+        "reduction_factor": Integer(2),
+        "metric": _METRIC,
+        "direction": _DIRECTION,
+        "min_early_stopping_rate": Integer(0),
+        "mode": Choice(("sync", "async")),
+        "replicates": REPLICATES,
+        **RULES,
+    },
+    required=("num_runs", "min_epochs", "max_epochs", "reduction_factor", "metric", "direction"),
+)
+HYPERBAND = Record(
+    {
+        "min_epochs": Integer(1),
+        "max_epochs": Integer(1),
+        "reduction_factor": Integer(2),
+        "metric": _METRIC,
+        "direction": _DIRECTION,
+        "replicates": REPLICATES,
+        **RULES,
+    },
+    required=("max_epochs", "metric", "direction"),
+)
+GENERATORS = {
+    "config": SINGLE,
+    "gridsearch": GRIDSEARCH,
+    "randomsearch": RANDOMSEARCH,
+    "sha": SHA,
+    "hyperband": HYPERBAND,
+}
+"""What stands beside the sections, by the word that opens the group."""
+
+SEARCHES = alternatives([f"`{word}:`" for word in GENERATORS if word != "config"])
+"""Where value sets stand."""
+
+GROUP_KEYS = ("config_group", *GENERATORS)
+"""What opens the file's config groups, one of them per file."""
+
+OBJECTIVE = Record({"metric": _METRIC, "direction": _DIRECTION}, required=("metric", "direction"))
+EXECUTION = Record(
+    {
+        "checkpoint_every": Number(least=0),
+        "chunks": Integer(1),
+        "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
+        "workers": Integer(1),
+        "threads": Integer(1),
+    },
+    hint="what can change a result stands in `train`",
+)
+EXTENDS = Text("the path of an experiment file, or a list of such")
+FILE = Record(
+    {
+        "experiment": Text(
+            "letters, digits, dots, hyphens and underscores, at most 100, a letter or digit first",
+            r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
+        ),
+        "mlspec": Text(
+            "a dotted path such as package.module:Class",
+            rf"{_DOTTED}:[^\W\d]\w*",
+            hint="the module's dotted path, a colon, the class",
+        ),
+        "data": Free(),
+        "seed": Integer(0, below=SEED_LIMIT),
+        "objective": OBJECTIVE,
+        "execution": EXECUTION,
+    },
+)

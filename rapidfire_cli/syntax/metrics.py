@@ -1,0 +1,25 @@
+"""Named metrics: beside `train` in the normal form, inside it as the reference also shows them."""
+
+from rapidfire_cli.problems import position
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.nodes import Mapping
+
+NAMED_METRICS = "named_metrics"
+
+
+def lift(config: Mapping, findings: Findings) -> Mapping:
+    """The config with `named_metrics` beside `train`, where the reference also shows it inside."""
+    train = config.get("train")
+    if train is None or not isinstance(train.node, Mapping):
+        return config
+    inner, outer = train.node.get(NAMED_METRICS), config.get(NAMED_METRICS)
+    if inner is None:
+        return config
+    kept = tuple(entry for entry in train.node.entries if entry is not inner)
+    lifted = train._replace(node=train.node._replace(entries=kept))
+    entries = tuple(lifted if entry is train else entry for entry in config.entries)
+    if outer is None:
+        return config._replace(entries=(*entries, inner))
+    hint = f"the others are at {position(outer.at)}; keep one of the two"
+    findings.error("E209", "`named_metrics` stands inside `train` and beside it", inner.at, hint=hint)
+    return config._replace(entries=entries)

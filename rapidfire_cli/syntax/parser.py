@@ -1,0 +1,118 @@
+"""The production of the experiment file as a whole."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.extends import Opener, alone, extended
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.group import ExperimentFile, Group
+from rapidfire_cli.syntax.groups import WORDS, groups, opened
+from rapidfire_cli.syntax.knobs import EXTENDS, FILE, GROUP_KEYS, SEARCHES, SIZES
+from rapidfire_cli.syntax.naming import naming
+from rapidfire_cli.syntax.nodes import Document, Mapping, Node, kind
+from rapidfire_cli.syntax.overrides import Argument, overridden
+from rapidfire_cli.syntax.readers import read
+from rapidfire_cli.syntax.shapes import Free, Record
+from rapidfire_cli.syntax.text import MAX_BYTES
+from rapidfire_cli.syntax.values import tree, value_sets
+from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective
+
+_KNOWN = Record(
+    {**FILE.keys, "extends": EXTENDS, **dict.fromkeys(GROUP_KEYS, Free())},
+    hint=f"the sections of a config stand under {WORDS}",
+)
+
+
+def parse(
+    data: bytes,
+    file: str,
+    max_bytes: int = MAX_BYTES,
+    opener: Opener = alone,
+    arguments: Sequence[Argument] = (),
+) -> ExperimentFile:
+    """What the bytes of `file` mean, over the files it extends and under the command line's arguments.
+
+    Raises Refusal with every problem found.
+    """
+    whole = extended(read(data, file, max_bytes), file, opener, max_bytes)
+    return understand(overridden(whole, arguments), file)
+
+
+def understand(document: Document, file: str) -> ExperimentFile:
+    """What a document means. Raises Refusal with every problem found, the reader's included."""
+    findings = Findings({problem.span for problem in document.problems if problem.span})
+    understood = experiment_file(document.root, file, findings)
+    if understood is None or document.problems:
+        problems = naming({*document.problems, *findings.problems}, document.places)
+        raise Refusal(sorted(problems, key=_place))
+    warnings = naming({*findings.warnings}, document.places)
+    return replace(understood, origins=findings.origins, warnings=tuple(sorted(warnings, key=_place)))
+
+
+def experiment_file(root: Node, file: str, findings: Findings) -> ExperimentFile | None:
+    """file := `{` [experiment] [mlspec] [data] [seed] [objective] [execution] (config_group | group) `}`.
+
+    None when it is wrong, which is then noted.
+    """
+    if not isinstance(root, Mapping):
+        expected = f"a mapping with `config_group:`, {WORDS}"
+        findings.error("E203", "this is no experiment", root.span, found=kind(root), expected=expected)
+        return None
+    understood = tuple(config_group(root, findings))
+    _, facts = root.split(GROUP_KEYS)
+    check(_KNOWN, facts, Place("the file", "", root.span), findings)
+    _check_data(facts, findings)
+    findings.trace(facts, ())
+    return None if findings.errors else _experiment(facts, understood, file, findings)
+
+
+def config_group(root: Mapping, findings: Findings) -> Iterator[Group]:
+    """config_group := `config_group:` groups | group, exactly one in a file."""
+    openers = [entry for entry in root.entries if entry.key in GROUP_KEYS]
+    if len(openers) == 1 and openers[0].key == "config_group":
+        yield from groups(openers[0].node, ("config_group",), findings)
+    else:
+        yield from opened(openers, root.span, (), findings)
+
+
+def _check_data(facts: Mapping, findings: Findings) -> None:
+    data = facts.get("data")
+    for found in value_sets(data.node) if data else ():
+        hint = f"value sets stand under {SEARCHES}"
+        findings.error("E301", "`data` takes one value per key", found.span, found=kind(found), hint=hint)
+
+
+def _experiment(
+    facts: Mapping, understood: tuple[Group, ...], file: str, findings: Findings
+) -> ExperimentFile:
+    given: dict[str, Any] = {entry.key: tree(entry.node, findings) for entry in facts.entries}
+    return ExperimentFile(
+        name=given.get("experiment", slug(PurePath(file).stem)),
+        groups=understood,
+        mlspec=given.get("mlspec"),
+        data=given.get("data"),
+        seed=given.get("seed", DEFAULT_SEED),
+        objective=Objective(**given["objective"]) if "objective" in given else None,
+        execution=_execution(given.get("execution", {})),
+    )
+
+
+def _execution(given: dict[str, Any]) -> Execution:
+    if isinstance(size := given.get("data_cache"), str):
+        number, unit = re.findall(r"\d+|[A-Za-z]+", size)
+        given = {**given, "data_cache": int(number) * SIZES[unit]}
+    return Execution(**given)
+
+
+def slug(text: str) -> str:
+    """A name for an experiment, made from any text."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or "experiment"
+
+
+def _place(problem: Problem) -> tuple[Span, str, str]:
+    return problem.span or Span("", 0, 0), problem.code, problem.message

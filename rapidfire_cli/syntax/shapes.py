@@ -1,0 +1,126 @@
+"""Shapes: what may stand where in an experiment file, as data.
+
+NamedTuples: nine of them add 0.5 ms to every command's start, nine dataclasses 4.5 ms (measured).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from rapidfire_cli.syntax.scalars import Value
+
+
+class Integer(NamedTuple):
+    """A whole number within bounds."""
+
+    least: int
+    below: int | None = None
+
+
+class Number(NamedTuple):
+    """An integer or a float: any, above a bound, or at least a bound."""
+
+    above: float | None = None
+    least: float | None = None
+
+
+class Choice(NamedTuple):
+    """One of a few words, or of the booleans."""
+
+    words: tuple[str, ...] | tuple[bool, ...]
+
+
+class Text(NamedTuple):
+    """A string that the pattern matches as a whole."""
+
+    expected: str
+    pattern: str = r"(?s:.+)"
+    hint: str = ""
+
+
+class AnyOf(NamedTuple):
+    """One of several shapes; a list's, if any, is the last."""
+
+    shapes: "tuple[Integer | Text | Items, ...]"
+
+
+class OrNull(NamedTuple):
+    """A shape, or null."""
+
+    shape: "Shape"
+
+
+class Items(NamedTuple):
+    """A list whose items have one shape."""
+
+    shape: "Shape"
+
+
+class Record(NamedTuple):
+    """A mapping of known keys; `hint` is for whoever writes another one."""
+
+    keys: "Mapping[str, Shape]"
+    required: tuple[str, ...] = ()
+    hint: str = ""
+
+
+class Free(NamedTuple):
+    """A mapping of any keys to any values."""
+
+
+Shape: TypeAlias = Integer | Number | Choice | Text | AnyOf | OrNull | Items | Record | Free
+
+FLAG = Choice((True, False))
+
+WRONG_TYPE, OUT_OF_BOUNDS, NO_CHOICE, MALFORMED = "E203", "E204", "E205", "E206"
+
+
+def fault(shape: Shape, value: Value) -> str | None:
+    """The code of what is wrong with a scalar; None when it has the shape."""
+    match shape, value:
+        case OrNull(inner), _:
+            return None if value is None else fault(inner, value)
+        case AnyOf(shapes), _:
+            faults = [fault(inner, value) for inner in shapes]
+            return None if None in faults else max(code for code in faults if code)
+        case _, bool() if shape != FLAG:
+            return WRONG_TYPE
+        case Integer(least, below), int():
+            return None if least <= value and (below is None or value < below) else OUT_OF_BOUNDS
+        case Number(above, least_number), int() | float():
+            within = (above is None or value > above) and (least_number is None or value >= least_number)
+            return None if within else OUT_OF_BOUNDS
+        case Choice(words), str() | bool() if type(value) is type(words[0]):
+            return None if value in words else NO_CHOICE
+        case Text(_, pattern), str():
+            return None if re.fullmatch(pattern, value) else MALFORMED
+    return WRONG_TYPE
+
+
+def expected(shape: Shape) -> str:
+    """The shape in words, as in "expected: an integer of at least 1"."""
+    match shape:
+        case Integer(least, below):
+            return f"an integer of at least {least}" + (f" and below {below:,}" if below else "")
+        case Number(above, least):
+            bound = f" above {above:g}" if above is not None else ""
+            return "a number" + (f" of at least {least:g}" if least is not None else bound)
+        case Choice(words):
+            return alternatives([str(word).lower() if isinstance(word, bool) else word for word in words])
+        case Text(text):
+            return text
+        case AnyOf(shapes):
+            return alternatives([expected(inner) for inner in shapes])
+        case OrNull(inner):
+            return f"{expected(inner)}, or null"
+        case Items(inner):
+            return f"a list, each item {expected(inner)}"
+        case Record(keys):
+            return f"a mapping of {', '.join(keys)}"
+        case Free():
+            return "a mapping"
+
+
+def alternatives(words: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(", ".join(words).rsplit(", ", 1))

@@ -1,0 +1,110 @@
+"""The productions of values: nodes to trees."""
+
+from collections.abc import Hashable, Iterator
+
+from rapidfire_cli.problems import Span, position
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.group import List, Range, Tree
+from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence, kind_of
+from rapidfire_cli.syntax.ranges import interval
+
+
+def tree(node: Node, findings: Findings) -> Tree:
+    """value := scalar | `[` value… `]` | `{` key `:` value… `}` | list | range."""
+    match node:
+        case Scalar(value):
+            return value
+        case Sequence(items):
+            return [tree(item, findings) for item in items]
+        case Mapping(entries):
+            return {entry.key: tree(entry.node, findings) for entry in entries}
+        case Alternatives():
+            return alternatives(node, findings)
+        case Interval():
+            return interval(node, findings)
+
+
+def alternatives(node: Alternatives, findings: Findings) -> List:
+    """list := `!list` `[` value… `]` | `!zip` `{` `with:` name `values:` `[` value… `]` `}`.
+
+    The values are of one type; those of a `!list` differ.
+    """
+    trees = tuple(tree(item, findings) for item in node.items)
+    if not trees:
+        findings.error("E302", "a list without values", node.span, expected="at least one value")
+    _check_types(node, trees, findings)
+    if node.label is None:
+        _check_twice(node, trees, findings)
+    return List(trees, node.label)
+
+
+def value_sets(node: Node) -> Iterator[Alternatives | Interval]:
+    """Every value set at or below a node, in file order."""
+    match node:
+        case Alternatives(items) | Sequence(items):
+            if isinstance(node, Alternatives):
+                yield node
+            for item in items:
+                yield from value_sets(item)
+        case Mapping(entries):
+            for entry in entries:
+                yield from value_sets(entry.node)
+        case Interval():
+            yield node
+
+
+def _check_types(node: Alternatives, trees: tuple[Tree, ...], findings: Findings) -> None:
+    types = [_types(value) for value in trees]
+    all_types = frozenset().union(*types)
+    if len(all_types) < 2 or any(len(found) > 1 for found in types):  # these are noted further in
+        return
+    wanted = "a float" if all_types == {"an integer", "a float"} else next(iter(next(filter(None, types))))
+    odd = next(index for index, found in enumerate(types) if found - {wanted})
+    value, item = trees[odd], node.items[odd]
+    findings.error(
+        "E303",
+        "a list of more than one type",
+        item.span,
+        found=" and ".join(sorted(types[odd])),
+        expected=f"{wanted}, as the others",
+        hint=f"write {value}.0" if wanted == "a float" and isinstance(value, int) else "",
+    )
+
+
+def _check_twice(node: Alternatives, trees: tuple[Tree, ...], findings: Findings) -> None:
+    seen: dict[Hashable, Span] = {}
+    for item, value in zip(node.items, trees, strict=True):
+        first = seen.setdefault(identity(value), item.span)
+        if first is not item.span:
+            hint = f"the first one is at {position(first)}"
+            findings.error("E304", "a value stands twice in its list", item.span, hint=hint)
+
+
+def identity(value: Tree) -> Hashable:
+    """What equal values share, and no others: 1, 1.0 and true are three."""
+    match value:
+        case list():
+            return ("list", *map(identity, value))
+        case dict():
+            return frozenset((key, identity(inner)) for key, inner in value.items())
+        case List(values):
+            return (List, frozenset(map(identity, values)))
+        case _:
+            return (type(value), value)
+
+
+def _types(value: Tree) -> frozenset[str]:
+    """The types of what the value may become; nothing for null, which may stand beside any one type."""
+    match value:
+        case None:
+            return frozenset()
+        case list():
+            return frozenset(["a list"])
+        case dict():
+            return frozenset(["a mapping"])
+        case List(values):
+            return frozenset().union(*map(_types, values))
+        case Range(dtype=dtype):
+            return frozenset(["an integer" if dtype == "int" else "a float"])
+        case _:
+            return frozenset([kind_of(value)])

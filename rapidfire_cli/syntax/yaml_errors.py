@@ -1,0 +1,74 @@
+"""What libyaml says about wrong YAML, in words that tell what to do."""
+
+from typing import Any, NamedTuple
+
+from rapidfire_cli.problems import Problem, Span
+
+
+class Advice(NamedTuple):
+    """A problem in our words."""
+
+    message: str
+    expected: str = ""
+    hint: str = ""
+
+
+_QUOTE = "put a text that holds special characters in quotes"
+_UNCLOSED = (
+    "did not find expected ',' or ']'",
+    "did not find expected ',' or '}'",
+    "found unexpected end of stream",
+)
+_ADVICE = {
+    "mapping values are not allowed in this context": Advice(
+        "a `:` where no key can stand",
+        hint="check the indentation of this line and the one above, or put the text in quotes",
+    ),
+    "block sequence entries are not allowed in this context": Advice(
+        "a `-` where no list can start", hint="start the list on a line of its own"
+    ),
+    "did not find expected key": Advice(
+        "neither a key nor the end of the mapping",
+        "a key, indented like the keys before it",
+        "check the indentation, and quotes within quotes",
+    ),
+    "did not find expected '-' indicator": Advice(
+        "neither a list item nor the end of the list", "`- `, indented like the items before it"
+    ),
+    "did not find expected ',' or ']'": Advice("this list is not closed", "`,` or `]`"),
+    "did not find expected ',' or '}'": Advice("this mapping is not closed", "`,` or `}`"),
+    "did not find expected node content": Advice("no value stands here", "a value, or the closing bracket"),
+    "could not find expected ':'": Advice("a key without a value", "`:` after the key"),
+    "found unexpected end of stream": Advice("this text is not closed", "the same quote at its end"),
+    "found a tab character that violates indentation": Advice("a tab indents", "spaces"),
+    "found a tab character where an indentation space is expected": Advice("a tab indents", "spaces"),
+    "found unknown escape character": Advice(
+        "an unknown escape",
+        'one such as \\n, \\t, \\", \\\\ or \\u00e9',
+        "single quotes take a backslash as it is",
+    ),
+    "found invalid Unicode character escape code": Advice(
+        "an escape that is no character", "a code up to 10ffff, outside d800 to dfff"
+    ),
+    "did not find expected hexdecimal number": Advice("an escape that is cut short", "hexadecimal digits"),
+}
+
+
+def explain(error: Any, text: str, file: str) -> Problem:
+    """The problem behind a `yaml.MarkedYAMLError`, at the place where people look for it."""
+    message, expected, hint = _ADVICE.get(error.problem) or _by_character(error, text)
+    mark = error.problem_mark
+    if error.problem in _UNCLOSED:
+        hint = f"reading came as far as line {mark.line + 1}, column {mark.column + 1}"
+        mark = error.context_mark
+    return Problem("E104", message, Span(file, mark.line + 1, mark.column + 1), "", expected, hint)
+
+
+def _by_character(error: Any, text: str) -> Advice:
+    """The advice where libyaml's text says little and the character much."""
+    character = text[error.problem_mark.index : error.problem_mark.index + 1]
+    if error.problem != "found character that cannot start any token":
+        return Advice(f"not YAML: {error.problem}", hint=_QUOTE)
+    if character == "\t":
+        return Advice("a tab indents", "spaces")
+    return Advice(f"a value cannot start with `{character}`", hint=_QUOTE)

@@ -1,0 +1,81 @@
+"""Lists that advance together: whether each `!zip` has partners, and as many values as they."""
+
+from collections.abc import Hashable
+
+from rapidfire_cli.problems import Span, position
+from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.syntax.nodes import Alternatives, Mapping, Node, Sequence
+from rapidfire_cli.syntax.values import identity, tree
+
+_FEW = 100  # assumed: nobody has more names for what advances together
+
+Context = dict[str, list[Alternatives]]
+"""The lists by label that stand in every leaf, or in every leaf of one alternative."""
+
+
+def check_zips(node: Node, findings: Findings) -> None:
+    """Note every `!zip` of a config, or of an alternative, that cannot advance with others."""
+    context: Context = {}
+    _gather(node, context, findings)
+    for label, lists in context.items():
+        first, *others = lists
+        if not others:
+            _alone(first, label, context, findings)
+        elif uneven := next((each for each in others if len(each.items) != len(first.items)), None):
+            _uneven(first, uneven, findings)
+        else:
+            _check_twice(lists, findings)
+
+
+def _gather(node: Node, context: Context, findings: Findings) -> None:
+    """Fill the context; each alternative is a context of its own."""
+    match node:
+        case Mapping(entries):
+            for entry in entries:
+                _gather(entry.node, context, findings)
+        case Sequence(items):
+            for item in items:
+                _gather(item, context, findings)
+        case Alternatives(items, _, label):
+            if label is not None:
+                context.setdefault(label, []).append(node)
+            for item in items:
+                check_zips(item, findings)
+
+
+def _alone(zipped: Alternatives, label: str, context: Context, findings: Findings) -> None:
+    near = context if len(context) < _FEW else ()
+    findings.error(
+        "E311",
+        f"nothing advances with this `!zip` of `{label}`",
+        zipped.span,
+        expected=f"another `!zip` with `{label}` in the same config or alternative",
+        hint=did_you_mean(label, (other for other in near if other != label))
+        or "a knob that varies by itself takes a `!list`",
+    )
+
+
+def _uneven(first: Alternatives, other: Alternatives, findings: Findings) -> None:
+    findings.error(
+        "E312",
+        "lists that advance together differ in length",
+        other.span,
+        found=_counted(len(other.items)),
+        expected=f"{_counted(len(first.items))}, as at {position(first.span)}",
+    )
+
+
+def _counted(values: int) -> str:
+    return f"{values} value" if values == 1 else f"{values} values"
+
+
+def _check_twice(lists: list[Alternatives], findings: Findings) -> None:
+    """The same values side by side twice would be the same run twice."""
+    seen: dict[Hashable, Span] = {}
+    for items in zip(*(each.items for each in lists), strict=True):
+        together = tuple(identity(tree(item, Findings())) for item in items)
+        first = seen.setdefault(together, items[0].span)
+        if first is not items[0].span:
+            hint = f"the first ones are at {position(first)}"
+            findings.error("E304", "values that advance together stand twice", items[0].span, hint=hint)
