@@ -1,0 +1,1 @@
+"""The AST to every run, spelt out."""

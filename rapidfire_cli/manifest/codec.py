@@ -1,0 +1,140 @@
+"""Runs as the lines of manifest.jsonl, and back; a header before them may say what they train."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from rapidfire_cli.manifest.identity import identify
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.json_reader import read_json
+from rapidfire_cli.syntax.parser import understand
+from rapidfire_cli.syntax.spelling import whole
+from rapidfire_cli.terms import SEED_LIMIT, Run, canonical
+
+FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
+    "number": ("an int from 1", lambda value: type(value) is int and value >= 1),
+    "id": ("16 hex digits", lambda value: type(value) is str and re.fullmatch("[0-9a-f]{16}", value)),
+    "group": ("an int from 1", lambda value: type(value) is int and value >= 1),
+    "config": ("a mapping", lambda value: type(value) is dict),
+    "seed": (
+        f"an int from 0 below {SEED_LIMIT}",
+        lambda value: type(value) is int and 0 <= value < SEED_LIMIT,
+    ),
+    "replicate": ("an int from 0", lambda value: type(value) is int and value >= 0),
+}
+"""What each field of a line must be; `replicate` is left out when it is 0."""
+
+
+def line(number: int, id: str, group: int, config: str, seed: int, replicate: int = 0) -> str:
+    """The manifest line of the run with these fields, newline included."""
+    tail = f',"replicate":{replicate}' if replicate else ""
+    return f'{{"number":{number},"id":"{id}","group":{group},"config":{config},"seed":{seed}{tail}}}\n'
+
+
+def write(run: Run) -> str:
+    """The manifest line of a run, newline included."""
+    return line(run.number, run.id, run.group, run.config, run.seed, run.replicate)
+
+
+def header(file: ExperimentFile) -> str:
+    """The experiment as the first line of a manifest, newline included."""
+    return f"{json.dumps(whole(file), ensure_ascii=False)}\n"
+
+
+def read_whole(text: str, file: str) -> tuple[ExperimentFile, tuple[Run, ...]]:
+    """The experiment in a manifest's header, and its runs, whose ids are theirs. Raises Refusal."""
+    head, _, lines = text.partition("\n")
+    if not head.startswith('{"experiment":'):
+        raise Refusal([_headless(Span(file, 1, 1))])
+    experiment = understand(read_json(head, file), file)
+    runs = read(lines, file, first=2)
+    _check_against(experiment, runs, file)
+    return experiment, runs
+
+
+def read(text: str, file: str, first: int = 1) -> tuple[Run, ...]:
+    """The runs of a manifest without header, its lines counted from `first`.
+
+    Raises Refusal with every line that is none; `file` is its name in there.
+    """
+    runs: dict[int, Run] = {}
+    problems = []
+    for place, words in enumerate(text.removesuffix("\n").split("\n") if text else (), first):
+        try:
+            run = _run(words)
+            if runs.setdefault(run.number, run) is not run:
+                raise ValueError(f"an earlier run has the number {run.number}")
+        except (ValueError, RecursionError) as error:
+            problems.append(_problem(error, Span(file, place, getattr(error, "colno", 1))))
+    if problems:
+        raise Refusal(problems)
+    return tuple(runs.values())
+
+
+def _check_against(experiment: ExperimentFile, runs: Sequence[Run], file: str) -> None:
+    """Raises Refusal where a run is none of the experiment's: it would be trained as another one."""
+
+    @cache
+    def name(seed: int, replicate: int) -> Callable[[str], str]:
+        return identify(experiment.mlspec, experiment.data, seed, replicate)
+
+    for place, run in enumerate(runs, 2):
+        right = name(run.seed, run.replicate)(run.config)
+        if run.id != right or run.group > len(experiment.groups):
+            message = "this run does not belong to the experiment in the first line"
+            found = f"id {run.id}, group {run.group}"
+            expected = f"id {right}, a group up to {len(experiment.groups)}"
+            hint = "`rapidfire expand FILE --output jsonl --header` writes a manifest anew"
+            raise Refusal([Problem("E333", message, Span(file, place, 1), found, expected, hint)])
+
+
+def _headless(span: Span) -> Problem:
+    return Problem(
+        "E334",
+        "this manifest does not say what its runs train",
+        span,
+        expected='{"experiment": …, "mlspec": …} as the first line',
+        hint="`rapidfire expand FILE --output jsonl --header` writes it",
+    )
+
+
+def _run(words: str) -> Run:
+    record = json.loads(words, object_pairs_hook=_mapping, parse_constant=_not_json)
+    _check(record)
+    config = canonical(record["config"])
+    config.encode()  # raises ValueError on lone surrogates, which no id can be made of
+    return Run(**{**record, "config": config})
+
+
+def _check(record: Any) -> None:
+    if not isinstance(record, dict):
+        raise ValueError("it is not a mapping")
+    for name in record.keys() - FIELDS.keys():
+        raise ValueError(f"it has an unknown field {name!r}")
+    for name, (expected, fits) in FIELDS.items():
+        if not fits(record.get(name, 0 if name == "replicate" else None)):
+            raise ValueError(f"its {name!r} is not {expected}")
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("a key stands twice in one mapping")
+    return mapping
+
+
+def _not_json(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _problem(error: Exception, span: Span) -> Problem:
+    return Problem(
+        "E332",
+        f"this line is not a run: {getattr(error, 'msg', error)}",
+        span,
+        expected='{"number": …, "id": …, "group": …, "config": {…}, "seed": …}',
+        hint="`rapidfire expand FILE --output jsonl` writes such lines",
+    )

@@ -1,0 +1,35 @@
+"""How many runs a file and its groups have."""
+
+from rapidfire_cli.manifest.rules import rules
+from rapidfire_cli.manifest.size import asked, size
+from rapidfire_cli.manifest.survey import survey
+from rapidfire_cli.syntax.group import Config, ExperimentFile, GridSearch, Group
+
+
+def total(file: ExperimentFile) -> int:
+    """How many runs the file describes."""
+    return sum(count(group) for group in file.groups)
+
+
+def count(group: Group) -> int:
+    """How many runs the group stands for. Raises ValueError for a grid over a continuum."""
+    return distinct(group) * group.generator.replicates
+
+
+def distinct(group: Group) -> int:
+    """How many leaf configs the group stands for, those that its rules remove left out."""
+    match group.generator:
+        case Config():
+            return 1
+        case GridSearch() as grid:
+            return survey(grid).kept if rules(grid) else everything(grid)
+        case search:
+            return asked(search)
+
+
+def everything(grid: GridSearch) -> int:
+    """How many leaf configs a grid has before its rules."""
+    leaves = size(grid.tree)
+    if leaves is None:
+        raise ValueError("a grid holds no continuous Range")
+    return leaves

@@ -1,0 +1,55 @@
+"""How many leaves value sets stand for: counted exactly, and never by building one."""
+
+from collections.abc import Callable, Iterable
+from math import prod
+from typing import TypeAlias
+
+from rapidfire_cli.manifest.interval import points
+from rapidfire_cli.manifest.ladder import brackets
+from rapidfire_cli.manifest.template import Axis, axes
+from rapidfire_cli.syntax.group import Hyperband, List, RandomSearch, Range, SuccessiveHalving, Tree
+
+Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband
+"""The generators that draw."""
+
+
+def asked(search: Search) -> int:
+    """How many distinct draws the search asks for."""
+    match search:
+        case RandomSearch(num_runs=num_runs) | SuccessiveHalving(num_runs=num_runs):
+            return num_runs
+        case Hyperband():
+            return sum(bracket.runs for bracket in brackets(search)) // search.replicates
+
+
+def number_key(search: Search) -> str:
+    """The argument that says how many draws there are."""
+    return "max_epochs" if isinstance(search, Hyperband) else "num_runs"
+
+
+def size(tree: Tree) -> int | None:
+    """How many leaves the tree stands for; None when a Range makes them a continuum.
+
+    Axes multiply and a list's alternatives add up, so conditional knobs count as a sum of products.
+    """
+    return _combined(prod, map(length, axes(tree)))
+
+
+def length(axis: Axis) -> int | None:
+    """How many values an axis takes; None for a continuum."""
+    match axis:
+        case ((_, Range() as interval),):
+            return points(interval)
+        case _:
+            lists = [values.values for _, values in axis if isinstance(values, List)]
+            together = (_combined(prod, map(size, values)) for values in zip(*lists, strict=True))
+            return _combined(sum, together)
+
+
+def _combined(combine: Callable[[Iterable[int]], int], sizes: Iterable[int | None]) -> int | None:
+    known = []
+    for one in sizes:
+        if one is None:
+            return None
+        known.append(one)
+    return combine(known)

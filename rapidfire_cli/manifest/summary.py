@@ -1,0 +1,85 @@
+"""What a file describes: each group, and the whole."""
+
+from dataclasses import asdict, dataclass, fields
+
+from rapidfire_cli.manifest.counting import count, everything, total
+from rapidfire_cli.manifest.identity import digest
+from rapidfire_cli.manifest.ladder import RunEpochs, Rung, run_epochs, rungs
+from rapidfire_cli.manifest.rules import rules
+from rapidfire_cli.manifest.sampling import Fractions, streams, tried
+from rapidfire_cli.manifest.size import asked
+from rapidfire_cli.syntax.group import Bracketed, Config, ExperimentFile, Generator, GridSearch, Group
+from rapidfire_cli.syntax.spelling import KINDS
+from rapidfire_cli.terms import Plain
+
+LOOKED_AT = 10_000  # draws: half a second's (assumed); of more nobody is told how many the rules removed
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A group as people are told of it."""
+
+    index: int  # 1, 2, …
+    kind: str  # config, gridsearch, randomsearch, sha
+    path: str  # config_group[2]
+    count: int  # of its runs
+    replicates: int = 1
+    unfiltered: int | None = None  # where there are rules: its runs before them
+    rungs: tuple[Rung, ...] = ()  # of successive halving, bracket by bracket
+    run_epochs: RunEpochs | None = None  # where there are rungs
+
+
+def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
+    """The groups in file order, counted without being expanded."""
+    return tuple(
+        Summary(
+            index,
+            KINDS[type(group.generator)],
+            path(group),
+            count(group),
+            group.generator.replicates,
+            _unfiltered(group.generator, fractions),
+            *_ladder(group.generator),
+        )
+        for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1)
+    )
+
+
+def _unfiltered(generator: Generator, fractions: Fractions | None) -> int | None:
+    """The runs that the group would have without its rules: of a search, those it had to draw."""
+    if isinstance(generator, Config) or not rules(generator):
+        return None
+    if isinstance(generator, GridSearch):
+        return everything(generator) * generator.replicates
+    if fractions is None or asked(generator) > LOOKED_AT:
+        return None
+    return sum(1 for _ in tried(generator, fractions, None)) * generator.replicates
+
+
+def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
+    return (rungs(generator), run_epochs(generator)) if isinstance(generator, Bracketed) else ((), None)
+
+
+def path(group: Group) -> str:
+    """Where a group stands, entries of lists counted from 1: `config_group[2]`; `gridsearch` at top level."""
+    kind = KINDS[type(group.generator)]
+    steps = group.at[:-1] if len(group.at) > 1 and group.at[-1] == kind else group.at
+    return "".join(f"[{step + 1}]" if isinstance(step, int) else step for step in steps) or kind
+
+
+def description(file: ExperimentFile) -> dict[str, Plain]:
+    """What the file describes, apart from the runs themselves, as plain data."""
+    return {
+        "experiment": file.name,
+        "mlspec": file.mlspec,
+        "seed": file.seed,
+        "digest": digest(file),
+        "count": total(file),
+        "groups": [_plain(summary) for summary in summaries(file)],
+    }
+
+
+def _plain(summary: Summary) -> dict[str, Plain]:
+    """The summary's fields; those left out that say nothing of this group."""
+    unsaid = {field.name: field.default for field in fields(summary)}
+    return {key: value for key, value in asdict(summary).items() if value != unsaid[key]}
