@@ -1,0 +1,1 @@
+"""Who trains what, where, until when: events in, actions out."""

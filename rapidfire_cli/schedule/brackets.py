@@ -1,0 +1,78 @@
+"""Which runs of a group form a bracket, and what becomes of a bracket that hears its past again."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rapidfire_cli.manifest.counting import count
+from rapidfire_cli.manifest.ladder import brackets
+from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.schedule.rules import HalvingRule, Rule
+from rapidfire_cli.syntax.group import GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The next `runs` runs of a group form a bracket."""
+
+    runs: int
+    rule: Rule
+
+
+def shares(group: Group) -> Iterator[Share]:
+    """The group's brackets in the order of its runs; none where every run trains to its end."""
+    match group.generator:
+        case SuccessiveHalving() | Hyperband() as search:
+            mode = search.mode if isinstance(search, SuccessiveHalving) else "sync"
+            for bracket in brackets(search):
+                rungs = (bracket.min_epochs, search.max_epochs, search.reduction_factor)
+                yield Share(bracket.runs, HalvingRule(search.metric, search.direction, *rungs, mode))
+        case (GridSearch() | RandomSearch()) as search if search.early_stopping:
+            yield Share(count(group), search.early_stopping)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLost:
+    """A run failed, or was taken out of its bracket."""
+
+    run: int
+    failed: bool
+
+
+Heard: TypeAlias = EpochFinished | RunLost
+"""What a bracket hears."""
+
+
+@dataclass(slots=True)
+class Course:
+    """What a bracket has come to."""
+
+    policy: Policy
+    limits: dict[int, int]  # epochs that each run may train to
+    condemned: set[int] = field(default_factory=set)  # runs that end where they are
+    decisions: list[Decision] = field(default_factory=list)
+
+    def hear(self, event: Heard) -> None:
+        """Take in what happened, and what it decides."""
+        match event:
+            case EpochFinished(run, epoch, value):
+                decisions = self.policy.hear(run, epoch, value)
+            case RunLost(run, failed):
+                decisions = self.policy.lose(run, failed)
+        for decision in decisions:
+            self.decisions.append(decision)
+            for verdict in decision.verdicts:
+                if verdict.promoted:
+                    self.limits[verdict.run] = decision.until
+                else:
+                    self.condemned.add(verdict.run)
+
+
+def course(policy: Policy, bracket: int, goals: Mapping[int, int], past: Iterable[Heard]) -> Course:
+    """The bracket of these runs, by number and with the epochs of each, after all that it heard."""
+    found = Course(policy, dict.fromkeys(goals, policy.begin(bracket, goals)))
+    for event in past:
+        found.hear(event)
+    return found

@@ -1,0 +1,89 @@
+"""Successive halving, synchronous: a rung decides when all its entrants have shown what they are worth.
+
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2018), Algorithm 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rapidfire_cli.schedule.ledger import FAILED, Decision, Results, Verdict, good, ranked
+from rapidfire_cli.terms import Direction
+
+
+@dataclass(slots=True)
+class Halving:
+    """One bracket. Its decisions are a function of the results alone, whatever order they come in."""
+
+    levels: tuple[int, ...]  # epochs
+    goal: int  # epochs
+    factor: int
+    direction: Direction
+    bracket: int = 0
+    rung: int = 0  # decided so far
+    entrants: set[int] = field(default_factory=set)  # of the open rung
+    awaited: set[int] = field(default_factory=set)  # entrants without a result
+    failed: set[int] = field(default_factory=set)  # entrants
+    results: Results = field(default_factory=dict)  # at levels that are not decided
+
+    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+        """Every run enters the first rung."""
+        self.bracket = bracket
+        self._enter(goals)
+        return self._limit()
+
+    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+        """A result counts at its level, as soon as its rung is open."""
+        if run not in self.entrants or epoch not in self.levels[self.rung :]:
+            return []
+        self.results.setdefault(epoch, {}).setdefault(run, value)
+        if epoch == self._limit():
+            self.awaited.discard(run)
+        return self._decisions()
+
+    def lose(self, run: int, failed: bool) -> list[Decision]:
+        """A failed run still counts among the entrants; one that was taken out does not."""
+        if run not in self.entrants:
+            return []
+        self.awaited.discard(run)
+        (self.failed.add if failed else self.entrants.discard)(run)
+        return self._decisions()
+
+    def _limit(self) -> int:
+        return self.levels[self.rung] if self.rung < len(self.levels) else self.goal
+
+    def _enter(self, runs: Iterable[int]) -> None:
+        self.entrants, self.failed = set(runs), set()
+        self.awaited = self.entrants - self.results.get(self._limit(), {}).keys()
+
+    def _decisions(self) -> list[Decision]:
+        decisions = []
+        while self.entrants and not self.awaited and self.rung < len(self.levels):
+            decisions.append(self._decide())
+        return decisions
+
+    def _decide(self) -> Decision:
+        level = self._limit()
+        results = self.results.pop(level, {})
+        values = {run: FAILED if run in self.failed else results[run] for run in self.entrants}
+        order = ranked(values, self.direction)
+        keep = max(1, len(order) // self.factor)
+        survivors = [run for run in order[:keep] if good(values[run])]
+        failed = self.failed
+        self.rung += 1
+        self._enter(survivors)
+        return Decision(
+            bracket=self.bracket,
+            rule="halving",
+            rung=self.rung,
+            epochs=level,
+            known=len(order),
+            keep=keep,
+            cut=values[order[keep - 1]],
+            until=self._limit(),
+            verdicts=tuple(
+                Verdict(run, values[run], rank, run in self.entrants)
+                for rank, run in enumerate(order, 1)
+                if run not in failed
+            ),
+            failed=tuple(sorted(failed)),
+        )

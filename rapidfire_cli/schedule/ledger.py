@@ -1,0 +1,59 @@
+"""Early-stopping decisions as records that explain themselves."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rapidfire_cli.terms import Direction
+
+FAILED = None
+"""In place of a value where a run failed before it had one."""
+
+Results: TypeAlias = dict[int, dict[int, float | None]]
+"""Values by epoch and run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a decision means for one run, and why: its value and its rank (1 is best) among those known."""
+
+    run: int
+    value: float | None
+    rank: int
+    promoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """At a rung, some go on and some end; the `cut` is the value of the last rank that goes on."""
+
+    bracket: int  # 1, 2, …
+    rule: str  # "halving", "async", "median"
+    rung: int  # 1, 2, …
+    epochs: int  # the rung's level
+    known: int  # results that it knew
+    keep: int  # ranks that go on
+    cut: float | None
+    until: int  # epochs that those who go on may train to
+    verdicts: tuple[Verdict, ...]
+    failed: tuple[int, ...] = ()  # runs that it counted as worst; no later attempt of theirs can count
+
+
+def merit(value: float | None, direction: Direction) -> tuple[int, float]:
+    """What to sort by so that the best comes first: numbers, then NaN, then what has no value."""
+    if value is None:
+        return 2, 0.0
+    if math.isnan(value):
+        return 1, 0.0
+    return 0, value if direction == "min" else -value
+
+
+def good(value: float | None) -> bool:
+    """Whether a run with this value may go on."""
+    return value is not None and not math.isnan(value)
+
+
+def ranked(values: Mapping[int, float | None], direction: Direction) -> list[int]:
+    """The runs, best first; ties go to the lower number."""
+    return sorted(values, key=lambda run: (*merit(values[run], direction), run))

@@ -1,0 +1,84 @@
+"""The median rule: a run ends when its best result so far is worse than the median of the others' averages.
+
+Golovin et al., "Google Vizier: A Service for Black-Box Optimization" (2017), section 3.2.2.
+"""
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rapidfire_cli.schedule.ledger import Decision, Verdict, good, merit
+from rapidfire_cli.terms import Direction
+
+
+@dataclass(slots=True)
+class Median:
+    """One bracket; what it decides depends on the order of the results, which its decisions tell."""
+
+    minimum: int  # epochs before which nobody ends
+    direction: Direction
+    others: int = 3  # averages that must be known before anybody ends (assumed)
+    bracket: int = 0
+    goals: dict[int, int] = field(default_factory=dict)  # epochs, by run
+    heard: dict[int, tuple[float, ...]] = field(default_factory=dict)  # each run's results, epoch by epoch
+    averages: dict[int, list[float]] = field(default_factory=dict)  # by epoch, sorted
+
+    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+        """Every epoch from the first that counts is a rung."""
+        self.bracket = bracket
+        self.goals = dict(goals)
+        self.heard = dict.fromkeys(goals, ())
+        return self.minimum
+
+    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+        """Judge the run by what is known of its epoch now, then let it count for the others."""
+        heard = self.heard.get(run)
+        if heard is None or epoch != len(heard) + 1:
+            return []
+        self.heard[run] = results = (*heard, math.nan if value is None else value)
+        judged = [self._judge(run, results)] if self.minimum <= epoch < self.goals[run] else []
+        self._count(results)
+        return judged
+
+    def lose(self, run: int, failed: bool) -> list[Decision]:
+        """Its averages stay: they are true of the epochs it trained."""
+        self.heard.pop(run, None)
+        return []
+
+    def _count(self, results: Sequence[float]) -> None:
+        average = sum(results) / len(results)
+        if math.isfinite(average):
+            insort(self.averages.setdefault(len(results), []), average)
+
+    def _judge(self, run: int, results: Sequence[float]) -> Decision:
+        known = self.averages.get(len(results), [])
+        cut = _middle(known) if len(known) >= self.others else None
+        best = min(results, key=self._merit)
+        passes = good(results[-1]) and (cut is None or self._merit(best) <= self._merit(cut))
+        if not passes:
+            del self.heard[run]
+        return Decision(
+            bracket=self.bracket,
+            rule="median",
+            rung=len(results) - self.minimum + 1,
+            epochs=len(results),
+            known=len(known) + 1,
+            keep=(len(known) + 1) // 2,
+            cut=cut,
+            until=len(results) + 1,
+            verdicts=(Verdict(run, best, 1 + self._better(best, known), passes),),
+        )
+
+    def _merit(self, value: float) -> tuple[int, float]:
+        return merit(value, self.direction)
+
+    def _better(self, best: float, known: Sequence[float]) -> int:
+        """How many of the others' averages are better."""
+        if math.isnan(best):
+            return len(known)
+        return bisect_left(known, best) if self.direction == "min" else len(known) - bisect_right(known, best)
+
+
+def _middle(ordered: Sequence[float]) -> float:
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2

@@ -1,0 +1,22 @@
+"""What an early-stopping rule is: results in, decisions out; no clock, no randomness, no I/O."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from rapidfire_cli.schedule.ledger import Decision
+
+
+class Policy(Protocol):
+    """Decides for the runs of one bracket how far each may train."""
+
+    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+        """Take in the bracket's number and its runs' epochs, once; how many each may train at first."""
+
+    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+        """Take in the metric of a finished epoch; hearing it again changes nothing.
+
+        A run may be further than it was allowed to train, when the rule changed or a decision was lost.
+        """
+
+    def lose(self, run: int, failed: bool) -> list[Decision]:
+        """Take in that the run ended before its time: it failed, or it was taken out of the bracket."""

@@ -1,0 +1,117 @@
+"""The scheduler's machine under a simulated driver: how a schedule would go, without training anything.
+
+Workers never die, a run moves in no time, and a turn takes as long as a function says.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import TypeAlias
+
+from rapidfire_cli.schedule.actions import Action, Decide, Evict, StartWorker, Train
+from rapidfire_cli.schedule.events import EpochFinished, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.machine import Machine
+
+Length: TypeAlias = Callable[[int, int], float]
+"""How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""
+
+Value: TypeAlias = Callable[[int, int], float | None]
+"""What a run's bracket hears of it after an epoch (1, 2, …)."""
+
+ENDLESS = 2**62  # bytes: every run fits beside every other
+
+
+@dataclass(slots=True)
+class Timeline:
+    """What a schedule comes to, in the unit of the turns' lengths."""
+
+    busy: list[float]  # by slot
+    makespan: float = 0.0
+    turns: int = 0
+    moves: int = 0  # of runs, from one home to another
+    ticks: dict[int, int] = field(default_factory=dict)  # trained, by run
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def idle(self) -> float:
+        """The share of the slots' time in which they train nothing."""
+        whole = self.makespan * len(self.busy)
+        return 1 - sum(self.busy) / whole if whole else 0.0
+
+    def rungs(self) -> list[tuple[int, int, int]]:
+        """Each rung's bracket and epochs, and how many runs came that far and were judged."""
+        judged: dict[tuple[int, int], set[int]] = {}
+        for decision in self.decisions:
+            runs = judged.setdefault((decision.bracket, decision.epochs), set())
+            runs.update(verdict.run for verdict in decision.verdicts)
+        return [(*rung, len(runs)) for rung, runs in sorted(judged.items())]
+
+
+class Simulation:
+    """A world in which everything goes well; `run` lets it come to its end."""
+
+    def __init__(
+        self, slots: int, length: Length, value: Value, chunks: int = 1, room: int = ENDLESS, size: int = 1
+    ) -> None:
+        self.machine = Machine(slots, chunks)
+        self.timeline = Timeline([0.0] * slots)
+        self._length = length
+        self._value = value
+        self._chunks = chunks
+        self._room = room  # bytes, of every slot
+        self._size = size  # bytes, of every run
+        self._homes: dict[int, Sequence[int]] = {}  # where a run trained last
+        self._free = [0.0] * slots  # when the turn under way ends, by slot
+        self._agenda: list[tuple[float, int, Event]] = []  # when, in which order, what will happen
+        self._planned = 0
+
+    def run(self, added: Sequence[RunsAdded]) -> Timeline:
+        """Train all the runs."""
+        for arrival in added:
+            self.timeline.ticks.update((entry.run, entry.durable) for entry in arrival.runs)
+            self._tell(arrival)
+        while self._agenda:
+            self.timeline.makespan, _, event = heappop(self._agenda)
+            if isinstance(event, TurnEnded):
+                self._end_turn(event)
+            self._tell(event)
+        return self.timeline
+
+    def _end_turn(self, event: TurnEnded) -> None:
+        (run,) = event.runs
+        self.timeline.ticks[run] = event.at
+        epoch, rest = divmod(event.at, self._chunks)
+        if rest == 0:
+            self._tell(EpochFinished(run, epoch, self._value(run, epoch)))
+
+    def _tell(self, event: Event) -> None:
+        for action in self.machine.step(event):
+            self._do(action)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Train(slots, (run,) as runs, until):
+                self._begin(slots, run, TurnEnded(slots, runs, until, self._size))
+            case StartWorker(slot):
+                self._plan(self.timeline.makespan, WorkerReady(slot, self._room))
+            case Evict(slots, run):
+                over = max(self.timeline.makespan, *(self._free[slot] for slot in slots))
+                self._plan(over, RunEvicted(run, self.timeline.ticks[run]))
+            case Decide(decision):
+                self.timeline.decisions.append(decision)
+
+    def _begin(self, slots: Sequence[int], run: int, end: TurnEnded) -> None:
+        length = self._length(run, end.at - self.timeline.ticks[run])
+        over = self.timeline.makespan + length
+        for slot in slots:
+            self.timeline.busy[slot] += length
+            self._free[slot] = over
+        self.timeline.turns += 1
+        self.timeline.moves += self._homes.get(run, slots) != slots
+        self._homes[run] = slots
+        self._plan(over, end)
+
+    def _plan(self, when: float, event: Event) -> None:
+        self._planned += 1
+        heappush(self._agenda, (when, self._planned, event))

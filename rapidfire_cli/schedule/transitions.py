@@ -1,0 +1,93 @@
+"""The legal moves of runs and slots; anything unlisted is a bug and raises.
+
+Triggers are events and actions alike: a phase follows from the one before and what happened or was ordered.
+"""
+
+from enum import StrEnum
+from typing import TypeAlias
+
+from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Halt, Prune, StartWorker, Train
+from rapidfire_cli.schedule.events import (
+    RunEvicted,
+    RunFailed,
+    RunResumeAsked,
+    RunSaved,
+    TurnEnded,
+    WorkerDied,
+    WorkerReady,
+)
+
+
+class RunPhase(StrEnum):
+    """Where a run stands between two events; one that waits at its limit waits for a decision."""
+
+    WAITING = "waiting"
+    TRAINING = "training"
+    LEAVING = "leaving"
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class SlotPhase(StrEnum):
+    """Where a slot's worker stands between two events."""
+
+    CLOSED = "closed"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+
+
+class IllegalMove(Exception):  # noqa: N818 - what it is
+    """The trigger is not listed for the phase."""
+
+
+RUN_MOVES = {
+    (RunPhase.WAITING, Train): RunPhase.TRAINING,
+    (RunPhase.WAITING, Evict): RunPhase.LEAVING,
+    (RunPhase.WAITING, Complete): RunPhase.COMPLETED,
+    (RunPhase.WAITING, Prune): RunPhase.PRUNED,
+    (RunPhase.WAITING, Halt): RunPhase.STOPPED,
+    (RunPhase.WAITING, GiveUp): RunPhase.FAILED,
+    (RunPhase.WAITING, WorkerDied): RunPhase.WAITING,
+    (RunPhase.TRAINING, RunSaved): RunPhase.TRAINING,
+    (RunPhase.TRAINING, TurnEnded): RunPhase.WAITING,
+    (RunPhase.TRAINING, RunFailed): RunPhase.FAILED,
+    (RunPhase.TRAINING, WorkerDied): RunPhase.WAITING,
+    (RunPhase.LEAVING, RunSaved): RunPhase.LEAVING,
+    (RunPhase.LEAVING, RunEvicted): RunPhase.WAITING,
+    (RunPhase.LEAVING, RunFailed): RunPhase.FAILED,
+    (RunPhase.LEAVING, WorkerDied): RunPhase.WAITING,
+    (RunPhase.PRUNED, RunResumeAsked): RunPhase.WAITING,
+    (RunPhase.STOPPED, RunResumeAsked): RunPhase.WAITING,
+}
+
+SLOT_MOVES = {
+    (SlotPhase.CLOSED, StartWorker): SlotPhase.STARTING,
+    (SlotPhase.STARTING, WorkerReady): SlotPhase.IDLE,
+    (SlotPhase.STARTING, WorkerDied): SlotPhase.CLOSED,
+    (SlotPhase.IDLE, Train): SlotPhase.BUSY,
+    (SlotPhase.IDLE, WorkerDied): SlotPhase.CLOSED,
+    (SlotPhase.BUSY, TurnEnded): SlotPhase.IDLE,
+    (SlotPhase.BUSY, RunFailed): SlotPhase.IDLE,
+    (SlotPhase.BUSY, WorkerDied): SlotPhase.CLOSED,
+}
+
+Trigger: TypeAlias = type
+
+
+def next_run_phase(phase: RunPhase, trigger: Trigger) -> RunPhase:
+    """The run's phase after the trigger. Raises IllegalMove."""
+    try:
+        return RUN_MOVES[phase, trigger]
+    except KeyError:
+        raise IllegalMove(f"a {phase} run takes no {trigger.__name__}") from None
+
+
+def next_slot_phase(phase: SlotPhase, trigger: Trigger) -> SlotPhase:
+    """The slot's phase after the trigger. Raises IllegalMove."""
+    try:
+        return SLOT_MOVES[phase, trigger]
+    except KeyError:
+        raise IllegalMove(f"a {phase} slot takes no {trigger.__name__}") from None
