@@ -1,0 +1,236 @@
+"""The controller's loop: carries the scheduler's actions to workers and their reports back to it.
+
+Orders go out before facts are journaled, so that no worker waits for the disk; nothing is lost by that,
+because workers die with the controller and a checkpoint repeats the epoch-end metrics that led to it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rapidfire_cli.engine import messages
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report, by_split, reading
+from rapidfire_cli.engine.ports import (
+    Audience,
+    Fact,
+    Journal,
+    RunChanged,
+    Slot,
+    TurnOver,
+    TurnStarted,
+    Worker,
+    WorkerDied,
+    WorkerGone,
+    Workers,
+    WorkerStarted,
+)
+from rapidfire_cli.schedule import actions, events
+from rapidfire_cli.schedule.machine import Machine
+from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.schedule.transitions import RunPhase
+from rapidfire_cli.terms import RunState, Split
+
+BEAT = 0.1  # seconds between two looks at the clock when nothing happens (assumed)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run to be trained, and how far it is already durable."""
+
+    assignment: Assignment
+    goal: int  # ticks
+    durable: int = 0  # ticks
+    epoch: int = 0  # finished ones that are journaled
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Runs that an early-stopping rule compares, as far as they are to be trained."""
+
+    number: int  # 1, 2, …
+    policy: Policy  # that knows the past
+    metric: str
+    entries: tuple[events.Entry, ...]
+
+
+class NoWorker(Exception):  # noqa: N818 - what there is
+    """No worker came up; the argument says how the first one ended."""
+
+
+class Driver:
+    """Trains jobs on slots; first `probe`, then `train`, at last `close`."""
+
+    def __init__(
+        self, workers: Workers, slots: Sequence[Slot], stop_asked: Callable[[], bool], chunks: int = 1
+    ) -> None:
+        self._workers = workers
+        self._slots = slots
+        self._stop_asked = stop_asked
+        self._jobs: Mapping[int, Job] = {}
+        self._machine = Machine(len(slots), chunks)
+        self._crew: dict[int, Worker] = {}
+        self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
+        self._answer: Probed | None = None
+        self._facts: list[Fact] = []
+        self._causes: dict[int, str] = {}  # how the worker ended on which a run was training
+        self._epochs: dict[int, int] = {}  # the last one heard of, by run
+        self._metrics: dict[int, str] = {}  # what a run's bracket compares
+        self._begun: set[int] = set()
+
+    def probe(self, leaves: tuple[str, ...], expected: int) -> Probed | None:
+        """Start workers for the `expected` runs; the first that is up answers for the leaf configs.
+
+        None when a stop was asked for meanwhile. Raises NoWorker.
+        """
+        self._tell(events.RunsExpected(expected))
+        while self._answer is None and not self._stop_asked():
+            asked = bool(self._ready)
+            self._listen()
+            if self._ready and not asked:
+                self._crew[self._ready[0][0]].send(Probe(leaves))
+        return self._answer
+
+    def train(
+        self, jobs: Mapping[int, Job], brackets: Sequence[Bracket], journal: Journal, audience: Audience
+    ) -> None:
+        """Train the jobs, by run number, until every one is finished, or until a stop is durable."""
+        self._jobs = jobs
+        self._epochs = {run: job.epoch for run, job in jobs.items()}
+        self._add(brackets)
+        for slot, report in self._ready:
+            self._welcome(slot, report)
+        stopping = False
+        while not self._machine.finished:
+            if self._stop_asked() and not stopping:
+                stopping = True
+                self._tell(events.StopAsked())
+            self._publish(journal, audience)
+            self._listen()
+        self._facts += [RunChanged(run, RunState.STOPPED) for run in self._interrupted()]
+        self._publish(journal, audience)
+
+    def _add(self, brackets: Sequence[Bracket]) -> None:
+        """Let the scheduler know every job."""
+        self._metrics = {entry.run: bracket.metric for bracket in brackets for entry in bracket.entries}
+        free = [job for run, job in self._jobs.items() if run not in self._metrics]
+        self._tell(events.RunsAdded(tuple(entry(job) for job in free)))
+        for bracket in brackets:
+            self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number))
+
+    def _publish(self, journal: Journal, audience: Audience) -> None:
+        facts, self._facts = self._facts, []
+        if facts:
+            journal.record(facts)
+        audience.tell(facts)
+
+    def _interrupted(self) -> list[int]:
+        """The runs that began and are not finished."""
+        return [run for run in sorted(self._begun) if self._machine.runs[run].phase is RunPhase.WAITING]
+
+    def close(self) -> None:
+        """End every worker at once; what is to be kept is durable already."""
+        for worker in self._crew.values():
+            worker.kill()
+        self._crew.clear()
+
+    def _listen(self) -> None:
+        crew = {id(worker): slot for slot, worker in self._crew.items()}
+        for worker in self._workers.wait([*self._crew.values()], BEAT):
+            slot = crew[id(worker)]
+            try:
+                for report in worker.receive():
+                    self._hear(slot, report)
+            except WorkerGone as gone:
+                self._mourn(slot, str(gone))
+
+    def _hear(self, slot: int, report: Report) -> None:
+        match report:
+            case messages.Ready():
+                if self._answer is None:
+                    self._ready.append((slot, report))
+                else:
+                    self._welcome(slot, report)
+            case Probed():
+                self._answer = report
+            case messages.EpochEnded():
+                self._note(report)
+            case messages.Saved(run, at):
+                self._facts.append(report)
+                self._tell(events.RunSaved(run, at))
+            case messages.TurnEnded(run, at, step, size, loss):
+                self._facts.append(TurnOver(run, slot, at, step, loss))
+                self._tell(events.TurnEnded((slot,), (run,), at, size))
+            case messages.Evicted(run, at):
+                self._tell(events.RunEvicted(run, at))
+            case messages.RunFailed(run, cause=cause):
+                self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
+                self._tell(events.RunFailed(run))
+
+    def _note(self, report: messages.EpochEnded) -> None:
+        """An opened run tells its finished epochs again; each counts once."""
+        if report.epoch > self._epochs[report.run]:
+            self._epochs[report.run] = report.epoch
+            self._facts.append(report)
+            if metric := self._metrics.get(report.run):
+                splits = by_split(report.metrics)
+                self._tell(events.EpochFinished(report.run, report.epoch, compared_value(splits, metric)))
+
+    def _welcome(self, slot: int, report: messages.Ready) -> None:
+        self._facts.append(WorkerStarted(slot, report.pid, report.device))
+        self._tell(events.WorkerReady(slot, report.room))
+
+    def _mourn(self, slot: int, cause: str) -> None:
+        if self._answer is None:
+            raise NoWorker(cause)
+        self._crew.pop(slot).kill()
+        self._facts.append(WorkerDied(slot, cause))
+        for run in self._machine.slots[slot].residents:
+            self._causes[run] = cause
+        self._tell(events.WorkerDied(slot))
+
+    def _tell(self, event: events.Event) -> None:
+        for action in self._machine.step(event):
+            self._do(action)
+
+    def _do(self, action: actions.Action) -> None:
+        match action:
+            case actions.StartWorker(slot):
+                self._crew[slot] = self._workers.start(self._slots[slot])
+            case actions.Train((slot,), (run,), until):
+                self._begin(slot, run, until)
+            case actions.Evict(slots, run):
+                self._send(slots, messages.Evict(run))
+            case actions.EndTurn(slots):
+                self._send(slots, messages.Stop())
+            case actions.Decide(decision):
+                self._facts.append(decision)
+            case actions.Prune(run):
+                self._facts.append(RunChanged(run, RunState.PRUNED))
+            case actions.Halt(run):
+                self._facts.append(RunChanged(run, RunState.STOPPED))
+            case actions.Complete(run):
+                self._facts.append(RunChanged(run, RunState.COMPLETED))
+            case actions.GiveUp(run):
+                cause = self._causes.get(run, "no worker came up")
+                self._facts.append(RunChanged(run, RunState.FAILED, f"worker {cause}"))
+
+    def _send(self, slots: Sequence[int], order: messages.Order) -> None:
+        for slot in slots:
+            self._crew[slot].send(order)
+
+    def _begin(self, slot: int, run: int, until: int) -> None:
+        if run not in self._begun:
+            self._begun.add(run)
+            self._facts.append(RunChanged(run, RunState.RUNNING))
+        self._facts.append(TurnStarted(run, slot, until))
+        self._crew[slot].send(messages.Train((self._jobs[run].assignment,), until))
+
+
+def entry(job: Job) -> events.Entry:
+    """The job as the scheduler knows it."""
+    return events.Entry(job.assignment.run, job.goal, job.durable)
+
+
+def compared_value(splits: Mapping[Split, Mapping[str, float]], metric: str) -> float | None:
+    """The value that a bracket compares."""
+    split, name = reading(splits, metric)
+    return splits.get(split, {}).get(name)

@@ -1,0 +1,38 @@
+"""Questions to a worker outside of any schedule: one order at a time, one report for each."""
+
+from rapidfire_cli.engine.messages import Order, Ready, Report
+from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone, Workers
+
+BEAT = 1.0  # seconds between two looks at the pipe when nothing comes (assumed; any length does)
+
+
+class Interview:
+    """Asks a worker on `slot`, and starts another where the last one ended; at last `close`."""
+
+    def __init__(self, workers: Workers, slot: Slot) -> None:
+        self._workers = workers
+        self._slot = slot
+        self._worker: Worker | None = None
+
+    def ask(self, order: Order) -> Report:
+        """The report that answers the order. Raises WorkerGone."""
+        worker = self._worker = self._worker or self._workers.start(self._slot)
+        worker.send(order)
+        try:
+            return self._answer(worker)
+        except WorkerGone:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._worker:
+            self._worker.kill()
+        self._worker = None
+
+    def _answer(self, worker: Worker) -> Report:
+        while True:
+            for speaking in self._workers.wait([worker], BEAT):
+                for report in speaking.receive():
+                    if not isinstance(report, Ready):
+                        return report

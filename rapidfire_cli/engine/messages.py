@@ -1,0 +1,218 @@
+"""What crosses the pipe between the controller and a worker: plain records, as JSON lines.
+
+Orders go to a worker, reports come back. Sequences arrive as tuples; nested plain data travels as JSON text.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rapidfire_cli.records import by_name, from_plain, to_plain
+from rapidfire_cli.terms import TRAIN, VALIDATION, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first order: what every run on this worker shares."""
+
+    mlspec: str  # dotted path, `module:Class`
+    data: str  # JSON of the file's `data` section (`null` when absent)
+    misc: str  # directory for the user's own files
+    device: str  # "cpu" or "cuda:0"
+    threads: int
+    chunks: int  # turns per epoch
+    checkpoint_every: float  # seconds of a run's training
+    data_cache: int  # bytes of prepared rows
+    share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
+    measured: bool = False  # named metrics are asked for
+    path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Answer what only torch and the MLSpec can: are these leaf configs trainable as far as can be told?"""
+
+    leaves: tuple[str, ...]  # canonical JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Smoke:
+    """Train one optimizer step of this leaf config, look at one validation batch, and keep nothing."""
+
+    config: str  # canonical JSON
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A run as a worker needs it."""
+
+    run: int
+    config: str  # canonical JSON of the leaf config
+    seed: int
+    directory: str  # runs/<number>-<id>
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Take these runs to the tick `until` (a tick is one chunk of one epoch)."""
+
+    runs: tuple[Assignment, ...]
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Checkpoint the resident run and let go of it."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the turn at the next optimizer step and publish a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave; nothing is training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Torch and the MLSpec are imported; the worker waits for orders."""
+
+    pid: int
+    device: str  # as a person calls it: "cpu", "NVIDIA H200"
+    room: int  # bytes for runs at rest
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a probed leaf config."""
+
+    leaf: int  # index into Probe.leaves, -1 for the MLSpec itself
+    path: tuple[str, ...]  # of the knob
+    code: str
+    message: str
+    found: str = ""
+    expected: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The answer to a Probe; no findings means: go."""
+
+    findings: tuple[Finding, ...]
+    measured: tuple[tuple[str, ...], ...] = ()  # each leaf's metrics by name; none where nobody can tell
+
+
+@dataclass(frozen=True, slots=True)
+class Smoked:
+    """What came of a Smoke: what went wrong, else which knobs were read."""
+
+    findings: tuple[Finding, ...]
+    read: tuple[tuple[str, ...], ...] = ()  # of the user's own
+    unread: tuple[tuple[str, ...], ...] = ()  # of the user's own
+    sought: tuple[tuple[str, ...], ...] = ()  # though nobody set them
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One epoch-end value."""
+
+    split: str
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """A run finished its `epoch`-th epoch (from 1) after `step` optimizer steps in all."""
+
+    run: int
+    epoch: int
+    step: int
+    metrics: tuple[Metric, ...]
+    seconds: float  # of this epoch's training and validation
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is durable; the run can be continued from `at` whole ticks on."""
+
+    run: int
+    at: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The turn is over at `at` whole ticks; short of `until` only when a Stop asked for it."""
+
+    run: int
+    at: int
+    step: int
+    size: int = 0  # bytes the run holds at rest: model, optimizer state
+    loss: float | None = None  # mean training loss of the epoch under way; None between two epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The run is durable at `at` and no longer here."""
+
+    run: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """User code or torch refused; the traceback is in the run's log."""
+
+    run: int
+    kind: str  # "error", "nan", "oom", "checkpoint", …
+    cause: str  # one line
+    step: int
+
+
+Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | Stop | Quit
+Report: TypeAlias = Ready | Probed | Smoked | EpochEnded | Saved | TurnEnded | Evicted | RunFailed
+
+
+def by_split(metrics: Iterable[Metric]) -> dict[str, dict[str, float]]:
+    """Epoch-end values as `{split: {name: value}}`."""
+    values: dict[str, dict[str, float]] = {}
+    for metric in metrics:
+        values.setdefault(metric.split, {})[metric.name] = metric.value
+    return values
+
+
+def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split, str]:
+    """The split and name that a metric is read by.
+
+    `train.loss` says its split; a bare name means validation, or training where nothing was ever validated.
+    """
+    split, _, name = metric.partition(".")
+    if name in known.get(split, ()):
+        return split, name
+    return (VALIDATION if VALIDATION in known or not known else TRAIN), metric
+
+
+KINDS = by_name(
+    (
+        *(Setup, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
+        *(Ready, Finding, Probed, Smoked, Metric, EpochEnded, Saved, TurnEnded, Evicted, RunFailed),
+    )
+)
+
+
+def encode(message: Order | Report) -> bytes:
+    """One line of JSON."""
+    return json.dumps(to_plain(message)).encode() + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """The record that `encode` wrote. Raises ValueError, KeyError or TypeError on anything else."""
+    return from_plain(json.loads(line), KINDS)

@@ -1,0 +1,146 @@
+"""What the engine needs of later stages and of the outside, as Protocols; `app` hands the objects over."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from rapidfire_cli.engine.messages import EpochEnded, Order, Report, RunFailed, Saved
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.terms import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Room for one process to train."""
+
+    index: int  # 0, 1, …
+    device: str  # "cpu", or "cuda:0": the worker sees no GPU but its own
+    visible: str  # CUDA_VISIBLE_DEVICES for the worker; empty on the CPU
+    share: float  # of the device's free memory that runs at rest may fill
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker is up on a slot."""
+
+    slot: int
+    pid: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """A worker is gone without being asked to leave."""
+
+    slot: int
+    cause: str  # "killed by SIGKILL", "exit code 3"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A run trains on a slot from now on."""
+
+    run: int
+    slot: int
+    until: int  # ticks
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOver:
+    """The turn on a slot is over at `at` ticks."""
+
+    run: int
+    slot: int
+    at: int
+    step: int
+    loss: float | None = None  # mean training loss of the epoch under way; None between two epochs
+
+
+@dataclass(frozen=True, slots=True)
+class RunChanged:
+    """A run's state is another from now on; `cause` is one line where it failed."""
+
+    run: int
+    state: RunState
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BracketBegun:
+    """These runs are compared by a rule from now on."""
+
+    bracket: int  # 1, 2, …
+    rule: str  # its settings, as canonical JSON
+    runs: tuple[int, ...]
+    epochs: tuple[int, ...]  # that each of them trains when nothing ends it
+
+    @property
+    def goals(self) -> dict[int, int]:
+        """The epochs by run."""
+        return dict(zip(self.runs, self.epochs, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RunLeft:
+    """A run is compared with its bracket no longer; `cause` says in a few words why."""
+
+    run: int
+    bracket: int
+    cause: str
+
+
+Fact: TypeAlias = (
+    WorkerStarted
+    | WorkerDied
+    | TurnStarted
+    | EpochEnded
+    | Saved
+    | TurnOver
+    | RunFailed
+    | RunChanged
+    | BracketBegun
+    | RunLeft
+    | Decision
+)
+"""What happened, as the journal keeps it and people are told it."""
+
+
+class Journal(Protocol):
+    """The single writer of what happened."""
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Keep the facts, all or none; they are durable when this returns."""
+
+
+class Audience(Protocol):
+    """Who is told what happened, after it is durable."""
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Show the facts; called with an empty sequence now and then so that clocks move."""
+
+
+class WorkerGone(Exception):  # noqa: N818 - an event, past tense
+    """The worker's process ended; its argument says how."""
+
+
+class Worker(Protocol):
+    """A process that owns a slot and stays alive from run to run."""
+
+    def send(self, order: Order) -> None:
+        """Hand over an order; does nothing when the worker is gone, which `receive` tells."""
+
+    def receive(self) -> Iterator[Report]:
+        """The reports at hand, without waiting. Raises WorkerGone after the last one."""
+
+    def kill(self) -> None:
+        """End the process and its children at once; does nothing when they are gone."""
+
+
+class Workers(Protocol):
+    """Where workers come from."""
+
+    def start(self, slot: Slot) -> Worker:
+        """Start a worker on the slot; its first report is Ready."""
+
+    def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
+        """The workers with something to receive, after at most `timeout` seconds; empty when none has."""
