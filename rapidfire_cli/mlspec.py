@@ -1,0 +1,76 @@
+"""MLSpec: what the user writes to say what a run trains on, trains, and counts as loss.
+
+Shapes: B is the number of rows in a batch, C the number of classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import torch
+    import torchmetrics
+
+Cfg: TypeAlias = "Mapping[str, Any]"
+"""The leaf config, read-only, by key: `cfg["user_knobs"]["model_type"]`."""
+
+Mode: TypeAlias = Literal["fit", "evaluate", "predict"]
+
+
+class Dataset(Protocol):
+    """A map-style dataset: rows by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class MLSpec:
+    """Subclass it, override `create_model` and `compute_forward`, and the rest as needed.
+
+    Every run has an instance of its own. Randomness (Python's, NumPy's and torch's global generators) is
+    reseeded before `load_data`, `initialize_run`, `create_model` and training; each run has its own streams.
+    """
+
+    def load_data(self, data: dict[str, Any], cfg: Cfg) -> "Mapping[str, Dataset]":
+        """The datasets by split: `train` is required, `validation` and `test` are optional.
+
+        Called on an instance of its own; the result is kept and shared by every run whose `data` and whose
+        knobs read here are equal. By default what `datasets.load_dataset(**data)` returns.
+        """
+        import datasets
+
+        loaded: Mapping[str, Dataset] = datasets.load_dataset(**data)
+        return loaded
+
+    def initialize_run(self, misc_path: Path, cfg: Cfg, mode: Mode) -> None:
+        """Prepare what the other methods need, such as a tokenizer; `misc_path` is a directory for files."""
+
+    def create_model(self, cfg: Cfg) -> "torch.nn.Module":
+        """The model to train, on the CPU; it is moved to the run's device afterwards."""
+        raise NotImplementedError
+
+    def row_prep(self, row: Any, cfg: Cfg, mode: str) -> dict[str, Any]:
+        """One example as tensors and numbers; `mode` is the split. By default the row as it is.
+
+        When it draws no randomness its results are kept and used again.
+        """
+        return dict(row)
+
+    def collate(self, rows: Sequence[dict[str, Any]], cfg: Cfg) -> Any:
+        """The prepared rows as one batch, each field gaining a first dimension B; torch's default_collate."""
+        from torch.utils.data import default_collate
+
+        return default_collate(list(rows))
+
+    def compute_forward(self, model: "torch.nn.Module", batch: Any, cfg: Cfg) -> "Mapping[str, torch.Tensor]":
+        """What the model makes of a batch; must hold `loss`, the scalar mean over the batch.
+
+        Metrics are fed by `logits` (B, C), where (B,) and (B, 1) mean binary, and `labels` (B,), which fall
+        back to `batch["labels"]`.
+        """
+        raise NotImplementedError
+
+    def metrics(self, cfg: Cfg) -> "Mapping[str, torchmetrics.Metric]":
+        """Metrics of your own, by name; each is updated with (logits, labels) as they come."""
+        return {}

@@ -1,0 +1,68 @@
+"""What load_data returned, kept per worker for every run that would load the same."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rapidfire_cli.mlspec import Dataset, MLSpec
+from rapidfire_cli.terms import TRAIN, LeafConfig
+from rapidfire_cli.training import rng
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.knobs import Knobs, Reads, agrees
+
+KEPT = 4  # loaded data sets beyond those in use (assumed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """The datasets by split, and which runs they are right for."""
+
+    splits: Mapping[str, Dataset]
+    reads: Reads
+    seed: int | None  # where load_data drew randomness
+
+    def fits(self, seed: int, leaf: LeafConfig) -> bool:
+        """Whether a run of this seed and leaf config would load just this."""
+        return self.seed in (None, seed) and agrees(self.reads, leaf)
+
+
+class DataCache:
+    """Loads data once for the runs that share it."""
+
+    def __init__(self, spec: type[MLSpec], data: dict[str, Any] | None) -> None:
+        self._spec = spec
+        self._data = data
+        self._loaded: list[Loaded] = []
+
+    def load(self, seed: int, leaf: LeafConfig) -> Loaded:
+        """The data for a run. Raises Failure, and what load_data raises."""
+        for loaded in self._loaded:
+            if loaded.fits(seed, leaf):
+                return loaded
+        self._loaded = [*self._loaded[-KEPT + 1 :], self._load(seed, leaf)]
+        return self._loaded[-1]
+
+    def _load(self, seed: int, leaf: LeafConfig) -> Loaded:
+        reads: Reads = {}
+        rng.reseed(seed, "load_data")
+        before = rng.capture()
+        splits = self._spec().load_data(copy.deepcopy(self._data or {}), Knobs(leaf, reads))
+        _check(splits)
+        return Loaded(splits, reads, None if rng.undrawn(before) else seed)
+
+
+def _check(splits: Any) -> None:
+    if not isinstance(splits, Mapping) or TRAIN not in splits:
+        found = (
+            f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else type(splits).__name__
+        )
+        raise Failure(
+            "error", f"load_data must return datasets by split, `train` among them; it returned {found}"
+        )
+    for split, dataset in splits.items():
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            kind = type(dataset).__name__
+            raise Failure("error", f"load_data's {split} split is no map-style dataset but {kind}")
+        if not len(dataset):
+            raise Failure("error", f"load_data's {split} split is empty")

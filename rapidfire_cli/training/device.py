@@ -1,0 +1,38 @@
+"""The device a worker trains on: its threads, its name, and the room it has for runs at rest."""
+
+import os
+
+from rapidfire_cli.engine.messages import Setup
+
+AT_REST = 0.5  # of the free memory; the rest is for activations, batches and data (assumed)
+
+
+def prepare(setup: Setup) -> tuple[str, int]:
+    """Bind torch to the slot's threads and device; the device's name and the bytes for runs at rest."""
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # without it cuBLAS may vary from call to call
+    import torch
+
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
+    torch.set_num_threads(setup.threads)
+    torch.set_num_interop_threads(1)
+    _warm_up(setup)
+    if setup.device == "cpu":
+        return "cpu", int(_free_memory() * setup.share * AT_REST)
+    torch.cuda.set_device(setup.device)
+    free, _ = torch.cuda.mem_get_info()
+    return torch.cuda.get_device_name(), int(free * setup.share * AT_REST)
+
+
+def _warm_up(setup: Setup) -> None:
+    """What the first turn would wait for: torch's first optimizer imports for a second, torchmetrics two."""
+    import torch
+
+    torch.optim.SGD([torch.zeros(1)])
+    if setup.measured:
+        import torchmetrics.classification  # noqa: F401
+
+
+def _free_memory() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,189 @@
+"""What named metrics are: metrics of torchmetrics, fed with what each takes.
+
+Shapes: B rows, C classes.
+"""
+
+import inspect
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rapidfire_cli.training.failure import Failure
+
+ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
+CURVES = {"precision_recall_curve", "roc", "confusion_matrix", "stat_scores"}  # not a number each
+
+
+class Measure(Protocol):
+    """A metric over all rows seen since it was reset."""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None: ...
+
+    def compute(self) -> float: ...
+
+    def reset(self) -> None: ...
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+class Wrapped:
+    """A metric of torchmetrics, fed with logits and labels as they are."""
+
+    def __init__(self, name: str, metric: Any) -> None:
+        self._name = name
+        self._metric = metric
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        self._metric.to(logits.device).update(logits, labels)
+
+    def compute(self) -> float:
+        value = torch.as_tensor(self._metric.compute())
+        if value.numel() != 1:
+            raise Failure("error", f"metric `{self._name}` is no number: its shape is {tuple(value.shape)}")
+        return float(value)
+
+    def reset(self) -> None:
+        self._metric.reset()
+
+    def state(self) -> Any:
+        return self._metric.metric_state, self._metric._update_count
+
+    def restore(self, state: Any) -> None:
+        self._metric.reset()
+        states, self._metric._update_count = state
+        for name, value in states.items():
+            setattr(self._metric, name, value)
+
+
+class Classified(Wrapped):
+    """A classification metric of torchmetrics, fed with probabilities."""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """(B, C) logits become softmax, or sigmoid where labels are (B, C) too or the logits are binary."""
+        logits = logits.float()
+        if binary(logits):
+            super().update(logits.flatten().sigmoid(), labels.flatten().long())
+        elif labels.shape == logits.shape:
+            super().update(logits.sigmoid(), labels.long())
+        else:
+            super().update(logits.softmax(1), labels)
+
+
+class Accuracy(Wrapped):
+    """Correct rows over rows, a row being correct when its label is among the k largest logits."""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """(B, C) logits as they are, since softmax may make ties; binary ones beside a zero."""
+        if binary(logits):
+            score = logits.flatten()
+            logits = torch.stack([torch.zeros_like(score), score], 1)
+        super().update(logits, labels.flatten().long())
+
+    def compute(self) -> float:
+        """From the counts, since torchmetrics divides in float32."""
+        correct, missed = int(self._metric.tp.sum()), int(self._metric.fn.sum())
+        return correct / (correct + missed) if correct + missed else float("nan")
+
+
+class Regressed(Wrapped):
+    """A regression metric of torchmetrics, fed with (B,) where the last dimension is 1."""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        values = logits.float().squeeze(-1) if binary(logits) else logits.float()
+        super().update(values, labels.float().reshape(values.shape))
+
+
+def binary(logits: Tensor) -> bool:
+    """Whether logits are (B,) or (B, 1)."""
+    return logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1)
+
+
+def known(name: str) -> bool:
+    """Whether `name` is a named metric."""
+    return bool(ACCURACY.fullmatch(name)) or name in names()
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The snake_case names of torchmetrics' scalar classification and regression metrics."""
+    found = {*_regression()}
+    for prefix in ("Binary", "Multiclass", "Multilabel"):
+        found |= {*_classification(prefix)}
+    return tuple(sorted(found))
+
+
+def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
+    """The metric `name` for logits and labels of these shapes. Raises Failure."""
+    if accuracy := ACCURACY.fullmatch(name):
+        _check_accuracy(name, logits, labels)
+        return Accuracy(name, _top(int(accuracy[1]), 2 if binary(logits) else logits.shape[1]))
+    prefix, sizes = _task(logits, labels)
+    if cls := _classification(prefix).get(name):
+        micro = {"average": "micro"} if name == "accuracy" and sizes else {}
+        return Classified(name, cls(**sizes, **micro))
+    if cls := _regression().get(name):
+        return Regressed(name, cls())
+    raise Failure("error", f"metric `{name}` is not defined for logits {_shape(logits)}")
+
+
+def _top(k: int, classes: int) -> Any:
+    from torchmetrics.classification import MulticlassAccuracy
+
+    return MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
+
+
+def _check_accuracy(name: str, logits: Tensor, labels: Tensor) -> None:
+    fits = labels.shape in ((len(logits),), (len(logits), 1)) if binary(logits) else labels.ndim == 1
+    if logits.ndim > 2 or not fits:
+        shapes = f"logits {_shape(logits)} and labels {_shape(labels)}"
+        raise Failure("error", f"{name} needs logits (B, C) or (B,) and labels (B,); it got {shapes}")
+
+
+def _task(logits: Tensor, labels: Tensor) -> tuple[str, dict[str, int]]:
+    if binary(logits):
+        return "Binary", {}
+    if labels.shape == logits.shape:
+        return "Multilabel", {"num_labels": logits.shape[1]}
+    return "Multiclass", {"num_classes": logits.shape[1]}
+
+
+@cache
+def _classification(prefix: str) -> Mapping[str, Any]:
+    import torchmetrics.classification
+
+    found = _constructible(torchmetrics.classification, {"num_classes", "num_labels"})
+    named = {_snake(name[len(prefix) :]): cls for name, cls in found.items() if name.startswith(prefix)}
+    return {name: cls for name, cls in named.items() if name not in CURVES}
+
+
+@cache
+def _regression() -> Mapping[str, Any]:
+    import torchmetrics.regression
+
+    found = _constructible(torchmetrics.regression, set())
+    return {_snake(name): cls for name, cls in found.items()}
+
+
+def _constructible(module: Any, sizes: set[str]) -> dict[str, Any]:
+    """The module's classes that need no arguments beyond these."""
+    classes = {name: cls for name, cls in vars(module).items() if isinstance(cls, type)}
+    return {name: cls for name, cls in classes.items() if _required(cls) <= sizes}
+
+
+def _required(cls: type) -> set[str]:
+    declared = inspect.signature(cls).parameters.values()
+    return {one.name for one in declared if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
+
+
+def _shape(batch: Tensor) -> str:
+    return f"(B, {', '.join(map(str, batch.shape[1:]))})" if batch.ndim > 1 else "(B,)"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,138 @@
+"""How a run comes into memory: data, MLSpec, model and optimizer, fresh or from its newest checkpoint."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rapidfire_cli.engine.messages import Assignment, Setup
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, Split
+from rapidfire_cli.training import optimizers, rng, schedulers
+from rapidfire_cli.training.checkpoint import restore
+from rapidfire_cli.training.datasets import DataCache
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.feeds import Feed
+from rapidfire_cli.training.knobs import Knobs, Reads
+from rapidfire_cli.training.losses import STRIDE, Losses
+from rapidfire_cli.training.plan import Plan, plan
+from rapidfire_cli.training.rows import RowCache, Source
+from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.scores import Scores
+from rapidfire_cli.training.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the runs on a worker share."""
+
+    setup: Setup
+    spec: type[MLSpec]
+    device: torch.device
+    data: DataCache
+    rows: RowCache
+
+
+def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
+    """Nothing loaded yet."""
+    device = torch.device(setup.device)
+    return Shared(
+        setup, spec, device, DataCache(spec, json.loads(setup.data)), RowCache(setup.data_cache, device)
+    )
+
+
+def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> Run:
+    """The run as its newest good checkpoint left it, or fresh; `reads` takes what is read of its leaf config.
+
+    Raises Failure, and what user code raises.
+    """
+    leaf: LeafConfig = json.loads(assignment.config)
+    its = plan(leaf)
+    torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
+    spec = shared.spec()
+    reads = {} if reads is None else reads
+    cfg = Knobs(leaf, reads)
+    feeds = _feeds(assignment, leaf, spec, cfg, reads, shared)
+    model = _model(spec, cfg, assignment.seed, shared.device)
+    optimizer = optimizers.build(its.optimizer, model)
+    steps = math.ceil(len(feeds[TRAIN]) / (its.batch_size * its.grad_accumulation))
+    run = Run(
+        assignment=assignment,
+        plan=its,
+        ends=_chunk_ends(steps, shared.setup.chunks),
+        device=shared.device,
+        spec=spec,
+        cfg=cfg,
+        feeds=feeds,
+        model=model,
+        forward=torch.compile(model) if its.compile else model,  # type: ignore[arg-type]
+        optimizer=optimizer,
+        schedule=_schedule(its, optimizer, steps),
+        scaler=_scaler(its, shared.device),
+        tallies=_tallies(its, spec, cfg, shared, feeds),
+        streams=_first_streams(assignment.seed),
+    )
+    if run.schedule:
+        run.schedule.check_monitor({split: tally.names for split, tally in run.tallies.items()})
+    restore(run)
+    return run
+
+
+def _feeds(
+    assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: Knobs, reads: Reads, shared: Shared
+) -> dict[str, Feed]:
+    """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
+    loaded = shared.data.load(assignment.seed, leaf)
+    reads |= loaded.reads
+    rng.reseed(assignment.seed, "initialize_run")
+    before = rng.capture()
+    spec.initialize_run(Path(shared.setup.misc), cfg, "fit")
+    drawn = not rng.undrawn(before)
+    source = Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded)
+    return {split: shared.rows.feed(split, source) for split in (TRAIN, VALIDATION) if split in loaded.splits}
+
+
+def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Module:
+    rng.reseed(seed, "create_model")
+    model = spec.create_model(cfg)
+    if not isinstance(model, nn.Module):
+        raise Failure(
+            "error", f"create_model must return a torch.nn.Module; it returned {type(model).__name__}"
+        )
+    return model.to(device)
+
+
+def _schedule(its: Plan, optimizer: torch.optim.Optimizer, steps: int) -> schedulers.Schedule | None:
+    if its.lr_scheduler is None:
+        return None
+    return schedulers.build(its.lr_scheduler, optimizer, its.epochs * steps)
+
+
+def _chunk_ends(steps: int, chunks: int) -> tuple[int, ...]:
+    return tuple(round(chunk * steps / chunks) for chunk in range(1, chunks))
+
+
+def _scaler(its: Plan, device: torch.device) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler(device.type, enabled=its.precision == "fp16")
+
+
+def _tallies(
+    its: Plan, spec: MLSpec, cfg: Knobs, shared: Shared, splits: Iterable[Split]
+) -> dict[Split, Tally]:
+    custom = spec.metrics(cfg)
+    stride = 1 if shared.device.type == "cpu" else STRIDE
+    tallies = {}
+    for split in splits:
+        losses = Losses(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
+        own = {name: metric.clone() for name, metric in custom.items()}
+        tallies[split] = Tally(losses, Scores(its.named_metrics, own) if its.named_metrics or own else None)
+    return tallies
+
+
+def _first_streams(seed: int) -> rng.Streams:
+    rng.reseed(seed, "training")
+    return rng.capture()

@@ -1,0 +1,48 @@
+"""Every optimizer of torch.optim, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rapidfire_cli.engine.messages import Finding
+from rapidfire_cli.training.binding import Family, findings
+from rapidfire_cli.training.failure import Failure
+
+OPTIMIZERS = Family(
+    kind="optimizer",
+    classes={
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if isinstance(cls, type)
+        and issubclass(cls, torch.optim.Optimizer)
+        and cls is not torch.optim.Optimizer
+    },
+    given=frozenset({"params"}),
+    unknown="E401",
+    unexpected="E402",
+)
+
+
+def check(section: Mapping[str, Any]) -> list[Finding]:
+    """What is wrong with `train.optimizer`."""
+    return findings(OPTIMIZERS, section["name"], section.get("args", {}), ("train", "optimizer"))
+
+
+def build(section: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over all parameters of `model`. Raises Failure, and whatever torch refuses."""
+    for finding in check(section):
+        raise Failure("error", finding.message)
+    cls = OPTIMIZERS.classes[section["name"].lower()]
+    optimizer: torch.optim.Optimizer = cls(model.parameters(), **_tuples(section.get("args", {})))
+    return optimizer
+
+
+def reevaluates(section: Mapping[str, Any]) -> bool:
+    """Whether a step of this optimizer evaluates the loss several times."""
+    return OPTIMIZERS.find(section["name"]) is torch.optim.LBFGS
+
+
+def _tuples(args: Mapping[str, Any]) -> dict[str, Any]:
+    """What torch declares as tuples (betas, etas, …) files write as lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}

@@ -1,0 +1,52 @@
+"""What a leaf config says about training, as types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from rapidfire_cli.terms import LeafConfig
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The `train` section with its defaults, and the named metrics."""
+
+    epochs: int
+    batch_size: int  # rows per forward and backward
+    optimizer: Mapping[str, Any]
+    lr_scheduler: Mapping[str, Any] | None
+    named_metrics: tuple[str, ...]
+    eval_batch_size: int
+    precision: Precision
+    grad_accumulation: int  # batches per optimizer step
+    max_grad_norm: float | None
+    on_nan: Literal["fail", "continue"]
+    compile: bool
+    deterministic: bool | None
+
+    def determinism(self, device: str) -> Literal["default", "warn", "error"]:
+        """What torch does about operations without a deterministic form: on the CPU it warns by default."""
+        if self.deterministic is None:
+            return "warn" if device == "cpu" else "default"
+        return "error" if self.deterministic else "default"
+
+
+def plan(leaf: LeafConfig) -> Plan:
+    """The plan of a leaf config that the grammar has accepted."""
+    train = cast("dict[str, Any]", leaf["train"])
+    return Plan(
+        epochs=train["epochs"],
+        batch_size=train["batch_size"],
+        optimizer=train["optimizer"],
+        lr_scheduler=train.get("lr_scheduler"),
+        named_metrics=tuple(dict.fromkeys(cast("list[str]", leaf.get("named_metrics", [])))),
+        eval_batch_size=train.get("eval_batch_size") or train["batch_size"],
+        precision=train.get("precision", "fp32"),
+        grad_accumulation=train.get("grad_accumulation", 1),
+        max_grad_norm=train.get("max_grad_norm"),
+        on_nan=train.get("on_nan", "fail"),
+        compile=train.get("compile", False),
+        deterministic=train.get("deterministic"),
+    )

@@ -1,0 +1,176 @@
+"""The runs resident on a worker: opened, trained by turns, saved, and let go of."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rapidfire_cli.engine.messages import (
+    Assignment,
+    Evict,
+    Evicted,
+    Probe,
+    Probed,
+    Report,
+    RunFailed,
+    Saved,
+    Setup,
+    Smoke,
+    Smoked,
+    Train,
+    TurnEnded,
+)
+from rapidfire_cli.training import checkpoint, rng, spec
+from rapidfire_cli.training.failure import Failure, blamed
+from rapidfire_cli.training.log import logged
+from rapidfire_cli.training.loop import Mark, rewind, train
+from rapidfire_cli.training.opening import opened, shared
+from rapidfire_cli.training.probe import probe
+from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.smoke import smoke
+from rapidfire_cli.training.spec import SpecProblem
+
+__all__ = ["Residents", "SpecProblem"]
+
+LOG = "log.txt"
+CONFIG = "config.yaml"
+
+
+class Residents:
+    """Carries out a worker's orders; between turns each run rests with its state and its random streams."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        tell: Callable[[Report], None],
+        pulse: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Import the MLSpec. Raises SpecProblem."""
+        self._home = Path.cwd()  # user code may go elsewhere
+        self._setup = replace(setup, misc=str(self._home / setup.misc))
+        self._tell = tell
+        self._pulse = pulse
+        self._clock = clock
+        self._shared = shared(self._setup, spec.load(setup.mlspec))
+        self._runs: dict[int, Run] = {}
+
+    def probe(self, order: Probe) -> Probed:
+        """What can be told of leaf configs without training."""
+        return probe(order, self._shared)
+
+    def smoke(self, order: Smoke) -> Smoked:
+        """What can be told of a leaf config by training one batch."""
+        return smoke(order, self._shared)
+
+    def train(self, order: Train) -> None:
+        """Give each run its turn; whatever user code does fails that run alone."""
+        for each in order.runs:
+            assignment = replace(each, directory=str(self._home / each.directory))
+            with self._accounted(assignment):
+                self._turn(assignment, order.until)
+
+    def evict(self, order: Evict) -> None:
+        """Make the run durable and let go of it."""
+        if run := self._runs.get(order.run):
+            with self._accounted(run.assignment):
+                if run.durable != run.position:
+                    self._save(run)
+                self._drop(order.run)
+                self._tell(Evicted(order.run, run.ticks))
+
+    @contextmanager
+    def _accounted(self, assignment: Assignment) -> Iterator[None]:
+        """Keep what is printed in the run's log, and tell of its failure."""
+        directory = Path(assignment.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        with logged(directory / LOG):
+            try:
+                yield
+            except Failure as failure:
+                run = self._runs.get(assignment.run)
+                print(f"rapidfire: the run failed: {failure.cause}", file=sys.stderr)
+                self._drop(assignment.run)
+                self._tell(RunFailed(assignment.run, failure.kind, failure.cause, run.step if run else 0))
+
+    def _turn(self, assignment: Assignment, until: int) -> None:
+        run = self._resident(assignment)
+        if run.ticks < until:
+            run.enter()
+            stopped = self._advance(run, until)
+            run.leave()
+            if stopped and run.durable != run.position:
+                self._save(run)
+        if run.ticks >= run.goal:
+            self._complete(run)
+        self._tell(TurnEnded(assignment.run, run.ticks, run.step, run.size, run.loss))
+
+    def _resident(self, assignment: Assignment) -> Run:
+        """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
+        if assignment.run not in self._runs:
+            try:
+                _write_config(assignment)
+                run = opened(assignment, self._shared)
+            except BaseException as error:
+                raise blamed(error) from error
+            self._runs[assignment.run] = run
+            for ended in run.history:
+                self._tell(ended)
+        return self._runs[assignment.run]
+
+    def _advance(self, run: Run, until: int) -> bool:
+        """Train until `until` ticks are reached, or a stop was asked for: then True."""
+        began = self._clock()
+        for mark in _marks(run):
+            now = self._clock()
+            run.pass_time(now - began)
+            if mark is Mark.EPOCH:
+                self._tell(run.record_epoch())
+            stopped = self._pulse()
+            if stopped and mark is Mark.LOOK:
+                rewind(run)
+            if stopped or run.ticks >= until:
+                return stopped
+            if run.unsaved >= self._setup.checkpoint_every and mark is not Mark.LOOK:
+                run.streams = rng.capture()
+                self._save(run)
+                now = self._clock()
+            began = now
+        return False
+
+    def _save(self, run: Run) -> None:
+        checkpoint.save(run)
+        self._tell(Saved(run.assignment.run, run.ticks, run.step))
+
+    def _complete(self, run: Run) -> None:
+        if run.durable != run.position:
+            self._save(run)
+        checkpoint.finish(run)
+        self._drop(run.assignment.run)
+
+    def _drop(self, number: int) -> None:
+        self._runs.pop(number, None)
+        self._shared.rows.release(number)
+
+
+def _write_config(assignment: Assignment) -> None:
+    """For people: what the run was trained with. JSON is YAML."""
+    config = Path(assignment.directory) / CONFIG
+    if not config.exists():
+        config.write_text(json.dumps(json.loads(assignment.config), indent=2) + "\n", encoding="utf-8")
+
+
+def _marks(run: Run) -> Iterator[Mark]:
+    """The training loop's marks. Raises Failure, whatever is raised inside."""
+    loop = train(run)
+    while True:
+        try:
+            mark = next(loop)
+        except StopIteration:
+            return
+        except BaseException as error:
+            raise blamed(error) from error
+        yield mark

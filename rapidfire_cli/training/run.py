@@ -1,0 +1,132 @@
+"""A run in memory: everything that its training reads and changes."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric
+from rapidfire_cli.mlspec import Cfg, MLSpec
+from rapidfire_cli.terms import TRAIN, Split
+from rapidfire_cli.training import rng
+from rapidfire_cli.training.feeds import Feed
+from rapidfire_cli.training.plan import Plan
+from rapidfire_cli.training.schedulers import Schedule
+from rapidfire_cli.training.tally import Tally
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+Position: TypeAlias = tuple[int, int]
+"""Finished epochs, and optimizer steps done in the next one."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run's parts and where it stands; whole at every optimizer step's end."""
+
+    assignment: Assignment
+    plan: Plan
+    ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
+    device: torch.device
+    spec: MLSpec
+    cfg: Cfg
+    feeds: Mapping[Split, Feed]
+    model: nn.Module
+    forward: nn.Module  # the model, compiled where asked
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule | None
+    scaler: torch.amp.GradScaler
+    tallies: Mapping[Split, Tally]
+    streams: rng.Streams  # while the run does not train, and before a validation
+    epoch: int = 0  # finished
+    done: int = 0  # optimizer steps in the epoch under way
+    step: int = 0  # optimizer steps in all
+    seconds: float = 0.0  # of training and validation in the epoch under way
+    outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
+    history: list[EpochEnded] = field(default_factory=list)
+    durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
+    unsaved: float = 0.0  # seconds of training since it was durable
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.epoch, self.done
+
+    @property
+    def ticks(self) -> int:
+        """Whole ticks reached."""
+        return self.epoch * self.chunks + bisect_right(self.ends, self.done)
+
+    @property
+    def chunks(self) -> int:
+        """Ticks per epoch."""
+        return len(self.ends) + 1
+
+    @property
+    def goal(self) -> int:
+        """The ticks of the whole run."""
+        return self.plan.epochs * self.chunks
+
+    @property
+    def size(self) -> int:
+        """Bytes that the run holds at rest: its model and its optimizer's state."""
+        held = [*self.model.parameters(), *self.model.buffers()]
+        for state in self.optimizer.state.values():
+            held += [value for value in state.values() if isinstance(value, Tensor)]
+        return sum(tensor.nbytes for tensor in held)
+
+    @property
+    def loss(self) -> float | None:
+        """The mean training loss of the epoch under way; None between two epochs. Raises Failure."""
+        return self.tallies[TRAIN].losses.mean() if self.done else None
+
+    def enter(self) -> None:
+        """Begin a turn: the process's random streams and determinism are the run's from now on."""
+        rng.restore(self.streams)
+        torch.set_deterministic_debug_mode(self.plan.determinism(self.device.type))
+
+    def leave(self) -> None:
+        """End a turn: keep the random streams, and no gradients."""
+        self.streams = rng.capture()
+        self.optimizer.zero_grad()
+
+    def pass_time(self, seconds: float) -> None:
+        """So much time was spent training."""
+        self.seconds += seconds
+        self.unsaved += seconds
+
+    def record_epoch(self) -> EpochEnded:
+        """What is told of the epoch that has just ended."""
+        named = [(split, *one) for split, values in self.outcome.items() for one in values.items()]
+        metrics = tuple(Metric(split, name, value) for split, name, value in named)
+        self.history.append(EpochEnded(self.assignment.run, self.epoch, self.step, metrics, self.seconds))
+        self.seconds = 0.0
+        return self.history[-1]
+
+    def end_epoch(self) -> None:
+        """Sum up the epoch and stand at the beginning of the next. Raises Failure."""
+        self.outcome = {split: tally.values() for split, tally in self.tallies.items()}
+        if self.schedule:
+            self.schedule.after_epoch(self.outcome)
+        for tally in self.tallies.values():
+            tally.reset()
+        self.epoch += 1
+        self.done = 0
+
+    def steps(self, order: Tensor) -> Sequence[Tensor]:
+        """The rows of an epoch in the order given, by optimizer step."""
+        return torch.split(order, self.plan.batch_size * self.plan.grad_accumulation)
+
+    def batches(self, rows: Tensor) -> Sequence[Tensor]:
+        """The rows of an optimizer step, by batch."""
+        return (rows,) if len(rows) <= self.plan.batch_size else torch.split(rows, self.plan.batch_size)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in which the forward pass computes."""
+        if self.plan.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.plan.precision])

@@ -1,0 +1,95 @@
+"""The user's MLSpec: imported, and checked for what training will ask of it."""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rapidfire_cli.engine.messages import Finding
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.training.failure import one_line
+
+OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer for these
+PASSED = {  # how many arguments each method is given
+    "__init__": 0,
+    "load_data": 2,
+    "initialize_run": 3,
+    "create_model": 1,
+    "row_prep": 3,
+    "collate": 2,
+    "compute_forward": 3,
+    "metrics": 1,
+}
+
+
+class SpecProblem(Exception):  # noqa: N818 - what users read
+    """The MLSpec cannot be used at all."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+def load(dotted: str) -> type[MLSpec]:
+    """The class at `module:Class`, with the working directory importable. Raises SpecProblem."""
+    module_name, _, name = dotted.replace(":", ".").rpartition(".")
+    module = _imported(module_name, dotted)
+    spec = getattr(module, name, None)
+    if spec is None:
+        close = did_you_mean(name, [key for key, one in vars(module).items() if isinstance(one, type)])
+        raise _problem("E411", f"module `{module_name}` has no `{name}`", dotted, "a class in it", close)
+    if not (isinstance(spec, type) and issubclass(spec, MLSpec)):
+        expected = "a subclass of rapidfire_cli.mlspec.MLSpec"
+        raise _problem("E411", f"`{dotted}` is no MLSpec", _kind(spec), expected, f"class {name}(MLSpec): …")
+    for method in OVERRIDDEN:
+        if getattr(spec, method) is getattr(MLSpec, method):
+            expected = f"def {method}{inspect.signature(getattr(MLSpec, method))}"
+            raise _problem("E412", f"`{dotted}` lacks `{method}`", expected=expected)
+    return spec
+
+
+def findings(spec: type[MLSpec], data: object) -> Iterator[Finding]:
+    """What is wrong with the MLSpec's signatures, and whether there is anything for it to load."""
+    if data is None and spec.load_data is MLSpec.load_data:
+        message = f"the file has no `data` section, and `{spec.__name__}` no `load_data` of its own"
+        expected = "`data`, as datasets.load_dataset takes it: {path: csv, data_files: {train: train.csv}}"
+        yield Finding(-1, ("data",), "E414", message, expected=expected)
+    for method, count in PASSED.items():
+        signature = inspect.signature(getattr(spec, method))
+        bound = isinstance(inspect.getattr_static(spec, method), staticmethod | classmethod)
+        try:
+            signature.bind(*range(count if bound else count + 1))
+        except TypeError:
+            yield _misfit(spec, method, signature)
+
+
+def _misfit(spec: type[MLSpec], method: str, signature: inspect.Signature) -> Finding:
+    declared = ", ".join(inspect.signature(getattr(MLSpec, method)).parameters)
+    return Finding(
+        *(-1, ("mlspec",), "E413", f"`{spec.__name__}.{method}` does not take what it is passed"),
+        found=f"{method}{signature}",
+        expected="__init__(self)" if method == "__init__" else f"{method}({declared})",
+    )
+
+
+def _imported(module: str, dotted: str) -> Any:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        __import__(module)
+        return sys.modules[module]
+    except BaseException as error:  # whatever the user's module does, SystemExit included
+        traceback.print_exc()
+        hint = "modules are looked up from the working directory" if isinstance(error, ImportError) else ""
+        raise _problem("E410", f"`{dotted}` cannot be imported", one_line(error), "", hint) from error
+
+
+def _problem(code: str, message: str, found: str = "", expected: str = "", hint: str = "") -> SpecProblem:
+    return SpecProblem(Finding(-1, ("mlspec",), code, message, found, expected, hint))
+
+
+def _kind(value: object) -> str:
+    return f"class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"

@@ -1,0 +1,61 @@
+"""What an epoch adds up to on a split: its loss and its metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from rapidfire_cli.terms import LOSS
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.losses import Losses
+from rapidfire_cli.training.scores import Scores
+
+
+@dataclass(slots=True)
+class Tally:
+    """Losses and metrics of a split, so far in this epoch."""
+
+    losses: Losses
+    scores: Scores | None  # None where no metric is asked for
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `values` will hold."""
+        return (LOSS, *(self.scores.names if self.scores else ()))
+
+    def add(self, outputs: Mapping[str, Any], batch: Any, rows: int, step: int) -> None:
+        """Take in what the model made of a batch of `rows` rows. Raises Failure."""
+        self.losses.add(outputs["loss"], rows, step)
+        if self.scores:
+            self.scores.add(*_predictions(outputs, batch))
+
+    def values(self) -> dict[str, float]:
+        """Loss and metrics over the rows seen. Raises Failure."""
+        return {LOSS: self.losses.mean(), **(self.scores.values() if self.scores else {})}
+
+    def reset(self) -> None:
+        """Begin a new epoch."""
+        self.losses.reset()
+        if self.scores:
+            self.scores.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Everything since `reset`, as tensors and plain data. Raises Failure."""
+        return {"losses": self.losses.state(), "scores": self.scores.state() if self.scores else None}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self.losses.restore(state["losses"])
+        if self.scores:
+            self.scores.restore(state["scores"])
+
+
+def _predictions(outputs: Mapping[str, Any], batch: Any) -> tuple[Tensor, Tensor]:
+    logits, labels = outputs.get("logits"), outputs.get("labels")
+    if labels is None and isinstance(batch, Mapping):
+        labels = batch.get("labels")
+    if logits is None or labels is None:
+        missing = "logits" if logits is None else "labels"
+        raise Failure("error", f"metrics are asked for, but compute_forward returned no `{missing}`")
+    return logits, labels
