@@ -1,0 +1,35 @@
+"""What the journal knows about the experiment as a whole, so that looking at it needs no experiment file."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from rapidfire_cli.terms import Objective, canonical
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """An experiment, apart from its runs."""
+
+    experiment: str
+    objective: Objective
+    varied: tuple[str, ...] = ()  # dotted paths of the knobs that vary from run to run
+    chunks: int = 1  # turns per epoch, so ticks per epoch
+
+
+def to_rows(about: About) -> Iterable[tuple[str, str]]:
+    """The `meta` table's rows."""
+    values = {**asdict(about), "varied": list(about.varied)}
+    return [(key, canonical(value)) for key, value in values.items()]
+
+
+def about(db: sqlite3.Connection) -> About:
+    """What the journal says about the experiment."""
+    values = {key: json.loads(text) for key, text in db.execute("SELECT key, value FROM meta")}
+    return About(
+        experiment=values["experiment"],
+        objective=Objective(**values["objective"]),
+        varied=tuple(values["varied"]),
+        chunks=values["chunks"],
+    )

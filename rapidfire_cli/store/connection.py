@@ -1,0 +1,89 @@
+"""Ways to open `journal.db`: one that writes, many that only read."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import resources
+from pathlib import Path
+
+from rapidfire_cli.durable import sync
+from rapidfire_cli.problems import Problem, Refusal
+
+VERSION = 1  # of schema.sql
+
+
+def writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes; makes the file and its directory where they are missing.
+
+    Raises Refusal when the file is no journal, or a newer one than this program knows.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        sync(path.parent.parent)
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        with _understood(path):
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            _check_version(db, path)
+            if not begun(db):
+                db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection that sees one unchanging state, also while the writer writes.
+
+    Raises Refusal when there is nothing to read.
+    """
+    with _understood(path), closing(_opened_to_read(path)) as db:
+        _check_version(db, path)
+        db.execute("BEGIN")
+        yield db
+
+
+def begun(db: sqlite3.Connection) -> bool:
+    """Whether the file has its tables: a writer that is killed at birth leaves it empty."""
+    return _version(db) > 0
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    """Read-only; where SQLite may not even make the memory that readers share, the file stands still."""
+    address = path.absolute().as_uri()
+    db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.execute("PRAGMA schema_version")  # the first thing that reads
+    except sqlite3.OperationalError:
+        db.close()
+        db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None)
+    return db
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError:  # the disk or permissions, not the file
+        raise
+    except sqlite3.DatabaseError as error:
+        hint = "move it away to begin anew"
+        raise Refusal([Problem("E604", f"{path} is damaged", found=str(error), hint=hint)]) from error
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = _version(db)
+    if version > VERSION:
+        message = f"{path} was written by a newer rapidfire"
+        found, expected = f"schema version {version}", f"at most {VERSION}"
+        raise Refusal(
+            [Problem("E603", message, found=found, expected=expected, hint="upgrade rapidfire-cli")]
+        )

@@ -1,0 +1,41 @@
+"""A fact as plain data, the same in the journal's events and in what `fit --output jsonl` prints."""
+
+import re
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from rapidfire_cli.engine.messages import by_split
+from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.schedule.ledger import Verdict
+from rapidfire_cli.terms import Plain, spoken
+
+
+def kind(fact: Fact) -> str:
+    """The fact's name in snake case: `epoch_ended`."""
+    return _snake(type(fact).__name__)
+
+
+def body(fact: Fact | Verdict) -> dict[str, Plain]:
+    """The fact's fields; metrics by split and name, NaN and the infinities by name."""
+    return {field.name: _plain(field.name, getattr(fact, field.name)) for field in fields(fact)}
+
+
+@cache
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _plain(name: str, value: Any) -> Plain:
+    match value:
+        case tuple() if name == "metrics":
+            splits = by_split(value).items()
+            return {
+                split: {metric: spoken(number) for metric, number in named.items()} for split, named in splits
+            }
+        case tuple():
+            return [body(item) if isinstance(item, Verdict) else item for item in value]
+        case float():
+            return spoken(value)
+    plain: Plain = value
+    return plain

@@ -1,0 +1,111 @@
+"""The ledger of early stopping: what brackets heard and decided, in the order of the journal."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rapidfire_cli.engine.driver import compared_value
+from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.schedule.brackets import Heard, RunLost
+from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.ledger import Decision, Verdict
+from rapidfire_cli.store.connection import begun, reader
+from rapidfire_cli.terms import RunState, Split
+
+EVENTS = """
+    SELECT kind, body FROM events
+    WHERE kind IN ('bracket_begun', 'epoch_ended', 'run_changed', 'run_left', 'decision') ORDER BY seq"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run finished an epoch."""
+
+    run: int
+    epoch: int
+    metrics: Mapping[Split, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A run failed."""
+
+    run: int
+
+
+Past: TypeAlias = BracketBegun | Finished | Failed | RunLeft | Decision
+
+
+def history(journal: Path) -> tuple[Past, ...]:
+    """Everything that early stopping may have heard, and what came of it; nothing without a journal."""
+    if not journal.is_file():
+        return ()
+    with reader(journal) as db:
+        if not begun(db):
+            return ()
+        told = [_past(kind, json.loads(body)) for kind, body in db.execute(EVENTS)]
+    return tuple(past for past in told if past)
+
+
+def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[Heard]:
+    """What the bracket hears of its past, in its order, when it compares by `metric`.
+
+    A failed run is tried again, and its failure forgotten, unless the bracket has counted it.
+    """
+    counted = _counted_failures(began.bracket, past)
+    runs = frozenset(began.runs)
+    for index, event in enumerate(past):
+        match event:
+            case Finished(run, epoch, metrics) if run in runs:
+                yield EpochFinished(run, epoch, compared_value(metrics, metric))
+            case Failed(run) if index in counted:
+                yield RunLost(run, failed=True)
+            case RunLeft(run, bracket) if bracket == began.bracket:
+                yield RunLost(run, failed=False)
+
+
+def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
+    """Where in the past those failures stand that a decision of the bracket has counted."""
+    last: dict[int, int] = {}
+    counted: set[int] = set()
+    for index, event in enumerate(past):
+        match event:
+            case Failed(run):
+                last[run] = index
+            case Decision() if event.bracket == bracket:
+                counted.update(last[run] for run in event.failed)
+    return counted
+
+
+def _past(kind: str, body: Mapping[str, Any]) -> Past | None:
+    match kind:
+        case "bracket_begun":
+            return BracketBegun(body["bracket"], body["rule"], tuple(body["runs"]), tuple(body["epochs"]))
+        case "epoch_ended":
+            return Finished(body["run"], body["epoch"], _metrics(body["metrics"]))
+        case "run_left":
+            return RunLeft(**body)
+        case "decision":
+            return _decision(body)
+        case _ if body["state"] == RunState.FAILED:
+            return Failed(body["run"])
+    return None
+
+
+def _metrics(splits: Mapping[Split, Mapping[str, float | str]]) -> dict[Split, dict[str, float]]:
+    return {split: {name: float(value) for name, value in named.items()} for split, named in splits.items()}
+
+
+def _decision(body: Mapping[str, Any]) -> Decision:
+    verdicts = tuple(
+        Verdict(**{**verdict, "value": _number(verdict["value"])}) for verdict in body["verdicts"]
+    )
+    return Decision(
+        **{**body, "cut": _number(body["cut"]), "verdicts": verdicts, "failed": tuple(body["failed"])}
+    )
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)

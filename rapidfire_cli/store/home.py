@@ -1,0 +1,113 @@
+"""Where an experiment lives on disk, and how a person's word for it is understood."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import count
+from pathlib import Path
+
+from rapidfire_cli.durable import sync
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.terms import Run
+
+DEFAULT_PARENT = "rapidfire_experiments"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory that holds everything one experiment produced."""
+
+    path: Path
+
+    @property
+    def file(self) -> Path:
+        return self.path / "experiment.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control.sock"
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def misc(self) -> Path:
+        return self.path / "misc"
+
+    def run(self, run: Run) -> Path:
+        """The directory of one run: `runs/<number>-<id>`."""
+        return self.runs / f"{run.number}-{run.id}"
+
+
+def set_aside(home: Home) -> Path | None:
+    """Rename the experiment's directory, so that another can take its place; None where nothing was kept.
+
+    The new name, `<name>~1`, is none that an experiment can have.
+    """
+    if not home.journal.is_file():
+        return None
+    names = (home.path.with_name(f"{home.path.name}~{place}") for place in count(1))
+    aside = next(path for path in names if not path.exists())
+    home.path.rename(aside)
+    sync(aside.parent)
+    return aside
+
+
+def parent_directory(given: str | None) -> Path:
+    """The directory that holds the experiments: `--dir`, RAPIDFIRE_DIR, or one in the working directory."""
+    return Path(given or DEFAULT_PARENT)
+
+
+def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Home:
+    """The existing experiment that `word` means: its file, its directory or its name; None means the newest.
+
+    `name_of` reads an experiment file's name. Raises Refusal when there is no such experiment.
+    """
+    if word is None:
+        return _newest(parent)
+    path = Path(word)
+    if Home(path).journal.is_file():
+        return Home(path)
+    home = Home(parent / (name_of(path) if path.is_file() else word))
+    if not home.journal.is_file():
+        raise Refusal([_missing(parent, home.path.name)])
+    return home
+
+
+def _newest(parent: Path) -> Home:
+    homes = _homes(parent)
+    if not homes:
+        hint = "`rapidfire fit FILE` starts one"
+        raise Refusal([Problem("E601", f"there is no experiment in {parent}", hint=hint)])
+    return max(homes, key=_last_written)
+
+
+def _homes(parent: Path) -> list[Home]:
+    return [Home(journal.parent) for journal in sorted(parent.glob("*/journal.db"))]
+
+
+def _last_written(home: Home) -> int:
+    """Nanoseconds; what is kept goes to the log beside the journal first, and readers leave an empty one."""
+    log = home.journal.with_name(f"{home.journal.name}-wal")
+    logged = log.stat().st_mtime_ns if log.exists() and log.stat().st_size else 0
+    return max(home.journal.stat().st_mtime_ns, logged)
+
+
+def _missing(parent: Path, name: str) -> Problem:
+    names = [home.path.name for home in _homes(parent)]
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else ""
+    return Problem("E601", f"there is no experiment {name} in {parent}", expected=", ".join(names), hint=hint)

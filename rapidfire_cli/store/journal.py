@@ -1,0 +1,75 @@
+"""The journal: everything that happened to an experiment, in one SQLite file with a single writer."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.store.about import About, to_rows
+from rapidfire_cli.store.connection import writer
+from rapidfire_cli.store.writes import writes
+from rapidfire_cli.terms import Run
+
+RESCALE = """
+    UPDATE runs SET durable = durable * ? / (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'chunks')
+    WHERE durable > 0"""
+ENROLL = """
+    INSERT INTO runs (number, id, "group", config, seed, replicate, epochs) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET listed = 1, "group" = excluded."group" """
+
+
+class SqliteJournal:
+    """The single writer of `journal.db`; the file comes to be with the first thing that is kept."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection:
+        return writer(self._path)
+
+    def enroll(self, about: About, runs: Sequence[Run], epochs: Sequence[int]) -> None:
+        """Make these runs, under their lasting numbers and `epochs` long each, the ones asked for.
+
+        Runs that the journal knows keep what they reached; those no longer asked for stay, unlisted.
+        """
+        with self._transaction() as db:
+            db.execute(RESCALE, [about.chunks])
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", to_rows(about))
+            db.execute("UPDATE runs SET listed = 0")
+            db.executemany(ENROLL, (_row(run, length) for run, length in zip(runs, epochs, strict=True)))
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Keep the facts, all or none; they are durable when this returns."""
+        if not facts:
+            return
+        now = self._clock()
+        with self._transaction() as db:
+            for fact in facts:
+                for statement, rows in writes(fact, now):
+                    db.executemany(statement, rows)
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it; the next thing kept opens it again."""
+        if "_db" in self.__dict__:
+            self._db.close()
+            del self._db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or none: what is raised inside takes everything back."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+
+def _row(run: Run, epochs: int) -> tuple[object, ...]:
+    return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs)

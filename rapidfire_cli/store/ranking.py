@@ -1,0 +1,106 @@
+"""Which leaf config is best: an objective, a split to read it on, an order."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeAlias
+
+from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.store.replicates import Spread, spread, together
+from rapidfire_cli.terms import LOSS, VALIDATION, Direction, Objective, RunState, Split
+
+LESS_IS_BETTER = ("loss", "error", "distance", "divergence", "deviance", "deviance_score", "perplexity")
+"""Endings of the metric names that are better when smaller (read off torchmetrics' `higher_is_better`)."""
+
+Metric: TypeAlias = tuple[Split, str]
+"""A metric where it is measured: its split and its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A leaf config's runs and what they are ranked by; `value` is None where none has such a metric yet."""
+
+    rank: int  # 1, 2, …
+    rows: tuple[RunRow, ...]  # its replicates; mostly one
+    value: Spread | None
+
+    @property
+    def row(self) -> RunRow:
+        """The first of the runs; they differ by their seed alone."""
+        return self.rows[0]
+
+    @property
+    def failed(self) -> bool:
+        """Whether none of the runs counts."""
+        return _failed(self.rows)
+
+
+def usual_direction(metric: str) -> Direction:
+    """Whether less or more of a metric is better, by its name."""
+    return "min" if metric.endswith(LESS_IS_BETTER) else "max"
+
+
+def usual_objective(named_metrics: Sequence[str]) -> Objective:
+    """What runs are ranked by when nobody says: the first named metric, else the loss."""
+    metric = named_metrics[0] if named_metrics else LOSS
+    return Objective(metric, usual_direction(metric))
+
+
+def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
+    """The leaf configs, best first, by the objective at the last finished epoch, its mean over replicates.
+
+    Ties go to the lower number. NaN ranks below every number, no value below that, and failed runs last.
+    Raises Refusal when runs have finished epochs but none has such a metric.
+    """
+    known = known_metrics(rows)
+    split, name = reading(known, objective.metric)
+    if known and name not in known.get(split, ()):
+        raise Refusal([_unknown(objective.metric, known)])
+    valued = [(same, spread(same, split, name)) for same in together(rows)]
+    valued.sort(key=lambda pair: (_merit(pair[0], pair[1], objective.direction), pair[0][0].number))
+    return [Ranked(rank, same, value) for rank, (same, value) in enumerate(valued, start=1)]
+
+
+def measured(rows: Iterable[RunRow], metric: str) -> Metric:
+    """The split and name that these runs are ranked by when `metric` is asked for."""
+    return reading(known_metrics(rows), metric)
+
+
+def known_metrics(rows: Iterable[RunRow]) -> dict[Split, dict[str, None]]:
+    """The names of the metrics that some run has, by split, in order of appearance."""
+    known: dict[Split, dict[str, None]] = {}
+    for row in rows:
+        for split, named in row.metrics.items():
+            known.setdefault(split, {}).update(dict.fromkeys(named))
+    return known
+
+
+def merit(state: RunState, value: float | None, direction: Direction) -> tuple[int, float]:
+    """What runs are sorted by; less is better."""
+    if state is RunState.FAILED:
+        return 3, 0.0
+    if value is None:
+        return 2, 0.0
+    if math.isnan(value):
+        return 1, 0.0
+    return 0, value if direction == "min" else -value
+
+
+def _merit(rows: Sequence[RunRow], value: Spread | None, direction: Direction) -> tuple[int, float]:
+    state = RunState.FAILED if _failed(rows) else RunState.COMPLETED
+    return merit(state, value.mean if value else None, direction)
+
+
+def _failed(rows: Sequence[RunRow]) -> bool:
+    return all(row.state is RunState.FAILED for row in rows)
+
+
+def _unknown(metric: str, known: Mapping[Split, Collection[str]]) -> Problem:
+    named = [(split, name) for split, names in known.items() for name in names]
+    spelt = [name if split == VALIDATION else f"{split}.{name}" for split, name in named]
+    near = get_close_matches(metric, spelt, n=1)
+    hint = f"did you mean {near[0]}?" if near else ""
+    return Problem("E605", f"no run has a metric {metric}", expected=", ".join(spelt), hint=hint)

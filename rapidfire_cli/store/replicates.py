@@ -1,0 +1,39 @@
+"""The replicates of one leaf config, taken together."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.terms import RunState, Split, canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A metric over replicates, each at its last finished epoch; failed ones do not count."""
+
+    mean: float  # NaN where one of them is
+    deviation: float | None  # of a sample: divided by count - 1; None for a single value
+    count: int  # replicates that have a value
+
+
+def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
+    """The runs by leaf config, in order of their first; without replicates each run stands alone."""
+    if not any(row.replicate for row in rows):
+        return [(row,) for row in rows]
+    by_leaf: dict[tuple[int, str], list[RunRow]] = {}
+    for row in rows:
+        by_leaf.setdefault((row.group, canonical(dict(row.config))), []).append(row)
+    return [tuple(found) for found in by_leaf.values()]
+
+
+def spread(rows: Iterable[RunRow], split: Split, name: str) -> Spread | None:
+    """The metric over these replicates; None where none of them has it."""
+    found = [row.metrics.get(split, {}).get(name) for row in rows if row.state is not RunState.FAILED]
+    values = [value for value in found if value is not None]
+    if not values:
+        return None
+    if not all(map(math.isfinite, values)):
+        return Spread(sum(values) / len(values), math.nan if len(values) > 1 else None, len(values))
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))

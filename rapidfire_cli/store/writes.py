@@ -1,0 +1,58 @@
+"""What each fact changes in the journal, as statements and their rows."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from rapidfire_cli.engine.messages import EpochEnded, Saved
+from rapidfire_cli.engine.ports import (
+    BracketBegun,
+    Fact,
+    RunChanged,
+    RunLeft,
+    TurnOver,
+    TurnStarted,
+    WorkerDied,
+)
+from rapidfire_cli.store.facts import body, kind
+
+Write: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
+
+EVENT = "INSERT INTO events (at, kind, body) VALUES (?, ?, ?)"
+METRIC = """
+    INSERT INTO metrics (run, epoch, split, name, step, value) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET step = excluded.step, value = excluded.value"""
+PROGRESS = "UPDATE runs SET epoch = max(epoch, ?), step = max(step, ?) WHERE number = ?"
+STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
+DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
+TURN_STARTED = "INSERT INTO turns (run, slot, until, started) VALUES (?, ?, ?, ?)"
+TURN_OVER = "UPDATE turns SET at = ?, loss = ?, ended = ? WHERE run = ? AND slot = ? AND ended IS NULL"
+TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
+
+BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
+MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
+
+
+def writes(fact: Fact, now: float) -> Iterator[Write]:
+    """The statements that keep `fact`, heard at `now` (seconds since the epoch); each is an event, too."""
+    yield EVENT, [(now, kind(fact), json.dumps(body(fact)))]
+    match fact:
+        case TurnStarted(run, slot, until):
+            yield TURN_STARTED, [(run, slot, until, now)]
+        case EpochEnded(run, epoch, step, metrics):
+            yield METRIC, [(run, epoch, metric.split, metric.name, step, metric.value) for metric in metrics]
+            yield PROGRESS, [(epoch, step, run)]
+        case Saved(run, at, _):
+            yield DURABLE, [(at, run)]
+        case TurnOver(run, slot, at, step, loss):
+            yield TURN_OVER, [(at, loss, now, run, slot)]
+            yield PROGRESS, [(0, step, run)]
+        case RunChanged(run, state, cause):
+            yield STATE, [(state, cause, run)]
+        case BracketBegun(bracket, rule, runs):
+            yield BRACKET, [(bracket, rule)]
+            yield MEMBER, [(bracket, run) for run in runs]
+        case RunLeft(run):
+            yield MEMBER, [(None, run)]
+        case WorkerDied(slot, _):
+            yield TURN_LOST, [(now, slot)]
