@@ -1,0 +1,114 @@
+"""The board: what an audience knows of an experiment while it trains, folded from the facts one by one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rapidfire_cli.engine.messages import EpochEnded, Saved, by_split
+from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, TurnStarted, WorkerDied, WorkerStarted
+from rapidfire_cli.store.about import About
+from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.store.ranking import known_metrics
+from rapidfire_cli.terms import RunState, Split
+from rapidfire_cli.view.knobs import knob_value
+
+UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING})
+
+
+@dataclass(slots=True)
+class Line:
+    """A run on the board; progress is in ticks."""
+
+    number: int
+    epochs: int
+    knobs: tuple[str, ...]  # the varied ones
+    state: RunState
+    epoch: int = 0  # finished so far
+    at: int = 0
+    durable: int = 0
+    metrics: Mapping[Split, Mapping[str, float]] = field(default_factory=dict)
+    loss_so_far: float | None = None  # in training, of the epoch under way
+    cause: str = ""
+    slot: int | None = None  # where it trained last
+    training: bool = False
+    seconds: float = 0.0  # its epochs took, as far as they were seen
+    timed: int = 0  # epochs that were seen
+
+
+@dataclass(slots=True)
+class Board:
+    """All runs, and the workers that train them."""
+
+    about: About
+    lines: dict[int, Line]
+    workers: set[int] = field(default_factory=set)  # slots
+    ended: list[int] = field(default_factory=list)  # runs, as they came to their end
+    known: dict[Split, dict[str, None]] = field(default_factory=dict)  # names of metrics, by split
+
+
+def board(about: About, rows: Iterable[RunRow]) -> Board:
+    """The board before the first fact."""
+    listed = tuple(rows)
+    return Board(about, {row.number: _line(about, row) for row in listed}, known=known_metrics(listed))
+
+
+def fold(board: Board, fact: Fact) -> None:
+    """Let the board know one more fact."""
+    match fact:
+        case WorkerStarted(slot):
+            board.workers.add(slot)
+        case WorkerDied(slot):
+            _lose(board, slot)
+        case TurnStarted(run, slot):
+            line = board.lines[run]
+            line.slot, line.training = slot, True
+        case EpochEnded(run):
+            _progress(board, board.lines[run], fact)
+        case Saved(run, at):
+            board.lines[run].durable = at
+        case TurnOver(run, _, at, _, loss):
+            line = board.lines[run]
+            line.at, line.training, line.loss_so_far = at, False, loss
+        case RunChanged(run):
+            _settle(board, board.lines[run], fact)
+
+
+def _line(about: About, row: RunRow) -> Line:
+    at = row.epoch * about.chunks
+    knobs = tuple(knob_value(row.config, path) for path in about.varied)
+    return Line(
+        row.number,
+        row.epochs,
+        knobs,
+        row.state,
+        row.epoch,
+        at,
+        at,
+        row.metrics,
+        row.loss_so_far,
+        row.error,
+    )
+
+
+def _progress(board: Board, line: Line, fact: EpochEnded) -> None:
+    line.epoch = max(line.epoch, fact.epoch)
+    line.at = fact.epoch * board.about.chunks
+    line.metrics, line.loss_so_far = by_split(fact.metrics), None
+    for split, named in line.metrics.items():
+        board.known.setdefault(split, {}).update(dict.fromkeys(named))
+    line.seconds += fact.seconds
+    line.timed += 1
+
+
+def _settle(board: Board, line: Line, fact: RunChanged) -> None:
+    line.state, line.cause = fact.state, fact.cause
+    if fact.state not in UNFINISHED:
+        line.training = False
+        board.ended.append(line.number)
+
+
+def _lose(board: Board, slot: int) -> None:
+    """A dead worker takes along what its runs had not made durable."""
+    board.workers.discard(slot)
+    for line in board.lines.values():
+        if line.slot == slot and line.state in UNFINISHED:
+            line.at, line.training, line.loss_so_far = line.durable, False, None

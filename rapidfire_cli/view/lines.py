@@ -1,0 +1,49 @@
+"""Plain progress where there is no terminal: a line per epoch, or chunk, as people and grep read it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TextIO
+
+from rapidfire_cli.engine.messages import EpochEnded, by_split
+from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, WorkerDied
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.terms import RunState
+
+WORTH_A_LINE = frozenset({RunState.STOPPED, RunState.PRUNED, RunState.DELETED})
+
+
+class Lines:
+    """An audience that reads lines; `epochs` says how many each run trains, in `chunks` turns each."""
+
+    def __init__(self, stream: TextIO, epochs: Mapping[int, int], chunks: int = 1) -> None:
+        self._stream = stream
+        self._epochs = epochs
+        self._chunks = chunks
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Write the facts that are worth a line."""
+        lines = [line for fact in facts for line in told(fact, self._epochs, self._chunks)]
+        if lines:
+            self._stream.write("".join(f"{line}\n" for line in lines))
+            self._stream.flush()
+
+
+def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str]:
+    """The fact's line, if it has one."""
+    match fact:
+        case EpochEnded(run, epoch, _, metrics):
+            splits = [
+                " ".join([split, *(f"{name} {value:.4g}" for name, value in named.items())])
+                for split, named in by_split(metrics).items()
+            ]
+            yield "  ".join([f"run {run}", f"epoch {epoch}/{epochs[run]}", *splits])
+        case TurnOver(run, _, at, _, float(loss)):
+            yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train loss so far {loss:.4g}"
+        case RunChanged(run, RunState.FAILED, cause):
+            yield f"run {run}  failed: {cause}"
+        case RunChanged(run, state) if state in WORTH_A_LINE:
+            yield f"run {run}  {state}"
+        case Decision(bracket, _, rung, level, verdicts=verdicts):
+            on = sum(verdict.promoted for verdict in verdicts)
+            yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} go on"
+        case WorkerDied(slot, cause):
+            yield f"worker {slot}  died: {cause}"

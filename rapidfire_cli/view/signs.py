@@ -1,0 +1,28 @@
+"""The signs and colours that stand for states, everywhere the same."""
+
+from collections.abc import Mapping
+
+from rapidfire_cli.terms import RunState
+
+BEST = "★"
+WAITING = "○"  # a running run between two turns
+
+SIGNS: Mapping[RunState, str] = {
+    RunState.QUEUED: "·",
+    RunState.RUNNING: "●",
+    RunState.STOPPED: "■",
+    RunState.COMPLETED: "✓",
+    RunState.PRUNED: "✂",
+    RunState.FAILED: "✗",
+    RunState.DELETED: "×",
+}
+STYLES: Mapping[str, str] = {
+    RunState.QUEUED: "dim",
+    RunState.RUNNING: "cyan",
+    RunState.STOPPED: "yellow",
+    RunState.COMPLETED: "green",
+    RunState.PRUNED: "magenta",
+    RunState.FAILED: "red",
+    RunState.DELETED: "dim",
+}
+"""rich styles"""

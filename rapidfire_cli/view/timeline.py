@@ -1,0 +1,33 @@
+"""How runs would take their turns, for people and for programs."""
+
+from rapidfire_cli.schedule.simulate import Timeline
+from rapidfire_cli.terms import Plain
+from rapidfire_cli.view.wording import counted
+
+
+def timeline_line(timeline: Timeline) -> str:
+    """`on 4 slots: 20 run-epochs in the time of 7 epochs, 29 % idle; a slot trains 4 to 6`."""
+    least, most = min(timeline.busy), max(timeline.busy)
+    each = _epochs(most) if least == most else f"{_epochs(least)} to {_epochs(most)}"
+    return (
+        f"on {counted(len(timeline.busy), 'slot')}: {_epochs(sum(timeline.busy))} run-epochs in the time of "
+        f"{_epochs(timeline.makespan)} epochs, {timeline.idle:.0%} idle; a slot trains {each}"
+    )
+
+
+def timeline_document(timeline: Timeline) -> dict[str, Plain]:
+    """The same in full; time is in units of one epoch."""
+    return {
+        "slots": len(timeline.busy),
+        "run_epochs": sum(timeline.busy),
+        "makespan": timeline.makespan,
+        "idle": timeline.idle,
+        "busy": list(timeline.busy),
+        "rungs": [
+            {"bracket": bracket, "epochs": epochs, "runs": runs} for bracket, epochs, runs in timeline.rungs()
+        ],
+    }
+
+
+def _epochs(count: float) -> str:
+    return f"{count:,.1f}".removesuffix(".0")

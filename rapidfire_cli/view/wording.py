@@ -1,0 +1,52 @@
+"""Values as people read them: knobs, metrics, durations."""
+
+import json
+import math
+from unicodedata import east_asian_width
+
+from rapidfire_cli.terms import VALIDATION, Plain, Split
+
+NOTHING = "–"
+DIGITS = 5  # of a float that has many
+
+
+def knob_text(value: Plain) -> str:
+    """A knob's value on one line, safe for any terminal; a float of many digits is rounded."""
+    if isinstance(value, float) and len(repr(value)) > DIGITS + len("0.000"):
+        return f"{value:.{DIGITS}g}"
+    if isinstance(value, str) and value.isprintable() and value:
+        return value
+    return json.dumps(value, ensure_ascii=True, separators=(", ", ": "))
+
+
+def metric_text(value: float | None) -> str:
+    """A metric in a column: four decimals, or an exponent where those would say nothing."""
+    if value is None:
+        return NOTHING
+    plain = value == 0 or 1e-3 <= abs(value) < 1e4 or not math.isfinite(value)
+    return f"{value:.4f}" if plain else f"{value:.3e}"
+
+
+def metric_title(split: Split, name: str) -> str:
+    """What people call a metric: by its name alone where it is measured on validation."""
+    return name if split == VALIDATION else f"{split} {name}"
+
+
+def duration_text(seconds: float) -> str:
+    """`0:42`, `1:02:03`, `2d 03:04:05`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02}:{minute:02}:{second:02}"
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def cells_of(text: str) -> int:
+    """How many cells of a terminal the text takes: two for a wide letter (Unicode Standard Annex 11)."""
+    return len(text) if text.isascii() else sum(1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
