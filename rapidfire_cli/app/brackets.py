@@ -1,0 +1,161 @@
+"""Early stopping for `fit`: which runs form a bracket, what it heard before, and who is left to train."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from rapidfire_cli.engine.driver import Bracket, Job, entry
+from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.schedule.brackets import Share, course, shares
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.rules import Rule, policy, settings
+from rapidfire_cli.store.history import Past, heard
+from rapidfire_cli.store.standings import Standing
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.terms import Run, RunState
+
+OVER = frozenset({RunState.COMPLETED, RunState.PRUNED})
+NEW = 0  # in place of a bracket's number
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A bracket before it lives: its number, its rule, and those of its runs that are asked for."""
+
+    number: int
+    rule: Rule
+    runs: tuple[Run, ...]
+
+
+def first_rule(file: ExperimentFile) -> Rule | None:
+    """The rule of the file's first bracket."""
+    return next((share.rule for group in file.groups for share in shares(group)), None)
+
+
+def memberships(
+    file: ExperimentFile,
+    whole: Sequence[Run],
+    asked: Sequence[Run],
+    stood: Mapping[int, Standing],
+    past: Sequence[Past],
+) -> tuple[Membership, ...]:
+    """Who belongs together among those `asked` for: a shard of the `whole` experiment, or all of it.
+
+    A run stays in its bracket while the file gives it the same rule. New runs, and unfinished ones whose rule
+    has changed, form new brackets: what was decided stands.
+    """
+    left, numbers = _left(past), {run.number for run in asked}
+    free = 1 + max((event.bracket for event in past if isinstance(event, BracketBegun)), default=0)
+    found: list[Membership] = []
+    for share, members in _shared(file, whole):
+        parts: dict[int, list[Run]] = {}
+        for run in [run for run in members if run.number in numbers]:
+            bracket = _bracket(stood.get(run.number), settings(share.rule), left)
+            if bracket is not None:
+                parts.setdefault(bracket, []).append(run)
+        for bracket, part in parts.items():
+            found.append(Membership(bracket or free, share.rule, tuple(part)))
+            free += bracket == NEW
+    return tuple(found)
+
+
+def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[Share, list[Run]]]:
+    for index, group in enumerate(file.groups, 1):
+        members = iter([run for run in runs if run.group == index])
+        for share in shares(group):
+            yield share, list(islice(members, share.runs))
+
+
+def _left(past: Sequence[Past]) -> dict[int, str]:
+    """The rule of the bracket that a run has left, by run, where it has joined no other since."""
+    rules: dict[int, str] = {}
+    left: dict[int, str] = {}
+    for event in past:
+        match event:
+            case BracketBegun(bracket, rule, runs):
+                rules[bracket] = rule
+                for run in runs:
+                    left.pop(run, None)
+            case RunLeft(run, bracket):
+                left[run] = rules[bracket]
+    return left
+
+
+def _bracket(known: Standing | None, rule: str, left: Mapping[int, str]) -> int | None:
+    """The bracket that a run is in; None where it trains by itself, having left this rule or ended before."""
+    if known is None:
+        return NEW
+    if known.rule == rule:
+        return known.bracket
+    return None if known.state in OVER or left.get(known.run.number) == rule else NEW
+
+
+def changes(
+    members: Sequence[Membership], stood: Mapping[int, Standing]
+) -> tuple[BracketBegun | RunLeft, ...]:
+    """What is different from now on: runs that leave their bracket, brackets that begin."""
+    homes = {run.number: member.number for member in members for run in member.runs}
+    known = {standing.bracket for standing in stood.values()}
+    leaving = [
+        RunLeft(run, standing.bracket, "the rule changed" if run in homes else "no longer asked for")
+        for run, standing in stood.items()
+        if standing.bracket and standing.state not in OVER and homes.get(run) != standing.bracket
+    ]
+    begun = [
+        BracketBegun(
+            member.number,
+            settings(member.rule),
+            tuple(run.number for run in member.runs),
+            tuple(run.leaf["train"]["epochs"] for run in member.runs),
+        )
+        for member in members
+        if member.number not in known
+    ]
+    return (*leaving, *begun)
+
+
+def remaining(
+    runs: Sequence[Run], stood: Mapping[int, Standing], members: Sequence[Membership], past: Sequence[Past]
+) -> tuple[Run, ...]:
+    """The runs to be trained: neither over, nor failed in a bracket that has since decided without them."""
+    homes = {run.number: member.number for member in members for run in member.runs}
+    passed = {(event.bracket, run) for event in past if isinstance(event, Decision) for run in event.failed}
+    return tuple(
+        run
+        for run in runs
+        if (homes.get(run.number), run.number) not in passed
+        and (run.number not in stood or stood[run.number].state not in OVER)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """A bracket that heard its past again, and what it decides only now: of runs that left, by a new rule."""
+
+    bracket: Bracket
+    decisions: tuple[Decision, ...]
+
+
+def revived(
+    members: Sequence[Membership], jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]
+) -> tuple[Revived, ...]:
+    """The brackets in which somebody is left to train, as they stand after what they heard."""
+    alive = [member for member in members if any(run.number in jobs for run in member.runs)]
+    return tuple(_revived(member, jobs, chunks, past) for member in alive)
+
+
+def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]) -> Revived:
+    [began] = [event for event in past if isinstance(event, BracketBegun) and event.bracket == member.number]
+    found = course(policy(member.rule), member.number, began.goals, heard(began, member.rule.metric, past))
+    known = sum(isinstance(event, Decision) and event.bracket == member.number for event in past)
+    entries = tuple(
+        replace(
+            entry(jobs[run.number]),
+            limit=found.limits[run.number] * chunks,
+            condemned=run.number in found.condemned,
+        )
+        for run in member.runs
+        if run.number in jobs
+    )
+    bracket = Bracket(member.number, found.policy, member.rule.metric, entries)
+    return Revived(bracket, tuple(found.decisions[known:]))

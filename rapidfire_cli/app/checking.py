@@ -1,0 +1,121 @@
+"""`check`: everything that can be known to be wrong with an experiment before it is trained."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from rapidfire_cli.app.failing import REFUSED, Unavailable, say
+from rapidfire_cli.app.files import Given, load
+from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
+from rapidfire_cli.app.probing import located, problems
+from rapidfire_cli.app.subjects import MOST_RUNS, Subject, mlspec_of
+from rapidfire_cli.engine.interview import Interview
+from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
+from rapidfire_cli.engine.ports import WorkerGone
+from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.manifest.origin import origin
+from rapidfire_cli.manifest.shapes import representatives
+from rapidfire_cli.problems import Problem, Refusal, Severity
+from rapidfire_cli.store.home import Home
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.terms import Run
+from rapidfire_cli.view.formats import Output
+from rapidfire_cli.view.wording import counted
+
+Smokes: TypeAlias = "list[tuple[Run, Smoked]]"
+"""Runs, and what came of training one batch of each."""
+
+
+def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
+    """Print every problem; the exit code.
+
+    Runs are of one kind when they are equal but for numbers; of very many the first 100,000 are looked at.
+    """
+    try:
+        file = load(*given)
+        samples = representatives(islice(expand(file), MOST_RUNS))
+        asked = () if static else _asked(file, given.path, samples, smoke)
+    except Refusal as refusal:
+        return say(refusal.problems, output)
+    found = (*file.warnings, *asked)
+    say(found, output)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        return REFUSED
+    if output is Output.TABLE:
+        print(f"{given.path}: {counted(total(file), 'run')}, {counted(len(samples), 'kind')}: nothing wrong")
+    return 0
+
+
+def _asked(file: ExperimentFile, path: Path, samples: Sequence[Run], smoke: bool) -> tuple[Problem, ...]:
+    """What a worker finds wrong; only what passes everything else is trained."""
+    with TemporaryDirectory() as place:
+        subject = Subject(file, mlspec_of(file, path), tuple(samples), Home(Path(place)))
+        subject.home.misc.mkdir()
+        with _interview(subject) as interview:
+            found = problems(file, samples, _probed(interview, subject))
+            return found if found or not smoke else _smoked(file, _smokes(interview, samples))
+
+
+@contextmanager
+def _interview(subject: Subject) -> Iterator[Interview]:
+    """With one worker, which keeps no prepared rows, so that each run makes its own reads."""
+    (slot, *_), threads = seats(subject.file, Machinery())
+    setups = {slot.index: replace(setup(subject, slot, threads), data_cache=0)}
+    interview = Interview(LocalWorkers(WORKER, setups, subject.home.misc), slot)
+    try:
+        yield interview
+    finally:
+        interview.close()
+
+
+def _probed(interview: Interview, subject: Subject) -> Probed:
+    try:
+        answer = interview.ask(Probe(tuple(run.config for run in subject.runs)))
+    except WorkerGone as gone:
+        said = (subject.home.misc / "worker-0.log").read_text(errors="replace").strip()
+        raise Unavailable(f"no worker came up: it {gone}\n{said}".strip()) from None
+    assert isinstance(answer, Probed)
+    return answer
+
+
+def _smokes(interview: Interview, samples: Sequence[Run]) -> Smokes:
+    return [(run, _smoke(interview, run)) for run in samples]
+
+
+def _smoke(interview: Interview, run: Run) -> Smoked:
+    try:
+        answer = interview.ask(Smoke(run.config, run.seed))
+    except WorkerGone as gone:
+        return Smoked((Finding(0, (), "E431", "the first batch fails", f"its worker {gone}"),))
+    assert isinstance(answer, Smoked)
+    return answer
+
+
+def _smoked(file: ExperimentFile, smokes: Smokes) -> tuple[Problem, ...]:
+    """What fails, each cause once with the first run that shows it, and knobs that nobody reads."""
+    failures: dict[tuple[str, ...], Problem] = {}
+    for run, answer in smokes:
+        for finding in answer.findings:
+            problem = located(file, [run], finding)
+            of_run = replace(problem, message=f"run {run.number}: {problem.message}")
+            failures.setdefault((finding.code, finding.found, *finding.path), of_run)
+    passed = [(run, answer) for run, answer in smokes if not answer.findings]
+    return (*failures.values(), *_unread(file, passed))
+
+
+def _unread(file: ExperimentFile, smokes: Smokes) -> Iterator[Problem]:
+    """The user's knobs that are set in some runs and read in none."""
+    read = {knob for _, answer in smokes for knob in answer.read}
+    sought = {knob for _, answer in smokes for knob in answer.sought}
+    first = {knob: run for run, answer in reversed(smokes) for knob in answer.unread if knob not in read}
+    for knob, run in sorted(first.items(), key=lambda pair: pair[0]):
+        hint = did_you_mean(knob[-1], [name for *above, name in sought if tuple(above) == knob[:-1]])
+        message = f"`{'.'.join(knob)}` is set but never read"
+        yield Problem("W430", message, origin(file, run, knob), hint=hint, severity=Severity.WARNING)

@@ -1,0 +1,66 @@
+"""Every way to fail, as what the person reads and the exit code that scripts read."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rapidfire_cli.app.files import remembered
+from rapidfire_cli.app.streams import ReaderGone
+from rapidfire_cli.durable import Held
+from rapidfire_cli.problems import Problem, Refusal, render
+from rapidfire_cli.view.findings import annotation, problems_document
+from rapidfire_cli.view.formats import Output, json_text
+
+REFUSED, HELD, ENVIRONMENT, BUG = 2, 4, 5, 70
+INTERRUPTED, UNREAD = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as shells say it
+
+
+class Unavailable(Exception):  # noqa: N818 - what the environment is
+    """The environment stops us: the argument says what is missing."""
+
+
+def explain(error: Exception | KeyboardInterrupt) -> int:
+    """Say on stderr what went wrong, without a traceback; the exit code that belongs to it."""
+    import sqlite3
+    import traceback
+
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case ReaderGone():
+            return UNREAD
+        case Refusal(problems=problems):
+            return say(problems)
+        case Held():
+            return _line(f"error: another process holds the experiment: {error}", HELD)
+        case Unavailable():
+            return _line(f"error: {error}", ENVIRONMENT)
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            return _line(f"error: {place}{error.strerror or error}", ENVIRONMENT)
+        case sqlite3.OperationalError(sqlite_errorcode=code) if code != sqlite3.SQLITE_ERROR:
+            # a wrong statement would be a bug of ours
+            return _line(f"error: the journal cannot be kept: {error}", ENVIRONMENT)
+        case _:
+            cause = traceback.format_exception_only(error)[-1].strip()
+            return _line(f"error: this is a bug of rapidfire: {cause} (--debug shows the traceback)", BUG)
+
+
+def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
+    """Print problems, as JSON to stdout where that was asked for; the exit code for what the user wrote.
+
+    Everything else goes to stderr, with the lines that the problems point at; GitHub takes annotations there.
+    """
+    if problems and os.environ.get("GITHUB_ACTIONS") == "true":
+        print("\n".join(map(annotation, problems)), file=sys.stderr)
+    if output is Output.JSON:
+        print(json_text(problems_document(problems)))
+    elif problems:
+        sources = {problem.span.file: remembered(problem.span.file) for problem in problems if problem.span}
+        print("\n\n".join(render(problem, sources) for problem in problems), file=sys.stderr)
+    return REFUSED if problems else 0
+
+
+def _line(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

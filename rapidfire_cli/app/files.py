@@ -1,0 +1,103 @@
+"""Experiment files, from disk to AST."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rapidfire_cli.manifest.check import checked
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.extends import Opener, Source
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.overrides import SET, UNSET, arguments
+from rapidfire_cli.syntax.parser import parse
+from rapidfire_cli.syntax.text import MAX_BYTES
+
+_SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+
+_texts: dict[str, str] = {}
+
+
+class Given(NamedTuple):
+    """An experiment file as the command line names it and changes it."""
+
+    path: Path
+    sets: Sequence[str] = ()
+    unsets: Sequence[str] = ()
+    max_bytes: int = MAX_BYTES
+
+
+def load(
+    path: Path, sets: Sequence[str] = (), unsets: Sequence[str] = (), max_bytes: int = MAX_BYTES
+) -> ExperimentFile:
+    """The experiment file at `path`, understood: over what it extends, under what the command line changes.
+
+    Raises Refusal with every problem of it.
+    """
+    given = Given(path, sets, unsets, max_bytes)
+    return understood(given, read(path, max_bytes), lambda text, file: _beside(text, file, max_bytes))
+
+
+def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:
+    """What the file's bytes mean; `opener` finds what they extend. Raises Refusal with every problem."""
+    said = [*arguments(UNSET, given.unsets), *arguments(SET, given.sets)]
+    remember(UNSET, "\n".join(given.unsets))
+    remember(SET, "\n".join(given.sets))
+    return checked(parse(data, str(given.path), given.max_bytes, opener, said))
+
+
+def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """The file's bytes, of a larger file one more than the limit. Raises Refusal when there are none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise _refused("E501", path, "there is no such file", _nearby(path)) from None
+    except IsADirectoryError:
+        raise _refused("E502", path, "this is a directory, not an experiment file", _inside(path)) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _refused("E503", path, f"cannot be read: {reason}", "") from None
+    remember(str(path), data.decode("utf-8", errors="replace"))
+    return data
+
+
+def remember(name: str, text: str) -> None:
+    """Keep the text that spans under this name point into, for whoever shows a problem."""
+    _texts[name] = text
+
+
+def remembered(name: str) -> str:
+    """The text under a name that spans give; empty when nobody read it."""
+    return _texts.get(name, "")
+
+
+def _beside(text: str, file: str, max_bytes: int) -> Source:
+    """The file that another one names, relative to that one."""
+    path = Path(os.path.normpath(Path(file).parent / text))
+    return Source(str(path), read(path, max_bytes))
+
+
+def _refused(code: str, path: Path, message: str, hint: str) -> Refusal:
+    return Refusal([Problem(code, message, Span(str(path), 1, 1), hint=hint)])
+
+
+def _nearby(path: Path) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(path.name, [other.name for other in _files(path.parent)], n=1)
+    return (
+        f"did you mean {path.with_name(near[0])}?"
+        if near
+        else "`rapidfire --help` shows what each verb takes"
+    )
+
+
+def _inside(path: Path) -> str:
+    files = _files(path)
+    return f"did you mean {files[0]}?" if files else ""
+
+
+def _files(directory: Path) -> list[Path]:
+    """The experiment files that a directory seems to hold."""
+    return sorted(path for path in directory.glob("*") if path.suffix in _SUFFIXES)

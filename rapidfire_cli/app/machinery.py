@@ -1,0 +1,62 @@
+"""What trains: the machine's devices, as the person asked for them."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidfire_cli.app.failing import Unavailable
+from rapidfire_cli.app.subjects import Subject
+from rapidfire_cli.engine.messages import Setup
+from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.engine.slots import Offer, slots, visible_gpus
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.terms import canonical
+
+WORKER = (sys.executable, "-m", "rapidfire_cli.worker")
+"""The command that starts a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What the command line says about it; None leaves it to the file, then to the machine."""
+
+    workers: int | None = None
+    threads: int | None = None
+    gpus: int | None = None
+
+
+def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int]:
+    """The slots, and the CPU threads of each. Raises Unavailable when fewer GPUs are there than asked for."""
+    offer = _offer(asked.gpus)
+    workers = asked.workers or file.execution.workers
+    threads = asked.threads or file.execution.threads
+    if threads is None:
+        threads = max(1, offer.cores // (workers or len(offer.gpus))) if offer.gpus else 1
+    return slots(offer, workers, threads), threads
+
+
+def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
+    """What the slot's worker is told first."""
+    file = subject.file
+    return Setup(
+        mlspec=subject.mlspec,
+        data=canonical(file.data),
+        misc=str(subject.home.misc),
+        device=slot.device,
+        threads=threads,
+        chunks=file.execution.chunks,
+        checkpoint_every=file.execution.checkpoint_every,
+        data_cache=file.execution.data_cache,
+        share=slot.share,
+        measured=any("named_metrics" in group.generator.tree for group in file.groups),
+        path=subject.path,
+    )
+
+
+def _offer(asked: int | None) -> Offer:
+    present = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    gpus = visible_gpus(os.environ, present)
+    if asked is not None and asked > len(gpus):
+        raise Unavailable(f"{asked} GPUs were asked for, and this machine has {len(gpus)}")
+    return Offer(len(os.sched_getaffinity(0)), gpus[:asked])

@@ -1,0 +1,67 @@
+"""What a worker's answer to a Probe means for an experiment: every problem, located where it was written."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from rapidfire_cli.engine.messages import Finding, Probed
+from rapidfire_cli.manifest.origin import nearest, origin
+from rapidfire_cli.problems import Problem
+from rapidfire_cli.schedule.brackets import shares
+from rapidfire_cli.syntax.group import ExperimentFile, MedianRule, Path
+from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.terms import TRAIN, VALIDATION, Run
+
+SPLITS = (TRAIN, VALIDATION)
+"""What may stand before a metric's name: `train.loss`."""
+
+
+def problems(
+    file: ExperimentFile, samples: Sequence[Run], answer: Probed, required: Iterable[str] = ()
+) -> tuple[Problem, ...]:
+    """Everything wrong; `samples` are the runs that the Probe asked about, in its order.
+
+    `required` are metrics that something beside the file asks for.
+    """
+    found = [located(file, samples, finding) for finding in answer.findings]
+    found += _unmeasured(file, samples, answer.measured)
+    found += filter(None, (_unknown(metric, answer.measured) for metric in required))
+    return tuple(dict.fromkeys(found))
+
+
+def located(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Problem:
+    """The finding as a problem of the file."""
+    if finding.leaf < 0:
+        span = nearest(file.origins, finding.path)
+    else:
+        span = origin(file, samples[finding.leaf], finding.path)
+    return Problem(finding.code, finding.message, span, finding.found, finding.expected, finding.hint)
+
+
+def _unknown(metric: str, measured: Sequence[Sequence[str]]) -> Problem | None:
+    """What is wrong with a metric that none of these runs measures; nothing where one of them cannot tell."""
+    split, _, name = metric.rpartition(".")
+    known = dict.fromkeys(name for names in measured for name in names)
+    if not all(measured) or metric in known or (split in SPLITS and name in known):
+        return None
+    expected, hint = f"one of {', '.join(known)}", did_you_mean(metric, known)
+    return Problem("E421", f"no run measures `{metric}`", found=metric, expected=expected, hint=hint)
+
+
+def _unmeasured(
+    file: ExperimentFile, samples: Sequence[Run], measured: Sequence[Sequence[str]]
+) -> Iterator[Problem]:
+    """The metrics that decide on runs, and that the runs do not measure."""
+    for metric, at, group in _deciding(file):
+        among = [names for run, names in zip(samples, measured, strict=False) if group in (None, run.group)]
+        if among and (problem := _unknown(metric, among)):
+            yield replace(problem, span=nearest(file.origins, at))
+
+
+def _deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
+    """Each metric by which runs are ranked or end early, where it stands, and the group it decides on."""
+    if file.objective:
+        yield file.objective.metric, ("objective", "metric"), None
+    for index, group in enumerate(file.groups, 1):
+        for rule in dict.fromkeys(share.rule for share in shares(group)):
+            inside = ("early_stopping",) if isinstance(rule, MedianRule) else ()
+            yield rule.metric, (*group.at, *inside, "metric"), index

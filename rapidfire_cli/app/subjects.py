@@ -1,0 +1,73 @@
+"""What is to be trained: a file, or a manifest with the runs of one, and where it lives."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidfire_cli.app.failing import say
+from rapidfire_cli.app.files import Given, load, read
+from rapidfire_cli.manifest import codec
+from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.store.home import Home, parent_directory
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.terms import Run
+
+MOST_RUNS = 100_000  # assumed: more is a mistake in the file
+MANIFEST = ".jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An experiment that can be trained."""
+
+    file: ExperimentFile
+    mlspec: str
+    runs: tuple[Run, ...]  # in order, numbered by their place
+    home: Home
+    path: tuple[str, ...] = ()  # where the MLSpec's module is looked up beside the working directory
+
+
+def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subject:
+    """The experiment of a file or manifest, of at most so many runs. Raises Refusal when it is unfit."""
+    if given.path.suffix == MANIFEST:
+        return _of_manifest(given, parent, most)
+    file = load(*given)
+    say(file.warnings)
+    mlspec = mlspec_of(file, given.path)
+    check_size(total(file), most, Span(str(given.path), 1, 1))
+    return Subject(file, mlspec, tuple(expand(file)), home_of(file, parent))
+
+
+def home_of(file: ExperimentFile, parent: str | None) -> Home:
+    """Where the experiment lives."""
+    return Home(parent_directory(parent) / file.name)
+
+
+def mlspec_of(file: ExperimentFile, path: Path) -> str:
+    """The dotted path of the file's MLSpec. Raises Refusal when it names none."""
+    if file.mlspec is None:
+        hint = "add `mlspec: package.module:Class`; it may stand anywhere at the file's top level"
+        span = file.origins.get((), Span(str(path), 1, 1))
+        raise Refusal([Problem("E510", "training needs to know the MLSpec", span, hint=hint)])
+    return file.mlspec
+
+
+def check_size(runs: int, most: int, top: Span) -> None:
+    """Raises Refusal when there are more runs than anybody means."""
+    if runs > most:
+        found, expected = f"{runs:,} runs", f"at most {most:,}"
+        message, hint = "these are too many runs to train", "`--max-runs` raises the limit"
+        raise Refusal([Problem("E511", message, top, found=found, expected=expected, hint=hint)])
+
+
+def _of_manifest(given: Given, parent: str | None, most: int) -> Subject:
+    """What a manifest with its header says, exactly."""
+    name = str(given.path)
+    if changes := [*given.sets, *given.unsets]:
+        hint = "change the file, and expand it anew"
+        raise Refusal([Problem("E335", "a manifest is trained as it is", found=changes[0], hint=hint)])
+    size = given.path.stat().st_size if given.path.is_file() else 0
+    file, runs = codec.read_whole(read(given.path, size).decode(errors="surrogateescape"), name)
+    check_size(len(runs), most, Span(name, 2, 1))
+    return Subject(file, mlspec_of(file, given.path), runs, home_of(file, parent))

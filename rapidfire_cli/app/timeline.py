@@ -1,0 +1,49 @@
+"""`expand --slots`: how the runs of a file would take their turns, if nothing went wrong.
+
+Assumed: every epoch takes as long as any other, and of two runs the one with the lower number is better. The
+runs that come to each rung of successive halving do not depend on that.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.schedule.brackets import Share, course, shares
+from rapidfire_cli.schedule.events import Entry, RunsAdded
+from rapidfire_cli.schedule.rules import policy
+from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.terms import Direction
+
+
+def timeline(file: ExperimentFile, slots: int) -> Timeline:
+    """The schedule on so many slots, in units of one epoch."""
+    chunks = file.execution.chunks
+    directions: dict[int, Direction] = {}
+    arrivals = list(_arrivals(file, chunks, directions))
+
+    def value(run: int, _epoch: int) -> float:
+        return run if directions.get(run) == "min" else -run
+
+    return Simulation(slots, lambda _run, ticks: ticks / chunks, value, chunks).run(arrivals)
+
+
+def _arrivals(file: ExperimentFile, chunks: int, directions: dict[int, Direction]) -> Iterator[RunsAdded]:
+    """The file's runs, those that train to their end first; `directions` learns what is better for which."""
+    goals: dict[int, dict[int, int]] = {}  # epochs by group and run
+    for run in expand(file):
+        goals.setdefault(run.group, {})[run.number] = run.leaf["train"]["epochs"]
+    compared: list[tuple[Share, dict[int, int]]] = []
+    for index, group in enumerate(file.groups, 1):
+        left = iter(list(goals[index].items()))
+        compared += [(share, dict(islice(left, share.runs))) for share in shares(group)]
+        goals[index] = dict(left)
+    free = (Entry(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
+    yield RunsAdded(tuple(free))
+    for bracket, (share, members) in enumerate(compared, 1):
+        begun = course(policy(share.rule), bracket, members, ())
+        directions.update(dict.fromkeys(members, share.rule.direction))
+        entries = [
+            Entry(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
+        ]
+        yield RunsAdded(tuple(entries), begun.policy, bracket)

@@ -1,0 +1,258 @@
+"""argv to app to exit code: each verb parses, calls one function of `app`, and returns its exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rapidfire_cli import __version__
+from rapidfire_cli.app import streams
+from rapidfire_cli.syntax.text import MAX_BYTES
+from rapidfire_cli.terms import Direction
+from rapidfire_cli.view.formats import Output
+
+cli = typer.Typer(
+    name="rapidfire",
+    help="One file describes many training runs; one command trains them all, side by side.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DEBUG = "--debug"
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file.")]
+Parent = Annotated[
+    str | None,
+    typer.Option(
+        "--dir", metavar="DIR", envvar="RAPIDFIRE_DIR", help="Where experiments live.", show_envvar=True
+    ),
+]
+Which = Annotated[
+    str | None,
+    typer.Option("--experiment", "-e", help="An experiment's file, name or directory; default: the newest."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change a knob: in all groups, of group N (N:PATH=VALUE), or a new one (+PATH=VALUE).",
+    ),
+]
+Unsets = Annotated[
+    list[str] | None, typer.Option("--unset", metavar="PATH", help="Take a knob away, or N:PATH of group N.")
+]
+MaxBytes = Annotated[
+    int, typer.Option("--max-spec-bytes", min=1, metavar="BYTES", help="Read files up to this size.")
+]
+Format = Annotated[Output, typer.Option("--output", "-o", help="How rows are printed.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rapidfire {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def rapidfire(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, leave."),
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks; may stand anywhere.")] = False,
+) -> None:
+    """One file describes many training runs; one command trains them all, side by side."""
+
+
+@cli.command()
+def expand(
+    file: File,
+    sets: Sets = None,
+    unsets: Unsets = None,
+    output: Format = Output.TABLE,
+    count: Annotated[bool, typer.Option("--count", help="Print only how many runs there are.")] = False,
+    limit: Annotated[int | None, typer.Option(min=0, help="Show at most so many runs.")] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", metavar="CONDITION", help="Show the runs of which it is true: 'train.epochs > 3'."
+        ),
+    ] = None,
+    why: Annotated[
+        int | None, typer.Option(min=1, metavar="RUN", help="Show where each knob of this run comes from.")
+    ] = None,
+    max_bytes: MaxBytes = MAX_BYTES,
+    header: Annotated[
+        bool, typer.Option("--header", help="With jsonl: first a line that lets `fit` train the runs.")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Say how the runs would take their turns on so many slots.")
+    ] = None,
+) -> None:
+    """Preview the runs of an experiment file; neither your code nor torch is imported."""
+    from rapidfire_cli.app import expanding
+    from rapidfire_cli.app.files import Given
+
+    given = Given(file, sets or (), unsets or (), max_bytes)
+    shown = expanding.Shown(output, limit, condition, header, slots)
+    raise typer.Exit(expanding.expand(given, count, why, shown))
+
+
+@cli.command()
+def check(
+    file: File,
+    sets: Sets = None,
+    unsets: Unsets = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only what can be told without your code and torch.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Train one batch of every kind of run as well.")
+    ] = False,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="json: problems as objects on stdout.")
+    ] = Output.TABLE,
+    max_bytes: MaxBytes = MAX_BYTES,
+) -> None:
+    """Find everything that can be known to be wrong without training."""
+    from rapidfire_cli.app import checking
+    from rapidfire_cli.app.files import Given
+
+    if static and smoke:
+        raise typer.BadParameter("--static and --smoke exclude each other")
+    raise typer.Exit(checking.check(Given(file, sets or (), unsets or (), max_bytes), static, smoke, output))
+
+
+@cli.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="An experiment file, or REV:path in git.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another, or the same with --set.")],
+    sets: Sets = None,
+    unsets: Unsets = None,
+    output: Format = Output.TABLE,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when the runs differ.")] = False,
+    max_bytes: MaxBytes = MAX_BYTES,
+) -> None:
+    """Show the runs that B adds, removes, changes and keeps; --set and --unset change B."""
+    from rapidfire_cli.app import differing
+    from rapidfire_cli.app.files import Given
+
+    old, new = Given(before, (), (), max_bytes), Given(after, sets or (), unsets or (), max_bytes)
+    raise typer.Exit(differing.diff(old, new, output, exit_code))
+
+
+@cli.command()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file, or a manifest.jsonl.")],
+    sets: Sets = None,
+    unsets: Unsets = None,
+    parent: Parent = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; default: one per GPU, or per share of the CPU."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per worker.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="Use at most so many GPUs; 0 trains on the CPU.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Train every N-th run, from the I-th on.")
+    ] = None,
+    most: Annotated[int, typer.Option("--max-runs", min=1, help="Refuse more runs.")] = 100_000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what is there is moved aside.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when a run fails.")] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC>=X", help="Exit with 3 when the best run misses it; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="The ranking's form; jsonl: events, as they happen.")
+    ] = Output.TABLE,
+    max_bytes: MaxBytes = MAX_BYTES,
+) -> None:
+    """Train every run; the same command again continues, and retries what failed."""
+    from rapidfire_cli.app import fitting, gates, subjects
+    from rapidfire_cli.app.files import Given
+    from rapidfire_cli.app.machinery import Machinery
+
+    request = fitting.Request(
+        machinery=Machinery(workers, threads, gpus),
+        shard=gates.shard(shard) if shard else None,
+        fresh=fresh,
+        fail_fast=fail_fast,
+        required=tuple(map(gates.requirement, require or ())),
+    )
+    given = Given(file, sets or (), unsets or (), max_bytes)
+    raise typer.Exit(fitting.fit(subjects.subject_of(given, parent, most), request, output))
+
+
+@cli.command()
+def status(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
+    """Show where every run stands, while it trains or after."""
+    from rapidfire_cli.app import looking
+
+    raise typer.Exit(looking.status(experiment, parent, output))
+
+
+@cli.command()
+def best(
+    experiment: Which = None,
+    parent: Parent = None,
+    metric: Annotated[str | None, typer.Option(help="Rank by this metric; default: the objective.")] = None,
+    minimize: Annotated[bool, typer.Option("--min", help="Less of it is better.")] = False,
+    maximize: Annotated[bool, typer.Option("--max", help="More of it is better.")] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="Show the best so many.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Rank the leaf configs by the objective at the last finished epoch, its mean over replicates."""
+    from rapidfire_cli.app import looking
+
+    direction: Direction | None = "min" if minimize else "max" if maximize else None
+    if minimize and maximize:
+        raise typer.BadParameter("--min and --max exclude each other")
+    raise typer.Exit(looking.best(experiment, parent, metric, direction, top, output))
+
+
+@cli.command()
+def schema(
+    tags: Annotated[
+        bool, typer.Option("--tags", help="For editors of YAML: let a value set stand without its tag.")
+    ] = False,
+) -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from rapidfire_cli.app import describing
+
+    raise typer.Exit(describing.schema(tags))
+
+
+@cli.command()
+def explain(
+    code: Annotated[str | None, typer.Argument(help="Such as E104; default: list every code.")] = None,
+) -> None:
+    """Explain an error code, with an example."""
+    from rapidfire_cli.app import describing
+
+    raise typer.Exit(describing.explain(code))
+
+
+def main() -> None:
+    """The entry point: problems become located errors and exit codes, bugs one line and exit code 70."""
+    debug = DEBUG in sys.argv
+    sys.argv = [word for word in sys.argv if word != DEBUG]
+    streams.prepare()
+    try:
+        try:
+            cli()
+        finally:
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        from rapidfire_cli.app import failing
+
+        raise SystemExit(failing.explain(error)) from None

@@ -1,0 +1,170 @@
+"""Experiment: what `rapidfire fit` does, from a script or a notebook."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rapidfire_cli.app.failing import say
+from rapidfire_cli.app.fitting import Request, train
+from rapidfire_cli.app.subjects import MOST_RUNS, Subject, check_size, home_of
+from rapidfire_cli.automl import PYTHON, experiment_file
+from rapidfire_cli.engine.ports import Audience
+from rapidfire_cli.engine.signals import StopSignal, stop_signal
+from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.manifest.knobs import dotted, knobs
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.queries import RunRow, overview
+from rapidfire_cli.store.ranking import ranking
+from rapidfire_cli.terms import DEFAULT_SEED, Objective, RunState
+from rapidfire_cli.view.audience import watching
+from rapidfire_cli.view.board import Board
+
+Replace = Callable[[str], None]
+"""Puts HTML in the place of what a notebook's cell showed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """How an experiment stands after training."""
+
+    experiment: str
+    directory: Path
+    state: RunState  # completed, failed or stopped
+    objective: Objective
+    runs: tuple[RunRow, ...]  # best first
+
+    @property
+    def best(self) -> RunRow:
+        """The best run by the objective at its last finished epoch."""
+        return self.runs[0]
+
+    def records(self) -> list[dict[str, Any]]:
+        """A flat dict per run, best first: facts, metrics as `validation.loss`, knobs by their path."""
+        return [_record(row) for row in self.runs]
+
+
+class Experiment:
+    """A named experiment: an MLSpec, and the data it loads.
+
+    `mlspec` is a class that other processes can import, or its path `module:Class`; `dir` holds experiments.
+    """
+
+    def __init__(
+        self,
+        mlspec: type[MLSpec] | str,
+        data: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        dir: str | Path | None = None,
+    ) -> None:
+        """Raises Refusal when workers cannot import the class."""
+        self.mlspec = mlspec if isinstance(mlspec, str) else importable(mlspec)
+        self.data = data
+        self.name = name or self.mlspec.rpartition(":")[2]
+        self.dir = dir or os.environ.get("RAPIDFIRE_DIR")
+
+    def run_fit(
+        self,
+        ml_config: Any,
+        seed: int = DEFAULT_SEED,
+        objective: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """Train every run of `ml_config` that is not trained yet; a run that fails raises nothing.
+
+        `objective` and `execution` are what they are in a file. Raises Refusal with everything that is wrong
+        before anything is trained; a signal that stops training is raised once nothing can be lost.
+        """
+        subject = self._subject(ml_config, seed, objective, execution)
+        with stop_signal() as stop:
+            train(subject, Request(), stop, _watch(_cell()))
+        _raise(stop)
+        return results(subject.home)
+
+    def _subject(
+        self,
+        ml_config: Any,
+        seed: int,
+        objective: Mapping[str, Any] | None,
+        execution: Mapping[str, Any] | None,
+    ) -> Subject:
+        facts = {"experiment": self.name, "mlspec": self.mlspec, "data": self.data, "seed": seed}
+        file = experiment_file(ml_config, **facts, objective=objective, execution=execution)
+        say(file.warnings)
+        check_size(total(file), MOST_RUNS, Span(PYTHON, 0, 0))
+        path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
+        home = home_of(file, str(self.dir) if self.dir else None)
+        return Subject(file, self.mlspec, tuple(expand(file)), home, path)
+
+
+def importable(cls: type[MLSpec]) -> str:
+    """The path `module:Class` by which workers import a class. Raises Refusal when they cannot."""
+    if cls.__module__ == "__main__":
+        where = "in a script or notebook"
+    elif "." in cls.__qualname__:
+        where = f"inside {cls.__qualname__.rpartition('.')[0].removesuffix('.<locals>')}"
+    else:
+        return f"{cls.__module__}:{cls.__qualname__}"
+    raise Refusal([_unimportable(cls.__name__, where)])
+
+
+def results(home: Home) -> Results:
+    """How the experiment stands, as its journal tells it."""
+    seen = overview(home.journal, alive=False)
+    ranked = ranking(seen.rows, seen.about.objective)
+    rows = tuple(row for place in ranked for row in place.rows)
+    return Results(seen.about.experiment, home.path, seen.state, seen.about.objective, rows)
+
+
+def _unimportable(name: str, where: str) -> Problem:
+    return Problem(
+        "E521",
+        f"workers cannot import {name}",
+        found=f"a class defined {where}",
+        expected="a class at the top of a module",
+        hint="move it to a file such as specs.py (a notebook has `%%writefile specs.py`), "
+        f"then `from specs import {name}`",
+    )
+
+
+def _record(row: RunRow) -> dict[str, Any]:
+    facts: dict[str, Any] = {"run": row.number, "id": row.id, "state": str(row.state), "epoch": row.epoch}
+    metrics = {
+        f"{split}.{name}": value for split, named in row.metrics.items() for name, value in named.items()
+    }
+    own = {dotted(path): value for path, value in knobs(dict(row.config))}
+    return {**facts, "error": row.error or None, **metrics, **own}
+
+
+def _watch(cell: Replace | None) -> Callable[[Board], AbstractContextManager[Audience]]:
+    if cell is None:
+        return lambda board: watching(board, None, sys.stderr, os.environ)
+    from rapidfire_cli.view.live import in_notebook
+
+    return lambda board: in_notebook(board, cell)
+
+
+def _cell() -> Replace | None:
+    """What replaces the output of the notebook's cell that runs this; None where no notebook does."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
+        return None
+    display = import_module("IPython.display")
+    shown = display.display(display.HTML("<pre>starting workers …</pre>"), display_id=True)
+    return lambda text: shown.update(display.HTML(text))
+
+
+def _raise(stop: StopSignal) -> None:
+    """Go on with what the signal asks for."""
+    if stop.number == signal.SIGINT:
+        raise KeyboardInterrupt("training is stopped; run_fit again continues")
+    if stop.number is not None:
+        raise SystemExit(128 + stop.number)

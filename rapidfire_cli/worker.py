@@ -1,0 +1,120 @@
+"""The worker process: owns a slot, takes orders one by one, and dies with its controller."""
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+from collections import deque
+
+from rapidfire_cli.engine.messages import (
+    Evict,
+    Order,
+    Probe,
+    Probed,
+    Quit,
+    Ready,
+    Report,
+    Setup,
+    Smoke,
+    Stop,
+    Train,
+    decode,
+    encode,
+)
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Pipe:
+    """The worker's end of the socket pair."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
+        self._orders: deque[Order] = deque()
+
+    def tell(self, report: Report) -> None:
+        """Send a report."""
+        try:
+            self._connection.sendall(encode(report))
+        except OSError:
+            _vanish()
+
+    def next(self) -> Order:
+        """The next order, waiting for it."""
+        while not self._orders:
+            self._receive()
+        return self._orders.popleft()
+
+    def stop_asked(self) -> bool:
+        """Whether a Stop is among the orders at hand; looks without waiting, and takes it off."""
+        readable, _, _ = select.select([self._connection], [], [], 0)
+        if readable:
+            self._receive()
+        asked = any(isinstance(order, Stop) for order in self._orders)
+        if asked:
+            self._orders = deque(order for order in self._orders if not isinstance(order, Stop))
+        return asked
+
+    def _receive(self) -> None:
+        data = self._connection.recv(1 << 16)
+        if not data:
+            _vanish()
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._orders.extend(map(decode, lines))
+
+
+def _vanish() -> None:
+    """The controller is gone: nobody is left to tell, and what is not durable will be redone."""
+    os._exit(0)
+
+
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent ends; leave at once if it already has."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        _vanish()
+
+
+def main() -> None:
+    """Serve orders until told to quit."""
+    descriptor, parent = map(int, sys.argv[1:3])
+    die_with(parent)
+    pipe = Pipe(socket.socket(fileno=descriptor))
+    setup = pipe.next()
+    assert isinstance(setup, Setup)
+    _serve(setup, pipe)
+
+
+def _serve(setup: Setup, pipe: Pipe) -> None:
+    from rapidfire_cli.training.device import prepare
+    from rapidfire_cli.training.residents import Residents, SpecProblem
+
+    sys.path += [place for place in setup.path if place not in sys.path]
+    ready = prepare(setup)
+    try:
+        residents = Residents(setup, pipe.tell, pipe.stop_asked)
+    except SpecProblem as problem:
+        pipe.tell(Probed((problem.finding,)))
+        return
+    pipe.tell(Ready(os.getpid(), *ready))
+    while True:
+        match pipe.next():
+            case Probe() as order:
+                pipe.tell(residents.probe(order))
+            case Smoke() as order:
+                pipe.tell(residents.smoke(order))
+            case Train() as order:
+                residents.train(order)
+            case Evict() as order:
+                residents.evict(order)
+            case Quit():
+                return
+            case Stop() | Setup():  # a turn that ended before its Stop came; nothing is left to end
+                continue
+
+
+if __name__ == "__main__":
+    main()
