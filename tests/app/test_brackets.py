@@ -1,0 +1,225 @@
+"""Early stopping decides the same whatever happens to the processes, and never waits for what cannot come."""
+
+import math
+
+import pytest
+
+from rapidfire_cli.app.gates import Shard
+from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.rules import policy, rule_of
+from rapidfire_cli.store.history import heard
+from rapidfire_cli.terms import RunState
+from tests.app.pretending import TRAIN, Desk, Luck, sha
+
+COMPLETED, PRUNED, FAILED = RunState.COMPLETED, RunState.PRUNED, RunState.FAILED
+CALM = Luck()
+
+
+def rising(lr: float, epoch: int) -> float:
+    """Learning curves that cross: who is best at first is not best in the end."""
+    return math.sin(40 * lr) + epoch * math.cos(25 * lr) / 8
+
+
+def by_rung(decisions: list[Decision]) -> dict[tuple[int, int], Decision]:
+    found = {(decision.bracket, decision.rung): decision for decision in decisions}
+    assert len(found) == len(decisions), "no rung decides twice"
+    return found
+
+
+def relived(desk: Desk) -> list[Decision]:
+    """What each bracket decides when it hears the journal's past again, in the journal's order."""
+    past = desk.past
+    again: dict[int, list[Decision]] = {}
+    for began in past:
+        if isinstance(began, BracketBegun):
+            rule = rule_of(began.rule)
+            found = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past))
+            again[began.bracket] = list(found.decisions)
+    return [again[decision.bracket].pop(0) for decision in desk.decisions]
+
+
+def check_kept(desk: Desk) -> None:
+    """Every pruned run has the checkpoint of the epoch at which it was judged."""
+    judged = {
+        verdict.run: decision.epochs
+        for decision in desk.decisions
+        for verdict in decision.verdicts
+        if not verdict.promoted
+    }
+    for run, state in desk.states.items():
+        if state is PRUNED:
+            assert len(desk.checkpoints[run]) == judged[run]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = Desk(tmp_path_factory.mktemp("calm"), rising)
+    desk.fit(sha(16), CALM)
+    return desk
+
+
+def test_a_bracket_halves_at_each_rung_and_trains_one_run_to_the_end(undisturbed):
+    sizes = [(each.epochs, each.known, each.keep) for each in undisturbed.decisions]
+    assert sizes == [(1, 16, 8), (2, 8, 4), (4, 4, 2)]
+    assert sorted(undisturbed.states.values()) == [COMPLETED] * 2 + [PRUNED] * 14
+    check_kept(undisturbed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_synchronous_bracket_decides_alike_however_often_everything_dies(tmp_path, undisturbed, seed):
+    desk = Desk(tmp_path, rising)
+    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.04)
+    desk.fit_through(sha(16), luck, workers=1 + seed % 4)
+    assert by_rung(desk.decisions) == by_rung(undisturbed.decisions)
+    assert desk.states == undisturbed.states
+    check_kept(desk)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_asynchronous_brackets_ledger_reproduces_its_decisions(tmp_path, seed):
+    desk = Desk(tmp_path, rising)
+    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.04)
+    desk.fit_through(sha(16, mode="async"), luck, workers=1 + seed % 4)
+    assert desk.decisions == relived(desk)
+    assert set(desk.states.values()) == {COMPLETED, PRUNED}
+    check_kept(desk)
+
+
+def failing(lr: float, epoch: int) -> float | None:
+    """Every other run fails in its second epoch."""
+    return None if epoch == 2 and int(lr * 1000) % 2 else rising(lr, epoch)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_failed_runs_rank_worst_never_block_a_rung_and_are_not_tried_again_once_counted(tmp_path, mode):
+    desk = Desk(tmp_path, failing)
+    desk.fit(sha(16, mode=mode), CALM)
+    counted = {run for decision in desk.decisions for run in decision.failed}
+    assert counted and {run for run, state in desk.states.items() if state is FAILED} >= counted
+    assert COMPLETED in desk.states.values()
+    desk.curve = rising  # mended, too late for those that a rung has passed
+    before = desk.decisions
+    desk.fit(sha(16, mode=mode), CALM)
+    assert desk.decisions[: len(before)] == before and desk.decisions == relived(desk)
+    assert {run for run, state in desk.states.items() if state is FAILED} == counted
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_that_failed_before_its_rung_decided_is_tried_again(tmp_path, undisturbed, mode, seed):
+    desk = Desk(tmp_path, failing)
+    luck = Luck(seed, saves=0.3, crashes=0.05)
+    while desk.fit(sha(16, mode=mode), luck) is False:
+        if FAILED in desk.states.values():
+            desk.curve = rising
+    assert desk.decisions == relived(desk)
+    counted = {run for decision in desk.decisions for run in decision.failed}
+    assert {run for run, state in desk.states.items() if state is FAILED} == counted
+    if mode == "sync" and not counted:
+        assert by_rung(desk.decisions) == by_rung(undisturbed.decisions)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_bracket_whose_results_are_all_worthless_still_ends(tmp_path, value):
+    desk = Desk(tmp_path, lambda lr, epoch: value)
+    desk.fit(sha(8), CALM)
+    survivors = 0 if math.isnan(value) else 1
+    assert sorted(desk.states.values()) == [COMPLETED] * survivors + [PRUNED] * (8 - survivors)
+
+
+def test_a_metric_that_nobody_measures_ends_every_run_at_the_first_rung(tmp_path):
+    desk = Desk(tmp_path, rising)
+    desk.fit(sha(4, metric="taste"), CALM)
+    assert set(desk.states.values()) == {PRUNED}
+
+
+def interrupted(desk: Desk, text: str, decisions: int) -> None:
+    """Fit, and die with that decision."""
+    assert not desk.fit(text, Luck(saves=0.5, decisions=decisions))
+    assert len(desk.decisions) >= decisions
+
+
+@pytest.mark.parametrize(
+    ("before", "decided", "after"),
+    [
+        ({}, 1, {"reduction_factor": 4}),
+        ({}, 2, {"direction": "min"}),
+        ({"min_epochs": 4}, 1, {"min_epochs": 1}),
+        ({"min_epochs": 4}, 1, {"min_epochs": 1, "mode": "async"}),
+        ({"mode": "async"}, 1, {"min_epochs": 3}),
+        ({"mode": "async"}, 2, {"mode": "async", "min_epochs": 2}),
+        ({"mode": "async"}, 3, {"mode": "sync"}),
+    ],
+)
+def test_a_changed_rule_is_a_new_bracket_of_the_runs_that_are_not_over(tmp_path, before, decided, after):
+    desk = Desk(tmp_path, rising)
+    interrupted(desk, sha(16, **before), decided)
+    over = {run for run, state in desk.states.items() if state in (PRUNED, COMPLETED)}
+    desk.fit_through(sha(16, **after), Luck(3, deaths=0.02, saves=0.5, crashes=0.05))
+    first, second = [event for event in desk.past if isinstance(event, BracketBegun)]
+    assert set(first.runs) == set(range(1, 17)) and set(second.runs) == set(range(1, 17)) - over
+    assert set(desk.states.values()) <= {COMPLETED, PRUNED}
+    assert desk.decisions == relived(desk)
+
+
+def test_more_runs_form_a_bracket_of_their_own(tmp_path):
+    desk = Desk(tmp_path, rising)
+    desk.fit(sha(8), CALM)
+    before = desk.decisions
+    desk.fit(sha(12), CALM)
+    assert desk.decisions[: len(before)] == before
+    assert {decision.bracket for decision in desk.decisions[len(before) :]} == {2}
+    assert [event.runs for event in desk.past if isinstance(event, BracketBegun)][1] == (9, 10, 11, 12)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_runs_no_longer_asked_for_leave_and_train_by_themselves_when_asked_for_again(tmp_path, mode):
+    desk = Desk(tmp_path, rising)
+    interrupted(desk, sha(16, mode=mode), 1)
+    alive = {run for run, state in desk.states.items() if state not in (PRUNED, COMPLETED)}
+    desk.fit(sha(6, mode=mode), CALM)
+    gone = {run for run in alive if run > 6}
+    assert {event.run for event in desk.past if isinstance(event, RunLeft)} == gone
+    assert desk.decisions == relived(desk)
+    desk.fit(sha(16, mode=mode), CALM)
+    assert {desk.states[run] for run in gone} == {COMPLETED}
+    assert desk.decisions == relived(desk)
+
+
+def test_early_stopping_that_is_taken_out_of_the_file_lets_runs_train_to_the_end(tmp_path):
+    desk = Desk(tmp_path, rising)
+    interrupted(desk, sha(16), 1)
+    alive = {run for run, state in desk.states.items() if state is not PRUNED}
+    desk.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 16, {TRAIN}}}\n", CALM)
+    assert {desk.states[run] for run in alive} == {COMPLETED}
+    assert {event.run for event in desk.past if isinstance(event, RunLeft)} == alive
+
+
+def test_hyperbands_brackets_decide_each_for_itself(tmp_path):
+    desk = Desk(tmp_path, rising)
+    bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
+    desk.fit_through(f"mlspec: none:None\n{bands}\n", Luck(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
+    rungs = [(each.bracket, each.epochs, each.known) for each in by_rung(desk.decisions).values()]
+    assert sorted(rungs) == [(1, 1, 8), (1, 2, 4), (1, 4, 2), (2, 2, 6), (2, 4, 3), (3, 4, 4)]
+    assert desk.decisions == relived(desk)
+
+
+def test_a_shard_has_its_part_of_each_bracket(tmp_path):
+    desk = Desk(tmp_path, rising)
+    bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
+    desk.fit(f"mlspec: none:None\n{bands}\n", CALM, shard=Shard(2, 2))
+    begun = [event.runs for event in desk.past if isinstance(event, BracketBegun)]
+    assert begun == [(2, 4, 6, 8), (10, 12, 14), (16, 18), (20, 22)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_median_rules_ledger_reproduces_its_decisions(tmp_path, seed):
+    desk = Desk(tmp_path, rising)
+    rule = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 2}"
+    text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {rule}, {TRAIN}}}\n"
+    desk.fit_through(text, Luck(seed, deaths=0.02, saves=0.3, crashes=0.03))
+    assert desk.decisions == relived(desk)
+    assert set(desk.states.values()) == {COMPLETED, PRUNED}
+    check_kept(desk)

@@ -1,0 +1,70 @@
+"""A real worker process without torch: obeys at once, and misbehaves where a run's config says so."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from rapidfire_cli.engine import messages
+from rapidfire_cli.engine.messages import (
+    Assignment,
+    EpochEnded,
+    Evicted,
+    Finding,
+    Metric,
+    Probed,
+    Ready,
+    Saved,
+)
+
+
+def misbehave(how: str | None) -> None:
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            sys.exit(3)
+        case "child":  # leaves a child behind that would outlive it
+            child = subprocess.Popen(["sleep", "600"])
+            print(child.pid, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "slow":
+            time.sleep(30)
+
+
+def take(assignment: Assignment, until: int) -> list[messages.Report]:
+    config = json.loads(assignment.config)
+    misbehave(config.get("does"))
+    run = assignment.run
+    if config.get("raises"):
+        return [messages.RunFailed(run, "error", "ValueError: no", 1)]
+    epoch = EpochEnded(run, until, until, (Metric("validation", "loss", 1 / until),), 0.1)
+    saved = [Saved(run, until, until)] if until == config["epochs"] else []
+    return [epoch, *saved, messages.TurnEnded(run, until, until, size=1)]
+
+
+def main() -> None:
+    if os.environ.get("OBEDIENT") == "stillborn":
+        sys.exit(9)
+    pipe = socket.socket(fileno=int(sys.argv[1]))
+    for line in pipe.makefile("rb"):
+        reports: list[messages.Report] = []
+        match messages.decode(line):
+            case messages.Setup():
+                reports = [Ready(os.getpid(), "cpu", 100)]
+            case messages.Probe(leaves):
+                wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
+                reports = [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
+            case messages.Train((assignment,), until):
+                reports = take(assignment, until)
+            case messages.Evict(run):
+                reports = [Saved(run, 1, 1), Evicted(run, 1)]
+        for report in reports:
+            pipe.sendall(messages.encode(report))
+
+
+if __name__ == "__main__":
+    main()

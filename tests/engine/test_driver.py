@@ -1,0 +1,101 @@
+"""The driver carries actions to real processes and their reports back, and records what happened."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.engine.driver import Driver, Job, NoWorker
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probed
+from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
+from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.terms import RunState
+from tests.engine.test_workers import SETUP
+
+COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
+
+
+class Notebook:
+    """A journal and an audience in memory: keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.told: list[Fact] = []
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        self.facts += facts
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        self.told += facts
+        assert self.told == self.facts, "people are told only what is kept"
+
+
+def job(run: int, **config: object) -> Job:
+    leaf = json.dumps({"epochs": 2, **config})
+    return Job(Assignment(run, leaf, 42, f"runs/{run}"), goal=2)
+
+
+def drive(tmp_path: Path, jobs: Sequence[Job], slots: int = 2, stop_after: int = 10**9) -> Notebook:
+    seats = [Slot(index, "cpu", visible="", share=0.5) for index in range(slots)]
+    notebook = Notebook()
+    workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
+    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after)
+    try:
+        assert driver.probe((), len(jobs)) == Probed(())
+        by_run = {job.assignment.run: job for job in jobs}
+        driver.train(by_run, (), notebook, notebook)
+    finally:
+        driver.close()
+    return notebook
+
+
+def ends(notebook: Notebook) -> dict[int, tuple[RunState, str]]:
+    changes = [fact for fact in notebook.facts if isinstance(fact, RunChanged)]
+    return {change.run: (change.state, change.cause) for change in changes}
+
+
+def test_every_run_is_trained_to_its_goal(tmp_path):
+    notebook = drive(tmp_path, [job(run) for run in range(1, 6)])
+    assert ends(notebook) == dict.fromkeys(range(1, 6), (RunState.COMPLETED, ""))
+    epochs = [(fact.run, fact.epoch) for fact in notebook.facts if isinstance(fact, EpochEnded)]
+    assert sorted(epochs) == [(run, epoch) for run in range(1, 6) for epoch in (1, 2)]
+
+
+def test_a_run_that_raises_fails_alone(tmp_path):
+    notebook = drive(tmp_path, [job(1), job(2, raises=True), job(3)])
+    assert ends(notebook)[2] == (RunState.FAILED, "ValueError: no")
+    assert ends(notebook)[1] == ends(notebook)[3] == (RunState.COMPLETED, "")
+
+
+def test_a_run_that_kills_its_worker_is_retried_three_times_then_fails_with_the_cause(tmp_path):
+    notebook = drive(tmp_path, [job(1, does="kill"), job(2)])
+    assert ends(notebook)[1] == (RunState.FAILED, "worker killed by SIGKILL")
+    assert ends(notebook)[2] == (RunState.COMPLETED, "")
+    assert len([fact for fact in notebook.facts if isinstance(fact, WorkerDied)]) == 4
+
+
+def test_no_more_workers_start_than_runs_wait(tmp_path):
+    notebook = drive(tmp_path, [job(1)], slots=4)
+    assert len([fact for fact in notebook.facts if isinstance(fact, WorkerStarted)]) == 1
+
+
+def test_what_the_probe_finds_is_handed_over_before_any_turn(tmp_path):
+    driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
+    [finding] = driver.probe(("{}", '{"wrong": 1}'), 1).findings
+    driver.close()
+    assert finding.leaf == 1
+
+
+def test_when_no_worker_comes_up_the_first_ones_ending_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("OBEDIENT", "stillborn")
+    driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
+    with pytest.raises(NoWorker, match="ended with exit code 9"):
+        driver.probe((), 1)
+    driver.close()
+
+
+def test_a_stop_makes_what_is_trained_durable_and_trains_no_further(tmp_path):
+    notebook = drive(tmp_path, [job(run) for run in range(1, 4)], slots=1, stop_after=4)
+    assert {state for state, _ in ends(notebook).values()} == {RunState.STOPPED}

@@ -1,0 +1,89 @@
+"""Workers are processes of their own groups; how they end is told, and nothing they started outlives them."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Ready, Report, Setup, Train
+from rapidfire_cli.engine.ports import Slot, WorkerGone
+from rapidfire_cli.engine.workers import LocalWorker, LocalWorkers, worker_environment
+
+SLOT = Slot(0, "cpu", visible="", share=1.0)
+SETUP = Setup("m:C", "null", "misc", "cpu", threads=2, chunks=1, checkpoint_every=30.0, data_cache=0)
+
+
+@pytest.fixture
+def workers(tmp_path: Path):
+    return LocalWorkers([sys.executable, "-m", "tests.engine.obedient"], {0: SETUP}, tmp_path)
+
+
+def next_reports(workers: LocalWorkers, worker: LocalWorker) -> list[Report]:
+    while not workers.wait([worker], 10):
+        continue
+    return list(worker.receive())
+
+
+def order(config: str) -> Train:
+    return Train((Assignment(1, config, 42, "."),), 1)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ending(workers: LocalWorkers, config: str) -> str:
+    worker = workers.start(SLOT)
+    next_reports(workers, worker)
+    worker.send(order(config))
+    with pytest.raises(WorkerGone) as gone:
+        while True:
+            next_reports(workers, worker)
+    return str(gone.value)
+
+
+def test_a_worker_says_that_it_is_ready_and_answers(workers):
+    worker = workers.start(SLOT)
+    [ready] = next_reports(workers, worker)
+    assert ready == Ready(worker.pid, "cpu", 100)
+    worker.send(Probe(()))
+    assert next_reports(workers, worker) == [Probed(())]
+    worker.kill()
+
+
+def test_how_a_worker_ended_is_told(workers):
+    assert ending(workers, '{"does": "kill"}') == "killed by SIGKILL"
+    assert ending(workers, '{"does": "exit"}') == "ended with exit code 3"
+
+
+def test_what_a_dead_worker_started_is_swept_up(workers, tmp_path):
+    ending(workers, '{"does": "child"}')
+    child = int((tmp_path / "worker-0.log").read_text())
+    while is_alive(child):  # a signal takes a moment; a child that is never swept up runs into the time limit
+        time.sleep(0.01)
+
+
+def test_killing_a_worker_twice_and_sending_to_the_dead_do_nothing(workers):
+    worker = workers.start(SLOT)
+    worker.kill()
+    worker.kill()
+    worker.send(Probe(()))
+
+
+def test_a_worker_is_no_member_of_the_controllers_process_group(workers):
+    worker = workers.start(SLOT)
+    assert os.getpgid(worker.pid) == worker.pid != os.getpgrp()
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.kill()
+
+
+def test_a_worker_sees_its_slots_device_and_threads_only():
+    environment = worker_environment(Slot(1, "cuda:0", visible="3", share=1.0), threads=4)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "3"
+    assert environment["OMP_NUM_THREADS"] == "4"

@@ -1,0 +1,109 @@
+"""The lines of manifest.jsonl."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rapidfire_cli.manifest.codec import read, write
+from rapidfire_cli.manifest.expand import expand, jsonl
+from rapidfire_cli.problems import Refusal, Span
+from rapidfire_cli.syntax.group import GridSearch
+from rapidfire_cli.terms import Run
+from tests.manifest.trees import MIXED, file, grids
+
+GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
+
+
+def refused(text: str) -> list[tuple[str, Span | None]]:
+    with pytest.raises(Refusal) as refusal:
+        read(text, "manifest.jsonl")
+    return [(problem.message, problem.span) for problem in refusal.value.problems]
+
+
+def test_a_line_says_what_a_run_is():
+    run = Run(3, "0123456789abcdef", 2, '{"train":{"epochs":1}}', 42)
+    assert write(run) == (
+        '{"number":3,"id":"0123456789abcdef","group":2,"config":{"train":{"epochs":1}},"seed":42}\n'
+    )
+
+
+def test_a_replicate_is_said_only_where_there_is_one():
+    assert json.loads(write(Run(1, "0123456789abcdef", 1, "{}", 42, replicate=2)))["replicate"] == 2
+
+
+@given(grids, st.integers(0, 3))
+def test_what_is_written_reads_back(tree, replicate):
+    runs = tuple(
+        Run(run.number, run.id, run.group, run.config, run.seed, replicate)
+        for run in expand(file(GridSearch(tree), *MIXED))
+    )
+    assert read("".join(map(write, runs)), "manifest.jsonl") == runs
+
+
+def test_an_empty_manifest_lists_no_runs():
+    assert read("", "manifest.jsonl") == ()
+
+
+def test_the_last_line_may_lack_its_newline():
+    assert len(read("".join(jsonl(file(*MIXED))).removesuffix("\n"), "manifest.jsonl")) == 11
+
+
+def test_a_config_is_canonical_after_reading_however_it_was_written():
+    line = json.dumps({**GOOD, "config": {"b": 1.0, "a": "ä"}}, indent=None)
+    assert read(line, "manifest.jsonl")[0].config == '{"a":"ä","b":1.0}'
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number": 0}, "'number' is not an int from 1"),
+        ({"number": True}, "'number' is not an int from 1"),
+        ({"number": 1.0}, "'number' is not an int from 1"),
+        ({"id": "0123456789ABCDEF"}, "'id' is not 16 hex digits"),
+        ({"id": None}, "'id' is not 16 hex digits"),
+        ({"group": "1"}, "'group' is not an int from 1"),
+        ({"config": []}, "'config' is not a mapping"),
+        ({"seed": 2**32}, "'seed' is not an int from 0 below 4294967296"),
+        ({"replicate": -1}, "'replicate' is not an int from 0"),
+        ({"colour": "red"}, "unknown field 'colour'"),
+    ],
+)
+def test_a_field_that_is_not_what_it_must_be_is_named(change, message):
+    ((said, span),) = refused(json.dumps({**GOOD, **change}))
+    assert message in said
+    assert span == Span("manifest.jsonl", 1, 1)
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_missing_field_is_named(field):
+    ((said, _),) = refused(json.dumps({name: value for name, value in GOOD.items() if name != field}))
+    assert f"'{field}'" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "Expecting value"),
+        ("[]", "not a mapping"),
+        ('{"number": 1', "Expecting"),
+        ('{"number": 1, "number": 2}', "a key stands twice"),
+        (json.dumps({**GOOD, "config": {"lr": float("nan")}}), "NaN is not JSON"),
+        (json.dumps({**GOOD, "config": {"name": "\ud800"}}), "surrogates"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_line_that_is_no_run_is_refused(line, message):
+    ((said, _),) = refused(line + "\n")
+    assert message in said
+
+
+def test_every_bad_line_is_reported_with_its_place():
+    good = json.dumps(GOOD)
+    places = [span for _, span in refused(f"{good}\n{{,}}\n{good}\n\n")]
+    assert places == [
+        Span("manifest.jsonl", 2, 2),
+        Span("manifest.jsonl", 3, 1),
+        Span("manifest.jsonl", 4, 1),
+    ]

@@ -1,0 +1,87 @@
+"""The tool as a person uses it: a directory, a file, a command, what it printed and what it left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEADER = """\
+experiment: tiny
+mlspec: tests.scenarios.specs:Tiny
+"""
+GRID = """\
+gridsearch:
+  user_knobs: {pause: 0}
+  train:
+    epochs: 3
+    batch_size: !list [16, 32]
+    optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
+  named_metrics: [top1_accuracy]
+"""
+
+
+@dataclass
+class Desk:
+    """A working directory with the tool at hand."""
+
+    path: Path
+
+    def write(self, text: str, name: str = "experiment.yaml") -> Path:
+        file = self.path / name
+        file.write_text(text)
+        return file
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "rapidfire_cli", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+
+    def run(self, *arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.path,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == exits, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.path,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.run("status", "--output", "json").stdout)
+
+    def weights(self, experiment: str = "tiny") -> dict[str, bytes]:
+        """The final weights by run id."""
+        runs = self.path / "rapidfire_experiments" / experiment / "runs"
+        return {
+            file.parent.name.split("-")[1]: file.read_bytes() for file in runs.glob("*/final.safetensors")
+        }
+
+    def metrics(self) -> dict[str, Any]:
+        return {run["id"]: run["metrics"] for run in self.status()["runs"]}
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)

@@ -1,0 +1,67 @@
+"""Small MLSpecs for whole runs of the tool; `user_knobs.does` makes a run misbehave."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rapidfire_cli.mlspec import MLSpec
+
+
+class Tiny(MLSpec):
+    """A learnable question about 8 numbers; dropout makes training draw randomness."""
+
+    def load_data(self, data, cfg):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(192, 8, generator=generator)
+        rows = [{"x": row, "labels": (row[0] > row[1]).long()} for row in inputs]
+        return {"train": rows[:128], "validation": rows[128:]}
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 2))
+
+    def compute_forward(self, model, batch, cfg):
+        knobs = cfg.get("user_knobs", {})
+        misbehave(knobs.get("does"))
+        time.sleep(knobs.get("pause", 0))
+        logits = model(batch["x"])
+        loss = nn.functional.cross_entropy(logits, batch["labels"])
+        if knobs.get("does") == "forget the loss":
+            return {"logits": logits}
+        return {"loss": loss * (float("nan") if knobs.get("does") == "nan" else 1), "logits": logits}
+
+
+def misbehave(how):
+    match how:
+        case "raise":
+            raise ValueError("the data are\nnot to my liking")
+        case "exit":
+            sys.exit(7)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "kill once":
+            marker = Path("killed")
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WithoutModel(MLSpec):
+    """Lacks create_model."""
+
+    def compute_forward(self, model, batch, cfg):
+        return {"loss": model(batch)}
+
+
+class Knobbed(Tiny):
+    """Reads `width` always, `depth` where it is set, and of a model only what that model has."""
+
+    def create_model(self, cfg):
+        knobs = cfg["user_knobs"]
+        if knobs["model"] == "a":
+            knobs.get("depth", 1)
+        return nn.Sequential(nn.Linear(8, knobs["width"]), nn.Linear(knobs["width"], 2))

@@ -1,0 +1,70 @@
+"""`check` finds what can be known without training, and with `--smoke` what one batch of each kind shows."""
+
+import pytest
+
+from tests.scenarios.conftest import GRID, HEADER
+
+TRAIN = "train: {epochs: 1, batch_size: 64, optimizer: {name: SGD, args: {lr: !list [0.1, 0.01]}}}\n"
+
+
+def test_a_good_file_passes_and_nothing_is_left_behind(desk):
+    desk.write(HEADER + GRID)
+    assert desk.run("check", "experiment.yaml").stdout == "experiment.yaml: 4 runs, 1 kind: nothing wrong\n"
+    assert [path.name for path in desk.path.iterdir()] == ["experiment.yaml"]
+
+
+def test_the_static_part_needs_no_mlspec(desk):
+    desk.write(GRID)
+    desk.run("check", "--static", "experiment.yaml")
+    assert "error[E510]" in desk.run("check", "experiment.yaml", exits=2).stderr
+
+
+def test_every_combination_is_bound_to_torchs_signatures(desk):
+    optimizers = (
+        "!list [{name: Adam, args: {lr: 0.1, momentum: 0.9}}, {name: SGD, args: {lr: 0.1}}, {name: Adm}]"
+    )
+    desk.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizers}}}\n")
+    error = desk.run("check", "experiment.yaml", exits=2).stderr
+    assert "error[E402]: Adam takes no `momentum`" in error
+    assert "error[E401]: torch has no optimizer `Adm`" in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"objective: {{metric: top1_acuracy, direction: max}}\n{GRID}",
+        "sha: {num_runs: 2, min_epochs: 1, max_epochs: 2, reduction_factor: 2, metric: top1_acuracy,\n"
+        "  direction: max, train: {batch_size: 8, optimizer: {name: SGD, args: {lr: !range [0.1, 0.2]}}},\n"
+        "  named_metrics: [top1_accuracy]}\n",
+    ],
+    ids=["objective", "sha"],
+)
+def test_metrics_that_decide_must_be_measured(desk, text):
+    desk.write(HEADER + text)
+    error = desk.run("check", "experiment.yaml", exits=2).stderr
+    assert "error[E421]: no run measures `top1_acuracy`" in error
+    assert "did you mean `top1_accuracy`?" in error
+
+
+def test_smoke_trains_a_batch_of_each_kind_and_tells_what_fails_once(desk):
+    desk.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [nothing, raise, kill]}}\n  {TRAIN}")
+    desk.run("check", "experiment.yaml")
+    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+    assert error.count("error[E431]") == 2
+    assert "run 3: the first batch fails" in error and "found: ValueError: the data are" in error
+    assert "specs.py:" in error and "in misbehave" in error
+    assert "run 5: the first batch fails" in error and "found: its worker killed by SIGKILL" in error
+    assert "Traceback" not in error
+
+
+def test_smoke_tells_of_knobs_that_are_read_but_never_set_and_of_those_that_are_never_read(desk):
+    head = f"{HEADER.replace('Tiny', 'Knobbed')}gridsearch:\n"
+    desk.write(f"{head}  user_knobs: {{widht: 8, depth: 1, model: !list [a, b]}}\n  {TRAIN}")
+    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+    assert "experiment.yaml:4:15: error[E430]: run 1: `user_knobs.width` is read but never set" in error
+    assert "did you mean `widht`?" in error
+    desk.write(f"{head}  user_knobs: {{width: 8, depht: 1, model: !list [a, b]}}\n  {TRAIN}")
+    error = desk.run("check", "--smoke", "experiment.yaml").stderr
+    assert "experiment.yaml:4:33: warning[W430]: `user_knobs.depht` is set but never read" in error
+    assert "did you mean `depth`?" in error
+    assert error.count("W430") == 1

@@ -1,0 +1,142 @@
+"""The same engine from Python: a script, its results, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import rapidfire_cli
+from rapidfire_cli import Experiment, GridSearch, List
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.problems import Refusal
+from tests.goldens import agree
+from tests.scenarios.conftest import GRID, HEADER, ROOT, Desk
+from tests.scenarios.specs import Tiny
+
+OURS = """\
+from tests.scenarios.specs import Tiny
+
+class Own(Tiny):
+    \"\"\"Importable from where the script stands, which is not where it runs.\"\"\"
+"""
+SCRIPT = """\
+import json, sys
+from ours import Own
+from rapidfire_cli import Experiment, GridSearch, List
+
+grid = GridSearch({
+    "user_knobs": {"pause": 0},
+    "train": {
+        "epochs": 3,
+        "batch_size": List([16, 32]),
+        "optimizer": {"name": "Adam", "args": {"lr": List([0.01, 0.001])}},
+    },
+    "named_metrics": ["top1_accuracy"],
+})
+results = Experiment(Own, name="tiny").run_fit(grid)
+json.dump({"state": results.state, "best": results.best.number, "records": results.records()}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory):
+    """A script in a directory of its own, run from another one."""
+    desk = Desk(tmp_path_factory.mktemp("scripted"))
+    place = tmp_path_factory.mktemp("place")
+    (place / "ours.py").write_text(OURS)
+    (place / "train.py").write_text(SCRIPT)
+    command = [sys.executable, str(place / "train.py")]
+    done = subprocess.run(
+        command, cwd=desk.path, env=desk.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return desk, done
+
+
+def test_a_script_trains_shows_progress_and_has_its_results(scripted):
+    _, done = scripted
+    told = json.loads(done.stdout)
+    assert told["state"] == "completed"
+    accuracies = [record["validation.top1_accuracy"] for record in told["records"]]
+    assert accuracies == sorted(accuracies, reverse=True) and len(accuracies) == 4
+    first = told["records"][0]
+    assert first["run"] == told["best"] and first["epoch"] == 3 and first["error"] is None
+    assert {"train.batch_size", "train.optimizer.args.lr", "user_knobs.pause", "train.loss"} <= first.keys()
+    assert done.stderr.count("  epoch 3/3  ") == 4
+
+
+def test_a_file_that_says_the_same_trains_the_same_runs(scripted):
+    desk, _ = scripted
+    desk.write(HEADER.replace("tests.scenarios.specs:Tiny", "ours:Own") + GRID)
+    lines = desk.run("expand", "experiment.yaml", "-o", "jsonl").stdout.splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {run["id"] for run in desk.status()["runs"]}
+    assert len(desk.weights()) == 4
+    kept = (desk.path / "rapidfire_experiments/tiny/experiment.yaml").read_text()
+    assert (
+        desk.run("expand", "rapidfire_experiments/tiny/experiment.yaml", "-o", "jsonl").stdout.splitlines()
+        == lines
+    )
+    assert "mlspec: ours:Own" in kept
+
+
+def test_a_class_that_workers_cannot_import_is_refused_with_the_way_out(tmp_path):
+    class Local(MLSpec):
+        """Lives in a function."""
+
+    with pytest.raises(Refusal, match="workers cannot import Local") as refusal:
+        Experiment(Local)
+    assert "inside test_a_class_that_workers_cannot_import" in refusal.value.problems[0].found
+
+
+def test_so_is_one_of_a_script():
+    case = ROOT / "rapidfire_cli/catalogue/E521"
+    command = [sys.executable, str(case / "script.py")]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    traceback, name, said = done.stderr.partition("rapidfire_cli.problems.Refusal: ")
+    assert traceback and name
+    agree(case / "stderr.txt", said)
+
+
+def test_adam_takes_no_momentum_in_python_either(tmp_path):
+    reference = {
+        "train": {
+            "epochs": 10,
+            "batch_size": 64,
+            "optimizer": {"name": "Adam", "args": {"lr": 1e-4, "momentum": 0.9, "weight_decay": 1e-5}},
+            "lr_scheduler": {"name": "StepLR", "args": {"step_size": 1000}},
+        },
+        "named_metrics": ["top1_accuracy", "top5_accuracy"],
+    }
+    with pytest.raises(Refusal) as refusal:
+        Experiment(Tiny, dir=tmp_path).run_fit(reference)
+    said = str(refusal.value)
+    assert said.startswith(
+        "<python> config.train.optimizer.args.momentum: error[E402]: Adam takes no `momentum`"
+    )
+    golden = (ROOT / "rapidfire_cli/catalogue/E402/stderr.txt").read_text()
+    assert said.splitlines()[1:] == golden.splitlines()[3:]
+    assert not (tmp_path / "Tiny/journal.db").exists()
+
+
+def test_everything_wrong_is_told_before_a_worker_starts(tmp_path):
+    experiment = Experiment("tests.scenarios.specs:Tiny", dir=tmp_path)
+    with pytest.raises(Refusal) as refusal:
+        experiment.run_fit(GridSearch({"train": {"epochs": List([]), "batch_size": 0}}), seed=-1)
+    assert sorted(problem.code for problem in refusal.value.problems) == ["E202", "E204", "E204", "E302"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_says_what_it_offers():
+    for name in ("MLSpec", "Experiment", "List", "GridSearch", "SuccessiveHalving"):
+        assert name in dir(rapidfire_cli) and getattr(rapidfire_cli, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Liszt'"):
+        _ = rapidfire_cli.Liszt

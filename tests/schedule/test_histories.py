@@ -1,0 +1,182 @@
+"""Whatever happens: no run is lost, none trains twice at once, no slot idles in vain, and it all ends."""
+
+import math
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rapidfire_cli.schedule.asynchronous import AsyncHalving
+from rapidfire_cli.schedule.events import Entry
+from rapidfire_cli.schedule.halving import Halving
+from rapidfire_cli.schedule.median import Median
+from rapidfire_cli.schedule.policies import Policy
+from tests.schedule.world import World, runs_of
+
+MOST_RUNS = 16  # before more come
+VALUES = (0.1, 0.2, 0.3, 0.4, 0.4, math.nan, None, math.inf)
+
+WHICH = st.integers(0, 99)
+POLICIES = st.sampled_from(
+    [
+        lambda: Halving((1, 2), 4, 2, "min"),
+        lambda: Halving((1, 3), 4, 3, "max"),
+        lambda: Halving((), 4, 2, "min"),
+        lambda: AsyncHalving((1, 2), 4, 2, "min"),
+        lambda: AsyncHalving((1, 3), 4, 3, "max"),
+        lambda: Median(1, "min", others=2),
+        lambda: Median(2, "max", others=1),
+    ]
+)
+
+
+class Histories(RuleBasedStateMachine):
+    """A world in which anything may happen; hypothesis chooses what."""
+
+    world: World
+
+    @initialize(
+        slots=st.integers(1, 6), room=st.integers(1, 6), chunks=st.integers(1, 4), luck=st.integers(0, 999)
+    )
+    def begin(self, slots: int, room: int, chunks: int, luck: int) -> None:
+        def value(run: int, epoch: int) -> float | None:
+            return VALUES[(run * 31 + epoch * 17 + luck * 7) % len(VALUES)]
+
+        self.world = World(slots, room=room, chunks=chunks, value=value)
+
+    @precondition(lambda self: len(self.world.entries) < MOST_RUNS)
+    @rule(count=st.integers(1, 5), epochs=st.integers(1, 3), gang=st.integers(1, 3))
+    def add_runs(self, count: int, epochs: int, gang: int) -> None:
+        self.world.add(self._entries(count, epochs, gang))
+
+    @precondition(lambda self: len(self.world.entries) < MOST_RUNS)
+    @rule(count=st.integers(1, 9), gang=st.integers(1, 3), policy=POLICIES)
+    def add_bracket(self, count: int, gang: int, policy: Policy) -> None:
+        self.world.add(self._entries(count, 4, gang), policy())
+
+    def _entries(self, count: int, epochs: int, gang: int) -> list[Entry]:
+        first = len(self.world.entries) + 1
+        size = min(gang, len(self.world.machine.slots))
+        return [Entry(run, epochs * self.world.chunks, gang=size) for run in range(first, first + count)]
+
+    @precondition(lambda self: self.world.movable())
+    @rule(which=WHICH, times=st.integers(1, 9))
+    def advance(self, which: int, times: int) -> None:
+        for step in range(times):
+            if slots := self.world.movable():
+                self.world.advance(slots[(which + step * 7) % len(slots)])
+                self.slots_rest_only_where_nothing_waits()
+
+    @precondition(lambda self: self.world.movable())
+    @rule(which=WHICH)
+    def finish_a_turn_and_die_before_telling(self, which: int) -> None:
+        slots = self.world.movable()
+        self.world.advance(slots[which % len(slots)], dies=True)
+
+    @precondition(lambda self: self.world.hosts)
+    @rule(which=WHICH)
+    def kill(self, which: int) -> None:
+        slots = sorted(self.world.hosts)
+        self.world.kill(slots[which % len(slots)])
+
+    @precondition(lambda self: self._serving())
+    @rule(which=WHICH)
+    def fail(self, which: int) -> None:
+        slots = self._serving()
+        self.world.fail(slots[which % len(slots)])
+
+    def _serving(self) -> list[int]:
+        """The slots whose next order is about a run."""
+        hosts = sorted(self.world.hosts.items())
+        return [slot for slot, host in hosts if host.up and host.inbox and runs_of(host.inbox[0])]
+
+    @precondition(lambda self: self.world.entries)
+    @rule(which=WHICH)
+    def save(self, which: int) -> None:
+        self.world.save(which % len(self.world.entries) + 1)
+
+    @precondition(lambda self: self.world.entries)
+    @rule(which=WHICH)
+    def ask_stop(self, which: int) -> None:
+        self.world.ask_stop(which % len(self.world.entries) + 1)
+
+    @precondition(lambda self: self.resumable())
+    @rule(which=WHICH)
+    def ask_resume(self, which: int) -> None:
+        runs = self.resumable()
+        self.world.ask_resume(runs[which % len(runs)])
+
+    def resumable(self) -> list[int]:
+        """The runs that a person stopped or a decision pruned, unless something else ended them before."""
+        ended, cut = self.world.ended, self.world.unwanted | self.world.judged
+        return sorted(run for run in cut if ended.get(run, "Halt") in ("Halt", "Prune"))
+
+    @rule(rarely=WHICH)
+    def stop(self, rarely: int) -> None:
+        if rarely == 0:
+            self.world.stop()
+
+    @invariant()
+    def slots_rest_only_where_nothing_waits(self) -> None:
+        if hasattr(self, "world") and not self.world.stopping:
+            assert_at_rest(self.world)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.world.finish()
+        world, machine = self.world, self.world.machine
+        assert machine.finished
+        if world.stopping:
+            assert all(world.trained(run) == world.durable[run] for run in world.entries)
+        else:
+            assert world.ended.keys() == world.entries.keys()
+
+
+def assert_at_rest(world: World) -> None:
+    """What must hold between two events, said run by run and slot by slot."""
+    waiting = [run for run in world.entries if world.ready(run)]
+    claims = {slot.slot: slot.claim for slot in world.machine.slots if slot.claim is not None}
+    resting = [slot for slot in world.hosts if world.idle(slot) and slot not in claims]
+    roomy = [slot for slot in resting if world.has_room(slot)]
+    for run in waiting:
+        entry, home = world.entries[run], world.home(run)
+        if run in claims.values():
+            kept = [slot for slot, claim in claims.items() if claim == run]
+            assert len(kept) == entry.gang and home in ((), tuple(kept))
+            assert any(delays(world, slot, run) for slot in kept), "nothing is in the way of the gang's turn"
+            continue
+        for first in range(0, len(world.machine.slots) - entry.gang + 1, entry.gang):
+            gang = range(first, first + entry.gang)
+            if home:
+                assert home != tuple(gang) or not set(gang) <= set(resting), "its home rests"
+            else:
+                assert not set(gang) <= set(roomy), "there is room and rest for it"
+    behind = [run for run in waiting if world.home(run) and run not in claims.values()]
+    singles = [run for run in behind if world.entries[run].gang == 1]
+    assert not singles or len(world.leaving) >= len(roomy), "a slot rests while runs wait behind others"
+    homeless = [run for run in waiting if not world.home(run) and world.entries[run].gang == 1]
+    full = [slot for slot in resting if not world.has_room(slot)]
+    if len(world.leaving) < len(homeless):
+        for slot in full:
+            held = world.hosts[slot].held
+            parked = [run for run in held if not world.ready(run) and not world.in_turn(run)]
+            assert not parked or world.leaving & held.keys(), "a run that waits for a decision is in the way"
+
+
+def delays(world: World, slot: int, run: int) -> bool:
+    """Whether the slot is in a turn, or lacks room that somebody leaves."""
+    return not world.idle(slot) or bool(world.leaving & world.hosts[slot].held.keys())
+
+
+class ManyHistories(Histories):
+    """The same, for a campaign."""
+
+
+Histories.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, database=None
+)
+ManyHistories.TestCase.settings = settings(max_examples=5000, stateful_step_count=60, deadline=None)
+TestHistories = Histories.TestCase
+TestManyHistories = pytest.mark.campaign(ManyHistories.TestCase)

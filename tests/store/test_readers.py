@@ -1,0 +1,125 @@
+"""Anybody may look at a journal, at any time, and changes nothing by it."""
+
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from rapidfire_cli.engine.ports import RunChanged
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.connection import reader, writer
+from rapidfire_cli.store.queries import experiment_state, overview
+from rapidfire_cli.store.standings import standings
+from rapidfire_cli.terms import RunState
+from tests.store.sweep import ABOUT, enrolled, row, runs
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.db"
+
+
+def codes(refused):
+    return [problem.code for problem in refused.value.problems]
+
+
+def test_a_reader_sees_the_last_commit_while_the_writer_is_in_a_transaction(path):
+    enrolled(path).close()
+    db = writer(path)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE runs SET state = 'failed'")
+    assert {row.state for row in overview(path, alive=True).rows} == {RunState.QUEUED}
+    db.execute("COMMIT")
+    assert {row.state for row in overview(path, alive=True).rows} == {RunState.FAILED}
+
+
+def test_a_writer_writes_while_a_reader_reads_one_unchanging_state(path):
+    journal = enrolled(path)
+    with reader(path) as db:
+        before = db.execute("SELECT state FROM runs").fetchall()
+        journal.record([RunChanged(1, RunState.RUNNING)])
+        assert db.execute("SELECT state FROM runs").fetchall() == before
+
+
+def test_a_reader_cannot_write(path):
+    enrolled(path)
+    with reader(path) as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("DELETE FROM runs")
+
+
+def test_a_directory_that_may_only_be_read_can_be_read(tmp_path):
+    """As another user where the tests run as root, for whom no directory is read-only."""
+    tmp_path.parent.chmod(0o755)
+    tmp_path.parent.parent.chmod(0o755)
+    enrolled(tmp_path / "journal.db").close()
+    tmp_path.chmod(0o555)
+    child = os.fork()
+    if child == 0:
+        seen = 0
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            seen = len(overview(tmp_path / "journal.db", alive=False).rows)
+        finally:
+            os._exit(seen)
+    _, status = os.waitpid(child, 0)
+    tmp_path.chmod(0o755)
+    assert os.waitstatus_to_exitcode(status) == 3
+
+
+def test_a_journal_of_a_newer_schema_is_refused_by_all(path):
+    enrolled(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    for use in (lambda: overview(path, False), lambda: standings(path, 1), lambda: enrolled(path)):
+        with pytest.raises(Refusal) as refused:
+            use()
+        assert codes(refused) == ["E603"]
+
+
+def test_a_file_that_is_no_journal_is_refused(path):
+    path.write_text("not a database, and long enough for SQLite to see that" * 9)
+    for use in (lambda: overview(path, False), lambda: enrolled(path)):
+        with pytest.raises(Refusal) as refused:
+            use()
+        assert codes(refused) == ["E604"]
+
+
+def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path):
+    path.touch()
+    assert standings(path, chunks=1) == ()
+    with pytest.raises(Refusal) as refused:
+        overview(path, alive=True)
+    assert codes(refused) == ["E602"]
+
+
+def test_a_run_does_not_run_where_nobody_holds_the_experiment(path):
+    enrolled(path).record([RunChanged(1, RunState.RUNNING)])
+    assert overview(path, alive=True).rows[0].state is RunState.RUNNING
+    assert overview(path, alive=False).rows[0].state is RunState.STOPPED
+
+
+def test_what_is_about_the_experiment_needs_no_file(path):
+    enrolled(path)
+    assert overview(path, alive=False).about == ABOUT
+
+
+def test_the_config_is_the_runs_leaf(path):
+    enrolled(path)
+    assert overview(path, alive=False).rows[1].config == runs(2)[1].leaf
+
+
+@pytest.mark.parametrize(
+    ("states", "alive", "whole"),
+    [
+        ("completed completed", True, "running"),
+        ("completed queued failed", False, "stopped"),
+        ("completed stopped", False, "stopped"),
+        ("completed failed pruned", False, "failed"),
+        ("completed pruned deleted", False, "completed"),
+    ],
+)
+def test_an_experiment_is_as_its_runs_are(states, alive, whole):
+    rows = [row(number, state=RunState(state)) for number, state in enumerate(states.split(), 1)]
+    assert experiment_state(rows, alive) == whole

@@ -1,0 +1,82 @@
+"""What is printed, read again: the same AST, the same digest, the same order of knobs, in every notation."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.identity import digest
+from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.parser import parse
+from rapidfire_cli.syntax.printer import to_json, to_toml, to_yaml
+from rapidfire_cli.syntax.spelling import whole
+from tests.syntax.grammar import files
+
+PRINTERS = {"f.yaml": to_yaml, "f.toml": to_toml, "f.json": to_json}
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+DOCUMENTATION = ROOT / "docs" / "grammar.md"
+
+
+@settings(max_examples=60, deadline=None)
+@given(file=files)
+def test_a_printed_file_means_the_same(file: ExperimentFile):
+    for name, printed in PRINTERS.items():
+        again = parse(printed(file).encode(), name)
+        assert again == file
+        assert digest(again) == digest(file)
+        assert json.dumps(whole(again)) == json.dumps(whole(file))
+
+
+@pytest.mark.parametrize("name", PRINTERS)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_files_mean_the_same_in_every_notation(config: Path, name: str):
+    file = parse(config.read_bytes(), config.name)
+    assert parse(PRINTERS[name](file).encode(), name) == file
+
+
+def test_yaml_is_printed_as_people_write_it():
+    text = """\
+experiment: f
+seed: 42
+gridsearch:
+  user_knobs: !list
+    - {model: mlp, hidden: !list [64, 128]}
+    - {model: cnn, dropout: 0.5, stem: {kernel: 3, stride: 1}, norm: null, n: "a: b"}
+  train:
+    epochs: 12
+    batch_size: !list [32, 64]
+    optimizer: {name: Adam, args: {lr: !list [0.001, 0.01]}}
+"""
+    assert to_yaml(parse(text.encode(), "f.yaml")) == text
+
+
+def test_toml_is_printed_with_dotted_keys():
+    text = """\
+experiment = "f"
+data.path = "scans"
+seed = 42
+
+[[config_group]]
+gridsearch.train.epochs = 1
+gridsearch.train.batch_size = {"!list" = [8, 16]}
+gridsearch.train.optimizer.name = "Adam"
+gridsearch.train.lr_scheduler = {"!null" = true}
+
+[[config_group]]
+randomsearch.num_runs = 2
+randomsearch.train.epochs = 1
+randomsearch.train.batch_size = 8
+randomsearch.train.optimizer.name = "Adam"
+randomsearch.train.optimizer.args.lr = {"!range" = {start = 0.1, end = 0.2, dtype = "float"}}
+"""
+    assert to_toml(parse(text.encode(), "f.toml")) == text
+
+
+def test_the_files_that_the_documentation_shows_are_valid():
+    blocks = re.findall(r"```(yaml|toml)\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    whole_files = [(suffix, text) for suffix, text in blocks if "mlspec" in text]
+    assert [total(parse(text.encode(), f"f.{suffix}")) for suffix, text in whole_files] == [11, 4]

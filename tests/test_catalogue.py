@@ -1,0 +1,61 @@
+"""Every code is explained, and its example is what the tool does: the exact stderr and the exit code."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.app.describing import CATALOGUE, COMMAND, STDERR
+from rapidfire_cli.cli import main
+from rapidfire_cli.problems import TITLES
+from tests.goldens import agree
+
+ROOT = Path(__file__).parents[1]
+CASES = Path(str(CATALOGUE))
+SHOWN_BY_PYTHON = {"E520", "E521"}
+"""Codes that no command line reaches; tests/test_automl and tests/test_experiment hold their text."""
+
+
+@pytest.fixture
+def rapidfire(tmp_path, monkeypatch, capfd):
+    """Runs one command line in a directory of its own; its exit code, and what it said on stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("GITHUB_ACTIONS", "RAPIDFIRE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(line: str) -> tuple[object, str]:
+        with monkeypatch.context() as streams:
+            for name in ("stdout", "stderr"):
+                streams.setattr(sys, name, getattr(sys, name))
+            streams.setattr(sys, "argv", ["rapidfire", *shlex.split(line)])
+            with pytest.raises(SystemExit) as ending:
+                main()
+            sys.stdout.flush()
+        return ending.value.code, capfd.readouterr().err
+
+    return run
+
+
+def test_every_code_has_a_golden_case_and_an_explanation():
+    assert {case.name for case in CASES.iterdir()} == set(TITLES)
+    for code in TITLES:
+        explanation = (CASES / code / "explanation.md").read_text("utf-8")
+        assert len(explanation.split()) >= 10, f"{code} is not explained"
+        assert (CASES / code / STDERR).is_file()
+        assert (CASES / code / COMMAND).is_file() != (code in SHOWN_BY_PYTHON)
+
+
+@pytest.mark.parametrize("code", [code for code in TITLES if code not in SHOWN_BY_PYTHON])
+def test_a_code_has_a_golden_case(code, rapidfire, tmp_path):
+    shutil.copytree(CASES / code, tmp_path, dirs_exist_ok=True)
+    *before, last = (CASES / code / COMMAND).read_text("utf-8").splitlines()
+    for line in before:
+        assert rapidfire(line)[0] == 0
+    status, said = rapidfire(last)
+    agree(CASES / code / STDERR, said)
+    assert f"[{code}]" in said
+    assert status == (0 if code.startswith("W") else 2)

@@ -1,0 +1,368 @@
+"""Small MLSpecs for runs within the test's own process."""
+
+import os
+import random
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torchmetrics import Metric
+
+from rapidfire_cli.mlspec import MLSpec
+
+CLASSES = 3
+
+
+class Blobs(MLSpec):
+    """Three classes of 6 numbers each; 37 rows, so that the last batch is a smaller one."""
+
+    def load_data(self, data, cfg):
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(52) % CLASSES
+        inputs = torch.randn(52, 6, generator=generator) + functional.one_hot(labels, 6)
+        rows = [{"x": row, "labels": int(label)} for row, label in zip(inputs, labels, strict=True)]
+        return {"train": rows[:37], "validation": rows[37:]}
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, CLASSES))
+
+    def compute_forward(self, model, batch, cfg):
+        logits = model(batch["x"])
+        return {"loss": functional.cross_entropy(logits, batch["labels"]), "logits": logits}
+
+
+class Plain(Blobs):
+    """Neither normalisation nor dropout, and weights only: every optimizer's step can be told by hand."""
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Linear(6, 8, bias=False), nn.Tanh(), nn.Linear(8, CLASSES, bias=False))
+
+
+class Sparse(Blobs):
+    """A model whose gradients are sparse."""
+
+    def create_model(self, cfg):
+        return nn.EmbeddingBag(20, CLASSES, sparse=True)
+
+    def compute_forward(self, model, batch, cfg):
+        return super().compute_forward(model, {**batch, "x": batch["x"].abs().mul(5).long()}, cfg)
+
+
+class Augmented(Blobs):
+    """Rows are shaken at random, by every generator that a spec may use, while training."""
+
+    def row_prep(self, row, cfg, mode):
+        if mode == "train":
+            shake = torch.randn(6) * 0.1 + random.random() * 0.1 + float(np.random.rand()) * 0.1
+            return {"x": row["x"] + shake, "labels": row["labels"]}
+        return dict(row)
+
+
+class Restless(Augmented):
+    """Draws randomness in the forward pass too, in validation as well."""
+
+    def compute_forward(self, model, batch, cfg):
+        noise = torch.randn(()) * 0.1 + random.random() * 0.1
+        return super().compute_forward(model, {**batch, "x": batch["x"] + noise}, cfg)
+
+
+class AugmentedLast(Blobs):
+    """Shakes the last row of a split at random, and no other."""
+
+    def load_data(self, data, cfg):
+        splits = super().load_data(data, cfg)
+        type(self).last = [rows[-1]["x"] for rows in splits.values()]
+        return splits
+
+    def row_prep(self, row, cfg, mode):
+        shaken = any(row["x"] is last for last in self.last)
+        return {**row, "x": row["x"] + torch.randn(6) if shaken else row["x"]}
+
+
+class Growing(Blobs):
+    """Prepares more from each row than from the one before."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.rows = 0
+
+    def row_prep(self, row, cfg, mode):
+        self.rows += 1
+        return {**row, "padding": torch.zeros(self.rows)}
+
+    def collate(self, rows, cfg):
+        return super().collate([{"x": row["x"], "labels": row["labels"]} for row in rows], cfg)
+
+
+class Counted(Blobs):
+    """Counts how often a row was prepared, on the class: what is shared between runs shows."""
+
+    prepared = 0
+
+    def row_prep(self, row, cfg, mode):
+        type(self).prepared += 1
+        return {"x": row["x"] * cfg.get("user_knobs", {}).get("scale", 1.0), "labels": row["labels"]}
+
+
+class Misbehaving(Blobs):
+    """Does in compute_forward what `user_knobs.does` says, from its third call on."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.calls = 0
+
+    def compute_forward(self, model, batch, cfg):
+        outputs = super().compute_forward(model, batch, cfg)
+        self.calls += 1
+        if self.calls < 3:
+            return outputs
+        match cfg["user_knobs"]["does"]:
+            case "raise":
+                raise ValueError("not to my liking\nat all")
+            case "exit":
+                raise SystemExit(3)
+            case "nan":
+                return {**outputs, "loss": outputs["loss"] * float("nan")}
+            case "forget":
+                return {"logits": outputs["logits"]}
+            case "vector":
+                return {"loss": outputs["logits"].sum(1)}
+            case "number":
+                return 1.5
+            case "print":
+                print("a line from Python")
+                os.write(2, b"a line from below\n")
+        return outputs
+
+
+class Default(MLSpec):
+    """Loads data as MLSpec does; two numbers, two classes."""
+
+    def row_prep(self, row, cfg, mode):
+        return {"x": torch.tensor([row["a"], row["b"]], dtype=torch.float32), "labels": row["labels"]}
+
+    def create_model(self, cfg):
+        return nn.Linear(2, 2)
+
+    def compute_forward(self, model, batch, cfg):
+        logits = model(batch["x"])
+        return {"loss": functional.cross_entropy(logits, batch["labels"]), "logits": logits}
+
+
+class Pictures(Default):
+    """Loads pictures of 4 × 4 pixels from folders named after what they show."""
+
+    def row_prep(self, row, cfg, mode):
+        grey = torch.tensor(np.asarray(row["image"]), dtype=torch.float32).mean(-1) / 255 - 0.5
+        return {"x": grey.flatten()[:2], "labels": row["label"]}
+
+
+class Ragged(Blobs):
+    """Rows of different lengths, joined by a collate that changes what it is given."""
+
+    def row_prep(self, row, cfg, mode):
+        return {"x": row["x"][: 3 + row["labels"]].clone(), "labels": row["labels"]}
+
+    def collate(self, rows, cfg):
+        for row in rows:
+            row["x"] *= 2
+            row["x"] = functional.pad(row["x"], (0, 6 - len(row["x"])))
+        return super().collate(rows, cfg)
+
+
+class Collated(Blobs):
+    """Rows that could be stacked, but for a collate that draws randomness."""
+
+    def collate(self, rows, cfg):
+        batch = super().collate(rows, cfg)
+        return {**batch, "x": batch["x"] + torch.randn(()) * 0.1}
+
+
+class LateTransform(Blobs):
+    """Prepares rows with what create_model left behind."""
+
+    def create_model(self, cfg):
+        self.scale = 2.0
+        return super().create_model(cfg)
+
+    def row_prep(self, row, cfg, mode):
+        return {"x": row["x"] * self.scale, "labels": row["labels"]}
+
+
+class Projected(Blobs):
+    """Prepares rows with a random projection."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.projection = torch.randn(6, 6)
+
+    def row_prep(self, row, cfg, mode):
+        return {"x": row["x"] @ self.projection, "labels": row["labels"]}
+
+
+class Watched(Plain):
+    """Notes on the class what the model computes in, and the largest batches."""
+
+    dtypes: ClassVar = set()
+    largest: ClassVar = {}
+
+    def initialize_run(self, misc_path, cfg, mode):
+        type(self).dtypes = set()
+        type(self).largest = {"train": 0, "validation": 0}
+
+    def compute_forward(self, model, batch, cfg):
+        outputs = super().compute_forward(model, batch, cfg)
+        split = "train" if model.training else "validation"
+        self.dtypes.add(outputs["logits"].dtype)
+        self.largest[split] = max(self.largest[split], len(batch["x"]))
+        return outputs
+
+
+class TrainOnly(Plain):
+    """Without a validation split."""
+
+    def load_data(self, data, cfg):
+        return {"train": super().load_data(data, cfg)["train"]}
+
+
+class WithMetrics(Plain):
+    """With a metric of its own, the same object each time."""
+
+    def metrics(self, cfg):
+        return {"margin": SHARED}
+
+
+class Margin(Metric):
+    """The mean difference between a row's two largest logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("rows", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits, labels):
+        best = logits.topk(2).values
+        self.total += (best[:, 0] - best[:, 1]).sum()
+        self.rows += len(labels)
+
+    def compute(self):
+        return self.total / self.rows
+
+
+SHARED = Margin()
+
+
+class WrongMetrics(Blobs):
+    """Cannot tell its metrics before a run has begun."""
+
+    def metrics(self, cfg):
+        return self.prepared_later
+
+
+class LikeTransformers(Blobs):
+    """Returns what the models of transformers return; labels are left in the batch."""
+
+    def compute_forward(self, model, batch, cfg):
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        return SequenceClassifierOutput(**super().compute_forward(model, batch, cfg))
+
+
+class LossOnly(Blobs):
+    """Returns nothing but the loss."""
+
+    def compute_forward(self, model, batch, cfg):
+        return {"loss": super().compute_forward(model, batch, cfg)["loss"]}
+
+
+class NoData(Plain):
+    def load_data(self, data, cfg):
+        return {"test": [1]}
+
+
+class ListOfData(Plain):
+    def load_data(self, data, cfg):
+        return [1]
+
+
+class StreamedData(Plain):
+    def load_data(self, data, cfg):
+        return {"train": (row for row in [1])}
+
+
+class EmptyData(Plain):
+    def load_data(self, data, cfg):
+        return {"train": []}
+
+
+class NoModel(Plain):
+    def create_model(self, cfg):
+        return {}
+
+
+class Interrupted(Plain):
+    def initialize_run(self, misc_path, cfg, mode):
+        raise KeyboardInterrupt
+
+
+class Wandering(Plain):
+    """Leaves the working directory for its own."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        misc_path.mkdir(exist_ok=True)
+        os.chdir(misc_path)
+
+
+class Greedy(Plain):
+    def create_model(self, cfg):
+        raise MemoryError
+
+
+class WrongSignatures(Plain):
+    def __init__(self, depth):
+        self.depth = depth
+
+    def row_prep(self, row):
+        return row
+
+    def collate(self, rows, cfg, more):
+        return rows
+
+    @staticmethod
+    def metrics(cfg):
+        return {}
+
+
+class Incomplete(MLSpec):
+    def create_model(self, cfg):
+        return nn.Linear(1, 1)
+
+
+class NoSpec:
+    pass
+
+
+class Tied(Blobs):
+    """Two layers that share their weights, and a count that is no part of the model's state."""
+
+    def create_model(self, cfg):
+        model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False), nn.Linear(6, CLASSES))
+        model[1].weight = model[0].weight
+        model.register_buffer("seen", torch.zeros(()), persistent=False)
+        return model
+
+    def compute_forward(self, model, batch, cfg):
+        model.seen += model.training
+        return super().compute_forward(model, {**batch, "x": batch["x"] / (1 + model.seen)}, cfg)
+
+
+class Sized(Plain):
+    """Loads as many rows as the data section says, in the share that a knob says."""
+
+    loaded = 0
+
+    def load_data(self, data, cfg):
+        type(self).loaded += 1
+        rows = super().load_data(data, cfg)["train"][: data["rows"]]
+        if data.get("shuffle"):
+            random.shuffle(rows)
+        return {"train": rows[: int(data["rows"] * cfg["user_knobs"]["share"])]}

@@ -1,0 +1,33 @@
+"""What docs/mlspec.md shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tests.training.workplace import Workplace, leaf
+
+PAGE = (Path(__file__).parents[2] / "docs" / "mlspec.md").read_text()
+
+
+def block(language):
+    return re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[1]
+
+
+def test_the_first_mlspec_trains_on_its_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    for folder in ("specs_of_mine", "data"):
+        Path(folder).mkdir()
+    Path("specs_of_mine/numbers.py").write_text(block("python"))
+    for split in ("train", "validation"):
+        rows = "".join(f"{row}.5,{-row}.5,{row % 2}\n" for row in range(20))
+        Path(f"data/{split}.csv").write_text(f"a,b,label\n{rows}")
+    shown = yaml.safe_load(block("yaml"))
+
+    place = Workplace(tmp_path, "specs_of_mine.numbers:Numbers", data=shown["data"])
+    place.train(leaf(), until=3)
+
+    assert shown["mlspec"] == "specs.numbers:Numbers"
+    assert place.epochs().keys() == {1, 2, 3}

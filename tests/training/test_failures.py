@@ -1,0 +1,109 @@
+"""What goes wrong in a run fails that run, with its cause in one line and its traceback in the log."""
+
+import json
+
+import pytest
+
+from rapidfire_cli.engine.messages import RunFailed
+from tests.training.workplace import Workplace, leaf
+
+CAUSES = {
+    "raise": "ValueError: not to my liking",
+    "exit": "SystemExit: 3",
+    "forget": "compute_forward must return a mapping with a scalar `loss`, not a mapping with `logits`",
+    "vector": "compute_forward must return a mapping with a scalar `loss`, not a `loss` of shape (8,)",
+    "number": "compute_forward must return a mapping with a scalar `loss`, not a float",
+}
+
+
+def failed(tmp_path, does, **knobs):
+    place = Workplace(tmp_path, "Misbehaving")
+    place.train(leaf(user_knobs={"does": does}, **knobs), until=1)
+    return place
+
+
+@pytest.mark.parametrize("does", CAUSES)
+def test_the_cause_is_told_in_one_line(tmp_path, does):
+    place = failed(tmp_path, does)
+
+    assert place.failure() == RunFailed(1, "error", CAUSES[does], step=2)
+    assert CAUSES[does] in place.log()
+
+
+def test_the_traceback_is_in_the_log(tmp_path):
+    log = failed(tmp_path, "raise").log()
+
+    assert "Traceback (most recent call last)" in log
+    assert 'raise ValueError("not to my liking\\nat all")' in log
+
+
+def test_a_loss_that_is_no_number_fails_with_step_and_value(tmp_path):
+    assert failed(tmp_path, "nan").failure() == RunFailed(1, "nan", "loss is nan at step 3", step=2)
+
+
+def test_a_loss_that_is_no_number_is_kept_as_it_is_when_asked_to_continue(tmp_path):
+    place = failed(tmp_path, "nan", on_nan="continue", named_metrics=())
+
+    assert str(place.epochs()[1]["train", "loss"]) == "nan"
+
+
+def test_the_others_go_on(tmp_path):
+    place = failed(tmp_path, "exit")
+    place.train(leaf(user_knobs={"does": "nothing"}), until=3, run=2)
+
+    assert place.epochs(2).keys() == {1, 2, 3}
+
+
+def test_a_failed_run_may_be_tried_again(tmp_path):
+    place = failed(tmp_path, "raise")
+    place.train(leaf(user_knobs={"does": "nothing"}), until=3)
+
+    assert place.epochs().keys() == {1, 2, 3}
+
+
+def test_what_is_printed_is_in_the_log(tmp_path, capfd):
+    log = failed(tmp_path, "print").log()
+
+    assert "a line from Python\n" in log
+    assert "a line from below\n" in log
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("spec", "cause"),
+    [
+        ("NoData", "load_data must return datasets by split, `train` among them; it returned splits test"),
+        ("ListOfData", "load_data must return datasets by split, `train` among them; it returned list"),
+        ("StreamedData", "load_data's train split is no map-style dataset but generator"),
+        ("EmptyData", "load_data's train split is empty"),
+        ("NoModel", "create_model must return a torch.nn.Module; it returned dict"),
+        ("Interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_what_cannot_be_opened_fails_before_it_trains(tmp_path, spec, cause):
+    place = Workplace(tmp_path, spec)
+    place.train(leaf(), until=1)
+
+    assert place.failure() == RunFailed(1, "error", cause, step=0)
+
+
+def test_memory_that_runs_out_is_told_apart(tmp_path):
+    place = Workplace(tmp_path, "Greedy")
+    place.train(leaf(), until=1)
+
+    assert place.failure().kind == "oom"
+
+
+def test_a_pipe_that_breaks_is_no_fault_of_the_run(tmp_path):
+    place = Workplace(tmp_path)
+    place.break_at = 1
+
+    with pytest.raises(BrokenPipeError):
+        place.train(leaf(), until=1)
+
+
+def test_failures_are_plain_enough_to_travel(tmp_path):
+    failure = failed(tmp_path, "raise").failure()
+
+    assert json.dumps(failure.cause)
+    assert "\n" not in failure.cause

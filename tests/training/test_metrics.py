@@ -1,0 +1,181 @@
+"""Metrics are exact over an epoch's rows, whatever the batches were."""
+
+import pytest
+import sklearn.metrics
+import torch
+from torch.nn import functional
+
+from rapidfire_cli.training import measures, scores
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.scores import Scores
+from tests.training.specs import Margin, WithMetrics
+from tests.training.workplace import Workplace, leaf
+
+ROWS = 200
+
+
+def scored(names, logits, labels, batch=32, custom=None):
+    kept = Scores(names, custom or {})
+    for rows in torch.arange(len(logits)).split(batch):
+        kept.add(logits[rows], labels[rows])
+    return kept.values()
+
+
+@pytest.fixture
+def multiclass():
+    torch.manual_seed(1)
+    return torch.randn(ROWS, 5), torch.randint(0, 5, (ROWS,))
+
+
+@pytest.fixture
+def binary():
+    torch.manual_seed(1)
+    return torch.randn(ROWS), torch.randint(0, 2, (ROWS,))
+
+
+def test_multiclass_metrics_are_those_of_scikit_learn(multiclass):
+    logits, labels = multiclass
+    predicted, probabilities = logits.argmax(1), logits.softmax(1)
+    values = scored(
+        ["top1_accuracy", "top3_accuracy", "accuracy", "f1_score", "auroc", "cohen_kappa"], logits, labels
+    )
+
+    ours = sklearn.metrics
+    assert values["top1_accuracy"] == ours.accuracy_score(labels, predicted)
+    assert values["accuracy"] == pytest.approx(ours.accuracy_score(labels, predicted))
+    assert values["top3_accuracy"] == ours.top_k_accuracy_score(labels, probabilities, k=3)
+    assert values["f1_score"] == pytest.approx(ours.f1_score(labels, predicted, average="macro"))
+    assert values["auroc"] == pytest.approx(ours.roc_auc_score(labels, probabilities, multi_class="ovr"))
+    assert values["cohen_kappa"] == pytest.approx(ours.cohen_kappa_score(labels, predicted), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, 1)])
+def test_binary_metrics_are_those_of_scikit_learn(binary, shape):
+    logits, labels = binary
+    values = scored(["top1_accuracy", "f1_score", "auroc"], logits.reshape(shape), labels.reshape(shape))
+
+    assert values["top1_accuracy"] == sklearn.metrics.accuracy_score(labels, logits > 0)
+    assert values["f1_score"] == pytest.approx(sklearn.metrics.f1_score(labels, logits > 0))
+    assert values["auroc"] == pytest.approx(sklearn.metrics.roc_auc_score(labels, logits))
+
+
+def test_multilabel_metrics_are_those_of_scikit_learn():
+    torch.manual_seed(1)
+    logits, labels = torch.randn(ROWS, 3), torch.randint(0, 2, (ROWS, 3))
+
+    ours = sklearn.metrics.f1_score(labels, logits > 0, average="macro")
+    assert scored(["f1_score"], logits, labels)["f1_score"] == pytest.approx(ours)
+
+
+def test_regression_metrics_are_those_of_scikit_learn(binary):
+    logits, _ = binary
+    labels = logits + torch.linspace(-1, 1, ROWS)
+    values = scored(["r2_score", "mean_absolute_error"], logits.unsqueeze(1), labels)
+
+    ours = sklearn.metrics
+    assert values["r2_score"] == pytest.approx(ours.r2_score(labels, logits))
+    assert values["mean_absolute_error"] == pytest.approx(ours.mean_absolute_error(labels, logits))
+
+
+def test_more_places_than_classes_are_always_right(multiclass):
+    assert scored(["top9_accuracy"], *multiclass) == {"top9_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("room", [1, 60, 10**9])
+def test_how_many_rows_are_kept_changes_nothing(multiclass, monkeypatch, room):
+    monkeypatch.setattr(scores, "BUFFER", room)
+    logits, labels = multiclass
+
+    values = scored(["top1_accuracy", "auroc"], logits, labels, batch=7)
+    assert values == scored(["top1_accuracy", "auroc"], logits, labels, batch=ROWS)
+
+
+@pytest.mark.parametrize("room", [1, 60, 10**9])
+def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
+    monkeypatch.setattr(scores, "BUFFER", room)
+    names, (logits, labels) = ["top1_accuracy", "auroc", "f1_score"], multiclass
+    before, after = Scores(names, {}), Scores(names, {})
+
+    before.add(logits[:90], labels[:90])
+    after.restore(before.state())
+    after.add(logits[90:], labels[90:])
+
+    assert after.values() == scored(names, logits, labels)
+
+
+def test_reset_forgets(multiclass):
+    logits, labels = multiclass
+    kept = Scores(["top1_accuracy", "f1_score"], {})
+    kept.add(functional.one_hot(labels).float(), labels)
+    kept.values()
+    kept.reset()
+    kept.add(logits, labels)
+
+    assert kept.values() == scored(["top1_accuracy", "f1_score"], logits, labels)
+
+
+def test_curves_and_metrics_in_want_of_arguments_are_no_names():
+    assert measures.known("auroc")
+    assert measures.known("mean_squared_error")
+    for name in ("roc", "confusion_matrix", "precision_at_fixed_recall", "f_beta_score", "nonsense"):
+        assert not measures.known(name)
+
+
+def test_accuracy_refuses_shapes_it_is_not_defined_for():
+    with pytest.raises(Failure, match=r"needs logits \(B, C\) or \(B,\) and labels \(B,\)"):
+        scored(["top1_accuracy"], torch.randn(4, 3, 2), torch.zeros(4, 3))
+
+
+def test_a_classification_metric_of_values_is_refused(binary):
+    with pytest.raises(Failure, match="`hinge` is not defined"):
+        measures.measure("hinge", *binary)
+
+
+def test_a_run_reports_named_and_custom_metrics_of_both_splits(tmp_path):
+    place = Workplace(tmp_path, "WithMetrics")
+    place.train(leaf(named_metrics=("top1_accuracy", "f1_score")), until=3)
+
+    names = ("loss", "top1_accuracy", "f1_score", "margin")
+    assert place.epochs()[3].keys() == {(split, name) for split in ("train", "validation") for name in names}
+
+
+def test_a_custom_metric_sees_each_splits_rows_alone(tmp_path):
+    place = Workplace(tmp_path, "WithMetrics")
+    place.train(leaf(), until=3)
+
+    model, rows = WithMetrics().create_model({}), WithMetrics().load_data({}, {})["validation"]
+    model.load_state_dict(place.weights())
+    margin = Margin()
+    margin.update(model(torch.stack([row["x"] for row in rows])), torch.zeros(len(rows)))
+    assert place.epochs()[3]["validation", "margin"] == pytest.approx(margin.compute().item())
+
+
+def test_a_model_output_of_transformers_is_a_mapping_too(tmp_path):
+    plain, like = Workplace(tmp_path / "plain"), Workplace(tmp_path / "like", "LikeTransformers")
+    plain.train(leaf(), until=3)
+    like.train(leaf(), until=3)
+
+    assert like.epochs() == plain.epochs()
+
+
+def test_a_run_continues_its_metrics_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "BUFFER", 40)
+    config = leaf(named_metrics=("top1_accuracy", "auroc"), epochs=1)
+    whole = Workplace(tmp_path / "whole", "WithMetrics")
+    whole.train(config, until=1)
+    stopped = Workplace(tmp_path / "stopped", "WithMetrics")
+    stopped.stop_at = 3
+    stopped.train(config, until=1)
+    continued = Workplace(tmp_path / "stopped", "WithMetrics")
+    continued.train(config, until=1)
+
+    assert continued.epochs() == whole.epochs()
+
+
+def test_metrics_without_logits_fail_the_run(tmp_path):
+    place = Workplace(tmp_path, "LossOnly")
+    place.train(leaf(), until=1)
+    place.train(leaf(named_metrics=()), until=1, run=2)
+
+    assert place.failure().cause == "metrics are asked for, but compute_forward returned no `logits`"
+    assert place.epochs(2)[1].keys() == {("train", "loss"), ("validation", "loss")}

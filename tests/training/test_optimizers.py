@@ -1,0 +1,101 @@
+"""Every optimizer of torch.optim trains, by its name in any case, to the bits that a loop by hand gives."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rapidfire_cli.training import optimizers, rng
+from rapidfire_cli.training.optimizers import OPTIMIZERS
+from tests.training.specs import Plain
+from tests.training.workplace import Workplace, leaf, same
+
+NAMES = sorted(cls.__name__ for cls in OPTIMIZERS.classes.values())
+SPECS = {"SparseAdam": "Sparse"}
+
+
+def section(name, **args):
+    return {"name": name, "args": args}
+
+
+def test_they_are_all_there():
+    assert {"Adadelta", "Adafactor", "Adam", "AdamW", "LBFGS", "Muon", "RMSprop", "SGD", "SparseAdam"} <= {
+        *NAMES
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
+    spec = SPECS.get(name, "Plain")
+    config = leaf(section(name.upper(), lr=0.01), epochs=2)
+    whole = Workplace(tmp_path / "whole", spec)
+    whole.train(config, until=2)
+
+    stopped = Workplace(tmp_path / "stopped", spec)
+    stopped.stop_at = 3
+    stopped.train(config, until=2)
+    continued = Workplace(tmp_path / "stopped", spec)
+    continued.train(config, until=2)
+
+    assert same(continued.weights(), whole.weights())
+    losses = [values["train", "loss"] for values in whole.epochs().values()]
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "LBFGS"])
+def test_it_trains_as_a_loop_by_hand(name, tmp_path):
+    place = Workplace(tmp_path, "Plain")
+    place.train(leaf(section(name, lr=0.05), epochs=2, batch_size=8), until=2)
+
+    spec = Plain()
+    rows = spec.load_data({}, {})["train"]
+    inputs = torch.stack([row["x"] for row in rows])
+    labels = torch.tensor([row["labels"] for row in rows])
+    torch.manual_seed(rng.derive(42, "create_model"))
+    model = spec.create_model({})
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.05)
+    for epoch in (1, 2):
+        total = 0.0
+        for batch in rng.order(42, epoch, len(rows)).split(8):
+
+            def loss(batch=batch):
+                optimizer.zero_grad()
+                value = functional.cross_entropy(model(inputs[batch]), labels[batch])
+                value.backward()
+                return value
+
+            total += optimizer.step(loss).item() * len(batch)
+        assert place.epochs()[epoch]["train", "loss"] == total / len(rows)
+
+    assert same(place.weights(), dict(model.state_dict()))
+
+
+def test_lists_are_given_as_the_tuples_torch_declares():
+    built = optimizers.build(section("adam", betas=[0.8, 0.9]), nn.Linear(2, 2))
+
+    assert built.defaults["betas"] == (0.8, 0.9)
+
+
+def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
+    place = Workplace(tmp_path)
+    place.train(leaf(section("Muon")), until=1)
+
+    assert place.failure().cause.startswith("ValueError: Muon only supports 2D parameters")
+
+
+def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():
+    (finding,) = optimizers.check(section("Adam", lr=1e-4, momentum=0.9, weight_decay=1e-5))
+
+    assert finding.code == "E402"
+    assert finding.path == ("train", "optimizer", "args", "momentum")
+    assert finding.message == "Adam takes no `momentum`"
+    assert finding.expected.startswith("one of lr, betas, eps, weight_decay, amsgrad")
+    assert finding.hint == "`momentum` is taken by Muon, RMSprop, SGD"
+
+
+def test_a_misspelt_argument_or_name_gets_the_nearest():
+    (argument,) = optimizers.check(section("SGD", momentun=0.9))
+    (name,) = optimizers.check(section("AdmaW"))
+
+    assert argument.hint == "did you mean `momentum`?"
+    assert (name.code, name.hint) == ("E401", "did you mean `AdamW`?")

@@ -1,0 +1,95 @@
+"""What is wrong with a leaf config, or with the MLSpec, is told before anything is trained."""
+
+import json
+
+import pytest
+
+from rapidfire_cli.engine.messages import Probe
+from rapidfire_cli.training.residents import SpecProblem
+from tests.training.workplace import SPECS, Workplace, leaf
+
+
+def probed(tmp_path, *leaves, spec="Blobs"):
+    residents = Workplace(tmp_path, spec).residents
+    return residents.probe(Probe(tuple(map(json.dumps, leaves)))).findings
+
+
+def codes(findings):
+    return [(finding.leaf, ".".join(finding.path), finding.code) for finding in findings]
+
+
+def test_good_configs_have_no_findings(tmp_path):
+    plateau = {"name": "ReduceLROnPlateau", "monitor": "top1_accuracy"}
+    assert (
+        probed(tmp_path, leaf(), leaf(lr_scheduler=plateau, named_metrics=["top5_accuracy", "auroc"])) == ()
+    )
+
+
+def test_each_leaf_is_told_of_by_its_index(tmp_path):
+    wrong = {"name": "Adam", "args": {"lr": 1e-4, "momentum": 0.9}}
+
+    assert codes(probed(tmp_path, leaf(), leaf(wrong), leaf(lr_scheduler={"name": "StepLR"}))) == [
+        (1, "train.optimizer.args.momentum", "E402"),
+        (2, "train.lr_scheduler.args", "E403"),
+    ]
+
+
+def test_what_each_leaf_will_measure_is_told(tmp_path):
+    def measured(spec):
+        return Workplace(tmp_path, spec).residents.probe(Probe((json.dumps(leaf()),))).measured
+
+    assert measured("Blobs") == (("loss", "top1_accuracy"),)
+    assert measured("WithMetrics") == (("loss", "top1_accuracy", "margin"),)
+    assert measured("WrongMetrics") == ((),)
+
+
+def test_unknown_metrics_get_the_nearest(tmp_path):
+    (finding,) = probed(tmp_path, leaf(named_metrics=["f1_scor"]))
+
+    assert (finding.code, finding.hint) == ("E420", "did you mean `f1_score`?")
+
+
+def test_what_does_not_go_together_is_told(tmp_path):
+    lbfgs = {"name": "LBFGS"}
+    assert codes(
+        probed(
+            tmp_path, leaf(precision="fp16"), leaf(lbfgs, precision="bf16"), leaf(lbfgs, grad_accumulation=2)
+        )
+    ) == [
+        (0, "train.precision", "E408"),
+        (1, "train.precision", "E408"),
+        (2, "train.grad_accumulation", "E408"),
+    ]
+
+
+def test_data_that_nobody_loads_are_told(tmp_path):
+    (finding,) = probed(tmp_path, leaf(), spec="Default")
+
+    assert (finding.leaf, finding.path, finding.code) == (-1, ("data",), "E414")
+
+
+def test_methods_that_do_not_take_what_they_are_passed_are_told(tmp_path):
+    findings = probed(tmp_path, leaf(), spec="WrongSignatures")
+
+    assert codes(findings) == [(-1, "mlspec", "E413")] * 3
+    assert findings[1].found == "row_prep(self, row)"
+    assert findings[1].expected == "row_prep(self, row, cfg, mode)"
+
+
+@pytest.mark.parametrize(
+    ("mlspec", "code", "message"),
+    [
+        (f"{SPECS}:Nowhere", "E411", "has no `Nowhere`"),
+        ("tests.training.nowhere:Spec", "E410", "`tests.training.nowhere:Spec` cannot be imported"),
+        ("tests.training.broken:Spec", "E410", "`tests.training.broken:Spec` cannot be imported"),
+        (f"{SPECS}:NoSpec", "E411", "is no MLSpec"),
+        (f"{SPECS}:CLASSES", "E411", "is no MLSpec"),
+        (f"{SPECS}:Incomplete", "E412", "lacks `compute_forward`"),
+    ],
+)
+def test_an_mlspec_that_cannot_be_used_is_refused(tmp_path, mlspec, code, message):
+    with pytest.raises(SpecProblem) as raised:
+        Workplace(tmp_path, mlspec)
+
+    assert raised.value.finding.code == code
+    assert message in raised.value.finding.message

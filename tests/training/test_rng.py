@@ -1,0 +1,63 @@
+"""Random streams: derived from the seed, swapped whole."""
+
+import random
+
+import numpy as np
+import torch
+
+from rapidfire_cli.training import rng
+
+
+def draw():
+    return (
+        random.random(),
+        float(np.random.rand()),
+        torch.rand(()).item(),
+        random.gauss(0, 1),
+        torch.randn(3).tolist(),
+    )
+
+
+def test_seeds_are_derived_by_a_hash_that_stays():
+    assert rng.derive(42, "training") == 1704752007773179383
+    assert rng.derive(42, "create_model") != rng.derive(43, "create_model")
+
+
+def test_reseeding_starts_every_stream_anew():
+    rng.reseed(1, "training")
+    first = draw()
+    rng.reseed(1, "training")
+    assert draw() == first
+    rng.reseed(1, "create_model")
+    assert draw() != first
+
+
+def test_streams_continue_where_they_were_captured_even_packed():
+    rng.reseed(1, "training")
+    draw()
+    streams = rng.capture()
+    following = draw()
+
+    rng.restore(streams)
+    assert draw() == following
+    rng.restore(rng.unpack(rng.pack(streams)))
+    assert draw() == following
+
+
+def test_a_draw_from_any_stream_is_noticed():
+    rng.reseed(1, "training")
+    before = rng.capture()
+    assert rng.undrawn(before)
+    for one in (random.random, np.random.rand, lambda: torch.rand(())):
+        rng.restore(before)
+        one()
+        assert not rng.undrawn(before)
+
+
+def test_every_epoch_has_an_order_of_its_own_whatever_was_drawn():
+    first = rng.order(42, 1, 100).tolist()
+    torch.rand(3)
+
+    assert rng.order(42, 1, 100).tolist() == first
+    assert rng.order(42, 2, 100).tolist() != first
+    assert sorted(first) == list(range(100))
