@@ -1,0 +1,1 @@
+"""The contenders, one file each: `contend(work)` does the work and says how long that took."""

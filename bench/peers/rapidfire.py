@@ -1,0 +1,37 @@
+"""Ours: the command line, an experiment file, and what the journal says afterwards."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.work import PROCESSES, Figures, Outcome, Work, key
+
+ROOT = Path(__file__).parents[2]
+PHASE = "SELECT max(ended) - min(started) FROM turns"
+FIGURES = (
+    "SELECT config, value FROM metrics JOIN runs ON run = number ORDER BY number, metrics.epoch, split, name"
+)
+
+
+def contend(work: Work) -> Outcome:
+    """Train on the CPU with two workers; the training phase spans the journal's first turn to its last."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "sweep.yaml")
+        file.write_text(work.file, encoding="utf-8")
+        options = ["--dir", folder, "--workers", str(PROCESSES), "--threads", "1", "--gpus", "0"]
+        command = [sys.executable, "-m", "rapidfire_cli", "fit", str(file), *options]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with closing(sqlite3.connect(Path(folder, "sweep", "journal.db"))) as journal:
+            (seconds,) = journal.execute(PHASE).fetchone()
+            return Outcome(seconds, _figures(journal))
+
+
+def _figures(journal: sqlite3.Connection) -> dict[str, Figures]:
+    found: dict[str, Figures] = {}
+    for config, value in journal.execute(FIGURES):
+        found.setdefault(key(json.loads(config)), []).append(value)
+    return found

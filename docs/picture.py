@@ -1,0 +1,57 @@
+"""Renew the README's picture: the live table in the middle of a real run of configs/digits.yaml."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from rapidfire_cli.app.fitting import Request, train
+from rapidfire_cli.app.subjects import subject_of
+from rapidfire_cli.engine.ports import Audience, Fact
+from rapidfire_cli.engine.signals import stop_signal
+from rapidfire_cli.view.board import Board, fold
+from rapidfire_cli.view.live import picture
+
+PICTURE = Path(__file__).with_name("live.svg")
+SHOWN = 0.6  # of the run-epochs are done in the picture
+
+
+class Photographer:
+    """An audience that keeps one picture."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._began = monotonic()
+        self.taken = ""
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Take the picture when it is time."""
+        for fact in facts:
+            fold(self._board, fact)
+        lines = self._board.lines.values()
+        done, whole = sum(line.epoch for line in lines), sum(line.epochs for line in lines)
+        if not self.taken and done >= SHOWN * whole:
+            self.taken = picture(self._board, monotonic() - self._began)
+
+
+@contextmanager
+def photographed(board: Board) -> Iterator[Audience]:
+    """Keep the picture once training is over."""
+    photographer = Photographer(board)
+    yield photographer
+    PICTURE.write_text(photographer.taken, encoding="utf-8")
+
+
+def main() -> None:
+    """Train the digits experiment in a directory of its own."""
+    os.chdir(PICTURE.parents[1])
+    sys.path.insert(0, "")
+    with tempfile.TemporaryDirectory() as parent, stop_signal() as stop:
+        train(subject_of(Path("configs/digits.yaml"), parent), Request(), stop, photographed)
+
+
+if __name__ == "__main__":
+    main()
