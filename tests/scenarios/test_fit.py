@@ -111,8 +111,8 @@ def test_the_kept_file_says_what_was_trained_in_one_piece(desk):
     said = ("--set", "train.epochs=1", "--set", "train.batch_size=!list [32]", "--unset", "named_metrics")
     desk.run("fit", "top.toml", *said)
     kept = "rapidfire_experiments/whole/experiment.yaml"
-    described = desk.run("expand", kept, "--output", "jsonl").stdout
-    assert described == desk.run("expand", "top.toml", *said, "--output", "jsonl").stdout
+    described = desk.run("expand", kept, "--output", "jsonl", "--header").stdout
+    assert described == desk.run("expand", "top.toml", *said, "--output", "jsonl", "--header").stdout
     assert described == (desk.path / kept).with_name("manifest.jsonl").read_text()
     assert described.count('"pause":0.001') == 2
 
@@ -128,7 +128,7 @@ def test_events_stream_as_json_lines(desk):
 
 
 def test_a_terminal_shows_a_live_table(desk):
-    desk.write(HEADER + GRID)
+    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))  # long enough for several frames
     master, slave = pty.openpty()
     environment = {**desk.environment, "TERM": "xterm-256color"}
     environment.pop("CI", None)
