@@ -219,6 +219,19 @@ def best(
 
 
 @cli.command()
+def why(
+    run: Annotated[int, typer.Argument(min=1, metavar="RUN", help="The run's number.")],
+    experiment: Which = None,
+    parent: Parent = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Explain why a run is where it is: the decisions about it, with what they knew."""
+    from rapidfire_cli.app import reasoning
+
+    raise typer.Exit(reasoning.why(run, experiment, parent, output))
+
+
+@cli.command()
 def schema(
     tags: Annotated[
         bool, typer.Option("--tags", help="For editors of YAML: let a value set stand without its tag.")

@@ -15,9 +15,19 @@ def print_rows(
     records: Callable[[], Iterable[Record]],
 ) -> None:
     """Print one of: a table, a document (json, yaml), a record per line (jsonl, csv)."""
+    print_either(output, lambda: show(table(), sys.stdout), document, records)
+
+
+def print_either(
+    output: Output,
+    people: Callable[[], None],
+    document: Callable[[], Record],
+    records: Callable[[], Iterable[Record]],
+) -> None:
+    """Print for `people` where `table` is asked for; for programs as `print_rows` does."""
     match output:
         case Output.TABLE:
-            show(table(), sys.stdout)
+            people()
         case Output.JSON:
             print(json_text(document()))
         case Output.YAML:

@@ -1,0 +1,183 @@
+"""`why` reads the ledger back in a sentence or two: what was decided about a run, and what was known then."""
+
+import json
+import math
+import re
+from contextlib import closing
+
+import pytest
+
+from rapidfire_cli.app import reasoning
+from rapidfire_cli.engine.ports import BracketBegun, RunChanged
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.rules import HalvingRule, settings
+from rapidfire_cli.terms import RunState
+from rapidfire_cli.view.formats import Output
+from tests.app.pretending import TRAIN, Curve, Desk, Luck, sha
+from tests.store.sweep import enrolled, epoch
+
+CALM = Luck()
+
+
+def steady(lr: float, epoch: int) -> float:
+    """A run is as good as its learning rate, and slowly gets better."""
+    return lr + epoch / 100
+
+
+@pytest.fixture
+def told(tmp_path, capsys):
+    """Trains a file with these learning curves, and asks about its runs."""
+
+    class Told:
+        desk = Desk(tmp_path, steady)
+
+        def fit(self, text: str, curve: Curve = steady, luck: Luck = CALM) -> list[Decision]:
+            self.desk.curve = curve
+            self.desk.fit(text, luck)
+            return self.desk.decisions
+
+        def why(self, run: int, output: Output = Output.TABLE) -> str:
+            capsys.readouterr()
+            reasoning.why(run, None, str(tmp_path / "experiments"), output)
+            return capsys.readouterr().out
+
+        def first(self, state: RunState) -> int:
+            return next(run for run, found in self.desk.states.items() if found is state)
+
+    return Told()
+
+
+def test_a_pruned_run_says_where_with_what_and_what_would_have_been_enough(told):
+    decisions = told.fit(sha(8))
+    verdict = decisions[1].verdicts[2]  # rank 3 of 4
+    said = told.why(verdict.run).splitlines()
+    number, cut = f"{verdict.value:.4g}", f"{decisions[1].cut:.4g}"
+    assert said[0] == (
+        f"run {verdict.run} was pruned at rung 2 (2 epochs): "
+        f"quality {number}, rank 3 of 4, cut after rank 2 ({cut})"
+    )
+    assert re.fullmatch(r"it passed rung 1 \(1 epoch\) with 0\.\d+, rank 3 of 8", said[1])
+
+
+def test_a_completed_run_says_what_it_passed(told):
+    told.fit(sha(8))
+    said = told.why(told.first(RunState.COMPLETED)).splitlines()
+    assert said[0].endswith("completed all its 8 epochs")
+    assert said[1].count("rank 1 of") == 3
+
+
+def test_a_run_that_nothing_could_end_says_so(told):
+    told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 2, {TRAIN}}}\n")
+    assert told.why(1) == "run 1 completed all its 8 epochs; no rule could end it early\n"
+
+
+def test_what_is_not_a_number_never_goes_on_however_it_ranks(told):
+    told.fit(sha(4), lambda lr, epoch: math.nan)
+    assert "quality NaN, rank 1 of 4, and what is not a number never goes on" in told.why(1)
+
+
+def test_a_metric_that_was_not_measured_is_told(told):
+    told.fit(sha(4, metric="taste"))
+    assert "no taste, rank 1 of 4" in told.why(1)
+
+
+def test_equal_values_go_by_number_and_the_sentence_says_so(told):
+    told.fit(sha(4), lambda lr, epoch: 0.5)
+    assert "cut after rank 2 (0.5); of equal values the lower run number goes first" in told.why(4)
+
+
+def test_an_asynchronous_decision_says_what_was_known_when_it_was_taken(told):
+    decisions = told.fit(sha(8, mode="async"))
+    first = next(each for each in decisions if each.verdicts[0].promoted and each.known < 8)
+    verdict = first.verdicts[0]
+    assert f"rank {verdict.rank} of {first.known} then known" in told.why(verdict.run)
+    last = next(each for each in decisions if not each.verdicts[-1].promoted)
+    said = told.why(last.verdicts[-1].run)
+    assert f"rank {last.verdicts[-1].rank} of {last.known}" in said and "of those then known" in said
+
+
+def test_the_median_rule_names_the_best_value_and_the_median(told):
+    rule = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 2}"
+    decisions = told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {rule}, {TRAIN}}}\n")
+    ended = next(each for each in decisions if not each.verdicts[0].promoted)
+    verdict = ended.verdicts[0]
+    assert told.why(verdict.run).splitlines()[0] == (
+        f"run {verdict.run} was pruned at epoch {ended.epochs}: best quality {verdict.value:.4g} so far, "
+        f"worse than {ended.cut:.4g}, the median of the averages of {ended.known - 1} other runs"
+    )
+
+
+def test_the_median_rule_ends_a_run_without_a_number(told):
+    rule = "early_stopping: {rule: median, metric: quality, direction: max}"
+    text = f"mlspec: none:None\nrandomsearch: {{num_runs: 2, {rule}, {TRAIN}}}\n"
+    told.fit(text, lambda lr, epoch: math.nan)
+    assert "was pruned at epoch 1: its quality came to no number" in told.why(1)
+
+
+def test_a_run_of_one_of_several_brackets_names_its_own(told):
+    bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
+    decisions = told.fit(f"mlspec: none:None\n{bands}\n")
+    second = next(each for each in decisions if each.bracket == 2)
+    said = told.why(second.verdicts[-1].run)
+    assert f"was pruned at rung 1 of bracket 2 ({second.epochs} epochs)" in said
+
+
+def failing(lr: float, epoch: int) -> float | None:
+    return None if epoch == 2 and lr > 0.5 else steady(lr, epoch)
+
+
+def test_a_failed_run_says_its_cause_and_whether_it_has_another_chance(told):
+    decisions = told.fit(sha(8), failing)
+    run = decisions[1].failed[0]
+    said = told.why(run)
+    assert f"run {run} failed in epoch 2 of 8: ValueError: no\n" in said
+    assert (
+        "rung 2 (2 epochs) counted it as worst; as that has decided, no attempt of its own will follow"
+        in said
+    )
+    told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 9, {TRAIN}}}\n", failing)
+    free = max(run for run, state in told.desk.states.items() if state is RunState.FAILED)
+    assert told.why(free).splitlines()[-1] == "the same `fit` tries it again"
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_run_that_waits_at_a_rung_says_for_how_many(told, mode):
+    rule = HalvingRule("top1_accuracy", "max", 1, 5, 2, mode)
+    told.desk.home.path.mkdir(parents=True)
+    with closing(enrolled(told.desk.home.journal)) as journal:
+        journal.record([BracketBegun(1, settings(rule), (1, 2, 3), (5, 5, 5))])
+        journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.9)])
+    waits = "rung 1 (1 epoch) has not decided about it yet, with 1 of 3 results known"
+    assert told.why(1) == f"run 1 is stopped after 1 of 5 epochs: {waits}\n"
+    assert told.why(2) == "run 2 is queued: it has not had a turn yet\n"
+
+
+def test_a_run_that_left_its_bracket_says_why(told):
+    told.fit(sha(8), luck=Luck(decisions=1))
+    alive = [run for run, state in told.desk.states.items() if state is not RunState.PRUNED]
+    told.fit(sha(8, min_epochs=2))
+    assert told.why(alive[0]).splitlines()[-1] == "it left bracket 1: the rule changed"
+
+
+def test_programs_get_every_decision_with_what_it_ranked(told):
+    decisions = told.fit(sha(8))
+    last = decisions[1].verdicts[-1]
+    document = json.loads(told.why(last.run, Output.JSON))
+    assert (document["run"], document["state"]) == (last.run, "pruned")
+    assert [each["promoted"] for each in document["decisions"]] == [True, False]
+    cut = document["decisions"][1]
+    assert (cut["rung"], cut["epochs"], cut["rank"], cut["known"], cut["keep"]) == (2, 2, 4, 4, 2)
+    assert (cut["value"], cut["cut"]) == (last.value, decisions[1].cut)
+    assert [each["value"] for each in cut["verdicts"]] == sorted(
+        (each["value"] for each in cut["verdicts"]), reverse=True
+    )
+    records = [json.loads(line) for line in told.why(last.run, Output.JSONL).splitlines()]
+    assert records == document["decisions"]
+
+
+def test_a_run_that_is_not_there_is_refused(told):
+    told.fit(sha(8))
+    with pytest.raises(Refusal) as refused:
+        told.why(9)
+    assert [problem.code for problem in refused.value.problems] == ["E512"]
