@@ -21,6 +21,7 @@ golden: .venv/.dev  ## rewrite the golden files from what the code says now
 
 bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sweep
+	$(BIN)/python -m bench.sha
 	$(BIN)/python bench/expand.py
 
 campaign: .venv/.dev  ## the long campaigns, whole

@@ -3,7 +3,7 @@
 The seeding is the only thing taken from rapidfire; the model, row_prep and loss are those of specs/digits.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import TypeAlias
 
@@ -58,21 +58,24 @@ def loaded(split: str, rows: Tensor, size: int) -> Iterable[Batch]:
 
 def train(leaf: Leaf, feed: Feed) -> Figures:
     """Train a run from its first epoch to its last."""
+    return [figure for epoch in epochs(leaf, feed) for figure in epoch]
+
+
+def epochs(leaf: Leaf, feed: Feed) -> Iterator[tuple[float, ...]]:
+    """Train a run epoch by epoch; each gives its figures."""
     size = leaf["train"]["batch_size"]
     torch.manual_seed(derive(SEED, "create_model"))
     model = SPEC.create_model(leaf)
     optimizer = torch.optim.Adam(model.parameters(), **leaf["train"]["optimizer"]["args"])
     torch.manual_seed(derive(SEED, "training"))
     held_out = torch.arange(len(data()["validation"]))
-    figures: Figures = []
     for epoch in range(1, leaf["train"]["epochs"] + 1):
         shuffled = order(SEED, epoch, len(data()["train"]))
         model.train()
-        figures += passed(model, leaf, feed("train", shuffled, size), optimizer)
+        trained = passed(model, leaf, feed("train", shuffled, size), optimizer)
         model.eval()
         with torch.no_grad():
-            figures += passed(model, leaf, feed("validation", held_out, size))
-    return figures
+            yield *trained, *passed(model, leaf, feed("validation", held_out, size))
 
 
 def passed(

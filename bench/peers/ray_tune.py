@@ -3,6 +3,8 @@
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 os.environ |= {
@@ -36,14 +38,7 @@ def _tuned(work: Work, reuse_actors: bool) -> Outcome:
         leaf = work.leaf(flat)
         tune.report({"key": key(leaf), "figures": objective(work)(leaf)})
 
-    with TemporaryDirectory() as folder:
-        ray.init(
-            num_cpus=PROCESSES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=folder,
-        )
+    with TemporaryDirectory() as folder, started(folder):
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={path: tune.grid_search(values) for path, values in work.axes.items()},
@@ -53,5 +48,18 @@ def _tuned(work: Work, reuse_actors: bool) -> Outcome:
         start = time.perf_counter()
         results = tuner.fit()
         seconds = time.perf_counter() - start
-        ray.shutdown()
     return Outcome(seconds, {result.metrics["key"]: result.metrics["figures"] for result in results})
+
+
+@contextmanager
+def started(folder: str) -> Iterator[None]:
+    """Ray on this machine, with its files in the folder."""
+    ray.init(
+        num_cpus=PROCESSES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=folder,
+    )
+    yield
+    ray.shutdown()

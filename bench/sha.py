@@ -1,0 +1,132 @@
+"""Successive halving on the digits task, against the same runs trained to the end: `python -m bench.sha`.
+
+Every tool gets the configurations of configs/digits_sha.yaml in the same order, trains them on two processes
+and is measured from the start of its command to the end, imports included. The peers' runs are trained by
+hand to the same bits as ours, so that only what is stopped, and when, differs. What a tool has found is the
+best of those that it trained to the end. One draw says little, so our rule is then applied to those of other
+seeds.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+from bench.search import Found, Search
+from bench.work import PROCESSES, SEED
+from rapidfire_cli.app.files import load
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.rules import HalvingRule, policy
+from rapidfire_cli.syntax.group import SuccessiveHalving
+
+NEAR = 0.5  # points of accuracy
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "configs" / "digits_sha.yaml"
+TRUTH = "rapidfire, all to the end"
+CONTENDERS = {  # name: module, function, library it needs
+    TRUTH: ("halving_rapidfire", "uncut", "rapidfire_cli"),
+    "rapidfire sha": ("halving_rapidfire", "contend", "rapidfire_cli"),
+    "rapidfire sha, mode: async": ("halving_rapidfire", "asynchronous", "rapidfire_cli"),
+    "Optuna SuccessiveHalvingPruner": ("halving_optuna", "contend", "optuna"),
+    "Ray Tune ASHAScheduler": ("halving_ray", "contend", "ray"),
+}
+
+
+def search(seed: int = SEED) -> Search:
+    """The file's search with the draws of this seed."""
+    file = load(FILE, [f"seed={seed}"])
+    sha = file.groups[0].generator
+    assert isinstance(sha, SuccessiveHalving)
+    leaves = [run.leaf for run in expand(file)]
+    return Search(leaves, sha.min_epochs, sha.max_epochs, sha.reduction_factor, str(FILE))
+
+
+def measured(work: Search) -> Iterator[tuple[str, Found, float]]:
+    """Each installed contender: what it found, and the seconds of its whole command."""
+    for name, (_, _, library) in CONTENDERS.items():
+        if importlib.util.find_spec(library):
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "bench.sha", "--one", name]
+            given = json.dumps(asdict(work))
+            done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, check=False)
+            seconds = time.perf_counter() - start
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
+            yield name, Found(**json.loads(done.stdout.splitlines()[-1])), seconds
+
+
+def tell(work: Search) -> None:
+    """A line per contender: what it found, how good that is when trained to the end, and what it cost."""
+    uncut = len(work.leaves) * work.max_epochs
+    print(f"{len(work.leaves)} configurations of the digits MLP, {work.max_epochs} epochs at most")
+    print(f"{'':32}  found  accuracy  points behind  run-epochs         seconds")
+    truth: Sequence[float] = ()
+    for name, found, seconds in measured(work):
+        truth = truth or found.accuracies
+        index, epochs = found.chosen(work.max_epochs), sum(found.epochs)
+        print(
+            f"{name:32}  {index + 1:5}  {truth[index]:8.4f}  {100 * (max(truth) - truth[index]):13.2f}"
+            f"  {epochs:5} ({epochs / uncut:4.0%})  {seconds:12.1f}",
+            flush=True,
+        )
+
+
+def tell_others(seeds: Sequence[int]) -> None:
+    """How far behind our rule ends on the draws of other seeds."""
+    works = [*map(search, seeds)]
+    with get_context("fork").Pool(PROCESSES) as pool:
+        behind = sorted(pool.map(points_behind, works, chunksize=1))
+    near = sum(points <= NEAR for points in behind)
+    print(f"\n{len(seeds)} other draws: within {NEAR} points in {near}; points behind, each:")
+    print("  " + "  ".join(f"{points:.2f}" for points in behind))
+
+
+def points_behind(work: Search) -> float:
+    """Of the rule's choice behind the best when all are trained to the end."""
+    import torch
+
+    from bench.peers.by_hand import epochs, sliced
+
+    torch.set_num_threads(1)
+    curves = [[figures[-1] for figures in epochs(leaf, sliced)] for leaf in work.leaves]
+    runs = dict.fromkeys(range(len(curves)), work.max_epochs)
+    rule = HalvingRule("top1_accuracy", "max", work.min_epochs, work.max_epochs, work.reduction_factor)
+    every = (
+        EpochFinished(run, epoch, value)
+        for run, curve in enumerate(curves)
+        for epoch, value in enumerate(curve, 1)
+    )
+    found = course(policy(rule), 1, runs, every)
+    reached = [(curves[run][-1], -run) for run in runs if run not in found.condemned]
+    return 100 * (max(curve[-1] for curve in curves) - max(reached)[0])
+
+
+def main() -> None:
+    """Measure and print; with `--one`, be a contender: the search on stdin, what it found on stdout."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--others", type=int, default=8, help="draws of other seeds (default 8)")
+    parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        module, function, _ = CONTENDERS[options.one]
+        contend = getattr(importlib.import_module(f"bench.peers.{module}"), function)
+        print(json.dumps(asdict(contend(Search(**json.load(sys.stdin))))))
+        return
+    tell(search())
+    if options.others:
+        tell_others(range(options.others))
+
+
+if __name__ == "__main__":
+    main()
