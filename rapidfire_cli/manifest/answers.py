@@ -24,6 +24,7 @@ from rapidfire_cli.syntax.conditions.tree import (
     Not,
     Operator,
     Or,
+    constant,
 )
 from rapidfire_cli.terms import Plain
 
@@ -54,6 +55,9 @@ def question(expression: Expression, places: Mapping[str, int]) -> Question:
         case Knob(path):
             place = places[path]
             return lambda reading: reading[place]
+        case Items(items) if constant(items):
+            held: list[Plain] = [item.value for item in items if isinstance(item, Constant)]
+            return lambda _: held
         case Items(items):
             each = [question(item, places) for item in items]
             return lambda reading: _items([ask(reading) for ask in each])
@@ -87,15 +91,21 @@ def _joined(settles: bool, parts: Sequence[Question]) -> Question:
 def _comparison(
     first: Expression, others: Sequence[tuple[Comparator, Expression]], places: Mapping[str, int]
 ) -> Question:
-    operands = [question(operand, places) for operand in (first, *(other for _, other in others))]
-    links = [
-        _link(comparator, left, right)
-        for (comparator, _), left, right in zip(others, operands, operands[1:], strict=False)
-    ]
+    links = []
+    for comparator, right in others:
+        links.append(_link(comparator, first, right, places))
+        first = right
     return links[0] if len(links) == 1 else _joined(False, links)
 
 
-def _link(comparator: Comparator, left: Question, right: Question) -> Question:
+def _link(
+    comparator: Comparator, first: Expression, second: Expression, places: Mapping[str, int]
+) -> Question:
+    left, right = question(first, places), question(second, places)
+    match comparator, second:
+        case (("in" | "not in"), Items(items)) if constant(items):
+            return _among(left, items, comparator == "in")
+
     def ask(reading: Reading) -> Value:
         one, other = left(reading), right(reading)
         if one is ABSENT or other is ABSENT:
@@ -103,6 +113,24 @@ def _link(comparator: Comparator, left: Question, right: Question) -> Question:
         return compared(comparator, one, other)
 
     return ask
+
+
+def _among(left: Question, items: Sequence[Expression], wanted: bool) -> Question:
+    """Whether a value is one of some constants, by one look-up."""
+    known = {_mark(item.value) for item in items if isinstance(item, Constant)}
+
+    def ask(reading: Reading) -> Value:
+        value = left(reading)
+        if isinstance(value, Absent | list | dict):
+            return ABSENT if value is ABSENT else not wanted
+        return (_mark(value) in known) is wanted
+
+    return ask
+
+
+def _mark(value: Plain) -> tuple[str, Plain]:
+    """Equal for scalars that are `equal`."""
+    return "number" if _is_number(value) else type(value).__name__, value
 
 
 def compared(comparator: Comparator, one: Plain, other: Plain) -> bool | Absent:

@@ -14,21 +14,12 @@ from rapidfire_cli.manifest.knobs import cell
 from rapidfire_cli.manifest.rules import Rule, rules
 from rapidfire_cli.manifest.size import length
 from rapidfire_cli.manifest.template import Axis, axes
+from rapidfire_cli.syntax.conditions.tree import values
 from rapidfire_cli.syntax.group import GridSearch, List, Tree
 from rapidfire_cli.terms import LeafConfig, Plain
 
-LOOKED_AT = 250_000  # combinations: 0.3 s of looking (measured)
-
 Home: TypeAlias = tuple[int, int, str]
 """Where a knob lies: its axis, the list among those that advance there, and its path inside the values."""
-
-
-class TooMany(Exception):  # noqa: N818 - what they are
-    """The rules relate more combinations than are looked at."""
-
-    def __init__(self, combinations: int) -> None:
-        super().__init__(f"{combinations:,} combinations")
-        self.combinations = combinations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +45,17 @@ class Component:
         """How many combinations the axes have."""
         return prod(column.size for column in self.columns)
 
+    @property
+    def effort(self) -> int:
+        """How many values the rules look at."""
+        return self.size * sum(values(rule.condition) for rule in self.rules)
+
     def verdicts(self) -> Iterator[tuple[tuple[int, ...], list[bool]]]:
-        """Each combination, as the places of its values, with whether each rule keeps it. Raises TooMany."""
-        if self.size > LOOKED_AT:
-            raise TooMany(self.size)
+        """Each combination, as the places of its values, with whether each rule keeps it."""
         names = [*self.fixed, *(name for column in self.columns for name in column.names)]
         keepers = [rule.keeper(names) for rule in self.rules]
         for pick in product(*(enumerate(column.readings()) for column in self.columns)):
-            reading = [*self.fixed.values(), *chain.from_iterable(values for _, values in pick)]
+            reading = [*self.fixed.values(), *chain.from_iterable(read for _, read in pick)]
             yield tuple(place for place, _ in pick), [keeper(reading) for keeper in keepers]
 
 
@@ -143,7 +137,7 @@ def _column(axis: Axis, homes: Mapping[str, Home]) -> Column:
 
 def _picks(axis: Axis) -> Iterator[tuple[Plain, ...]]:
     """What the lists of an axis become, in the order of its leaves."""
-    lists = [values.values for _, values in axis if isinstance(values, List)]
+    lists = [held.values for _, held in axis if isinstance(held, List)]
     for together in zip(*lists, strict=True):
         yield from product(*(map(json.loads, leaves(value)) for value in together))
 

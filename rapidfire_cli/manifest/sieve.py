@@ -16,7 +16,7 @@ Ways: TypeAlias = "dict[tuple[int, ...], dict[int, None]]"
 
 
 def kept(grid: GridSearch) -> Iterator[str]:
-    """The canonical JSON of every leaf that the rules keep, in grid order. Raises TooMany."""
+    """The canonical JSON of every leaf that the rules keep, in grid order."""
     guides = [(component.places, _ways(component)) for component in components(grid)]
     if not all(ways for _, ways in guides):
         return iter(())

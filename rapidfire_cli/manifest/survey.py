@@ -5,6 +5,7 @@ tell apart.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from rapidfire_cli.manifest.related import Component, components
@@ -23,8 +24,32 @@ class Survey:
     fatal: tuple[Rule, ...]  # each removes everything
 
 
+def effort(grid: GridSearch) -> int:
+    """How many values the rules look at in a survey, and again in an expansion."""
+    return sum(component.effort for component in components(grid))
+
+
 def survey(grid: GridSearch) -> Survey:
-    """How many leaf configs the rules keep, and which rules are in vain. Raises TooMany."""
+    """How many leaf configs the rules keep, and which rules are in vain."""
+    return _survey(_Itself(grid))
+
+
+class _Itself:
+    """A grid that equals no other, as comparing what grids hold would take long."""
+
+    def __init__(self, grid: GridSearch) -> None:
+        self.grid = grid
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.grid is self.grid
+
+    def __hash__(self) -> int:
+        return id(self.grid)
+
+
+@lru_cache(maxsize=1024)
+def _survey(itself: _Itself) -> Survey:
+    grid = itself.grid
     every = components(grid)
     related = {place for component in every for place in component.places}
     sizes = (length(axis) or 0 for place, axis in enumerate(axes(grid.tree)) if place not in related)

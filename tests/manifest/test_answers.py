@@ -34,6 +34,7 @@ def says(condition: str) -> object:
         *["one == 1", "one == 1.0", "two > one", "one <= 1 < two", "half * 2 == one", "name == 'adam'"],
         *["name < 'b'", "on", "not off", "on == true", "none == null", "list == [1, 2.0, [3]]"],
         *["one in list", "[3] in list", "3 not in list", "name in ['sgd', 'adam']", "'da' in name"],
+        *["one in [true, 1.0]", "on not in [1, null]", "none in [null]", "[3] not in [3]", "one in [one]"],
         *["-one == -1", "7 // two == 3", "7 % two == 1", "one - two + one == 0", "large * 4 > large"],
         *["on or missing", "off and missing == false or on"],
         # values of different kinds are different

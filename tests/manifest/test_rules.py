@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.manifest import related
+from rapidfire_cli.manifest import check as checking
 from rapidfire_cli.manifest.check import check, warnings
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
@@ -135,11 +135,19 @@ def test_a_rule_says_nothing_of_a_leaf_config_that_lacks_its_knob():
 
 
 def test_rules_that_relate_too_much_are_refused(monkeypatch):
-    monkeypatch.setattr(related, "LOOKED_AT", 8)
+    monkeypatch.setattr(checking, "LOOKED_AT", 18)
     knobs: dict[str, Tree] = {name: List((1, 2, 3)) for name in "abc"}
     assert not check(file(ruled(knobs, ["a < 3", "b < 3", "c < 3"], [])))
-    (problem,) = check(file(ruled(knobs, ["a < b", "c < 3"], [])))
-    assert (problem.code, problem.found) == ("E343", "9 combinations to look at")
+    assert not check(file(ruled(knobs, ["a < b"], [])))
+    (problem,) = check(file(ruled(knobs, ["a < b < 3"], [])))
+    assert (problem.code, problem.found) == ("E343", "27 values to look at")
+
+
+def test_the_rules_of_a_file_are_counted_together(monkeypatch):
+    monkeypatch.setattr(checking, "LOOKED_AT", 18)
+    one = ruled({name: List((1, 2, 3)) for name in "abc"}, ["a < b"], [])
+    (problem,) = check(file(one, one))
+    assert problem.found == "18 values to look at, beside 18 of other groups"
 
 
 def test_a_constant_condition_removes_all_or_nothing():

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 from rapidfire_cli.manifest.check import checked
+from rapidfire_cli.manifest.choice import chooser
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import digest
@@ -133,6 +134,12 @@ NAMES = [
         b"user_knobs",
     ],
 ]
+CONDITIONS = [
+    b"train.batch_size == 128",
+    b"train.epochs * train.batch_size / 1e3 <= -2.5 and not user_knobs.model in ['mlp', \"cnn\", null]",
+    b'(train.optimizer.args.lr > 0.1 or user_knobs."a b".0 != true) and 1 < train.epochs // 2 % 3 < 9',
+    b"not (not (user_knobs.a == [1, [2, 3]])) or 'it''s' in user_knobs.name or ((((-(-1)))))",
+]
 PATHS = [
     *["train.epochs", "user_knobs", "2:train", "+user_knobs.a.b", "seed", "data.x", "config_group", '"a"', ""]
 ]
@@ -146,6 +153,7 @@ class Input:
     data: bytes
     sets: tuple[str, ...] = ()
     unsets: tuple[str, ...] = ()
+    condition: str = "true"
 
 
 def corpus() -> dict[str, list[bytes]]:
@@ -225,10 +233,19 @@ def inputs(found: dict[str, list[bytes]], seed: int, index: int) -> Input:
     suffix = chance.choice(list(PRINTERS))
     change = chance.choice([mutated, reworded, reworded])
     data = change(chance.choice(found[suffix]), found[suffix], chance)
-    if chance.random() < 0.8:
+    kind = chance.random()
+    if kind < 0.6:
         return Input(f"f{suffix}", data)
+    if kind < 0.8:
+        return Input(f"f{suffix}", data, condition=condition(chance))
     said = [f"{path}={value.decode(errors='surrogateescape')}" for path in PATHS for value in TOKENS]
     return Input(f"f{suffix}", data, tuple(chance.sample(said, 2)), tuple(chance.sample(PATHS, 1)))
+
+
+def condition(chance: Random) -> str:
+    """The argument of `--filter`."""
+    change = chance.choice([mutated, reworded])
+    return change(chance.choice(CONDITIONS), CONDITIONS, chance).decode("utf-8", "surrogateescape")
 
 
 def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
@@ -245,9 +262,15 @@ def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
     try:
         file = checked(parse(given.data, given.name, opener=neighbour, arguments=said))
         understood(file)
+        chosen = chooser(file, given.condition, Span("--filter", 1, 1, len(given.condition)))
+        sum(map(chosen, islice(expand(file), 3)))
     except Refusal as refusal:
         assert refusal.problems
-        sources = {given.name: given.data.decode("utf-8", errors="replace"), SET: "\n".join(given.sets)}
+        sources = {
+            given.name: given.data.decode("utf-8", errors="replace"),
+            SET: "\n".join(given.sets),
+            "--filter": given.condition,
+        }
         for problem in refusal.problems[:20]:
             assert problem.span is not None
             render(problem, sources).encode()

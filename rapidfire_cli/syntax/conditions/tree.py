@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -94,6 +94,26 @@ def knobs(expression: Expression) -> Iterator[Knob]:
             yield from knobs(first)
             for _, other in others:
                 yield from knobs(other)
+
+
+def constant(items: Iterable[Expression]) -> bool:
+    """Whether a list says the same of every leaf config."""
+    return all(isinstance(item, Constant) for item in items)
+
+
+def values(expression: Expression) -> int:
+    """How many knobs and constants the expression looks at; a list of constants is one."""
+    match expression:
+        case Items(items):
+            return 1 if constant(items) else sum(map(values, items))
+        case And(parts) | Or(parts):
+            return sum(map(values, parts))
+        case Negative(operand) | Not(operand):
+            return values(operand)
+        case Arithmetic(first, others) | Comparison(first, others):
+            return values(first) + sum(values(other) for _, other in others)
+        case _:
+            return 1
 
 
 def text(expression: Expression) -> str:
