@@ -133,6 +133,7 @@ def experiment_file(ml_config: Any, **facts: Any) -> ExperimentFile:
     return replace(
         file,
         origins={path: reading.place(span) for path, span in file.origins.items()},
+        keys={path: reading.place(span) for path, span in file.keys.items()},
         warnings=tuple(map(reading.placed, file.warnings)),
     )
 

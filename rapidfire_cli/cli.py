@@ -185,7 +185,7 @@ def fit(
         shard=gates.shard(shard) if shard else None,
         fresh=fresh,
         fail_fast=fail_fast,
-        required=tuple(map(gates.requirement, require or ())),
+        required=gates.requirements(require or ()),
     )
     given = Given(file, sets or (), unsets or (), max_bytes)
     raise typer.Exit(fitting.fit(subjects.subject_of(given, parent, most), request, output))

@@ -234,3 +234,11 @@ def _columns(text: str) -> int:
 def shortened(text: str, limit: int = 60) -> str:
     """The text, cut where a message would become unreadable."""
     return text if len(text) <= limit else f"{text[:limit]}{_ELLIPSIS}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The hint that names the closest known word; empty when none is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else ""

@@ -19,12 +19,11 @@ from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.origin import origin
+from rapidfire_cli.manifest.origin import key_of
 from rapidfire_cli.manifest.shapes import representatives
-from rapidfire_cli.problems import Problem, Refusal, Severity
+from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.syntax.group import ExperimentFile
-from rapidfire_cli.syntax.hints import did_you_mean
 from rapidfire_cli.terms import Run
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
@@ -118,4 +117,4 @@ def _unread(file: ExperimentFile, smokes: Smokes) -> Iterator[Problem]:
     for knob, run in sorted(first.items(), key=lambda pair: pair[0]):
         hint = did_you_mean(knob[-1], [name for *above, name in sought if tuple(above) == knob[:-1]])
         message = f"`{'.'.join(knob)}` is set but never read"
-        yield Problem("W430", message, origin(file, run, knob), hint=hint, severity=Severity.WARNING)
+        yield Problem("W430", message, key_of(file, run, knob), hint=hint, severity=Severity.WARNING)

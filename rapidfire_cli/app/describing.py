@@ -6,8 +6,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from rapidfire_cli.app.failing import REFUSED
-from rapidfire_cli.problems import TITLES, visible
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import TITLES, did_you_mean, visible
 from rapidfire_cli.syntax.schema import schema as schema_of
 from rapidfire_cli.view.formats import json_text
 

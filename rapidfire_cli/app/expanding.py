@@ -6,7 +6,7 @@ from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
 from rapidfire_cli.app.failing import say
-from rapidfire_cli.app.files import Given, load, remember
+from rapidfire_cli.app.files import Given, argument, load
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.app.timeline import timeline
 from rapidfire_cli.manifest.choice import chooser
@@ -27,7 +27,7 @@ from rapidfire_cli.view.tables import show
 from rapidfire_cli.view.timeline import timeline_document, timeline_line
 from rapidfire_cli.view.wording import counted
 
-FILTER = "--filter"
+FILTER, WHY = "--filter", "--why"
 PREVIEW = 1000  # rows of a table that nobody limited (assumed: more scrolls by unread)
 BATCH = 4096  # pieces per write (assumed)
 
@@ -67,16 +67,15 @@ def _chosen(file: ExperimentFile, condition: str | None) -> Chooser | None:
     """Which runs to show; None means every one. Raises Refusal when the condition cannot be understood."""
     if condition is None:
         return None
-    remember(FILTER, condition)
-    return chooser(file, condition, FILTER)
+    return chooser(file, condition, argument(FILTER, condition))
 
 
 def _run(file: ExperimentFile, number: int) -> Run:
     """The run of that number. Raises Refusal when there is none."""
     run = next(islice(runs_of(file), number - 1, None), None) if number <= total(file) else None
     if run is None:
-        expected = f"1 to {total(file):,}"
-        raise Refusal([Problem("E512", f"there is no run {number}", found=f"{number}", expected=expected)])
+        at, expected = argument(WHY, f"{number}"), f"1 to {total(file):,}"
+        raise Refusal([Problem("E512", f"there is no run {number}", at, expected=expected)])
     return run
 
 

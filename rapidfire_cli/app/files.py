@@ -9,7 +9,7 @@ from rapidfire_cli.manifest.check import checked
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax.extends import Opener, Source
 from rapidfire_cli.syntax.group import ExperimentFile
-from rapidfire_cli.syntax.overrides import SET, UNSET, arguments
+from rapidfire_cli.syntax.overrides import SET, UNSET, Argument, arguments
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.text import MAX_BYTES
 
@@ -40,10 +40,14 @@ def load(
 
 def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:
     """What the file's bytes mean; `opener` finds what they extend. Raises Refusal with every problem."""
-    said = [*arguments(UNSET, given.unsets), *arguments(SET, given.sets)]
+    return checked(parse(data, str(given.path), given.max_bytes, opener, changes(given)))
+
+
+def changes(given: Given) -> list[Argument]:
+    """What the command line changes in the file, in the order in which that is done."""
     remember(UNSET, "\n".join(given.unsets))
     remember(SET, "\n".join(given.sets))
-    return checked(parse(data, str(given.path), given.max_bytes, opener, said))
+    return [*arguments(UNSET, given.unsets), *arguments(SET, given.sets)]
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -67,6 +71,12 @@ def remember(name: str, text: str) -> None:
     _texts[name] = text
 
 
+def argument(option: str, text: str) -> Span:
+    """Where an option's argument stands, and its text kept."""
+    remember(option, text)
+    return Span(option, 1, 1, max(1, len(text)))
+
+
 def remembered(name: str) -> str:
     """The text under a name that spans give; empty when nobody read it."""
     return _texts.get(name, "")
@@ -86,16 +96,13 @@ def _nearby(path: Path) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(path.name, [other.name for other in _files(path.parent)], n=1)
-    return (
-        f"did you mean {path.with_name(near[0])}?"
-        if near
-        else "`rapidfire --help` shows what each verb takes"
-    )
+    usual = "`rapidfire --help` shows what each verb takes"
+    return f"did you mean `{path.with_name(near[0])}`?" if near else usual
 
 
 def _inside(path: Path) -> str:
     files = _files(path)
-    return f"did you mean {files[0]}?" if files else ""
+    return f"did you mean `{files[0]}`?" if files else ""
 
 
 def _files(directory: Path) -> list[Path]:

@@ -149,7 +149,9 @@ def _probe(plan: Plan, required: Sequence[Requirement], driver: Driver) -> None:
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
         raise Unavailable(f"no worker came up: the first {ending}; {log} may say why") from None
-    if answer and (found := problems(plan.subject.file, samples, answer, [one.metric for one in required])):
+    if answer and (
+        found := problems(plan.subject.file, samples, answer, [(one.metric, one.at) for one in required])
+    ):
         raise Refusal(found)
 
 

@@ -5,17 +5,19 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from rapidfire_cli.app.files import argument, remember
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.engine.ports import Audience, Fact, RunChanged
 from rapidfire_cli.engine.signals import StopSignal
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.store.ranking import known_metrics, ranking
+from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
 from rapidfire_cli.store.replicates import spread
+from rapidfire_cli.syntax.overrides import Argument, arguments
 from rapidfire_cli.terms import RunState
 
 MISSED = 3  # the exit code of a gate that failed
@@ -28,7 +30,11 @@ OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_REQUIREMENT = re.compile(rf"\s*([^\s<>=!]+)\s*({'|'.join(OPERATORS)})\s*(\S+)\s*")
+REQUIRE, SHARD = "--require", "--shard"
+
+_REQUIREMENT = re.compile(
+    rf"\s*(?P<metric>[^\s<>=!]+)\s*(?P<operator>{'|'.join(OPERATORS)})\s*(?P<bound>[^\s=<>!](?:.*\S)?)\s*"
+)
 _SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
 
 Item = TypeVar("Item")
@@ -42,6 +48,7 @@ class Requirement:
     metric: str
     operator: str
     bound: float
+    at: Span = field(compare=False)  # of the metric
 
     def met(self, value: float | None) -> bool:
         """Whether the value is good enough; none and NaN never are."""
@@ -74,14 +81,25 @@ class FailFast:
             self._stop.ask()
 
 
-def requirement(text: str) -> Requirement:
-    """requirement := metric (`>=` | `<=` | `>` | `<` | `==` | `!=`) number. Raises Refusal."""
-    found = _REQUIREMENT.fullmatch(text)
-    bound = _number(found[3]) if found else None
-    if found is None or bound is None:
+def requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
+    """What followed `--require` each time. Raises Refusal with every text that is none."""
+    remember(REQUIRE, "\n".join(texts))
+    said = [_requirement(argument) for argument in arguments(REQUIRE, texts)]
+    if problems := [one for one in said if isinstance(one, Problem)]:
+        raise Refusal(problems)
+    return tuple(one for one in said if isinstance(one, Requirement))
+
+
+def _requirement(said: Argument) -> Requirement | Problem:
+    """requirement := metric (`>=` | `<=` | `>` | `<` | `==` | `!=`) number."""
+    found = _REQUIREMENT.fullmatch(said.text)
+    bound = _number(found["bound"]) if found else None
+    if found is None:
         expected = "METRIC OPERATOR NUMBER, such as top1_accuracy>=0.9"
-        raise Refusal([Problem("E513", "`--require` cannot be read", found=text, expected=expected)])
-    return Requirement(text, found[1], found[2], bound)
+        return Problem("E513", "this is no requirement", said.span(), expected=expected)
+    if bound is None:
+        return Problem("E513", "this is no number", said.span(*found.span("bound")), expected="a number")
+    return Requirement(said.text, found["metric"], found["operator"], bound, said.span(*found.span("metric")))
 
 
 def shard(text: str) -> Shard:
@@ -89,7 +107,7 @@ def shard(text: str) -> Shard:
     found = _SHARD.fullmatch(text)
     if found is None or int(found[1]) > int(found[2]):
         expected = "INDEX/COUNT, such as 2/4 for the second of four shards"
-        raise Refusal([Problem("E514", "`--shard` cannot be read", found=text, expected=expected)])
+        raise Refusal([Problem("E514", "this is no shard", argument(SHARD, text), expected=expected)])
     return Shard(int(found[1]), int(found[2]))
 
 
@@ -100,10 +118,12 @@ def judge(home: Home, required: Sequence[Requirement]) -> int:
     seen = overview(home.journal, alive=False)
     best, known = ranking(seen.rows, seen.about.objective)[0], known_metrics(seen.rows)
     code = 0
+    if known and (problems := list(filter(None, (unknown(one.metric, known, one.at) for one in required)))):
+        raise Refusal(problems)
     for one in required:
         found = spread(best.rows, *reading(known, one.metric))
         if not one.met(found.mean if found else None):
-            shown = f"{found.mean:.6g}" if found else "no such metric"
+            shown = f"{found.mean:.6g}" if found else "no such metric yet"
             print(f"required {one.text}: the best run, {best.row.number}, has {shown}", file=sys.stderr)
             code = MISSED
     return code

@@ -1,14 +1,12 @@
 """What a worker's answer to a Probe means for an experiment: every problem, located where it was written."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from rapidfire_cli.engine.messages import Finding, Probed
-from rapidfire_cli.manifest.origin import nearest, origin
-from rapidfire_cli.problems import Problem
+from rapidfire_cli.manifest.origin import key_of, nearest, origin
+from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import shares
 from rapidfire_cli.syntax.group import ExperimentFile, MedianRule, Path
-from rapidfire_cli.syntax.hints import did_you_mean
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
 SPLITS = (TRAIN, VALIDATION)
@@ -16,15 +14,15 @@ SPLITS = (TRAIN, VALIDATION)
 
 
 def problems(
-    file: ExperimentFile, samples: Sequence[Run], answer: Probed, required: Iterable[str] = ()
+    file: ExperimentFile, samples: Sequence[Run], answer: Probed, required: Iterable[tuple[str, Span]] = ()
 ) -> tuple[Problem, ...]:
     """Everything wrong; `samples` are the runs that the Probe asked about, in its order.
 
-    `required` are metrics that something beside the file asks for.
+    `required` are metrics that something beside the file asks for, and where.
     """
     found = [located(file, samples, finding) for finding in answer.findings]
     found += _unmeasured(file, samples, answer.measured)
-    found += filter(None, (_unknown(metric, answer.measured) for metric in required))
+    found += filter(None, (_unknown(metric, answer.measured, at) for metric, at in required))
     return tuple(dict.fromkeys(found))
 
 
@@ -33,18 +31,18 @@ def located(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> P
     if finding.leaf < 0:
         span = nearest(file.origins, finding.path)
     else:
-        span = origin(file, samples[finding.leaf], finding.path)
+        span = (key_of if finding.of_key else origin)(file, samples[finding.leaf], finding.path)
     return Problem(finding.code, finding.message, span, finding.found, finding.expected, finding.hint)
 
 
-def _unknown(metric: str, measured: Sequence[Sequence[str]]) -> Problem | None:
+def _unknown(metric: str, measured: Sequence[Sequence[str]], at: Span | None) -> Problem | None:
     """What is wrong with a metric that none of these runs measures; nothing where one of them cannot tell."""
     split, _, name = metric.rpartition(".")
     known = dict.fromkeys(name for names in measured for name in names)
     if not all(measured) or metric in known or (split in SPLITS and name in known):
         return None
     expected, hint = f"one of {', '.join(known)}", did_you_mean(metric, known)
-    return Problem("E421", f"no run measures `{metric}`", found=metric, expected=expected, hint=hint)
+    return Problem("E421", f"no run measures `{metric}`", at, metric, expected, hint)
 
 
 def _unmeasured(
@@ -53,8 +51,8 @@ def _unmeasured(
     """The metrics that decide on runs, and that the runs do not measure."""
     for metric, at, group in _deciding(file):
         among = [names for run, names in zip(samples, measured, strict=False) if group in (None, run.group)]
-        if among and (problem := _unknown(metric, among)):
-            yield replace(problem, span=nearest(file.origins, at))
+        if among and (problem := _unknown(metric, among, nearest(file.origins, at))):
+            yield problem
 
 
 def _deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:

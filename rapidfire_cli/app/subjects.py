@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidfire_cli.app.failing import say
-from rapidfire_cli.app.files import Given, load, read
+from rapidfire_cli.app.files import Given, changes, load, read
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.home import Home, parent_directory
 from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.overrides import Argument
 from rapidfire_cli.terms import Run
 
 MOST_RUNS = 100_000  # assumed: more is a mistake in the file
@@ -61,12 +62,16 @@ def check_size(runs: int, most: int, top: Span) -> None:
         raise Refusal([Problem("E511", message, top, found=found, expected=expected, hint=hint)])
 
 
+def _unwelcome(change: Argument) -> Problem:
+    hint = "change the file, and expand it anew"
+    return Problem("E335", "a manifest is trained as it is", change.span(), hint=hint)
+
+
 def _of_manifest(given: Given, parent: str | None, most: int) -> Subject:
     """What a manifest with its header says, exactly."""
     name = str(given.path)
-    if changes := [*given.sets, *given.unsets]:
-        hint = "change the file, and expand it anew"
-        raise Refusal([Problem("E335", "a manifest is trained as it is", found=changes[0], hint=hint)])
+    if said := changes(given):
+        raise Refusal(map(_unwelcome, said))
     size = given.path.stat().st_size if given.path.is_file() else 0
     file, runs = codec.read_whole(read(given.path, size).decode(errors="surrogateescape"), name)
     check_size(len(runs), most, Span(name, 2, 1))

@@ -99,6 +99,7 @@ class Finding:
     found: str = ""
     expected: str = ""
     hint: str = ""
+    of_key: bool = False  # the knob should not be there, whatever its value
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Run
 
 
-def chooser(file: ExperimentFile, text: str, source: str) -> Callable[[Run], bool]:
+def chooser(file: ExperimentFile, text: str, at: Span) -> Callable[[Run], bool]:
     """Whether the condition is true of a run; a run that lacks its knobs is not chosen.
 
-    `source` is what spans call the text by. Raises Refusal when no run can have the knobs it names.
+    `at` is where the text stands. Raises Refusal when no run can have the knobs it names.
     """
     about = known(*(group.generator.tree for group in file.groups))
-    condition = understood(text, Span(source, 1, 1, len(text)), about)
+    condition = understood(text, at, about)
     names = tuple(dict.fromkeys(knob.path for knob in knobs(condition)))
     ask = question(condition, {name: place for place, name in enumerate(names)})
 

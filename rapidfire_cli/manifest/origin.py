@@ -30,10 +30,23 @@ def origin(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Span | 
 
     A step into a plain list is an index, as an int or in digits.
     """
+    return nearest(file.origins, written(file, run, knob))
+
+
+def key_of(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Span | None:
+    """Where the file names the knob that this run has, or else where its nearest parent stands."""
+    at = written(file, run, knob)
+    while at and isinstance(at[-1], int):  # the knob is what holds the alternatives
+        at = at[:-1]
+    return file.keys.get(at) or origin(file, run, knob)
+
+
+def written(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Path:
+    """The knob's path in the file, through the alternatives that the run took, as far as the file has it."""
     group = file.groups[run.group - 1]
     if isinstance(group.generator, Bracketed) and tuple(knob) == ("train", "epochs"):
-        return nearest(file.origins, (*group.at, "max_epochs"))
-    return nearest(file.origins, (*group.at, *route(group.generator.tree, run.leaf, knob).steps))
+        return (*group.at, "max_epochs")
+    return (*group.at, *route(group.generator.tree, run.leaf, knob).steps)
 
 
 def asking(file: ExperimentFile, group: Group) -> Span | None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
 from rapidfire_cli.durable import sync
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Problem, Refusal, did_you_mean
 from rapidfire_cli.terms import Run
 
 DEFAULT_PARENT = "rapidfire_experiments"
@@ -108,6 +107,5 @@ def _last_written(home: Home) -> int:
 
 def _missing(parent: Path, name: str) -> Problem:
     names = [home.path.name for home in _homes(parent)]
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else ""
-    return Problem("E601", f"there is no experiment {name} in {parent}", expected=", ".join(names), hint=hint)
+    expected, hint = ", ".join(names), did_you_mean(name, names)
+    return Problem("E601", f"there is no experiment {name} in {parent}", expected=expected, hint=hint)

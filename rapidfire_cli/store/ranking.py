@@ -3,11 +3,10 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TypeAlias
 
 from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.replicates import Spread, spread, together
 from rapidfire_cli.terms import LOSS, VALIDATION, Direction, Objective, RunState, Split
@@ -57,8 +56,8 @@ def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
     """
     known = known_metrics(rows)
     split, name = reading(known, objective.metric)
-    if known and name not in known.get(split, ()):
-        raise Refusal([_unknown(objective.metric, known)])
+    if known and (problem := unknown(objective.metric, known)):
+        raise Refusal([problem])
     valued = [(same, spread(same, split, name)) for same in together(rows)]
     valued.sort(key=lambda pair: (_merit(pair[0], pair[1], objective.direction), pair[0][0].number))
     return [Ranked(rank, same, value) for rank, (same, value) in enumerate(valued, start=1)]
@@ -98,9 +97,12 @@ def _failed(rows: Sequence[RunRow]) -> bool:
     return all(row.state is RunState.FAILED for row in rows)
 
 
-def _unknown(metric: str, known: Mapping[Split, Collection[str]]) -> Problem:
+def unknown(metric: str, known: Mapping[Split, Collection[str]], at: Span | None = None) -> Problem | None:
+    """What is wrong with a metric that is asked for and that no run has."""
+    split, name = reading(known, metric)
+    if name in known.get(split, ()):
+        return None
     named = [(split, name) for split, names in known.items() for name in names]
     spelt = [name if split == VALIDATION else f"{split}.{name}" for split, name in named]
-    near = get_close_matches(metric, spelt, n=1)
-    hint = f"did you mean {near[0]}?" if near else ""
-    return Problem("E605", f"no run has a metric {metric}", expected=", ".join(spelt), hint=hint)
+    expected, hint = f"one of {', '.join(spelt)}", did_you_mean(metric, spelt)
+    return Problem("E605", f"no run has a metric `{metric}`", at, expected=expected, hint=hint)

@@ -1,4 +1,4 @@
-"""What the parser finds while it walks a file: problems, warnings, and where each value was written."""
+"""What the parser finds while it walks a file: problems, warnings, and where all that it says was written."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     origins: dict[Path, Span] = field(default_factory=dict)
+    keys: dict[Path, Span] = field(default_factory=dict)
     errors: int = 0  # those left out included
 
     def error(
@@ -51,4 +52,5 @@ class Findings:
                     self.trace(item, (*path, index))
             case Mapping(entries) | Interval(Mapping(entries)):
                 for entry in entries:
+                    self.keys[*path, entry.key] = entry.at
                     self.trace(entry.node, (*path, entry.key))

@@ -1,7 +1,7 @@
 """The AST: what an experiment file means, whatever its notation.
 
 Equality is about meaning: two files that say the same in YAML, TOML, JSON or Python give equal ASTs, so spans
-stand beside the AST (`origins`) and take no part in comparison.
+stand beside the AST (`origins`, `keys`) and take no part in comparison.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Tree: TypeAlias = "None | bool | int | float | str | list[Tree] | dict[str, Tree
 """A config in which value sets may stand where a knob's value would stand."""
 
 Origins: TypeAlias = Mapping[Path, Span]
-"""Where each value of the file was written, by its path from the file's root."""
+"""Where each value (or key) of the file was written, by its path from the file's root."""
 
 
 Conditions: TypeAlias = tuple[Expression, ...]
@@ -149,6 +149,7 @@ class ExperimentFile:
     objective: Objective | None = None
     execution: Execution = field(default_factory=Execution)
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
+    keys: Origins = field(default_factory=dict, compare=False, repr=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
 

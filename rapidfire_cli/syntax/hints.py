@@ -1,7 +1,6 @@
 """What to write instead, where that can be told from what was written."""
 
-from collections.abc import Iterable
-
+from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.syntax.knobs import (
     CONFIG,
     EARLY_STOPPING,
@@ -61,14 +60,6 @@ def of_unknown_key(key: str, shape: Record) -> str:
         return shape.hint
     home = next((place for place, record in _HOMES.items() if key in record.keys), None)
     return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys) or shape.hint
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The hint that names the closest known word; empty when none is close."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean `{close[0]}`?" if close else ""
 
 
 def _of_text(shape: Shape, text: str) -> str:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from rapidfire_cli.problems import Problem, Refusal, Span, shortened
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean, shortened
 from rapidfire_cli.syntax.knobs import FILE, GENERATORS, GROUP_KEYS
 from rapidfire_cli.syntax.nodes import Alternatives, Document, Entry, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.text import decode
@@ -30,11 +29,16 @@ _COMPARED = 1000  # assumed: paths among which a mistyped one is looked for
 
 
 class Argument(NamedTuple):
-    """What followed `--set` or `--unset`; `line` is its first within the option's source."""
+    """What followed an option, such as `--set`; `line` is its first within the option's source."""
 
     option: str
     text: str
     line: int
+
+    def span(self, start: int = 0, end: int | None = None) -> Span:
+        """A stretch of its first line, the whole of it by default."""
+        line, _, _ = self.text.partition("\n")
+        return Span(self.option, self.line, start + 1, max(1, len(line[start:end])))
 
 
 class Step(NamedTuple):
@@ -91,11 +95,8 @@ def _understood(argument: Argument) -> tuple[Change, tuple[Problem, ...]]:
     said = _FORM.fullmatch(text)
     new = said and (said["new"] or said["here"])
     if not said or (said["value"] is None) is (option == SET) or (new and option == UNSET):
-        message, span = (
-            f"this is nothing to {option[2:]}",
-            Span(option, line, 1, len(text.partition("\n")[0]) or 1),
-        )
-        raise Refusal([Problem("E531", message, span, expected=_FORMS[option])])
+        message = f"this is nothing to {option[2:]}"
+        raise Refusal([Problem("E531", message, argument.span(), expected=_FORMS[option])])
     steps = (
         Step(step.group().strip('"'), Span(option, line, step.start() + 1, step.end() - step.start()))
         for step in _STEP.finditer(text, *said.span("path"))

@@ -51,7 +51,12 @@ def understand(document: Document, file: str) -> ExperimentFile:
         problems = naming({*document.problems, *findings.problems}, document.places)
         raise Refusal(sorted(problems, key=_place))
     warnings = naming({*findings.warnings}, document.places)
-    return replace(understood, origins=findings.origins, warnings=tuple(sorted(warnings, key=_place)))
+    return replace(
+        understood,
+        origins=findings.origins,
+        keys=findings.keys,
+        warnings=tuple(sorted(warnings, key=_place)),
+    )
 
 
 def experiment_file(root: Node, file: str, findings: Findings) -> ExperimentFile | None:

@@ -2,9 +2,8 @@
 
 from collections.abc import Hashable
 
-from rapidfire_cli.problems import Span, position
+from rapidfire_cli.problems import Span, did_you_mean, position
 from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.hints import did_you_mean
 from rapidfire_cli.syntax.nodes import Alternatives, Mapping, Node, Sequence
 from rapidfire_cli.syntax.values import identity, tree
 

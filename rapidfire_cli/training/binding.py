@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import did_you_mean
 
 NEEDED = "E403"  # whatever the family: of torch 2.13's classes only schedulers have such arguments
 
@@ -66,6 +66,7 @@ def _unexpected(family: Family, cls: type, key: str, path: tuple[str, ...]) -> F
         found=key,
         expected=f"one of {', '.join(accepted)}",
         hint=did_you_mean(key, accepted) or elsewhere,
+        of_key=True,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rapidfire_cli.engine.messages import Finding, Probe, Probed
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, LeafConfig
 from rapidfire_cli.training import measures, optimizers, schedulers, spec
 from rapidfire_cli.training.knobs import Knobs

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.engine.messages import Assignment, Finding, Smoke, Smoked
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import VALIDATION
 from rapidfire_cli.training.failure import blamed
 from rapidfire_cli.training.knobs import MissingKnob, Reads, ends, seen, sought

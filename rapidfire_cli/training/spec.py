@@ -9,7 +9,7 @@ from typing import Any
 
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.syntax.hints import did_you_mean
+from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.training.failure import one_line
 
 OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer for these

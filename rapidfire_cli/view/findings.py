@@ -34,7 +34,8 @@ def annotation(problem: Problem) -> str:
     github.com/actions/toolkit, packages/core/src/command.ts.
     """
     span = problem.span
-    where = {"file": span.file, "line": span.line, "col": span.column} if span else {}
+    in_file = span and span.line and not span.file.startswith("--")  # an option's argument is in none
+    where = {"file": span.file, "line": span.line, "col": span.column} if span and in_file else {}
     properties = ",".join(
         f"{key}={_property(f'{value}')}" for key, value in {**where, "title": problem.code}.items()
     )

@@ -1,7 +1,7 @@
 """From a run back to the file."""
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.origin import origin
+from rapidfire_cli.manifest.origin import key_of, origin
 from rapidfire_cli.problems import Span
 from rapidfire_cli.syntax.group import (
     ExperimentFile,
@@ -13,6 +13,7 @@ from rapidfire_cli.syntax.group import (
     RandomSearch,
     Range,
     SuccessiveHalving,
+    Tree,
 )
 
 AT = ("config_group", 0, "generator")
@@ -22,6 +23,19 @@ def written(generator: Generator, *places: Path) -> ExperimentFile:
     """A file in which each place of the generator stands on a line of its own, the generator on line 1."""
     origins = {(*AT, *place): Span("e.yaml", line, 1) for line, place in enumerate(((), *places), 1)}
     return ExperimentFile("e", (Group(generator, AT),), origins=origins)
+
+
+def test_a_knob_that_should_not_be_there_is_pointed_at_by_its_key():
+    tree: Tree = {"o": List(({"args": {"lr": 1, "momentum": 2}}, {"args": {"lr": List((1, 3))}}))}
+    names = {
+        (*AT, "o"): Span("e.yaml", 1, 1),
+        (*AT, "o", 0, "args", "momentum"): Span("e.yaml", 2, 7),
+        (*AT, "o", 1, "args", "lr"): Span("e.yaml", 3, 7),
+    }
+    file = ExperimentFile("e", (Group(GridSearch(tree), AT),), keys=names)
+    first, second, _ = expand(file)
+    assert key_of(file, first, ("o", "args", "momentum")) == Span("e.yaml", 2, 7)
+    assert key_of(file, second, ("o", "args", "lr")) == Span("e.yaml", 3, 7)
 
 
 def lines(file: ExperimentFile, *knob: str | int) -> list[int | None]:

@@ -65,6 +65,6 @@ def test_smoke_tells_of_knobs_that_are_read_but_never_set_and_of_those_that_are_
     assert "did you mean `widht`?" in error
     desk.write(f"{head}  user_knobs: {{width: 8, depht: 1, model: !list [a, b]}}\n  {TRAIN}")
     error = desk.run("check", "--smoke", "experiment.yaml").stderr
-    assert "experiment.yaml:4:33: warning[W430]: `user_knobs.depht` is set but never read" in error
+    assert "experiment.yaml:4:26: warning[W430]: `user_knobs.depht` is set but never read" in error
     assert "did you mean `depth`?" in error
     assert error.count("W430") == 1

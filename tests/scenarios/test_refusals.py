@@ -15,7 +15,7 @@ def test_a_missing_file_is_one_line_and_names_its_neighbour(desk, verb):
     desk.write(HEADER + CONFIG, "digits.yaml")
     error = desk.run(verb, "digit.yaml", exits=2).stderr
     assert error.startswith("digit.yaml:1:1: error[E501]: there is no such file")
-    assert "did you mean digits.yaml?" in error
+    assert "did you mean `digits.yaml`?" in error
 
 
 def test_a_directory_an_empty_file_and_one_that_is_not_utf8(desk):
@@ -100,7 +100,7 @@ def test_a_missing_base_is_located_at_the_line_that_extends_it(desk):
     desk.write("seed: 1\nextends: bas.yaml\n", "top.yaml")
     error = desk.run("expand", "top.yaml", exits=2).stderr
     assert error.startswith("top.yaml:2:10: error[E501]: there is no such file")
-    assert "hint: did you mean base.yaml?" in error
+    assert "hint: did you mean `base.yaml`?" in error
 
 
 def test_a_file_is_read_up_to_a_limit_that_can_be_raised(desk):

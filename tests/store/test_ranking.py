@@ -57,8 +57,8 @@ def test_a_metric_that_no_run_has_is_refused_with_the_nearest():
     with pytest.raises(Refusal) as refused:
         ranking([row(1, 0.5)], Objective("top1_acuracy", "max"))
     (problem,) = refused.value.problems
-    assert (problem.code, problem.hint) == ("E605", "did you mean top1_accuracy?")
-    assert problem.expected == "loss, top1_accuracy"
+    assert (problem.code, problem.hint) == ("E605", "did you mean `top1_accuracy`?")
+    assert problem.expected == "one of loss, top1_accuracy"
 
 
 def replicate(number: int, k: int, accuracy: float | None, state=RunState.COMPLETED):

@@ -49,6 +49,13 @@ def test_knobs():
     assert at(*GRID, "train", "optimizer", "args", "lr") == (8, 57)
 
 
+def test_a_knob_is_named_where_its_key_stands():
+    keys = understood(TEXT).keys
+    assert keys["seed",] == Span("f.yaml", 1, 1, 4)
+    assert keys[(*GRID, "train", "optimizer", "args", "lr")] == Span("f.yaml", 8, 53, 2)
+    assert (*GRID, "train", "batch_size", 1) not in keys
+
+
 def test_a_value_set_at_its_knob_and_its_alternatives_below():
     assert at(*GRID, "train", "batch_size") == (7, 21)
     assert at(*GRID, "train", "batch_size", 1) == (7, 31)
