@@ -1,13 +1,13 @@
 """The worker process: owns a slot, takes orders one by one, and dies with its controller."""
 
-import ctypes
+import faulthandler
 import os
 import select
-import signal
 import socket
 import sys
 from collections import deque
 
+from rapidfire_cli.engine.guardian import die_with, vanish
 from rapidfire_cli.engine.messages import (
     Evict,
     Order,
@@ -23,8 +23,9 @@ from rapidfire_cli.engine.messages import (
     decode,
     encode,
 )
+from rapidfire_cli.engine.progress import DUMP, Page
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
 
 
 class Pipe:
@@ -40,7 +41,7 @@ class Pipe:
         try:
             self._connection.sendall(encode(report))
         except OSError:
-            _vanish()
+            vanish()
 
     def next(self) -> Order:
         """The next order, waiting for it."""
@@ -61,41 +62,31 @@ class Pipe:
     def _receive(self) -> None:
         data = self._connection.recv(1 << 16)
         if not data:
-            _vanish()
+            vanish()
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._orders.extend(map(decode, lines))
 
 
-def _vanish() -> None:
-    """The controller is gone: nobody is left to tell, and what is not durable will be redone."""
-    os._exit(0)
-
-
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends; leave at once if it already has."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        _vanish()
-
-
 def main() -> None:
     """Serve orders until told to quit."""
-    descriptor, parent = map(int, sys.argv[1:3])
-    die_with(parent)
+    descriptor, page, controller = map(int, sys.argv[1:4])
+    die_with(controller)
+    faulthandler.enable(STDERR)
+    faulthandler.register(DUMP, STDERR)
     pipe = Pipe(socket.socket(fileno=descriptor))
     setup = pipe.next()
     assert isinstance(setup, Setup)
-    _serve(setup, pipe)
+    _serve(setup, pipe, Page(page))
 
 
-def _serve(setup: Setup, pipe: Pipe) -> None:
+def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     from rapidfire_cli.training.device import prepare
     from rapidfire_cli.training.residents import Residents, SpecProblem
 
     sys.path += [place for place in setup.path if place not in sys.path]
     ready = prepare(setup)
     try:
-        residents = Residents(setup, pipe.tell, pipe.stop_asked)
+        residents = Residents(setup, pipe.tell, pipe.stop_asked, page.mark)
     except SpecProblem as problem:
         pipe.tell(Probed((problem.finding,)))
         return

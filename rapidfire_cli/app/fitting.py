@@ -15,7 +15,7 @@ from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import problems
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.durable import lock, write
-from rapidfire_cli.engine.driver import Driver, Job, NoWorker
+from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
@@ -132,8 +132,13 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
 @contextmanager
 def _driver(subject: Subject, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
     setups = {slot.index: setup(subject, slot, threads) for slot in slots}
+    execution = subject.file.execution
     driver = Driver(
-        LocalWorkers(WORKER, setups, subject.home.misc), slots, stop.asked, subject.file.execution.chunks
+        LocalWorkers(WORKER, setups, subject.home.misc),
+        slots,
+        stop.asked,
+        execution.chunks,
+        Patience(execution.hang_timeout),
     )
     try:
         yield driver

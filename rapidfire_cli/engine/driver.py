@@ -4,6 +4,8 @@ Orders go out before facts are journaled, so that no worker waits for the disk; 
 because workers die with the controller and a checkpoint repeats the epoch-end metrics that led to it.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,13 +25,21 @@ from rapidfire_cli.engine.ports import (
     Workers,
     WorkerStarted,
 )
+from rapidfire_cli.engine.watch import Watch
 from rapidfire_cli.schedule import actions, events
-from rapidfire_cli.schedule.machine import Machine
+from rapidfire_cli.schedule.machine import UNFINISHED, Machine
 from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.schedule.transitions import RunPhase
 from rapidfire_cli.terms import RunState, Split
 
 BEAT = 0.1  # seconds between two looks at the clock when nothing happens (assumed)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the driver waits, in seconds."""
+
+    hang_timeout: float | None = None  # for a turn's next step; None for ever
+    grace: float = 30.0  # for what is trained to become durable after a stop was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,13 @@ class Driver:
     """Trains jobs on slots; first `probe`, then `train`, at last `close`."""
 
     def __init__(
-        self, workers: Workers, slots: Sequence[Slot], stop_asked: Callable[[], bool], chunks: int = 1
+        self,
+        workers: Workers,
+        slots: Sequence[Slot],
+        stop_asked: Callable[[], bool],
+        chunks: int = 1,
+        patience: Patience = Patience(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
         self._slots = slots
@@ -71,7 +87,10 @@ class Driver:
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
         self._facts: list[Fact] = []
-        self._causes: dict[int, str] = {}  # how the worker ended on which a run was training
+        self._patience = patience
+        self._clock = clock
+        self._watch = Watch(patience.hang_timeout, clock)
+        self._failures: dict[int, messages.RunFailed] = {}  # how the worker ended that trained a run last
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
@@ -92,16 +111,19 @@ class Driver:
     def train(
         self, jobs: Mapping[int, Job], brackets: Sequence[Bracket], journal: Journal, audience: Audience
     ) -> None:
-        """Train the jobs, by run number, until every one is finished, or until a stop is durable."""
+        """Train the jobs, by run number, until every one is finished, or until a stop is durable.
+
+        What is not durable when the grace is over is killed; its checkpoints stand.
+        """
         self._jobs = jobs
         self._epochs = {run: job.epoch for run, job in jobs.items()}
         self._add(brackets)
         for slot, report in self._ready:
             self._welcome(slot, report)
-        stopping = False
-        while not self._machine.finished:
-            if self._stop_asked() and not stopping:
-                stopping = True
+        deadline = math.inf
+        while not self._machine.finished and self._clock() < deadline:
+            if self._stop_asked() and deadline == math.inf:
+                deadline = self._clock() + self._patience.grace
                 self._tell(events.StopAsked())
             self._publish(journal, audience)
             self._listen()
@@ -124,7 +146,7 @@ class Driver:
 
     def _interrupted(self) -> list[int]:
         """The runs that began and are not finished."""
-        return [run for run in sorted(self._begun) if self._machine.runs[run].phase is RunPhase.WAITING]
+        return [run for run in sorted(self._begun) if self._machine.runs[run].phase in UNFINISHED]
 
     def close(self) -> None:
         """End every worker at once; what is to be kept is durable already."""
@@ -140,7 +162,9 @@ class Driver:
                 for report in worker.receive():
                     self._hear(slot, report)
             except WorkerGone as gone:
-                self._mourn(slot, str(gone))
+                self._mourn(slot, "died", str(gone))
+        for slot, cause in self._watch.look():
+            self._mourn(slot, "hung", cause)
 
     def _hear(self, slot: int, report: Report) -> None:
         match report:
@@ -157,11 +181,15 @@ class Driver:
                 self._facts.append(report)
                 self._tell(events.RunSaved(run, at))
             case messages.TurnEnded(run, at, step, size, loss):
+                self._watch.end(slot)
                 self._facts.append(TurnOver(run, slot, at, step, loss))
                 self._tell(events.TurnEnded((slot,), (run,), at, size))
             case messages.Evicted(run, at):
+                self._watch.close(run)
                 self._tell(events.RunEvicted(run, at))
             case messages.RunFailed(run, cause=cause):
+                self._watch.end(slot)
+                self._watch.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
                 self._tell(events.RunFailed(run))
 
@@ -178,13 +206,16 @@ class Driver:
         self._facts.append(WorkerStarted(slot, report.pid, report.device))
         self._tell(events.WorkerReady(slot, report.room))
 
-    def _mourn(self, slot: int, cause: str) -> None:
+    def _mourn(self, slot: int, kind: str, cause: str) -> None:
+        """The worker is gone, or hangs and is to go; the run that it trains may be the reason."""
         if self._answer is None:
             raise NoWorker(cause)
-        self._crew.pop(slot).kill()
-        self._facts.append(WorkerDied(slot, cause))
+        worker = self._crew.pop(slot)
+        worker.kill()
+        turn, step = self._watch.lose(slot), worker.progress().step
+        self._facts.append(WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause))
         for run in self._machine.slots[slot].residents:
-            self._causes[run] = cause
+            self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
         self._tell(events.WorkerDied(slot))
 
     def _tell(self, event: events.Event) -> None:
@@ -210,8 +241,8 @@ class Driver:
             case actions.Complete(run):
                 self._facts.append(RunChanged(run, RunState.COMPLETED))
             case actions.GiveUp(run):
-                cause = self._causes.get(run, "no worker came up")
-                self._facts.append(RunChanged(run, RunState.FAILED, f"worker {cause}"))
+                failure = self._failures.get(run) or messages.RunFailed(run, "died", "no worker came up", 0)
+                self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
 
     def _send(self, slots: Sequence[int], order: messages.Order) -> None:
         for slot in slots:
@@ -222,7 +253,9 @@ class Driver:
             self._begun.add(run)
             self._facts.append(RunChanged(run, RunState.RUNNING))
         self._facts.append(TurnStarted(run, slot, until))
-        self._crew[slot].send(messages.Train((self._jobs[run].assignment,), until))
+        assignment, worker = self._jobs[run].assignment, self._crew[slot]
+        self._watch.begin(slot, worker, run, assignment.directory)
+        worker.send(messages.Train((assignment,), until))
 
 
 def entry(job: Job) -> events.Entry:

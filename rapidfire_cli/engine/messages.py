@@ -170,12 +170,13 @@ class Evicted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """User code or torch refused; the traceback is in the run's log."""
+    """User code or torch refused, or too many workers ended or hung while they trained the run."""
 
     run: int
-    kind: str  # "error", "nan", "oom", "checkpoint", …
+    kind: str  # "error", "nan", "oom", "checkpoint", "died", "hung", …
     cause: str  # one line
     step: int
+    traceback: str = ""  # its end; the run's log has all
 
 
 Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | Stop | Quit

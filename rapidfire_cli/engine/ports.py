@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from rapidfire_cli.engine.messages import EpochEnded, Order, Report, RunFailed, Saved
+from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
 
@@ -34,6 +35,8 @@ class WorkerDied:
 
     slot: int
     cause: str  # "killed by SIGKILL", "exit code 3"
+    run: int | None = None  # that it was training
+    step: int = 0  # that the run had reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,12 @@ class Worker(Protocol):
 
     def receive(self) -> Iterator[Report]:
         """The reports at hand, without waiting. Raises WorkerGone after the last one."""
+
+    def progress(self) -> Progress:
+        """How far it is, also when it is gone."""
+
+    def dump(self) -> None:
+        """Have it write where it stands into the log of the run that it trains, whatever it is doing."""
 
     def kill(self) -> None:
         """End the process and its children at once; does nothing when they are gone."""

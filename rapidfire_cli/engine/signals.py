@@ -35,13 +35,14 @@ class StopSignal:
 def stop_signal() -> Iterator[StopSignal]:
     """Listen for the stopping signals; the handlers before are put back at the end.
 
-    Only the main thread can listen.
+    Only the main thread can listen. What is ignored stays ignored, as `nohup` wants it.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.take) for number in STOPPING}
+    heeded = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.take) for number in heeded}
     try:
         yield stop
     finally:

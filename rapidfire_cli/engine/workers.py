@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
+from rapidfire_cli.engine.output import rotate
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
+from rapidfire_cli.engine.progress import DUMP, Page, Progress, blank
 
 CHUNK = 1 << 16  # bytes read at once (assumed; reports are far smaller)
 PATIENCE = 1.0  # seconds that a process which closed its pipe gets to end by itself (assumed)
@@ -20,17 +22,24 @@ PATIENCE = 1.0  # seconds that a process which closed its pipe gets to end by it
 class LocalWorker:
     """A process of its own process group on this machine."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pipe: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pipe: socket.socket, page: Page) -> None:
         self._process = process
         self._pipe = pipe
+        self._page = page
+        self._life = os.pidfd_open(process.pid)  # readable once the process has ended
         self._rest = b""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def fileno(self) -> int:
-        return self._pipe.fileno()
+    @property
+    def signs(self) -> tuple[int, int]:
+        """Descriptors that turn readable when it says something, and when it ends.
+
+        The second is no luxury: a child that user code forked may hold the worker's end of the pipe open.
+        """
+        return self._pipe.fileno(), self._life
 
     def send(self, order: Order) -> None:
         """Hand over an order; nobody takes it when the worker is gone, which `receive` tells."""
@@ -39,29 +48,42 @@ class LocalWorker:
 
     def receive(self) -> Iterator[Report]:
         """The reports at hand. Raises WorkerGone after the last one."""
-        try:
-            data = self._pipe.recv(CHUNK)
-        except OSError:
-            data = b""
+        data = self._heard()
         *lines, self._rest = (self._rest + data).split(b"\n")
         yield from map(decode, lines)
         if not data:
             raise WorkerGone(self._ending())
 
+    def progress(self) -> Progress:
+        """How far it is, also when it is gone."""
+        return self._page.read()
+
+    def dump(self) -> None:
+        """Have it write every thread's stack to the log of the run that it trains."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._life, DUMP)
+
     def kill(self) -> None:
         """End the whole process group at once."""
-        with contextlib.suppress(
-            ProcessLookupError
-        ):  # until it is waited for, the leader's zombie keeps the id
+        if self._life < 0:
+            return
+        with contextlib.suppress(ProcessLookupError):  # until it is waited for, its zombie keeps the id
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
+        os.close(self._life)
+        self._life = -1
+
+    def _heard(self) -> bytes:
+        """What is at hand; nothing when the process is gone."""
+        try:
+            return self._pipe.recv(CHUNK, socket.MSG_DONTWAIT)
+        except OSError:
+            return b""
 
     def _ending(self) -> str:
         """How the process ended; what it started is swept up with it."""
-        leader = os.pidfd_open(self._process.pid)
-        select.select([leader], [], [], PATIENCE)
-        os.close(leader)
+        select.select([self._life], [], [], PATIENCE)
         self.kill()
         return _spell(self._process.returncode)
 
@@ -83,18 +105,20 @@ class LocalWorkers:
     def start(self, slot: Slot) -> LocalWorker:
         """Start a worker and hand it its setup."""
         ours, theirs = socket.socketpair()
-        setup = self._setup[slot.index]
-        with theirs, (self._logs / f"worker-{slot.index}.log").open("ab") as log:
+        setup, path = self._setup[slot.index], self._logs / f"worker-{slot.index}.log"
+        rotate(path)
+        with theirs, path.open("ab") as log, os.fdopen(blank(), "rb") as page:
+            shared = theirs.fileno(), page.fileno()
             process = subprocess.Popen(
-                [*self._command, str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
+                [*self._command, *map(str, shared), str(os.getpid())],
+                pass_fds=shared,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 process_group=0,
                 env={**os.environ, **worker_environment(slot, setup.threads)},
             )
-        worker = LocalWorker(process, ours)
+            worker = LocalWorker(process, ours, Page(page.fileno()))
         worker.send(setup)
         return worker
 
@@ -103,8 +127,9 @@ class LocalWorkers:
         with selectors.DefaultSelector() as selector:
             for worker in workers:
                 assert isinstance(worker, LocalWorker)
-                selector.register(worker, selectors.EVENT_READ)
-            return [key.fileobj for key, _ in selector.select(timeout)]  # type: ignore[misc]
+                for sign in worker.signs:
+                    selector.register(sign, selectors.EVENT_READ, worker)
+            return list(dict.fromkeys(key.data for key, _ in selector.select(timeout)))
 
 
 def worker_environment(slot: Slot, threads: int) -> dict[str, str]:

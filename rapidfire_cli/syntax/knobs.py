@@ -155,6 +155,7 @@ OBJECTIVE = Record({"metric": _METRIC, "direction": _DIRECTION}, required=("metr
 EXECUTION = Record(
     {
         "checkpoint_every": Number(least=0),
+        "hang_timeout": OrNull(Number(above=0)),
         "chunks": Integer(1),
         "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
         "workers": Integer(1),

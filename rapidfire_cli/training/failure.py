@@ -8,10 +8,11 @@ import torch
 class Failure(Exception):  # noqa: N818 - what became of the run
     """The run cannot go on; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line."""
 
-    def __init__(self, kind: str, cause: str) -> None:
+    def __init__(self, kind: str, cause: str, traceback: str = "") -> None:
         super().__init__(cause)
         self.kind = kind
         self.cause = cause
+        self.traceback = traceback
 
 
 def blamed(error: BaseException) -> Failure:
@@ -20,7 +21,7 @@ def blamed(error: BaseException) -> Failure:
         return error
     traceback.print_exception(error)
     kind = "oom" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "error"
-    return Failure(kind, one_line(error))
+    return Failure(kind, one_line(error), "".join(traceback.format_exception(error)))
 
 
 def one_line(error: BaseException) -> str:

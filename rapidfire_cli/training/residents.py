@@ -23,6 +23,7 @@ from rapidfire_cli.engine.messages import (
     Train,
     TurnEnded,
 )
+from rapidfire_cli.engine.output import LOG
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blamed
 from rapidfire_cli.training.log import logged
@@ -35,8 +36,8 @@ from rapidfire_cli.training.spec import SpecProblem
 
 __all__ = ["Residents", "SpecProblem"]
 
-LOG = "log.txt"
 CONFIG = "config.yaml"
+TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
 
 
 class Residents:
@@ -47,6 +48,7 @@ class Residents:
         setup: Setup,
         tell: Callable[[Report], None],
         pulse: Callable[[], bool],
+        progress: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Import the MLSpec. Raises SpecProblem."""
@@ -54,6 +56,7 @@ class Residents:
         self._setup = replace(setup, misc=str(self._home / setup.misc))
         self._tell = tell
         self._pulse = pulse
+        self._progress = progress
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec))
         self._runs: dict[int, Run] = {}
@@ -94,7 +97,10 @@ class Residents:
                 run = self._runs.get(assignment.run)
                 print(f"rapidfire: the run failed: {failure.cause}", file=sys.stderr)
                 self._drop(assignment.run)
-                self._tell(RunFailed(assignment.run, failure.kind, failure.cause, run.step if run else 0))
+                step = run.step if run else 0
+                self._tell(
+                    RunFailed(assignment.run, failure.kind, failure.cause, step, failure.traceback[-TRACED:])
+                )
 
     def _turn(self, assignment: Assignment, until: int) -> None:
         run = self._resident(assignment)
@@ -127,6 +133,7 @@ class Residents:
         for mark in _marks(run):
             now = self._clock()
             run.pass_time(now - began)
+            self._progress(run.step)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
             stopped = self._pulse()

@@ -19,6 +19,9 @@ from rapidfire_cli.engine.messages import (
     Ready,
     Saved,
 )
+from rapidfire_cli.engine.progress import DUMP, Page
+
+signal.signal(DUMP, signal.SIG_IGN)
 
 
 def misbehave(how: str | None) -> None:
@@ -32,6 +35,9 @@ def misbehave(how: str | None) -> None:
             print(child.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         case "slow":
+            time.sleep(30)
+        case "hang":
+            Page(int(sys.argv[2])).mark(7)
             time.sleep(30)
 
 

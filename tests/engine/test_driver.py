@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.driver import Driver, Job, NoWorker
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probed
+from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probed, RunFailed
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.terms import RunState
 from tests.engine.test_workers import SETUP
 
+USUAL = Patience()
 COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
 
 
@@ -37,11 +38,17 @@ def job(run: int, **config: object) -> Job:
     return Job(Assignment(run, leaf, 42, f"runs/{run}"), goal=2)
 
 
-def drive(tmp_path: Path, jobs: Sequence[Job], slots: int = 2, stop_after: int = 10**9) -> Notebook:
+def drive(
+    tmp_path: Path,
+    jobs: Sequence[Job],
+    slots: int = 2,
+    stop_after: int = 10**9,
+    patience: Patience = USUAL,
+) -> Notebook:
     seats = [Slot(index, "cpu", visible="", share=0.5) for index in range(slots)]
     notebook = Notebook()
     workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
-    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after)
+    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, patience=patience)
     try:
         assert driver.probe((), len(jobs)) == Probed(())
         by_run = {job.assignment.run: job for job in jobs}
@@ -99,3 +106,19 @@ def test_when_no_worker_comes_up_the_first_ones_ending_is_told(tmp_path, monkeyp
 def test_a_stop_makes_what_is_trained_durable_and_trains_no_further(tmp_path):
     notebook = drive(tmp_path, [job(run) for run in range(1, 4)], slots=1, stop_after=4)
     assert {state for state, _ in ends(notebook).values()} == {RunState.STOPPED}
+
+
+def test_what_has_not_stopped_when_the_grace_is_over_is_killed_and_stopped(tmp_path):
+    notebook = drive(tmp_path, [job(1, does="slow")], slots=1, stop_after=1, patience=Patience(grace=0.1))
+    assert ends(notebook) == {1: (RunState.STOPPED, "")}
+
+
+def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):
+    patience = Patience(hang_timeout=0.01)
+    notebook = drive(tmp_path, [job(1, does="hang"), job(2)], patience=patience)
+    assert ends(notebook) == {
+        1: (RunState.FAILED, "worker hung: no step in 0.01 seconds"),
+        2: (RunState.COMPLETED, ""),
+    }
+    [failure] = [fact for fact in notebook.facts if isinstance(fact, RunFailed)]
+    assert (failure.kind, failure.step) == ("hung", 7)

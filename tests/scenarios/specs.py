@@ -1,7 +1,9 @@
 """Small MLSpecs for whole runs of the tool; `user_knobs.does` makes a run misbehave."""
 
+import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,11 +45,53 @@ def misbehave(how):
             sys.exit(7)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "exit hard":
+            os._exit(5)
+        case "segfault":
+            ctypes.string_at(0)
+        case "hang":
+            deaf_sleep()
+        case "flood":
+            os.write(1, b"noise\n" * 2**23)
+            print("the last words")
+        case "child":
+            if first("child"):
+                Path("child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+            Path("trained").touch()
+        case str() if how.endswith(" once"):
+            misbehave_once(how)
+
+
+def misbehave_once(how):
+    match how:
         case "kill once":
-            marker = Path("killed")
-            if not marker.exists():
-                marker.touch()
+            if first("killed"):
                 os.kill(os.getpid(), signal.SIGKILL)
+        case "fork and kill once":
+            if first("forked"):
+                if os.fork() == 0:
+                    time.sleep(600)
+                os.kill(os.getpid(), signal.SIGKILL)
+        case "hang once":
+            if not first("begun") and first("hung"):  # a run's first step may take long
+                deaf_sleep()
+
+
+def first(name):
+    """Whether nobody asked before."""
+    marker = Path(name)
+    if marker.exists():
+        return False
+    marker.touch()
+    return True
+
+
+def deaf_sleep():
+    """Hang, and take no request to end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
 
 
 class WithoutModel(MLSpec):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -246,17 +245,6 @@ def test_killed_anywhere_and_continued_every_bit_is_the_same(trained, tmp_path):
     desk.run("fit", "experiment.yaml")
     assert desk.weights() == trained.weights()
     assert desk.metrics() == trained.metrics()
-
-
-def test_workers_die_with_their_controller(desk):
-    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))
-    process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
-    assert process.stdout
-    started = next(json.loads(line) for line in process.stdout if '"worker_started"' in line)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    while Path(f"/proc/{started['pid']}").exists():  # the test's time limit is the bound
-        time.sleep(0.02)
 
 
 def test_a_runs_bits_depend_neither_on_company_nor_on_order_nor_on_workers(trained, tmp_path_factory):

@@ -37,6 +37,7 @@ class Workplace:
         self.directory = Path(directory)
         self.told = []
         self.pulses = 0
+        self.steps = []  # as progress was marked
         self.stop_at = None  # the pulse that finds a Stop
         self.break_at = None  # the report that finds the pipe broken
         setup = Setup(
@@ -49,7 +50,7 @@ class Workplace:
             checkpoint_every=checkpoint_every,
             data_cache=data_cache,
         )
-        self.residents = Residents(setup, self._tell, self._pulse, Clock())
+        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock())
 
     def train(self, config, until, run=1, seed=42):
         """Give the run a turn; what was told during it."""

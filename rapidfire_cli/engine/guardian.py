@@ -1,0 +1,54 @@
+"""What makes a worker, and all that user code starts in it, end with the controller.
+
+The kernel kills the worker itself. What the worker started is killed by a guardian: a process of the worker's
+group, forked before anything heavy is loaded, that waits for the controller's end and for nothing else.
+"""
+
+import ctypes
+import os
+import select
+import signal
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MOST_DESCRIPTORS = 1 << 16  # assumed; a worker that has just begun holds a handful
+
+
+def die_with(controller: int) -> None:
+    """Tie this process and its group to the controller; leave at once if that is gone already."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        life = os.pidfd_open(controller)
+    except ProcessLookupError:
+        vanish()
+    if os.getppid() != controller:  # the id may be another process's by now
+        vanish()
+    _post_guardian(life)
+    os.close(life)
+
+
+def vanish() -> None:
+    """The controller is gone: nobody is left to tell, and what is not durable will be redone."""
+    os._exit(0)
+
+
+def _post_guardian(life: int) -> None:
+    """Fork it twice, so that user code that waits for its children never meets it."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    if not os.fork():
+        _guard(life)
+    os._exit(0)
+
+
+def _guard(life: int) -> None:
+    """Kill the group once the controller's descriptor turns readable, which it does when the controller ends.
+
+    The worker's pipe and log are let go of: nobody must take the guardian for the worker.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.closerange(0, life)
+    os.closerange(life + 1, MOST_DESCRIPTORS)
+    select.select([life], [], [])
+    os.killpg(0, signal.SIGKILL)
