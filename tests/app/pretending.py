@@ -48,6 +48,7 @@ class Luck:
     saves: float = 0.0  # of a checkpoint, after each epoch
     crashes: float = 0.0  # of the controller, at each batch of facts
     decisions: float = math.inf  # after which the controller certainly dies
+    moments: float = math.inf  # at the last of which it does: before and after anything is kept
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -142,7 +143,8 @@ class Audience:
 
 def crash(luck: Luck, crew: Sequence[Pretender], facts: Sequence[Fact]) -> None:
     """Perhaps kill the controller; some workers get something done before they die with it."""
-    if facts and (luck.decisions <= 0 or luck.strikes(luck.crashes)):
+    luck.moments -= bool(facts)
+    if facts and (min(luck.decisions, luck.moments) <= 0 or luck.strikes(luck.crashes)):
         for worker in crew:
             while worker.orders and luck.strikes(0.5):
                 worker.obey()
@@ -175,6 +177,7 @@ class Desk:
 
     def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None) -> bool:
         """Fit once; False when the controller was killed."""
+        self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "file.yaml"
         file.write_text(text)
         crew: list[Pretender] = []

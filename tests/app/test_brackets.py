@@ -1,6 +1,8 @@
 """Early stopping decides the same whatever happens to the processes, and never waits for what cannot come."""
 
 import math
+import random
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,44 @@ def test_a_synchronous_bracket_decides_alike_however_often_everything_dies(tmp_p
     assert by_rung(desk.decisions) == by_rung(undisturbed.decisions)
     assert desk.states == undisturbed.states
     check_kept(desk)
+
+
+def killed_at(moment: int, seed: int, path: Path, text: str, workers: int = 2) -> Desk:
+    """An experiment whose controller dies at the moment, if it takes that long, and is continued."""
+    desk = Desk(path, rising)
+    if not desk.fit(text, Luck(seed, saves=0.3, moments=moment), workers):
+        desk.fit(text, Luck(seed), workers)
+    return desk
+
+
+def moments(path: Path, text: str) -> int:
+    """How many moments there are at which a controller may die."""
+    luck = Luck(moments=10**6)
+    Desk(path, rising).fit(text, luck)
+    return 10**6 - int(luck.moments)
+
+
+def check_killed(path: Path, undisturbed: Desk, moment: int, seed: int) -> None:
+    sync = killed_at(moment, seed, path / "sync", sha(16), workers=1 + seed % 4)
+    assert by_rung(sync.decisions) == by_rung(undisturbed.decisions)
+    assert sync.states == undisturbed.states
+    check_kept(sync)
+    rushed = killed_at(moment, seed, path / "async", sha(16, mode="async"), workers=1 + seed % 4)
+    assert rushed.decisions == relived(rushed)
+    check_kept(rushed)
+
+
+def test_a_share_of_the_moments_at_which_a_controller_may_be_killed(tmp_path, undisturbed):
+    every = moments(tmp_path / "calm", sha(16))
+    for seed, moment in enumerate(random.Random(4).sample(range(1, every + 1), 6)):
+        check_killed(tmp_path / f"{moment}", undisturbed, moment, seed)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(8))
+def test_every_moment_at_which_a_controller_may_be_killed(tmp_path, undisturbed, seed):
+    for moment in range(1, moments(tmp_path / "calm", sha(16)) + 1):
+        check_killed(tmp_path / f"{moment}", undisturbed, moment, seed)
 
 
 @pytest.mark.parametrize("seed", range(8))
