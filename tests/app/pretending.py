@@ -23,6 +23,7 @@ from rapidfire_cli.app.subjects import subject_of
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
 from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
+from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.store.history import Past, history
@@ -78,6 +79,12 @@ class Pretender:
             yield from reports[: self.luck.random.randrange(len(reports) + 1)]
             raise WorkerGone("killed by SIGKILL")
         yield from reports
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
+
+    def dump(self) -> None:
+        """It never hangs."""
 
     def kill(self) -> None:
         self.orders.clear()
