@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -229,6 +229,39 @@ def why(
     from rapidfire_cli.app import reasoning
 
     raise typer.Exit(reasoning.why(run, experiment, parent, output))
+
+
+@cli.command()
+def replay(
+    experiment: Which = None,
+    parent: Parent = None,
+    factor: Annotated[
+        int | None, typer.Option("--reduction-factor", min=2, help="One in so many goes on at each rung.")
+    ] = None,
+    min_epochs: Annotated[int | None, typer.Option(min=1, help="The epochs of the first rung.")] = None,
+    without_waiting: Annotated[
+        bool | None, typer.Option("--async/--sync", help="Without, or with waiting for the whole rung.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Compare by this metric.")] = None,
+    minimize: Annotated[bool, typer.Option("--min", help="Less of it is better.")] = False,
+    maximize: Annotated[bool, typer.Option("--max", help="More of it is better.")] = False,
+    slots: Annotated[int, typer.Option(min=1, help="On so many slots.")] = 1,
+    output: Format = Output.TABLE,
+) -> None:
+    """Recompute from recorded curves what another setting of successive halving would have chosen and cost.
+
+    Without a setting: check that every decision of the ledger follows from the results recorded before it.
+    """
+    from rapidfire_cli.app import replaying
+
+    if minimize and maximize:
+        raise typer.BadParameter("--min and --max exclude each other")
+    mode: Literal["sync", "async"] | None = (
+        None if without_waiting is None else "async" if without_waiting else "sync"
+    )
+    direction: Direction | None = "min" if minimize else "max" if maximize else None
+    setting = replaying.Setting(factor, min_epochs, mode, metric, direction)
+    raise typer.Exit(replaying.replay(experiment, parent, setting, slots, output))
 
 
 @cli.command()

@@ -36,7 +36,7 @@ def ranking_table(ranked: Sequence[Ranked], objective: Metric, varied: Sequence[
     columns: list[Column[Ranked]] = [
         Column("rank", lambda place: str(place.rank) if _counts(place) else NOTHING, right=True),
         Column("", lambda place: BEST if _counts(place) and place.rank == 1 else "", styles={BEST: "yellow"}),
-        Column("run", lambda place: _numbers(place.rows), right=True),
+        Column("run", lambda place: numbers_text(row.number for row in place.rows), right=True),
         *(_metric(metric, objective, lambda place: place.rows) for metric in in_order(known, objective)),
         *knob_columns(varied, ranked, lambda place: place.row.config),
     ]
@@ -81,10 +81,9 @@ def _counts(place: Ranked) -> bool:
     return place.value is not None and not place.failed
 
 
-def _numbers(rows: Sequence[RunRow]) -> str:
-    """The runs' numbers, neighbours joined: `4`, `1–3`, `1–2, 7`."""
-    numbers = sorted(row.number for row in rows)
-    stretches = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Runs by their numbers, neighbours joined: `4`, `1–3`, `1–2, 7`."""
+    stretches = groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
     return ", ".join(_stretch([number for _, number in stretch]) for _, stretch in stretches)
 
 

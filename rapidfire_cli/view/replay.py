@@ -1,0 +1,145 @@
+"""What another setting would have chosen and cost, and whether a ledger follows from its results."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.replay import Replay, Step
+from rapidfire_cli.schedule.rules import HalvingRule, Rule
+from rapidfire_cli.terms import Plain, spoken
+from rapidfire_cli.view.results import numbers_text
+from rapidfire_cli.view.why import number
+from rapidfire_cli.view.wording import counted, duration_text
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A bracket's decisions as the ledger has them, and as they follow from what the journal recorded."""
+
+    bracket: int
+    rule: Rule
+    runs: int
+    kept: tuple[Decision, ...]
+    again: tuple[Decision, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every kept decision follows; NaN is equal to itself here."""
+        return repr(self.again[: len(self.kept)]) == repr(self.kept)
+
+
+def rehearsal_line(found: Rehearsal) -> str:
+    """`bracket 1: 16 runs by top1_accuracy; 4 decisions, each follows from what was recorded before it`."""
+    decisions = counted(len(found.kept), "decision")
+    holds = "all follow from what was recorded" if found.agrees else "NOT what follows from the record"
+    runs = counted(found.runs, "run")
+    return f"bracket {found.bracket}: {runs} by {found.rule.metric}; {decisions}, {holds}"
+
+
+def rehearsal_document(found: Rehearsal) -> dict[str, Plain]:
+    """The same for programs."""
+    return {
+        "bracket": found.bracket,
+        "metric": found.rule.metric,
+        "runs": found.runs,
+        "decisions": len(found.kept),
+        "agrees": found.agrees,
+    }
+
+
+def replay_lines(found: Replay) -> Iterator[str]:
+    """What was tried, rung by rung, what it chose and cost, and what nobody can know."""
+    yield _setting(found.rule, len(found.curves))
+    yield from map(_step, found.steps())
+    yield f"  chosen: {_choice(found)}"
+    yield f"  cost: {_cost(found)}"
+    if found.unknown:
+        yield f"  unknown: {_unknown(found)}"
+
+
+def replay_document(found: Replay) -> dict[str, Plain]:
+    """The same for programs."""
+    chosen = found.chosen
+    return {
+        "runs": [*found.curves],
+        "metric": found.rule.metric,
+        "direction": found.rule.direction,
+        "mode": found.rule.mode,
+        "reduction_factor": found.rule.reduction_factor,
+        "min_epochs": found.rule.min_epochs,
+        "max_epochs": found.rule.max_epochs,
+        "chosen": chosen,
+        "value": spoken(found.curves[chosen].at(found.rule.max_epochs)) if chosen else None,
+        "certain": not found.unknown,
+        "unknown": [*sorted(found.unknown)],
+        "run_epochs": sum(found.epochs.values()),
+        "recorded_run_epochs": _recorded(found),
+        "uncut_run_epochs": _uncut(found),
+        "slots": len(found.timeline.busy),
+        "seconds": found.timeline.makespan,
+        "rungs": [*replay_records(found)],
+    }
+
+
+def replay_records(found: Replay) -> Iterator[dict[str, Plain]]:
+    """Each rung of it."""
+    for step in found.steps():
+        yield {
+            "rung": step.rung,
+            "epochs": step.epochs,
+            "runs": [*step.runs],
+            "promoted": [*step.promoted],
+            "unknown": [*step.unknown],
+        }
+
+
+def _setting(rule: HalvingRule, runs: int) -> str:
+    waits = ", without waiting" if rule.mode == "async" else ""
+    first = counted(rule.min_epochs, "epoch")
+    return (
+        f"{counted(runs, 'run')} by {rule.metric} ({rule.direction}): from {first} on "
+        f"the best 1/{rule.reduction_factor} of each rung{waits}, to {rule.max_epochs}"
+    )
+
+
+def _step(step: Step) -> str:
+    unknown = f"; {counted(len(step.unknown), 'value')} unknown" if step.unknown else ""
+    went = numbers_text(step.promoted) if step.promoted else "none"
+    runs = counted(len(step.runs), "run")
+    return f"  rung {step.rung} ({counted(step.epochs, 'epoch')}): {runs}, on go {went}{unknown}"
+
+
+def _choice(found: Replay) -> str:
+    chosen = found.chosen
+    if chosen is None:
+        return "no run"
+    curve, last = found.curves[chosen], found.rule.max_epochs
+    value = f"{found.rule.metric} {number(curve.at(last))}"
+    if curve.knows(last):
+        return f"run {chosen}, {value}"
+    return f"run {chosen}, {value} after {len(curve.values)} of {last} epochs, where it was cut"
+
+
+def _cost(found: Replay) -> str:
+    recorded, uncut = _recorded(found), _uncut(found)
+    slots, time = counted(len(found.timeline.busy), "slot"), duration_text(found.timeline.makespan)
+    return (
+        f"{sum(found.epochs.values()):,} run-epochs ({recorded:,} were trained, {uncut:,} without rungs); "
+        f"{time} on {slots} at the pace recorded"
+    )
+
+
+def _recorded(found: Replay) -> int:
+    return sum(len(curve.values) for curve in found.curves.values())
+
+
+def _uncut(found: Replay) -> int:
+    return len(found.curves) * found.rule.max_epochs
+
+
+def _unknown(found: Replay) -> str:
+    runs = "run" if len(found.unknown) == 1 else "runs"
+    return (
+        f"{runs} {numbers_text(found.unknown)} trained less than this needs; the last value of each was "
+        "taken, so rungs with unknown values, and what comes after them, may have gone otherwise"
+    )
