@@ -1,6 +1,7 @@
 """argv to app to exit code: each verb parses, calls one function of `app`, and returns its exit code."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,12 +9,14 @@ import typer
 
 from rapidfire_cli import __version__
 from rapidfire_cli.app import streams
+from rapidfire_cli.app.parameters import Verb, Verbs
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.terms import Direction
 from rapidfire_cli.view.formats import Output
 
 cli = typer.Typer(
     name="rapidfire",
+    cls=Verbs,
     help="One file describes many training runs; one command trains them all, side by side.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -21,6 +24,8 @@ cli = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+verb = partial(cli.command, cls=Verb)
 
 DEBUG = "--debug"
 
@@ -69,7 +74,7 @@ def rapidfire(
     """One file describes many training runs; one command trains them all, side by side."""
 
 
-@cli.command()
+@verb()
 def expand(
     file: File,
     sets: Sets = None,
@@ -94,7 +99,7 @@ def expand(
         int | None, typer.Option(min=1, help="Say how the runs would take their turns on so many slots.")
     ] = None,
 ) -> None:
-    """Preview the runs of an experiment file; neither your code nor torch is imported."""
+    """Preview the runs, without importing your code or torch."""
     from rapidfire_cli.app import expanding
     from rapidfire_cli.app.files import Given
 
@@ -103,7 +108,7 @@ def expand(
     raise typer.Exit(expanding.expand(given, count, why, shown))
 
 
-@cli.command()
+@verb()
 def check(
     file: File,
     sets: Sets = None,
@@ -119,7 +124,7 @@ def check(
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
-    """Find everything that can be known to be wrong without training."""
+    """Find all that can be known to be wrong before training."""
     from rapidfire_cli.app import checking
     from rapidfire_cli.app.files import Given
 
@@ -128,7 +133,7 @@ def check(
     raise typer.Exit(checking.check(Given(file, sets or (), unsets or (), max_bytes), static, smoke, output))
 
 
-@cli.command()
+@verb()
 def diff(
     before: Annotated[Path, typer.Argument(metavar="A", help="An experiment file, or REV:path in git.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="Another, or the same with --set.")],
@@ -138,7 +143,10 @@ def diff(
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when the runs differ.")] = False,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
-    """Show the runs that B adds, removes, changes and keeps; --set and --unset change B."""
+    """Show the runs that B adds, removes, changes and keeps.
+
+    --set and --unset change B.
+    """
     from rapidfire_cli.app import differing
     from rapidfire_cli.app.files import Given
 
@@ -146,7 +154,7 @@ def diff(
     raise typer.Exit(differing.diff(old, new, output, exit_code))
 
 
-@cli.command()
+@verb()
 def fit(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file, or a manifest.jsonl.")],
     sets: Sets = None,
@@ -175,7 +183,7 @@ def fit(
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
-    """Train every run; the same command again continues, and retries what failed."""
+    """Train every run; again, it continues and retries."""
     from rapidfire_cli.app import fitting, gates, subjects
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.machinery import Machinery
@@ -191,7 +199,7 @@ def fit(
     raise typer.Exit(fitting.fit(subjects.subject_of(given, parent, most), request, output))
 
 
-@cli.command()
+@verb()
 def status(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
     """Show where every run stands, while it trains or after."""
     from rapidfire_cli.app import looking
@@ -199,7 +207,7 @@ def status(experiment: Which = None, parent: Parent = None, output: Format = Out
     raise typer.Exit(looking.status(experiment, parent, output))
 
 
-@cli.command()
+@verb()
 def best(
     experiment: Which = None,
     parent: Parent = None,
@@ -209,7 +217,10 @@ def best(
     top: Annotated[int | None, typer.Option(min=1, help="Show the best so many.")] = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Rank the leaf configs by the objective at the last finished epoch, its mean over replicates."""
+    """Rank the leaf configs by the objective.
+
+    What counts is the last finished epoch, and the mean over replicates.
+    """
     from rapidfire_cli.app import looking
 
     direction: Direction | None = "min" if minimize else "max" if maximize else None
@@ -218,20 +229,23 @@ def best(
     raise typer.Exit(looking.best(experiment, parent, metric, direction, top, output))
 
 
-@cli.command()
+@verb()
 def why(
     run: Annotated[int, typer.Argument(min=1, metavar="RUN", help="The run's number.")],
     experiment: Which = None,
     parent: Parent = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Explain why a run is where it is: the decisions about it, with what they knew."""
+    """Explain why a run is where it is.
+
+    The decisions about it are told with the values they knew.
+    """
     from rapidfire_cli.app import reasoning
 
     raise typer.Exit(reasoning.why(run, experiment, parent, output))
 
 
-@cli.command()
+@verb()
 def replay(
     experiment: Which = None,
     parent: Parent = None,
@@ -248,9 +262,9 @@ def replay(
     slots: Annotated[int, typer.Option(min=1, help="On so many slots.")] = 1,
     output: Format = Output.TABLE,
 ) -> None:
-    """Recompute from recorded curves what another setting of successive halving would have chosen and cost.
+    """Compare settings of halving by recorded curves.
 
-    Without a setting: check that every decision of the ledger follows from the results recorded before it.
+    What another setting of successive halving would have chosen and cost is recomputed. Without a setting: check that every decision of the ledger follows from the results recorded before it.
     """
     from rapidfire_cli.app import replaying
 
@@ -264,7 +278,7 @@ def replay(
     raise typer.Exit(replaying.replay(experiment, parent, setting, slots, output))
 
 
-@cli.command()
+@verb()
 def schema(
     tags: Annotated[
         bool, typer.Option("--tags", help="For editors of YAML: let a value set stand without its tag.")
@@ -276,7 +290,7 @@ def schema(
     raise typer.Exit(describing.schema(tags))
 
 
-@cli.command()
+@verb()
 def explain(
     code: Annotated[str | None, typer.Argument(help="Such as E104; default: list every code.")] = None,
 ) -> None:

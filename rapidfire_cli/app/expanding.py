@@ -8,13 +8,10 @@ from typing import NamedTuple, TypeAlias
 from rapidfire_cli.app.failing import say
 from rapidfire_cli.app.files import Given, argument, load
 from rapidfire_cli.app.printing import print_rows
-from rapidfire_cli.app.timeline import timeline
-from rapidfire_cli.manifest.choice import chooser
 from rapidfire_cli.manifest.codec import header, write
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand as runs_of
 from rapidfire_cli.manifest.expand import jsonl, repeats
-from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.manifest.summary import description, summaries
 from rapidfire_cli.manifest.varied import every, varied
 from rapidfire_cli.problems import Problem, Refusal
@@ -22,9 +19,7 @@ from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Plain, Run
 from rapidfire_cli.view.expansion import csv_pieces, expansion_table, group_lines, json_pieces, yaml_pieces
 from rapidfire_cli.view.formats import Output
-from rapidfire_cli.view.provenance import provenance_record, provenance_table
 from rapidfire_cli.view.tables import show
-from rapidfire_cli.view.timeline import timeline_document, timeline_line
 from rapidfire_cli.view.wording import counted
 
 FILTER, WHY = "--filter", "--why"
@@ -67,6 +62,8 @@ def _chosen(file: ExperimentFile, condition: str | None) -> Chooser | None:
     """Which runs to show; None means every one. Raises Refusal when the condition cannot be understood."""
     if condition is None:
         return None
+    from rapidfire_cli.manifest.choice import chooser
+
     return chooser(file, condition, argument(FILTER, condition))
 
 
@@ -108,6 +105,9 @@ def _description(file: ExperimentFile, shown: Shown) -> dict[str, Plain]:
     if shown.condition is not None:
         found["filter"] = shown.condition
     if shown.slots is not None:
+        from rapidfire_cli.app.timeline import timeline
+        from rapidfire_cli.view.timeline import timeline_document
+
         found["timeline"] = timeline_document(timeline(file, shown.slots))
     return found
 
@@ -134,7 +134,7 @@ def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> 
     for group in groups:
         print("\n".join(group_lines(group)))
     if shown.slots is not None:
-        print(timeline_line(timeline(file, shown.slots)))
+        _print_timeline(file, shown.slots)
     print()
     runs = _runs(file, chosen)
     limit = PREVIEW if shown.limit is None else shown.limit
@@ -146,7 +146,17 @@ def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> 
         print(f"warning: run {run} is the same as run {earlier}; both are trained", file=sys.stderr)
 
 
+def _print_timeline(file: ExperimentFile, slots: int) -> None:
+    from rapidfire_cli.app.timeline import timeline  # as everything that few ask for: nobody else waits
+    from rapidfire_cli.view.timeline import timeline_line
+
+    print(timeline_line(timeline(file, slots)))
+
+
 def _print_why(file: ExperimentFile, run: Run, output: Output) -> None:
+    from rapidfire_cli.manifest.provenance import provenance
+    from rapidfire_cli.view.provenance import provenance_record, provenance_table
+
     found = list(provenance(file, run))
     print_rows(
         output,

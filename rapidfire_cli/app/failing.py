@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from rapidfire_cli.app.files import remembered
 from rapidfire_cli.app.streams import ReaderGone
-from rapidfire_cli.durable import Held
 from rapidfire_cli.problems import Problem, Refusal, render
 from rapidfire_cli.view.findings import annotation, problems_document
 from rapidfire_cli.view.formats import Output, json_text
@@ -23,6 +22,8 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
     """Say on stderr what went wrong, without a traceback; the exit code that belongs to it."""
     import sqlite3
     import traceback
+
+    from rapidfire_cli.durable import Held
 
     match error:
         case KeyboardInterrupt():

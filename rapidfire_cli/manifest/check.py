@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rapidfire_cli.manifest.counting import everything
 from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.rules import Rule, rules
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
 from rapidfire_cli.manifest.size import Search
-from rapidfire_cli.manifest.survey import Survey, effort, survey
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
 from rapidfire_cli.syntax.group import ExperimentFile, GridSearch, Group
 from rapidfire_cli.syntax.spelling import arguments
 from rapidfire_cli.terms import canonical
+
+if TYPE_CHECKING:
+    from rapidfire_cli.manifest.survey import Survey
 
 LOOKED_AT = 500_000  # values that a file's rules look at: 0.7 s (measured), and again for expanding
 DRAWN = 2**24  # characters of searches with their rules, draw by draw: a second's work (measured)
@@ -41,7 +44,7 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
     for group, fractions in zip(file.groups, streams(file), strict=True):
         match group.generator:
             case GridSearch() as grid if rules(grid):
-                for rule in survey(grid).idle:
+                for rule in _survey(grid).idle:
                     yield _idle(rule, _span(file, group, rule), f"none of {everything(grid):,} leaf configs")
             case search if isinstance(search, Search) and fractions and rules(search):
                 left -= PATIENCE * len(canonical(arguments(search)))
@@ -54,18 +57,30 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
     for group in file.groups:
         match group.generator:
             case GridSearch() as grid if rules(grid):
-                needed = effort(grid)
+                needed = _effort(grid)
                 if spent + needed > LOOKED_AT:
                     yield _too_many(needed, spent, _span(file, group, rules(grid)[0]))
                     continue
                 spent += needed
-                if not (found := survey(grid)).kept:
+                if not (found := _survey(grid)).kept:
                     yield _emptied(found, file, group, grid)
             case search if isinstance(search, Search):
                 yield from filter(None, [shortage(search, asking(file, group))])
 
 
-def _emptied(found: Survey, file: ExperimentFile, group: Group, grid: GridSearch) -> Problem:
+def _effort(grid: GridSearch) -> int:
+    from rapidfire_cli.manifest.survey import effort  # only files with rules wait for it
+
+    return effort(grid)
+
+
+def _survey(grid: GridSearch) -> "Survey":
+    from rapidfire_cli.manifest.survey import survey
+
+    return survey(grid)
+
+
+def _emptied(found: "Survey", file: ExperimentFile, group: Group, grid: GridSearch) -> Problem:
     culprit = (*found.fatal, *rules(grid))[0]
     together = "this rule removes" if found.fatal else "the rules together remove"
     return Problem(

@@ -2,7 +2,6 @@
 
 from rapidfire_cli.manifest.rules import rules
 from rapidfire_cli.manifest.size import asked, size
-from rapidfire_cli.manifest.survey import survey
 from rapidfire_cli.syntax.group import Config, ExperimentFile, GridSearch, Group
 
 
@@ -22,9 +21,15 @@ def distinct(group: Group) -> int:
         case Config():
             return 1
         case GridSearch() as grid:
-            return survey(grid).kept if rules(grid) else everything(grid)
+            return _kept(grid) if rules(grid) else everything(grid)
         case search:
             return asked(search)
+
+
+def _kept(grid: GridSearch) -> int:
+    from rapidfire_cli.manifest.survey import survey  # only files with rules wait for it
+
+    return survey(grid).kept
 
 
 def everything(grid: GridSearch) -> int:

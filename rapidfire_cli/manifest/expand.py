@@ -9,8 +9,8 @@ from rapidfire_cli.manifest.codec import line
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.identity import Replicate, replicates
 from rapidfire_cli.manifest.origin import asking
+from rapidfire_cli.manifest.rules import rules
 from rapidfire_cli.manifest.sampling import Fractions, draws, streams
-from rapidfire_cli.manifest.sieve import kept
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.group import Config, ExperimentFile, Generator, GridSearch
 from rapidfire_cli.terms import Run
@@ -74,8 +74,14 @@ def _leaf_configs(generator: Generator, fractions: Fractions | None, span: Span 
     match generator:
         case Config(tree):
             return leaves(tree)
-        case GridSearch():
-            return kept(generator)
+        case GridSearch(tree) as grid:
+            return _kept(grid) if rules(grid) else leaves(tree)
         case search:
             assert fractions is not None
             return draws(search, fractions, span)
+
+
+def _kept(grid: GridSearch) -> Iterator[str]:
+    from rapidfire_cli.manifest.sieve import kept  # only files with rules wait for it
+
+    return kept(grid)

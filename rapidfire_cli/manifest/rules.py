@@ -1,20 +1,24 @@
-"""The rules of a generator, `where` and `exclude`: which leaf configs they keep."""
+"""The rules of a generator, `where` and `exclude`: which leaf configs they keep.
+
+What only rules need is imported where it is used, so that a file without them is expanded the sooner.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from rapidfire_cli.manifest.answers import Reading, question
-from rapidfire_cli.manifest.knobs import cell
 from rapidfire_cli.manifest.size import Search
-from rapidfire_cli.syntax.conditions.tree import Expression, knobs
 from rapidfire_cli.syntax.group import GridSearch
+
+if TYPE_CHECKING:
+    from rapidfire_cli.manifest.answers import Reading
+    from rapidfire_cli.syntax.conditions.tree import Expression
 
 Ruled: TypeAlias = GridSearch | Search
 """The generators that have rules."""
 
-Keeper: TypeAlias = Callable[[Reading], bool]
+Keeper: TypeAlias = "Callable[[Reading], bool]"
 """Whether a leaf config with such a reading is kept."""
 
 
@@ -24,15 +28,19 @@ class Rule:
 
     key: str  # where, exclude
     place: int  # among the conditions under its key
-    condition: Expression
+    condition: "Expression"
 
     @property
     def names(self) -> tuple[str, ...]:
         """The knobs that it names."""
+        from rapidfire_cli.syntax.conditions.tree import knobs
+
         return tuple(dict.fromkeys(knob.path for knob in knobs(self.condition)))
 
     def keeper(self, names: Sequence[str]) -> Keeper:
         """Applies the rule to readings of these knobs."""
+        from rapidfire_cli.manifest.answers import question
+
         places: Mapping[str, int] = {name: place for place, name in enumerate(names)}
         ask, wrong = question(self.condition, places), self.key == "exclude"
         return lambda reading: ask(reading) is not wrong
@@ -60,6 +68,8 @@ def fits(search: Search) -> Callable[[str], bool]:
 
 def verdicts(search: Search) -> Callable[[str], list[bool]]:
     """Whether each rule of a search keeps a leaf, given as canonical JSON."""
+    from rapidfire_cli.manifest.knobs import cell
+
     every = rules(search)
     names = named(every)
     keepers = [rule.keeper(names) for rule in every]

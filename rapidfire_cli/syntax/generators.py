@@ -1,11 +1,10 @@
 """The productions of generators: what each takes beside the sections, and which value sets it rejects."""
 
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.conditions.located import Known, known, understood
 from rapidfire_cli.syntax.findings import Findings
 from rapidfire_cli.syntax.group import (
     Bracketed,
@@ -26,6 +25,9 @@ from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, N
 from rapidfire_cli.syntax.shapes import Record
 from rapidfire_cli.syntax.values import tree, value_sets
 from rapidfire_cli.syntax.zips import check_zips
+
+if TYPE_CHECKING:
+    from rapidfire_cli.syntax.conditions.located import Known
 
 
 class Body(NamedTuple):
@@ -140,18 +142,22 @@ def _body(opener: Entry, node: Mapping, path: Path, findings: Findings) -> Body:
 
 
 def _arguments(node: Mapping, knobs: dict[str, Tree], findings: Findings) -> dict[str, Any]:
-    ruled = any(entry.key in RULES for entry in node.entries)
-    about = known(knobs) if ruled else None
-    return {
-        entry.key: conditions(entry.node, about, findings)
-        if about and entry.key in RULES
-        else tree(entry.node, findings)
-        for entry in node.entries
-    }
+    rules, others = node.split(RULES)
+    said: dict[str, Any] = {entry.key: tree(entry.node, findings) for entry in others.entries}
+    return {**said, **_rules(rules, knobs, findings)} if rules.entries else said
 
 
-def conditions(node: Node, about: Known, findings: Findings) -> Conditions:
+def _rules(rules: Mapping, knobs: dict[str, Tree], findings: Findings) -> dict[str, Conditions]:
+    from rapidfire_cli.syntax.conditions.located import known  # only files with rules wait for it
+
+    about = known(knobs)
+    return {entry.key: conditions(entry.node, about, findings) for entry in rules.entries}
+
+
+def conditions(node: Node, about: "Known", findings: Findings) -> Conditions:
     """conditions := condition | `[` condition… `]`."""
+    from rapidfire_cli.syntax.conditions.located import understood
+
     match node:
         case Scalar(str(text)):
             try:

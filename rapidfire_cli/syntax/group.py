@@ -6,11 +6,13 @@ stand beside the AST (`origins`, `keys`) and take no part in comparison.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rapidfire_cli.problems import Problem, Span
-from rapidfire_cli.syntax.conditions.tree import Expression
 from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain
+
+if TYPE_CHECKING:
+    from rapidfire_cli.syntax.conditions.tree import Expression
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a node stands: keys, and indices into lists (`("train", "optimizer", "args", "lr")`).
@@ -24,7 +26,7 @@ Origins: TypeAlias = Mapping[Path, Span]
 """Where each value (or key) of the file was written, by its path from the file's root."""
 
 
-Conditions: TypeAlias = tuple[Expression, ...]
+Conditions: TypeAlias = "tuple[Expression, ...]"
 """`where`: what no leaf config may make false; `exclude`: what none may make true."""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.knobs import GROUP_KEYS
@@ -13,6 +13,8 @@ from rapidfire_cli.terms import Plain
 
 _WIDTH = 88  # characters of a line, within which a collection stands in one
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:-]*(?<!:)")
+_FLAGS = ("yes", "no", "on", "off")  # of YAML 1.1, which many libraries read
+_EXPONENT = re.compile(r"^(-?\d+)e")  # where YAML 1.1 wants a dot
 _LONGEST_KEY = 1000  # YAML wants a `?` before a key beyond 1,024 characters (YAML 1.2, 7.4.3)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -24,7 +26,12 @@ def to_json(file: ExperimentFile) -> str:
 
 def to_yaml(file: ExperimentFile) -> str:
     """The file as YAML, value sets as tags."""
-    lines = (line for key, value in whole(file).items() for line in _block(value, _yaml_key(key, ""), "  "))
+    return yaml(whole(file))
+
+
+def yaml(mapping: Mapping[str, Plain]) -> str:
+    """A mapping as YAML that 1.1 and 1.2 read alike, its keys one below the other."""
+    lines = (line for key, value in mapping.items() for line in _block(value, _yaml_key(key, ""), "  "))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -88,7 +95,7 @@ def _pieces(value: Plain) -> Iterator[str]:
         case str():
             yield _yaml_text(held)
         case _:
-            yield json.dumps(held)
+            yield _EXPONENT.sub(r"\1.0e", json.dumps(held))
 
 
 def _untabled(value: Plain) -> tuple[str, Plain]:
@@ -107,7 +114,8 @@ def _yaml_key(key: str, indent: str) -> str:
 
 
 def _yaml_text(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) and resolve(text) is text else _quoted(text)
+    plain = _PLAIN.fullmatch(text) and resolve(text) is text and text.lower() not in _FLAGS
+    return text if plain else _quoted(text)
 
 
 def _quoted(text: str) -> str:

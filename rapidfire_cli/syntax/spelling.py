@@ -2,7 +2,6 @@
 
 from dataclasses import fields
 
-from rapidfire_cli.syntax.conditions.tree import text
 from rapidfire_cli.syntax.group import (
     Conditions,
     Config,
@@ -56,7 +55,7 @@ def spelt(tree: "Tree | MedianRule | Conditions") -> Plain:
     """A config as plain data."""
     match tree:
         case tuple():
-            return [text(condition) for condition in tree]
+            return _conditions(tree)
         case List(values, None):
             return {"!list": [spelt(value) for value in values]}
         case List(values, label):
@@ -71,6 +70,12 @@ def spelt(tree: "Tree | MedianRule | Conditions") -> Plain:
             return [spelt(value) for value in tree]
         case _:
             return tree
+
+
+def _conditions(rules: Conditions) -> Plain:
+    from rapidfire_cli.syntax.conditions.tree import text  # only files with rules wait for it
+
+    return [text(condition) for condition in rules]
 
 
 def _opened(group: Group) -> dict[str, Plain]:

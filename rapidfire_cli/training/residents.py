@@ -24,6 +24,7 @@ from rapidfire_cli.engine.messages import (
     TurnEnded,
 )
 from rapidfire_cli.engine.output import LOG
+from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blamed
 from rapidfire_cli.training.log import logged
@@ -164,10 +165,10 @@ class Residents:
 
 
 def _write_config(assignment: Assignment) -> None:
-    """For people: what the run was trained with. JSON is YAML."""
+    """For people: what the run was trained with."""
     config = Path(assignment.directory) / CONFIG
     if not config.exists():
-        config.write_text(json.dumps(json.loads(assignment.config), indent=2) + "\n", encoding="utf-8")
+        config.write_text(yaml(json.loads(assignment.config)), encoding="utf-8")
 
 
 def _marks(run: Run) -> Iterator[Mark]:

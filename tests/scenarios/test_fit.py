@@ -10,6 +10,7 @@ import time
 from itertools import islice
 
 import pytest
+import yaml
 
 from tests.scenarios.conftest import GRID, HEADER, Desk
 
@@ -78,6 +79,9 @@ def test_a_run_has_its_config_its_log_and_its_weights(trained):
         assert {"config.yaml", "log.txt", "checkpoints", "final.safetensors"} <= {
             entry.name for entry in directory.iterdir()
         }
+        config = (directory / "config.yaml").read_text()
+        assert yaml.safe_load(config) == run["config"]
+        assert config.startswith("named_metrics: [top1_accuracy]\ntrain: {batch_size: ")
 
 
 def test_a_changed_file_trains_only_what_is_new_and_known_runs_keep_their_numbers(trained, tmp_path):

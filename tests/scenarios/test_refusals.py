@@ -10,6 +10,11 @@ config:
 """
 
 
+def test_the_help_says_of_each_verb_what_it_does_in_a_line(desk):
+    _, verbs = desk.run("--help").stdout.split("Commands:\n")
+    assert all(line.endswith(".") and not line.endswith("...") for line in verbs.splitlines())
+
+
 @pytest.mark.parametrize("verb", ["expand", "fit"])
 def test_a_missing_file_is_one_line_and_names_its_neighbour(desk, verb):
     desk.write(HEADER + CONFIG, "digits.yaml")

@@ -5,14 +5,17 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.identity import digest
+from rapidfire_cli.syntax import printer
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.printer import to_json, to_toml, to_yaml
 from rapidfire_cli.syntax.spelling import whole
+from rapidfire_cli.terms import Plain
 from tests.syntax.grammar import files
 
 PRINTERS = {"f.yaml": to_yaml, "f.toml": to_toml, "f.json": to_json}
@@ -52,6 +55,14 @@ gridsearch:
     optimizer: {name: Adam, args: {lr: !list [0.001, 0.01]}}
 """
     assert to_yaml(parse(text.encode(), "f.yaml")) == text
+
+
+@pytest.mark.parametrize(
+    "value", [1e-05, -3e22, 1.5e-7, 2**60, "no", "On", "y", "1:30", "1e-5", "~", None, True]
+)
+def test_a_mapping_is_printed_so_that_readers_of_yaml_1_1_understand_it_too(value: Plain):
+    text = printer.yaml({"knob": value, "held": {"list": [value]}})
+    assert yaml.safe_load(text) == {"knob": value, "held": {"list": [value]}}
 
 
 def test_toml_is_printed_with_dotted_keys():
