@@ -22,7 +22,7 @@ from rapidfire_cli.syntax.conditions.tree import (
     knobs,
     text,
 )
-from tests.syntax.reading import ADAM, generator, refused
+from tests.syntax.reading import ADAM, TRAIN, generator, refused
 
 A, B, C = Knob("a"), Knob("b"), Knob("c")
 
@@ -132,6 +132,10 @@ values = st.one_of(
 ).map(Constant)
 
 
+def test_a_very_long_number_is_looked_at_once():
+    assert wrong(f"a == {'9' * 300_000}x").at == 5
+
+
 def _compound(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
     some = st.lists(inner, max_size=3).map(tuple)
     several = st.lists(inner, min_size=2, max_size=3).map(tuple)
@@ -219,6 +223,11 @@ def test_a_knob_of_one_alternative_can_be_named_and_a_list_of_knobs_cannot():
         assert [problem.code for problem in refused(grid(f"where: user_knobs.{path} == 1", knobs))] == [
             "E341"
         ]
+
+
+def test_a_mapping_without_knobs_is_none_itself():
+    (problem,) = refused(f"gridsearch:\n  where: user_knobs.a == 1\n  user_knobs: {{a: {{}}}}\n  {TRAIN}")
+    assert (problem.code, problem.hint) == ("E341", "it holds none in this file")
 
 
 def test_a_config_has_no_rules():

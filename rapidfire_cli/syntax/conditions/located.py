@@ -51,8 +51,8 @@ def _unknown(knob: Knob, span: Span, about: Known) -> Problem:
     path = knob.path
     if path in about.holders:
         inside = sorted(name for name in about.knobs if name.startswith(f"{path}."))
-        message, hint = f"`{path}` holds knobs and is none itself", f"name one of them, such as `{inside[0]}`"
-        return Problem("E341", message, span, hint=hint if inside else "")
+        hint = f"name one of them, such as `{inside[0]}`" if inside else "it holds none in this file"
+        return Problem("E341", f"`{path}` holds knobs and is none itself", span, hint=hint)
     return Problem("E341", f"there is no knob `{path}` here", span, hint=_meant(path, about))
 
 
