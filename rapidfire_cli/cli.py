@@ -264,8 +264,8 @@ def replay(
 ) -> None:
     """Compare settings of halving by recorded curves.
 
-    What another setting of successive halving would have chosen and cost is recomputed. Without a setting: check
-    that every decision of the ledger follows from the results recorded before it.
+    What another setting of successive halving would have chosen and cost is recomputed. Without a setting it
+    is checked that every decision of the ledger follows from the results recorded before it.
     """
     from rapidfire_cli.app import replaying
 
