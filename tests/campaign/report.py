@@ -1,0 +1,100 @@
+"""docs/reliability-report.md, written from what trials left behind."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
+from tests.campaign.arena import ROOT
+from tests.campaign.kills import CHAIN, Outcome
+
+RESULTS = ROOT / "campaign-results.jsonl"  # one line per trial; delete it to begin anew
+REPORT = ROOT / "docs" / "reliability-report.md"
+SAYS = {
+    "kills": "SIGKILL of controllers and workers at random moments, successive halving among the runs; then "
+    "every final weight, every epoch-end value and every run's state compared with an undisturbed sweep",
+    "chains": "a controller killed after it had trained, then three that recovered, one after the other",
+    "starts": "simultaneous starts of one experiment: one trains, the others exit with code 4",
+}
+
+
+def keep(outcome: Outcome) -> None:
+    """Note what came of a trial."""
+    with RESULTS.open("a") as results:
+        results.write(json.dumps({**asdict(outcome), "commit": commit()}) + "\n")
+
+
+def kept() -> list[dict[str, object]]:
+    """Every trial noted, in order."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def commit() -> str:
+    """What the trial was of."""
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return told.stdout.strip() or "unknown"
+
+
+def write() -> None:
+    """Render the report."""
+    REPORT.write_text("\n".join(_lines(kept())) + "\n")
+
+
+def _lines(trials: list[dict[str, object]]) -> Iterator[str]:
+    yield "# Reliability report"
+    yield ""
+    yield "Written by `python -m tests.campaign` from the trials that were run; docs/reliability.md says what"
+    yield "is promised. A trial's seed says who is killed and after how long; what the victim was doing then is"
+    yield "up to the machine."
+    yield ""
+    yield "| campaign | trials | seeds | controllers killed | workers killed | failed trials |"
+    yield "|---|---|---|---|---|---|"
+    for name in SAYS:
+        if chosen := [trial for trial in trials if trial["campaign"] == name]:
+            failed = sum(bool(trial["failures"]) for trial in chosen)
+            kills = _total(chosen, "controllers"), _total(chosen, "workers")
+            cells = (name, len(chosen), _spans(int(str(trial["seed"])) for trial in chosen), *kills, failed)
+            yield f"| {' | '.join(map(str, cells))} |"
+    yield ""
+    yield from (f"- **{name}**: {says}." for name, says in SAYS.items())
+    killed = [trial for trial in trials if trial["campaign"] in ("kills", "chains")]
+    deaths, survived = _total(killed, "controllers"), _total(killed, "survivors")
+    slowest = max((float(str(trial["slowest_death"])) for trial in killed), default=0.0)
+    yield f"- **deaths**: {deaths} controllers killed, {survived} of them outlived by anything for 2 seconds; the"
+    yield f"  slowest was followed by its last process after {slowest:.3f} seconds."
+    yield f"- **chains** that reached their whole length of {CHAIN} kills: {_total(trials, 'chains')}."
+    yield ""
+    yield f"Machine: {platform.machine()}, {os.cpu_count()} cores, Linux, Python {sys.version.split()[0]}."
+    yield f"Commits: {', '.join(dict.fromkeys(str(trial['commit']) for trial in trials))}."
+    yield ""
+    yield from _failures([trial for trial in trials if trial["failures"]])
+
+
+def _failures(failed: list[dict[str, object]]) -> Iterator[str]:
+    yield "## Failures"
+    yield ""
+    if not failed:
+        yield "None."
+    for trial in failed:
+        told = " ".join(str(trial["failures"]).split())[:300]
+        yield f"- `python -m tests.campaign replay {trial['campaign']} {trial['seed']}`: {told}"
+
+
+def _total(trials: Iterable[dict[str, object]], what: str) -> int:
+    return sum(int(str(trial[what])) for trial in trials)
+
+
+def _spans(numbers: Iterable[int]) -> str:
+    """`0-49, 60`."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
