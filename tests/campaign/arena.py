@@ -19,7 +19,7 @@ mlspec: tests.campaign.spec:Small
 execution: {checkpoint_every: 0, workers: 2}
 config_group:
   - gridsearch:
-      user_knobs: {pause: 0.04}
+      user_knobs: {pause: 0.1}
       train:
         epochs: 4
         batch_size: 32
@@ -32,7 +32,7 @@ config_group:
       reduction_factor: 2
       metric: loss
       direction: min
-      user_knobs: {pause: 0.04}
+      user_knobs: {pause: 0.1}
       train: {batch_size: 32, optimizer: {name: SGD, args: {momentum: 0.9, lr: !range [0.001, 0.1]}}}
 """
 LONGEST = 2.0  # seconds that anything may outlive its controller

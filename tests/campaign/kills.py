@@ -1,4 +1,4 @@
-"""Random SIGKILLs of controllers and workers: the seed says who and when, the machine what they were doing."""
+"""Random SIGKILLs of controllers and workers: the seed says who and when, the machine what they did then."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def _storm(arena: Arena, outcome: Outcome, random: Random, known: Reference, kil
 
 
 def _moment(arena: Arena, fit: Fit, random: Random, known: Reference) -> bool:
-    """Wait for the moment of a kill: half of them while things start, half in training; whether it is over."""
+    """Wait for the moment of a kill: half while things start, half in training; whether it is over."""
     training, share = random.random() < 0.5, random.random()
     if training:
         arena.await_epoch(fit)

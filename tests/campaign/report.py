@@ -48,9 +48,9 @@ def write() -> None:
 def _lines(trials: list[dict[str, object]]) -> Iterator[str]:
     yield "# Reliability report"
     yield ""
-    yield "Written by `python -m tests.campaign` from the trials that were run; docs/reliability.md says what"
-    yield "is promised. A trial's seed says who is killed and after how long; what the victim was doing then is"
-    yield "up to the machine."
+    yield "Written by `python -m tests.campaign` from the trials that were run; docs/reliability.md says"
+    yield "what is promised. A trial's seed says who is killed and when; what the victim was doing is up to"
+    yield "the machine."
     yield ""
     yield "| campaign | trials | seeds | controllers killed | workers killed | failed trials |"
     yield "|---|---|---|---|---|---|"
@@ -65,8 +65,8 @@ def _lines(trials: list[dict[str, object]]) -> Iterator[str]:
     killed = [trial for trial in trials if trial["campaign"] in ("kills", "chains")]
     deaths, survived = _total(killed, "controllers"), _total(killed, "survivors")
     slowest = max((float(str(trial["slowest_death"])) for trial in killed), default=0.0)
-    yield f"- **deaths**: {deaths} controllers killed, {survived} of them outlived by anything for 2 seconds; the"
-    yield f"  slowest was followed by its last process after {slowest:.3f} seconds."
+    yield f"- **deaths**: {deaths} controllers killed, {survived} of them outlived by anything for 2 seconds;"
+    yield f"  the slowest was followed by its last process after {slowest:.3f} seconds."
     yield f"- **chains** that reached their whole length of {CHAIN} kills: {_total(trials, 'chains')}."
     yield ""
     yield f"Machine: {platform.machine()}, {os.cpu_count()} cores, Linux, Python {sys.version.split()[0]}."
