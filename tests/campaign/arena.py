@@ -21,14 +21,14 @@ config_group:
   - gridsearch:
       user_knobs: {pause: 0.1}
       train:
-        epochs: 4
+        epochs: 10
         batch_size: 32
         optimizer: {name: Adam, args: {lr: !list [0.01, 0.003]}}
         lr_scheduler: {name: StepLR, args: {step_size: 3}}
   - sha:
       num_runs: 4
       min_epochs: 1
-      max_epochs: 4
+      max_epochs: 8
       reduction_factor: 2
       metric: loss
       direction: min
