@@ -173,6 +173,10 @@ def fit(
     ] = None,
     most: Annotated[int, typer.Option("--max-runs", min=1, help="Refuse more runs.")] = 100_000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what is there is moved aside.")] = False,
+    accepted: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Continue though the MLSpec's code or its data have changed."),
+    ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when a run fails.")] = False,
     require: Annotated[
         list[str] | None,
@@ -192,6 +196,7 @@ def fit(
         machinery=Machinery(workers, threads, gpus),
         shard=gates.shard(shard) if shard else None,
         fresh=fresh,
+        accepted=accepted,
         fail_fast=fail_fast,
         required=gates.requirements(require or ()),
     )

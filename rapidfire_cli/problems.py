@@ -156,6 +156,7 @@ TITLES: Mapping[str, str] = {
     "E603": "journal of another version",
     "E604": "damaged journal",
     "E605": "metric that no run has",
+    "E606": "runs begun with other code or data",
 }
 """Every code with what it stands for; the first digit is the stage that finds it."""
 

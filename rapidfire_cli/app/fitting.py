@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from rapidfire_cli.app import continuing
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
@@ -15,8 +16,8 @@ from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import problems
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.durable import lock, write
-from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
-from rapidfire_cli.engine.messages import Assignment
+from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience
+from rapidfire_cli.engine.messages import Assignment, Probe
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
@@ -38,6 +39,8 @@ from rapidfire_cli.view.audience import waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
+
+CHECKPOINTS = "checkpoints/step-*"
 
 Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 """Who is told of the training, given the board before its first fact."""
@@ -62,6 +65,7 @@ class Request:
     machinery: Machinery = field(default_factory=Machinery)
     shard: Shard | None = None
     fresh: bool = False  # start over
+    accepted: bool = False  # code and data may have changed since
     fail_fast: bool = False  # the first run that fails stops the others
     required: tuple[Requirement, ...] = ()
 
@@ -115,7 +119,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     starting = f"starting {counted(min(len(slots), len(plan.left)), 'worker')}"
     with _driver(plan.subject, slots, threads, stop) as driver:
         with waiting(starting, sys.stderr, os.environ):
-            _probe(plan, request.required, driver)
+            _probe(plan, request, driver)
         about = _enroll(plan, journal := SqliteJournal(home.journal))
         jobs = {run.number: _job(plan, run) for run in plan.left}
         changed = changes(plan.members, plan.stood)
@@ -125,7 +129,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         with watch(board(about, overview(home.journal, alive=True).rows)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
-            driver.train(jobs, [each.bracket for each in found], journal, audience)
+            try:
+                driver.train(jobs, [each.bracket for each in found], journal, audience)
+            except CodeChanged as change:
+                raise Refusal([continuing.meanwhile(change)]) from None
         journal.close()
 
 
@@ -146,18 +153,30 @@ def _driver(subject: Subject, slots: Sequence[Slot], threads: int, stop: StopSig
         driver.close()
 
 
-def _probe(plan: Plan, required: Sequence[Requirement], driver: Driver) -> None:
-    """Ask a worker about every shape of run. Raises Refusal, located in the file, with all that it found."""
+def _probe(plan: Plan, request: Request, driver: Driver) -> None:
+    """Ask a worker about every shape of run, and about what has changed under those that continue.
+
+    Raises Refusal, located in the file, with all that it found.
+    """
     samples = representatives(plan.runs)
+    continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
+    question = Probe(tuple(run.config for run in samples), continued)
     try:
-        answer = driver.probe(tuple(run.config for run in samples), len(plan.left))
+        answer = driver.probe(question, len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
         raise Unavailable(f"no worker came up: the first {ending}; {log} may say why") from None
-    if answer and (
-        found := problems(plan.subject.file, samples, answer, [(one.metric, one.at) for one in required])
-    ):
+    if answer is None:
+        return
+    required = [(one.metric, one.at) for one in request.required]
+    if found := problems(plan.subject.file, samples, answer, required):
         raise Refusal(found)
+    continuing.check(plan.stood, answer, request.accepted)
+
+
+def _continues(plan: Plan, run: Run) -> bool:
+    """Whether a checkpoint is there to go on from."""
+    return run.number in plan.stood and any(plan.subject.home.run(run).glob(CHECKPOINTS))
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> About:

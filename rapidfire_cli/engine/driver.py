@@ -62,6 +62,10 @@ class Bracket:
     entries: tuple[events.Entry, ...]
 
 
+class CodeChanged(Exception):  # noqa: N818 - what happened
+    """A worker that came up later has imported other code: the run, the code before, the code now (JSON)."""
+
+
 class NoWorker(Exception):  # noqa: N818 - what there is
     """No worker came up; the argument says how the first one ended."""
 
@@ -95,8 +99,8 @@ class Driver:
         self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
 
-    def probe(self, leaves: tuple[str, ...], expected: int) -> Probed | None:
-        """Start workers for the `expected` runs; the first that is up answers for the leaf configs.
+    def probe(self, question: Probe, expected: int) -> Probed | None:
+        """Start workers for the `expected` runs; the first that is up answers the question.
 
         None when a stop was asked for meanwhile. Raises NoWorker.
         """
@@ -105,7 +109,7 @@ class Driver:
             asked = bool(self._ready)
             self._listen()
             if self._ready and not asked:
-                self._crew[self._ready[0][0]].send(Probe(leaves))
+                self._crew[self._ready[0][0]].send(question)
         return self._answer
 
     def train(
@@ -160,7 +164,8 @@ class Driver:
             slot = crew[id(worker)]
             try:
                 for report in worker.receive():
-                    self._hear(slot, report)
+                    if self._crew.get(slot) is worker:  # else it was replaced for what it just told
+                        self._hear(slot, report)
             except WorkerGone as gone:
                 self._mourn(slot, "died", str(gone))
         for slot, cause in self._watch.look():
@@ -175,6 +180,10 @@ class Driver:
                     self._welcome(slot, report)
             case Probed():
                 self._answer = report
+            case messages.RunOpened(run, code):
+                if self._answer and code != self._answer.code:
+                    raise CodeChanged(run, self._answer.code, code)
+                self._facts.append(report)
             case messages.EpochEnded():
                 self._note(report)
             case messages.Saved(run, at):
@@ -187,6 +196,8 @@ class Driver:
             case messages.Evicted(run, at):
                 self._watch.close(run)
                 self._tell(events.RunEvicted(run, at))
+            case messages.RunFailed(kind="oom"):
+                self._relieve(slot, report)
             case messages.RunFailed(run, cause=cause):
                 self._watch.end(slot)
                 self._watch.close(run)
@@ -217,6 +228,14 @@ class Driver:
         for run in self._machine.slots[slot].residents:
             self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
         self._tell(events.WorkerDied(slot))
+
+    def _relieve(self, slot: int, failure: messages.RunFailed) -> None:
+        """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
+        self._crew.pop(slot).kill()
+        self._watch.lose(slot)
+        self._failures[failure.run] = failure
+        self._facts.append(WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step))
+        self._tell(events.MemoryRanOut(slot, failure.run))
 
     def _tell(self, event: events.Event) -> None:
         for action in self._machine.step(event):

@@ -30,10 +30,21 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """A run as a worker needs it."""
+
+    run: int
+    config: str  # canonical JSON of the leaf config
+    seed: int
+    directory: str  # runs/<number>-<id>
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Answer what only torch and the MLSpec can: are these leaf configs trainable as far as can be told?"""
 
     leaves: tuple[str, ...]  # canonical JSON
+    continued: tuple[Assignment, ...] = ()  # runs that have a checkpoint: what are their data now?
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +53,6 @@ class Smoke:
 
     config: str  # canonical JSON
     seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A run as a worker needs it."""
-
-    run: int
-    config: str  # canonical JSON of the leaf config
-    seed: int
-    directory: str  # runs/<number>-<id>
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,16 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOpened:
+    """A run is in memory, and what its bits depend on beside its config: hashes and versions by name."""
+
+    run: int
+    code: str  # JSON: the user's modules
+    data: str  # JSON: splits
+    environment: str  # JSON: packages, device, threads
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something wrong with a probed leaf config."""
 
@@ -108,6 +119,8 @@ class Probed:
 
     findings: tuple[Finding, ...]
     measured: tuple[tuple[str, ...], ...] = ()  # each leaf's metrics by name; none where nobody can tell
+    continued: tuple[RunOpened, ...] = ()  # as they would be opened now
+    code: str = "{}"  # JSON: as in RunOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +193,7 @@ class RunFailed:
 
 
 Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | Stop | Quit
-Report: TypeAlias = Ready | Probed | Smoked | EpochEnded | Saved | TurnEnded | Evicted | RunFailed
+Report: TypeAlias = Ready | Probed | Smoked | RunOpened | EpochEnded | Saved | TurnEnded | Evicted | RunFailed
 
 
 def by_split(metrics: Iterable[Metric]) -> dict[str, dict[str, float]]:
@@ -205,7 +218,8 @@ def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split,
 KINDS = by_name(
     (
         *(Setup, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
-        *(Ready, Finding, Probed, Smoked, Metric, EpochEnded, Saved, TurnEnded, Evicted, RunFailed),
+        *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, TurnEnded),
+        *(Evicted, RunFailed),
     )
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from rapidfire_cli.engine.messages import EpochEnded, Order, Report, RunFailed, Saved
+from rapidfire_cli.engine.messages import EpochEnded, Order, Report, RunFailed, RunOpened, Saved
 from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
@@ -96,6 +96,7 @@ Fact: TypeAlias = (
     WorkerStarted
     | WorkerDied
     | TurnStarted
+    | RunOpened
     | EpochEnded
     | Saved
     | TurnOver

@@ -53,6 +53,14 @@ class WorkerDied:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryRanOut:
+    """The run found no memory; its slot's worker is gone, and a new one begins with all there is."""
+
+    slot: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
 class EpochFinished:
     """A run finished an epoch (1, 2, …); `value` is its bracket's metric, None where it has none."""
 
@@ -118,6 +126,7 @@ Event: TypeAlias = (
     | RunsAdded
     | WorkerReady
     | WorkerDied
+    | MemoryRanOut
     | EpochFinished
     | TurnEnded
     | RunSaved

@@ -68,8 +68,11 @@ class Floor:
         slot.room, slot.stillborn = room, 0
         self._mark([slot.slot])
 
-    def close(self, slot: SlotEntry) -> list[RunEntry]:
-        """The slot's worker is gone; the runs that were resident, set back to what is durable."""
+    def close(self, slot: SlotEntry, blames: bool = True) -> list[RunEntry]:
+        """The slot's worker is gone; the runs that were resident, set back to what is durable.
+
+        It died of one of them, unless it `blames` nobody.
+        """
         slot.stillborn += slot.phase is SlotPhase.STARTING
         self.busy -= slot.phase is SlotPhase.BUSY
         slot.move(WorkerDied)
@@ -79,16 +82,23 @@ class Floor:
             self._disclaim(self.runs[slot.claim])
         orphans = [self.runs[number] for number in slot.residents]
         for run in orphans:
-            self._orphan(run, culprit)
+            self._orphan(run, culprit, blames)
         return orphans
 
-    def _orphan(self, run: RunEntry, culprit: int | None) -> None:
+    def isolate(self, run: RunEntry, slot: SlotEntry) -> StartWorker:
+        """Start a worker on the closed slot, for the run and nobody else as long as it is resident there."""
+        run.alone = True
+        self._claim(run, (slot.slot,))
+        slot.move(StartWorker)
+        return StartWorker(slot.slot)
+
+    def _orphan(self, run: RunEntry, culprit: int | None, blames: bool) -> None:
         """A worker dies of the run that it trains, or else of one that it makes durable."""
         if run.run == culprit:
-            run.deaths += 1
+            run.deaths += blames
             self.free([slot for slot in run.home if self.slots[slot].training == culprit], TurnEnded)
         elif culprit is None and run.phase is RunPhase.LEAVING:
-            run.deaths += 1
+            run.deaths += blames
         self.move(run, WorkerDied)
         run.trained = run.durable
         self.leave(run)
@@ -149,6 +159,7 @@ class Floor:
         """The run is resident nowhere."""
         for number in run.home:
             del self.slots[number].residents[run.run]
+            self.slots[number].shut &= not run.alone
         self._mark(run.home)
         run.home = ()
         self.file(run)
@@ -195,7 +206,7 @@ class Floor:
 
     def _has_own(self, slot: SlotEntry) -> bool:
         """Whether more than a homeless run may want the slot."""
-        return len(self._sizes) > 1 or bool(self._housed[slot.slot,])
+        return len(self._sizes) > 1 or slot.claim is not None or bool(self._housed[slot.slot,])
 
     def _serve(self, slot: SlotEntry) -> Iterator[Action]:
         """A turn for the least trained of those that want the slot; a gang may have to wait."""
@@ -290,6 +301,7 @@ class Floor:
             slot.move(Train)
             slot.training = run.run
             slot.residents[run.run] = None
+            slot.shut |= run.alone
             self._roomy.discard(number)
             self._full.discard(number)
         self.busy += len(gang)

@@ -18,6 +18,7 @@ from rapidfire_cli.schedule.events import (
     Entry,
     EpochFinished,
     Event,
+    MemoryRanOut,
     RunEvicted,
     RunFailed,
     RunResumeAsked,
@@ -111,6 +112,9 @@ class Machine:
             case WorkerDied(slot):
                 yield from self._bury(self.slots[slot])
                 yield from self._start_workers()
+            case MemoryRanOut(slot, run):
+                yield from self._relieve(self.slots[slot], self._run(run))
+                yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
 
@@ -166,6 +170,17 @@ class Machine:
                 yield from self._give_up(run)
             else:
                 yield from self._rest(run)
+
+    def _relieve(self, slot: SlotEntry, run: RunEntry) -> Iterator[Action]:
+        """Nobody is to blame for the worker; the run gets its slot to itself, once."""
+        orphans = self.floor.close(slot, blames=False)
+        if run.alone or run.gang > 1:
+            yield from self._give_up(run)
+        elif not (self.stopping or run.ends):
+            yield self.floor.isolate(run, slot)
+        for orphan in orphans:
+            if orphan.phase is RunPhase.WAITING:
+                yield from self._rest(orphan)
 
     # Turns end
 

@@ -27,6 +27,7 @@ class RunEntry:
     home: Gang = ()  # where it is resident
     claim: Gang = ()  # slots that wait for each other, to train it
     deaths: int = 0  # workers that died while serving it
+    alone: bool = False  # memory ran out for it: it has its slot to itself
     ending: RunPhase | None = None  # PRUNED or STOPPED once it is durable
 
     def move(self, trigger: Trigger) -> None:
@@ -60,6 +61,7 @@ class SlotEntry:
     training: int | None = None
     residents: dict[int, None] = field(default_factory=dict)  # a set that keeps its order
     leaving: int = 0  # residents on their way out
+    shut: bool = False  # its resident is to be alone
     claim: int | None = None  # the run that it is kept for
     stillborn: int = 0  # workers in a row that died before they were ready
 
@@ -68,7 +70,7 @@ class SlotEntry:
 
     def fits(self, size: int, others: int) -> bool:
         """Whether a run of `size` bytes, 0 when nobody knows, fits beside others; alone it may always try."""
-        return others == 0 or (size > 0 and (others + 1) * size <= self.room)
+        return others == 0 or (not self.shut and size > 0 and (others + 1) * size <= self.room)
 
     def has_room(self, size: int) -> bool:
         """Whether one more run fits now."""

@@ -26,7 +26,10 @@ CREATE TABLE runs (
   epoch     INTEGER NOT NULL DEFAULT 0,         -- finished so far
   step      INTEGER NOT NULL DEFAULT 0,         -- optimizer steps taken so far
   durable   INTEGER NOT NULL DEFAULT 0,         -- ticks that a checkpoint holds
-  cause     TEXT    NOT NULL DEFAULT ''         -- one line, where it failed
+  cause     TEXT    NOT NULL DEFAULT '',        -- one line, where it failed
+  code      TEXT,                               -- JSON: hashes of the user's modules, when last opened
+  data      TEXT,                               -- JSON: hashes of the splits, likewise
+  environment TEXT                              -- JSON: packages, device, threads, likewise
 );
 
 CREATE TABLE turns (

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from rapidfire_cli.engine.messages import RunOpened
 from rapidfire_cli.store.about import about
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.terms import Run, RunState
 
 RUNS = """
-    SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule
+    SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule,
+           code, data, environment
     FROM runs LEFT JOIN brackets ON bracket = brackets.number ORDER BY runs.number"""
 
 
@@ -22,6 +25,7 @@ class Standing:
     epoch: int  # finished, and its metrics kept
     bracket: int | None = None  # of early stopping
     rule: str | None = None  # the bracket's, as canonical JSON
+    opened: RunOpened | None = None  # with what it was last trained; None where nobody knows
 
 
 def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
@@ -32,7 +36,10 @@ def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
         if not begun(db):
             return ()
         before = about(db).chunks
-        return tuple(
-            Standing(Run(*run), RunState(state), durable * chunks // before, epoch, bracket, rule)
-            for *run, state, durable, epoch, bracket, rule in db.execute(RUNS)
-        )
+        return tuple(_standing(row, chunks, before) for row in db.execute(RUNS))
+
+
+def _standing(row: tuple[Any, ...], chunks: int, before: int) -> Standing:
+    *run, state, durable, epoch, bracket, rule, code, data, environment = row
+    opened = RunOpened(run[0], code, data, environment) if code else None
+    return Standing(Run(*run), RunState(state), durable * chunks // before, epoch, bracket, rule, opened)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from rapidfire_cli.engine.messages import EpochEnded, Saved
+from rapidfire_cli.engine.messages import EpochEnded, RunOpened, Saved
 from rapidfire_cli.engine.ports import (
     BracketBegun,
     Fact,
@@ -25,6 +25,7 @@ METRIC = """
 PROGRESS = "UPDATE runs SET epoch = max(epoch, ?), step = max(step, ?) WHERE number = ?"
 STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
 DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
+OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (run, slot, until, started) VALUES (?, ?, ?, ?)"
 TURN_OVER = "UPDATE turns SET at = ?, loss = ?, ended = ? WHERE run = ? AND slot = ? AND ended IS NULL"
 TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
@@ -39,6 +40,8 @@ def writes(fact: Fact, now: float) -> Iterator[Write]:
     match fact:
         case TurnStarted(run, slot, until):
             yield TURN_STARTED, [(run, slot, until, now)]
+        case RunOpened(run, code, data, environment):
+            yield OPENED, [(code, data, environment, run)]
         case EpochEnded(run, epoch, step, metrics):
             yield METRIC, [(run, epoch, metric.split, metric.name, step, metric.value) for metric in metrics]
             yield PROGRESS, [(epoch, step, run)]

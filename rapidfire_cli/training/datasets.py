@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfire_cli.mlspec import Dataset, MLSpec
-from rapidfire_cli.terms import TRAIN, LeafConfig
-from rapidfire_cli.training import rng
+from rapidfire_cli.terms import TRAIN, LeafConfig, canonical
+from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
 
@@ -21,6 +21,7 @@ class Loaded:
     splits: Mapping[str, Dataset]
     reads: Reads
     seed: int | None  # where load_data drew randomness
+    fingerprint: str  # JSON: hashes of the splits
 
     def fits(self, seed: int, leaf: LeafConfig) -> bool:
         """Whether a run of this seed and leaf config would load just this."""
@@ -49,7 +50,8 @@ class DataCache:
         before = rng.capture()
         splits = self._spec().load_data(copy.deepcopy(self._data or {}), Knobs(leaf, reads))
         _check(splits)
-        return Loaded(splits, reads, None if rng.undrawn(before) else seed)
+        drawn = None if rng.undrawn(before) else seed
+        return Loaded(splits, reads, drawn, canonical(dict(fingerprint.data(splits))))
 
 
 def _check(splits: Any) -> None:

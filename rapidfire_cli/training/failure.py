@@ -20,8 +20,14 @@ def blamed(error: BaseException) -> Failure:
     if isinstance(error, Failure):
         return error
     traceback.print_exception(error)
-    kind = "oom" if isinstance(error, torch.OutOfMemoryError | MemoryError) else "error"
+    kind = "oom" if _starved(error) else "error"
     return Failure(kind, one_line(error), "".join(traceback.format_exception(error)))
+
+
+def _starved(error: BaseException) -> bool:
+    """Whether no memory was left; on the CPU torch has no class of its own for that."""
+    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def one_line(error: BaseException) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rapidfire_cli.engine.messages import Assignment, Setup
+from rapidfire_cli.engine.messages import Assignment, RunOpened, Setup
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, Split
-from rapidfire_cli.training import optimizers, rng, schedulers
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, Split, canonical
+from rapidfire_cli.training import fingerprint, optimizers, rng, schedulers
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.datasets import DataCache
 from rapidfire_cli.training.failure import Failure
@@ -35,14 +35,28 @@ class Shared:
     device: torch.device
     data: DataCache
     rows: RowCache
+    code: str  # JSON: hashes of the user's modules, as the MLSpec was imported
+    environment: str  # JSON: packages, device, threads
 
 
 def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
     """Nothing loaded yet."""
     device = torch.device(setup.device)
     return Shared(
-        setup, spec, device, DataCache(spec, json.loads(setup.data)), RowCache(setup.data_cache, device)
+        setup,
+        spec,
+        device,
+        DataCache(spec, json.loads(setup.data)),
+        RowCache(setup.data_cache, device),
+        canonical(dict(fingerprint.code())),
+        canonical(dict(fingerprint.environment(setup.device, setup.threads))),
     )
+
+
+def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
+    """What the run's bits depend on here beside its config. Raises Failure, and what load_data raises."""
+    loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
+    return RunOpened(assignment.run, shared.code, loaded.fingerprint, shared.environment)
 
 
 def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> Run:

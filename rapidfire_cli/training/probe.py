@@ -1,16 +1,18 @@
 """What only torch and the MLSpec can tell of a leaf config, told before anything is trained."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rapidfire_cli.engine.messages import Finding, Probe, Probed
+from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, LeafConfig
 from rapidfire_cli.training import measures, optimizers, schedulers, spec
+from rapidfire_cli.training.failure import one_line
 from rapidfire_cli.training.knobs import Knobs
-from rapidfire_cli.training.opening import Shared
+from rapidfire_cli.training.opening import Shared, fingerprinted
 from rapidfire_cli.training.plan import Plan, plan
 
 
@@ -23,7 +25,16 @@ def probe(order: Probe, shared: Shared) -> Probed:
         its = plan(leaf)
         found += [replace(finding, leaf=index) for finding in _findings(its, shared.setup.device)]
         measured.append(_measured(its, leaf, shared.spec))
-    return Probed(tuple(found), tuple(measured))
+    return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code)
+
+
+def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:
+    """What fails to load fails its run later, and is not our question here."""
+    for assignment in order.continued:
+        try:
+            yield fingerprinted(assignment, shared)
+        except Exception as error:
+            print(f"rapidfire: run {assignment.run}: {one_line(error)}", file=sys.stderr)
 
 
 def _findings(its: Plan, device: str) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blamed
 from rapidfire_cli.training.log import logged
 from rapidfire_cli.training.loop import Mark, rewind, train
-from rapidfire_cli.training.opening import opened, shared
+from rapidfire_cli.training.opening import fingerprinted, opened, shared
 from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.smoke import smoke
@@ -124,6 +124,7 @@ class Residents:
             except BaseException as error:
                 raise blamed(error) from error
             self._runs[assignment.run] = run
+            self._tell(fingerprinted(assignment, self._shared))
             for ended in run.history:
                 self._tell(ended)
         return self._runs[assignment.run]

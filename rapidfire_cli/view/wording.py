@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 from rapidfire_cli.terms import VALIDATION, Plain, Split
 
 NOTHING = "–"
+MOST = 5  # runs that are named one by one
 DIGITS = 5  # of a float that has many
 
 
@@ -45,6 +47,16 @@ def duration_text(seconds: float) -> str:
 def cells_of(text: str) -> int:
     """How many cells of a terminal the text takes: two for a wide letter (Unicode Standard Annex 11)."""
     return len(text) if text.isascii() else sum(1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def numbered(runs: Sequence[int]) -> str:
+    """`run 3`, `runs 1, 2 and 5`, `runs 1, 2, 3, 4 and 20 more`."""
+    if len(runs) == 1:
+        return f"run {runs[0]}"
+    *most, last = map(
+        str, runs[:MOST] if len(runs) <= MOST else (*runs[: MOST - 1], f"{len(runs) - MOST + 1} more")
+    )
+    return f"runs {', '.join(most)} and {last}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probed, RunFailed
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.terms import RunState
@@ -50,7 +50,7 @@ def drive(
     workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
     driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, patience=patience)
     try:
-        assert driver.probe((), len(jobs)) == Probed(())
+        assert driver.probe(Probe(()), len(jobs)) == Probed(())
         by_run = {job.assignment.run: job for job in jobs}
         driver.train(by_run, (), notebook, notebook)
     finally:
@@ -90,7 +90,7 @@ def test_no_more_workers_start_than_runs_wait(tmp_path):
 
 def test_what_the_probe_finds_is_handed_over_before_any_turn(tmp_path):
     driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
-    [finding] = driver.probe(("{}", '{"wrong": 1}'), 1).findings
+    [finding] = driver.probe(Probe(("{}", '{"wrong": 1}')), 1).findings
     driver.close()
     assert finding.leaf == 1
 
@@ -99,7 +99,7 @@ def test_when_no_worker_comes_up_the_first_ones_ending_is_told(tmp_path, monkeyp
     monkeypatch.setenv("OBEDIENT", "stillborn")
     driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
     with pytest.raises(NoWorker, match="ended with exit code 9"):
-        driver.probe((), 1)
+        driver.probe(Probe(()), 1)
     driver.close()
 
 

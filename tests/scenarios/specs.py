@@ -51,6 +51,8 @@ def misbehave(how):
             ctypes.string_at(0)
         case "hang":
             deaf_sleep()
+        case "devour":
+            torch.empty(2**50, dtype=torch.uint8)
         case "flood":
             os.write(1, b"noise\n" * 2**23)
             print("the last words")
@@ -72,6 +74,9 @@ def misbehave_once(how):
                 if os.fork() == 0:
                     time.sleep(600)
                 os.kill(os.getpid(), signal.SIGKILL)
+        case "devour once":
+            if first("devoured"):
+                torch.empty(2**50, dtype=torch.uint8)
         case "hang once":
             if not first("begun") and first("hung"):  # a run's first step may take long
                 deaf_sleep()

@@ -23,7 +23,7 @@ PATIENT = "execution: {hang_timeout: 0.5}\n"
 def sweep(tmp_path_factory):
     """Runs that do their worst, beside a good one: each with its log, and the events of all."""
     desk = Desk(tmp_path_factory.mktemp("sweep"))
-    does = "raise, exit hard, segfault, hang once, flood, nothing"
+    does = "raise, exit hard, segfault, hang once, devour, devour once, flood, nothing"
     desk.write(HEADER + PATIENT + SINGLE.format(does=f"!list [{does}]").replace("config:", "gridsearch:"))
     done = desk.run("fit", "experiment.yaml", "-o", "jsonl", exits=1)
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -42,7 +42,7 @@ def sweep(tmp_path_factory):
 
 def test_the_others_never_notice(sweep):
     assert {does for does, run in sweep.items() if run["state"] == "completed"} == {
-        *("hang once", "flood", "nothing")
+        *("hang once", "devour once", "flood", "nothing")
     }
 
 
@@ -74,6 +74,16 @@ def test_a_hang_is_found_by_lack_of_progress_and_leaves_its_stack_in_the_log(swe
     assert death["cause"] == "hung: no step in 0.5 seconds"
     assert death["step"] == 1
     assert "in deaf_sleep" in sweep["hang once"]["logs"]["log.txt"]
+
+
+def test_a_run_that_finds_no_memory_is_tried_once_more_by_a_new_worker_then_fails(sweep):
+    [failure] = sweep["devour"]["failures"]
+    assert (failure["kind"], failure["step"]) == ("oom", 0)
+    assert "can't allocate memory" in failure["cause"]
+    assert len(sweep["devour"]["deaths"]) == 2
+    assert sweep["devour"]["error"] == failure["cause"]
+    [replaced] = sweep["devour once"]["deaths"]
+    assert replaced["cause"].startswith("replaced: RuntimeError")
 
 
 def test_a_log_is_capped_and_what_was_last_printed_is_kept(sweep):

@@ -86,6 +86,12 @@ class Histories(RuleBasedStateMachine):
         slots = self._serving()
         self.world.fail(slots[which % len(slots)])
 
+    @precondition(lambda self: self._serving())
+    @rule(which=WHICH)
+    def exhaust(self, which: int) -> None:
+        slots = self._serving()
+        self.world.exhaust(slots[which % len(slots)])
+
     def _serving(self) -> list[int]:
         """The slots whose next order is about a run."""
         hosts = sorted(self.world.hosts.items())

@@ -141,3 +141,45 @@ def test_what_is_not_listed_raises():
     machine.step(WorkerReady(0, room=1))
     with pytest.raises(IllegalMove, match="a busy slot takes no WorkerReady"):
         machine.step(WorkerReady(0, room=1))
+
+
+def test_a_run_that_finds_no_memory_is_tried_again_alone_on_its_slot():
+    world = World(slots=1, goals=[2, 2, 2])
+    world.advance(0)
+    world.advance(0)  # run 1 has trained, and rests where run 2 trains now
+    world.exhaust(0)
+    world.advance(0)
+    world.finish()
+    assert [run for _, run, _ in world.turns] == [1, 2, 2, 1, 3, 1, 3]
+    assert world.machine.runs[2].deaths == 0
+    assert completed(world) == {1, 2, 3}
+
+
+def test_a_run_that_finds_no_memory_alone_is_given_up_and_the_others_go_on():
+    world = World(slots=2, goals=[2, 2, 2, 2])
+    world.advance(0)
+    for _ in range(2):
+        while not (world.hosts[0].turn and world.hosts[0].turn.runs == (1,)):
+            world.advance(0)
+        world.exhaust(0)
+    assert GiveUp(1) in world.trace
+    world.finish()
+    assert completed(world) == {2, 3, 4}
+
+
+def test_a_slot_whose_worker_ran_out_of_memory_is_opened_again_though_others_are_idle():
+    world = World(slots=2, goals=[2, 1])
+    world.advance(0)
+    world.advance(1)
+    world.advance(1)  # run 2 is completed; slot 1 is idle
+    world.exhaust(0)
+    world.finish()
+    assert completed(world) == {1, 2}
+
+
+def test_memory_that_runs_out_during_a_stop_starts_nothing():
+    world = World(slots=1, goals=[2])
+    world.advance(0)
+    world.stop()
+    world.exhaust(0)
+    assert world.machine.finished and not world.hosts

@@ -26,6 +26,7 @@ from rapidfire_cli.schedule.events import (
     Entry,
     EpochFinished,
     Event,
+    MemoryRanOut,
     RunEvicted,
     RunFailed,
     RunResumeAsked,
@@ -77,6 +78,7 @@ class World:
         self.allowed: dict[int, int] = {}  # ticks that a run may train before the next decision
         self.heard: dict[int, int] = {}  # epochs told
         self.leaving: set[int] = set()
+        self.exhausted: set[int] = set()  # runs that found no memory
         self.ended: dict[int, str] = {}
         self.unwanted: set[int] = set()  # runs that may get no further turn
         self.judged: set[int] = set()  # runs that may get none beyond where they were judged
@@ -172,14 +174,25 @@ class World:
             self._save(run)
 
     def kill(self, slot: int) -> None:
-        """The slot's worker dies; gangs that it was part of fall apart."""
+        """The slot's worker dies."""
+        self._lose(slot)
+        self.tell(WorkerDied(slot))
+
+    def _lose(self, slot: int) -> None:
+        """Gangs that the slot was part of fall apart."""
         gone = self.hosts.pop(slot)
         lost = {*gone.held, *(gone.turn.runs if gone.turn else ())}
         for host in self.hosts.values():
             host.inbox = [order for order in host.inbox if slot not in order.slots]
             host.held = {run: at for run, at in host.held.items() if run not in lost}
         self.leaving -= lost
-        self.tell(WorkerDied(slot))
+
+    def exhaust(self, slot: int) -> None:
+        """The run finds no memory that the slot serves next; its worker goes with it."""
+        (run,) = runs_of(self.hosts[slot].inbox[0])
+        self._lose(slot)
+        self.exhausted.add(run)
+        self.tell(MemoryRanOut(slot, run))
 
     def fail(self, slot: int) -> None:
         """The run raises that the slot serves next."""
@@ -228,6 +241,8 @@ class World:
         return host is not None and host.up and host.turn is None
 
     def has_room(self, slot: int) -> bool:
+        if self.exhausted & self.hosts[slot].held.keys():  # it is to be alone
+            return False
         held = len(self.hosts[slot].held)
         return held == 0 or (held + 1) * self.machine.floor.size <= self.room
 

@@ -95,8 +95,9 @@ def test_what_cannot_be_opened_fails_before_it_trains(tmp_path, spec, cause):
     assert replace(place.failure(), traceback="") == RunFailed(1, "error", cause, step=0)
 
 
-def test_memory_that_runs_out_is_told_apart(tmp_path):
-    place = Workplace(tmp_path, "Greedy")
+@pytest.mark.parametrize("spec", ["Greedy", "GreedyTensor"])
+def test_memory_that_runs_out_is_told_apart(tmp_path, spec):
+    place = Workplace(tmp_path, spec)
     place.train(leaf(), until=1)
 
     assert place.failure().kind == "oom"

@@ -1,0 +1,115 @@
+"""What a run's bits depend on beside its config: the user's code, the rows, the environment; in short hashes.
+
+Code is every module of the user's own that importing the MLSpec brought in; rows are a split's length and up
+to 256 of its rows, spread evenly; the environment is what may round differently.
+"""
+
+import hashlib
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import rapidfire_cli
+from rapidfire_cli.mlspec import Dataset
+from rapidfire_cli.training import rng
+
+SAMPLE = 256  # rows of a split that are looked at (assumed: a second, where each is a picture to decode)
+DIGITS = 16  # hex digits of a hash
+PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
+NOT_THEIRS = tuple(
+    {*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), rapidfire_cli.__path__[0]}
+)
+
+
+def code() -> dict[str, str]:
+    """A hash of the source of each module that is the user's own, by the module's name."""
+    theirs = ((name, _source(module)) for name, module in [*sys.modules.items()])
+    return {name: _short(source.read_bytes()) for name, source in sorted(theirs) if source}
+
+
+def data(splits: Mapping[str, Dataset]) -> dict[str, str]:
+    """A hash of each split; the random streams are left where they were."""
+    before = rng.capture()
+    try:
+        return {split: _short(_rows(rows)) for split, rows in sorted(splits.items())}
+    finally:
+        rng.restore(before)
+
+
+def environment(device: str, threads: int) -> dict[str, str]:
+    """Packages, device and threads."""
+    known = {"python": platform.python_version(), "device": _device(device), "threads": str(threads)}
+    return known | {package: told for package in PACKAGES if (told := _version(package))}
+
+
+def _source(module: ModuleType) -> Path | None:
+    """The file of a module that the user wrote."""
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not file.endswith(".py") or file.startswith(NOT_THEIRS):
+        return None
+    path = Path(file)
+    return path if path.is_file() else None
+
+
+def _device(device: str) -> str:
+    if device == "cpu":
+        return f"cpu {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return torch.cuda.get_device_name()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _short(content: bytes | Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in [content] if isinstance(content, bytes) else content:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:DIGITS]
+
+
+def _rows(rows: Dataset) -> Iterator[bytes]:
+    rng.reseed(0, "load_data")
+    count = len(rows)
+    yield str(count).encode()
+    for index in range(min(count, SAMPLE)):
+        yield from _spelt(rows[index * count // min(count, SAMPLE)])
+
+
+def _spelt(value: Any) -> Iterator[bytes]:
+    """The value's bytes; of what nobody can spell, its type."""
+    match value:
+        case None | bool() | int() | float() | str():
+            yield repr(value).encode(errors="surrogatepass")
+        case bytes():
+            yield value
+        case Tensor():
+            yield from _spelt(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            yield f"{value.dtype} {tuple(value.shape)}".encode()
+        case np.ndarray() | np.generic() if value.dtype != object:
+            yield f"{value.dtype} {value.shape}".encode()
+            yield value.tobytes()
+        case Mapping():
+            for key, item in value.items():
+                yield repr(key).encode()
+                yield from _spelt(item)
+        case list() | tuple():
+            yield str(len(value)).encode()
+            for item in value:
+                yield from _spelt(item)
+        case _:
+            yield type(value).__qualname__.encode()
+            if callable(spell := getattr(value, "tobytes", None)):  # a picture
+                yield spell()
