@@ -5,6 +5,9 @@ the lines are counted. Seconds and peak memory are those of the whole process, s
 lines hold number, id, group, config and seed; the peers' hold number and config. A peer that is not installed
 is left out.
 
+Hard cases: a grid of 10^12 runs counted, previewed and refused by `fit`; 10^5 distinct draws; a file of some
+250 KiB.
+
 Start-up: medians over alternating starts, next to a Typer program of one command with one option that does
 nothing.
 """
@@ -108,11 +111,23 @@ def ray_tune(rows: int) -> Iterator[dict[str, Any]]:
     return (config for _, config in generate_variants(nested(grid(rows, tune.grid_search))))
 
 
-PEERS: dict[str, tuple[str, Callable[[int], Iterator[dict[str, Any]]]]] = {
-    "scikit-learn": ("sklearn", scikit_learn),
-    "Ray Tune": ("ray", ray_tune),
+def hydra(rows: int) -> Iterator[dict[str, Any]]:
+    """The basic sweeper's overrides, nested; Hydra would compose a config from each, which is not counted."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    axes = grid(rows, lambda values: ",".join(map(str, values)))
+    said = OverridesParser.create().parse_overrides([f"{path}={value}" for path, value in axes.items()])
+    (every,) = BasicSweeper.split_arguments(said, None)
+    return (nested(dict(override.split("=", 1) for override in one)) for one in every)
+
+
+PEERS: dict[str, tuple[str, int, Callable[[int], Iterator[dict[str, Any]]]]] = {
+    "scikit-learn": ("sklearn", 10**6, scikit_learn),
+    "Ray Tune": ("ray", 10**6, ray_tune),
+    "Hydra": ("hydra", 10**4, hydra),
 }
-"""By name: the package that must be installed, and the nested configs."""
+"""By name: the package that must be installed, up to how many runs it is asked, and the nested configs."""
 
 
 def stream(tool: str, command: Sequence[str]) -> Streamed:
@@ -135,13 +150,42 @@ def streams(rows: int, folder: Path) -> Iterator[Streamed]:
     tree = nested(grid(rows, lambda values: {"!list": values}))
     file.write_text(json.dumps({"gridsearch": tree}, indent=1), encoding="utf-8")
     yield stream("rapidfire", [RAPIDFIRE, "expand", str(file), "--output", "jsonl"])
-    for name, (package, _) in PEERS.items():
-        if find_spec(package):
+    for name, (package, most, _) in PEERS.items():
+        if find_spec(package) and rows <= most:
             yield stream(name, [sys.executable, __file__, "--peer", name, "--rows", str(rows)])
 
 
+def hard_cases(folder: Path) -> Iterator[tuple[str, float]]:
+    """What each takes, start included."""
+    head = "mlspec: specs.digits:DigitsSpec\n"
+    train = "train: {epochs: 1, batch_size: 8, optimizer: {name: Adam, args: {lr: 0.1}}}"
+    drawn = "!range [0.0, 1.0]"
+    knobs = ", ".join(f"k{place}: !list {list(range(10))}" for place in range(12))
+    files = {
+        "large": f"{head}gridsearch:\n  user_knobs: {{{knobs}}}\n  {train}\n",
+        "drawn": f"{head}randomsearch:\n  num_runs: 100000\n  user_knobs: {{a: {drawn}}}\n  {train}\n",
+        "long": f"{head}gridsearch:\n  user_knobs: {{a: !list {list(range(38_500))}}}\n  {train}\n",
+    }
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    size = (folder / "long.yaml").stat().st_size
+    for told, code, words in [
+        ("10^12 runs counted", 0, ["expand", "large.yaml", "--count"]),
+        ("10^12 runs, five shown", 0, ["expand", "large.yaml", "--limit", "5"]),
+        ("10^12 runs refused by fit", 2, ["fit", "large.yaml"]),
+        ("10^5 distinct draws as JSON lines", 0, ["expand", "drawn.yaml", "-o", "jsonl"]),
+        (f"a file of {size / 1024:.0f} KiB counted", 0, ["expand", "long.yaml", "--count"]),
+    ]:
+        start = time.perf_counter()
+        done = subprocess.run([RAPIDFIRE, *words], cwd=folder, capture_output=True, check=False)
+        if done.returncode != code:
+            raise SystemExit(f"{told}: {done.stderr.decode()}")
+        yield told, time.perf_counter() - start
+
+
 def starts(times: int, folder: Path) -> dict[str, float]:
-    """Median seconds from start to exit of each command, started in turn."""
+    """Median seconds from start to exit of each command, started in turn; the first round compiles."""
+    compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     nothing = folder / "nothing.py"
     nothing.write_text(NOTHING, encoding="utf-8")
     commands = {
@@ -150,12 +194,12 @@ def starts(times: int, folder: Path) -> dict[str, float]:
         f"rapidfire expand {MIXED.name}": [RAPIDFIRE, "expand", str(MIXED)],
     }
     taken: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(times):
+    for _ in range(times + 1):
         for name, command in commands.items():
             start = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(command, check=True, env=compiled, capture_output=True)
             taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -182,6 +226,12 @@ def show_streams(sizes: Sequence[int], folder: Path) -> None:
     print(table(["runs", "tool", "time", "rows/s", "peak memory", "time against ours"], rows), end="\n\n")
 
 
+def show_hard_cases(folder: Path) -> None:
+    """Measure and print the hard cases."""
+    rows = [[told, f"{seconds:.2f} s"] for told, seconds in hard_cases(folder)]
+    print(table(["hard case", "time"], rows), end="\n\n")
+
+
 def show_starts(times: int, folder: Path) -> None:
     """Measure and print the starts."""
     medians = starts(times, folder)
@@ -191,7 +241,7 @@ def show_starts(times: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Print both tables, or act as one of the peers."""
+    """Print the tables, or act as one of the peers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -201,7 +251,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.peer:
-        _, configs = PEERS[asked.peer]
+        *_, configs = PEERS[asked.peer]
         sys.stdout.writelines(
             json.dumps({"number": number, "config": config}) + "\n"
             for number, config in enumerate(configs(asked.rows), 1)
@@ -209,6 +259,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         show_streams([10**4] if asked.quick else [10**4, 10**5, 10**6], Path(folder))
+        show_hard_cases(Path(folder))
         show_starts(5 if asked.quick else asked.starts, Path(folder))
 
 

@@ -61,7 +61,15 @@ def explain(error: Any, text: str, file: str) -> Problem:
     if error.problem in _UNCLOSED:
         hint = f"reading came as far as line {mark.line + 1}, column {mark.column + 1}"
         mark = error.context_mark
-    return Problem("E104", message, Span(file, mark.line + 1, mark.column + 1), "", expected, hint)
+    return Problem("E104", message, Span(file, *_place(mark, text)), "", expected, hint)
+
+
+def _place(mark: Any, text: str) -> tuple[int, int]:
+    """The mark's line and column; for the end of the file those behind the last thing that it says."""
+    said = text.rstrip()
+    if mark.index < len(said):
+        return mark.line + 1, mark.column + 1
+    return said.count("\n") + 1, len(said) - said.rfind("\n")
 
 
 def _by_character(error: Any, text: str) -> Advice:

@@ -225,6 +225,14 @@ def test_a_filter_that_cannot_be_true_of_any_run_is_located_in_itself(desk):
     assert "error[E340]" in desk.run("expand", "experiment.yaml", "--filter", "1 <", exits=2).stderr
 
 
+def test_a_filter_says_how_many_runs_it_leaves_and_is_marked_whole_over_several_lines(desk):
+    desk.write(HEADER + GRID)
+    left = desk.run("expand", "experiment.yaml", "--filter", "train.batch_size\n> 16").stderr
+    assert left == "2 of 4 runs by --filter\n"
+    said = desk.run("expand", "experiment.yaml", "--filter", "train.batch_size\n> oops", exits=2).stderr
+    assert said.startswith("--filter:1:1: error[E341]") and "   1 | train.batch_size\n     | ^^^^" in said
+
+
 def test_a_filter_of_more_runs_than_are_shown_says_that_there_are_more(desk):
     desk.write(HEADER + GRID)
     said = desk.run("expand", "experiment.yaml", "--filter", "train.batch_size > 1", "--limit", "2").stderr

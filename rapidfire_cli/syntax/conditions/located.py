@@ -40,9 +40,9 @@ def understood(text: str, span: Span, about: Known) -> Expression:
 
 
 def within(span: Span, text: str, at: int, width: int) -> Span:
-    """The part of a text's span, where the file says the text letter by letter; else the whole span."""
+    """The part of a text's span, where a line says the text letter by letter; else the whole span."""
     quotes = span.width - len(text)
-    if quotes not in (0, 2):
+    if quotes not in (0, 2) or "\n" in text:
         return span
     return Span(span.file, span.line, span.column + quotes // 2 + at, min(width, max(1, len(text) - at)))
 
