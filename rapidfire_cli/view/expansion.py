@@ -20,6 +20,8 @@ BATCH = 1024  # runs dumped as YAML at a time (assumed)
 
 Parsed: TypeAlias = tuple[Run, LeafConfig]
 
+_REPLICATE: Column[Parsed] = Column("replicate", lambda row: str(row[0].replicate), right=True)
+
 
 def expansion_table(runs: Iterable[Run], varied: Sequence[str]) -> Table[Parsed]:
     """The runs of a file, with the knobs that vary."""
@@ -28,6 +30,7 @@ def expansion_table(runs: Iterable[Run], varied: Sequence[str]) -> Table[Parsed]
         Column("run", lambda row: str(row[0].number), right=True),
         Column("id", lambda row: row[0].id, spare=3),
         Column("group", lambda row: str(row[0].group), right=True, spare=2),
+        *([_REPLICATE] if any(run.replicate for run, _ in rows) else []),
         *knob_columns(varied, rows, lambda row: row[1]),
     ]
     return Table(columns, rows)

@@ -225,6 +225,13 @@ def test_a_filter_that_cannot_be_true_of_any_run_is_located_in_itself(desk):
     assert "error[E340]" in desk.run("expand", "experiment.yaml", "--filter", "1 <", exits=2).stderr
 
 
+def test_replicates_are_told_apart(desk):
+    desk.write(HEADER + GRID.replace("gridsearch:\n", "gridsearch:\n  replicates: 2\n"))
+    _, _, _, head, first, second, *_ = desk.run("expand", "experiment.yaml").stdout.splitlines()
+    place = head.split().index("replicate")
+    assert [first.split()[place], second.split()[place]] == ["0", "1"]
+
+
 def test_a_filter_says_how_many_runs_it_leaves_and_is_marked_whole_over_several_lines(desk):
     desk.write(HEADER + GRID)
     left = desk.run("expand", "experiment.yaml", "--filter", "train.batch_size\n> 16").stderr
