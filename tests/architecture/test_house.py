@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parents[2] / "rapidfire_cli"
 DECISIONS = PACKAGE.parent / "docs" / "DECISIONS.md"
 CORE = ("terms.py", "problems.py", "syntax", "manifest", "schedule")
 MOST_LINES = 400
+WALL_CLOCKS = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime"}
+RECORDS = {"store/journal.py"}
 
 
 def modules(*places: str) -> list[Path]:
@@ -46,6 +48,19 @@ def test_a_file_is_no_longer_than_it_may_be_unless_a_decision_says_why():
     for module in modules():
         name = module.relative_to(PACKAGE).as_posix()
         assert len(module.read_text("utf-8").splitlines()) <= MOST_LINES or f"`{name}`" in decided, name
+
+
+def test_a_clock_that_jumps_moves_nothing():
+    """Only records say when in the day something was; whatever waits or decides goes by monotonic time."""
+    for module in modules():
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            jumps = isinstance(node, ast.Attribute) and node.attr in WALL_CLOCKS
+            renamed = isinstance(node, ast.ImportFrom) and node.module == "time"
+            told = module.relative_to(PACKAGE).as_posix() in RECORDS
+            assert not jumps or told, f"{module}:{node.lineno}"
+            assert not renamed or not {alias.name for alias in node.names} & WALL_CLOCKS, (
+                f"{module}:{node.lineno}"
+            )
 
 
 def test_no_module_is_named_for_being_useful():

@@ -93,6 +93,13 @@ def test_a_log_is_capped_and_what_was_last_printed_is_kept(sweep):
     assert "the last words" in logs["log.txt.1"] + logs["log.txt"]
 
 
+def test_a_loss_that_is_no_number_is_kept_as_it_is_where_that_is_wanted(desk):
+    desk.write(HEADER + SINGLE.format(does="nan").replace("epochs: 1", "epochs: 1, on_nan: continue"))
+    desk.run("fit", "experiment.yaml")
+    [run] = desk.status()["runs"]
+    assert (run["state"], run["metrics"]["train"]["loss"]) == ("completed", "NaN")
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z"
