@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 
 from tests.campaign.kills import Outcome, chain, reference, storm
-from tests.campaign.report import keep, kept, write
+from tests.campaign.report import GOALS, done, keep, kept, write
 from tests.campaign.starts import crowd
 
-KILLS, CHAINS, CROWDS = 1000, 200, 100  # in all
 PER_STORM, PER_CROWD = 20, 50
 
 
@@ -42,23 +41,13 @@ def campaign(deadline: float, names: list[str]) -> None:
     while chosen and time.monotonic() < deadline:
         for name in [*chosen]:
             seeds = [int(str(trial["seed"])) for trial in kept() if trial["campaign"] == name]
-            if _enough(name):
+            if done(name, kept()) >= GOALS[name]:
                 del chosen[name]
             elif time.monotonic() < deadline:
                 outcome = chosen[name](max(seeds, default=-1) + 1)
                 keep(outcome)
                 print(outcome, flush=True)
                 write()
-
-
-def _enough(name: str) -> bool:
-    done = [trial for trial in kept() if trial["campaign"] == name]
-    match name:
-        case "kills":
-            return sum(int(str(one["controllers"])) + int(str(one["workers"])) for one in done) >= KILLS
-        case "chains":
-            return sum(int(str(one["chains"])) for one in done) >= CHAINS
-    return len(done) >= CROWDS
 
 
 if __name__ == "__main__":
