@@ -6,10 +6,10 @@ from rapidfire_cli.mlspec import MLSpec
 
 
 class NothingSpec(MLSpec):
-    """One row, one weight, no gradient worth the name."""
+    """A row or so, one weight, no gradient worth the name."""
 
     def load_data(self, data, cfg):
-        return {"train": [{}]}
+        return {"train": [{}] * (data or {}).get("rows", 1)}
 
     def create_model(self, cfg):
         return torch.nn.Linear(1, 1, bias=False)
