@@ -2,8 +2,8 @@
 
 First the scheduler alone, under a simulated driver: the CPU time that it takes to hand out the turns of one
 epoch. Then the whole controller of `rapidfire fit` (scheduler, pipes, journal, progress) with real workers
-whose runs do nothing: the CPU time of its process for a long fit, less that for a short one, by epoch. At last
-10^5 runs on 1,000 slots, simulated.
+whose runs do nothing: the CPU time of its process for a long fit, less that for a short one, by epoch.
+At last 10^5 runs on 1,000 slots, simulated.
 """
 
 import argparse

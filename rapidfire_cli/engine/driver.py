@@ -189,9 +189,9 @@ class Driver:
             case messages.Saved(run, at):
                 self._facts.append(report)
                 self._tell(events.RunSaved(run, at))
-            case messages.TurnEnded(run, at, step, size, loss):
+            case messages.TurnEnded(run, at, step, size, metrics):
                 self._watch.end(slot)
-                self._facts.append(TurnOver(run, slot, at, step, loss))
+                self._facts.append(TurnOver(run, slot, at, step, metrics))
                 self._tell(events.TurnEnded((slot,), (run,), at, size))
             case messages.Evicted(run, at):
                 self._watch.close(run)

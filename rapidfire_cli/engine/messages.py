@@ -170,7 +170,7 @@ class TurnEnded:
     at: int
     step: int
     size: int = 0  # bytes the run holds at rest: model, optimizer state
-    loss: float | None = None  # mean training loss of the epoch under way; None between two epochs
+    metrics: tuple[Metric, ...] = ()  # of training in the epoch under way; none between two epochs
 
 
 @dataclass(frozen=True, slots=True)

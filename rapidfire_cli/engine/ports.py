@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from rapidfire_cli.engine.messages import EpochEnded, Order, Report, RunFailed, RunOpened, Saved
+from rapidfire_cli.engine.messages import EpochEnded, Metric, Order, Report, RunFailed, RunOpened, Saved
 from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
@@ -56,7 +56,7 @@ class TurnOver:
     slot: int
     at: int
     step: int
-    loss: float | None = None  # mean training loss of the epoch under way; None between two epochs
+    metrics: tuple[Metric, ...] = ()  # of training in the epoch under way; none between two epochs
 
 
 @dataclass(frozen=True, slots=True)

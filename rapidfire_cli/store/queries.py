@@ -4,7 +4,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ LAST_METRICS = """
     SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
     WHERE listed OR ?"""
 
-LOSSES = """
-    SELECT run, loss FROM turns
-    WHERE loss IS NOT NULL AND rowid IN (SELECT max(rowid) FROM turns WHERE at IS NOT NULL GROUP BY run)"""
+SO_FAR = """
+    SELECT run, name, value FROM so_far JOIN runs ON run = number AND so_far.epoch = runs.epoch + 1
+    WHERE (listed OR ?) AND so_far.step = (
+      SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class RunRow:
     error: str  # one line; empty where nothing went wrong
     config: Mapping[str, Any]
     replicate: int = 0
-    loss_so_far: float | None = None  # in training, of the epoch under way, when the last turn ended in one
+    so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def overview(journal: Path, alive: bool, unlisted: bool = False) -> Overview:
         if not begun(db):
             raise Refusal([Problem("E602", f"{journal} holds nothing yet", hint="try again in a moment")])
         metrics = _last_metrics(db, unlisted)
-        losses = dict(db.execute(LOSSES))
-        rows = tuple(_row(found, metrics, losses, alive) for found in db.execute(RUNS, [unlisted]))
+        so_far = _so_far(db, unlisted)
+        rows = tuple(_row(found, metrics, so_far, alive) for found in db.execute(RUNS, [unlisted]))
         return Overview(about(db), experiment_state(rows, alive), rows)
 
 
@@ -83,15 +84,21 @@ def _last_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[Spli
     return metrics
 
 
+def _so_far(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float]]:
+    metrics: dict[int, dict[str, float]] = {}
+    for run, name, value in db.execute(SO_FAR, [unlisted]):
+        metrics.setdefault(run, {})[name] = math.nan if value is None else value
+    return metrics
+
+
 def _row(
     found: tuple[Any, ...],
     metrics: Mapping[int, dict[Split, dict[str, float]]],
-    losses: Mapping[int, float],
+    so_far: Mapping[int, dict[str, float]],
     alive: bool,
 ) -> RunRow:
     number, id_, group, state, epoch, epochs, step, cause, config, replicate = found
     shown = RunState.STOPPED if state == RunState.RUNNING and not alive else RunState(state)
     last, leaf = metrics.get(number, {}), json.loads(config)
-    return RunRow(
-        number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, losses.get(number)
-    )
+    early = so_far.get(number, {})
+    return RunRow(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early)

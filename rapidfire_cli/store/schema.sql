@@ -37,7 +37,6 @@ CREATE TABLE turns (
   slot    INTEGER NOT NULL,
   until   INTEGER NOT NULL,      -- ticks asked for
   at      INTEGER,               -- ticks reached; NULL while it lasts, and for ever if its worker died
-  loss    REAL,                  -- mean training loss of the epoch under way; NULL between two epochs
   started REAL    NOT NULL,      -- seconds since the epoch, as are all times here
   ended   REAL
 );
@@ -51,6 +50,16 @@ CREATE TABLE metrics (
   step  INTEGER NOT NULL,
   value REAL,
   PRIMARY KEY (run, epoch, split, name)
+) WITHOUT ROWID;
+
+CREATE TABLE so_far (            -- metrics of training inside an epoch, at the end of a turn
+  run   INTEGER NOT NULL REFERENCES runs (number),
+  epoch INTEGER NOT NULL,        -- under way
+  step  INTEGER NOT NULL,
+  split TEXT    NOT NULL,
+  name  TEXT    NOT NULL,
+  value REAL,
+  PRIMARY KEY (run, epoch, step, split, name)
 ) WITHOUT ROWID;
 
 CREATE TABLE events (

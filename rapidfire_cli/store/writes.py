@@ -22,12 +22,16 @@ EVENT = "INSERT INTO events (at, kind, body) VALUES (?, ?, ?)"
 METRIC = """
     INSERT INTO metrics (run, epoch, split, name, step, value) VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET step = excluded.step, value = excluded.value"""
+SO_FAR = """
+    INSERT INTO so_far (run, epoch, step, split, name, value)
+    VALUES (?, 1 + ? / (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'chunks'), ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET value = excluded.value"""
 PROGRESS = "UPDATE runs SET epoch = max(epoch, ?), step = max(step, ?) WHERE number = ?"
 STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
 DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (run, slot, until, started) VALUES (?, ?, ?, ?)"
-TURN_OVER = "UPDATE turns SET at = ?, loss = ?, ended = ? WHERE run = ? AND slot = ? AND ended IS NULL"
+TURN_OVER = "UPDATE turns SET at = ?, ended = ? WHERE run = ? AND slot = ? AND ended IS NULL"
 TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
 
 BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
@@ -47,8 +51,9 @@ def writes(fact: Fact, now: float) -> Iterator[Write]:
             yield PROGRESS, [(epoch, step, run)]
         case Saved(run, at, _):
             yield DURABLE, [(at, run)]
-        case TurnOver(run, slot, at, step, loss):
-            yield TURN_OVER, [(at, loss, now, run, slot)]
+        case TurnOver(run, slot, at, step, metrics):
+            yield TURN_OVER, [(at, now, run, slot)]
+            yield SO_FAR, [(run, at, step, metric.split, metric.name, metric.value) for metric in metrics]
             yield PROGRESS, [(0, step, run)]
         case RunChanged(run, state, cause):
             yield STATE, [(state, cause, run)]

@@ -113,7 +113,7 @@ class Residents:
                 self._save(run)
         if run.ticks >= run.goal:
             self._complete(run)
-        self._tell(TurnEnded(assignment.run, run.ticks, run.step, run.size, run.loss))
+        self._tell(TurnEnded(assignment.run, run.ticks, run.step, run.size, run.so_far))
 
     def _resident(self, assignment: Assignment) -> Run:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""

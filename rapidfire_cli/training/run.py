@@ -80,9 +80,10 @@ class Run:
         return sum(tensor.nbytes for tensor in held)
 
     @property
-    def loss(self) -> float | None:
-        """The mean training loss of the epoch under way; None between two epochs. Raises Failure."""
-        return self.tallies[TRAIN].losses.mean() if self.done else None
+    def so_far(self) -> tuple[Metric, ...]:
+        """The training metrics of the epoch under way; none between two epochs. Raises Failure."""
+        values = self.tallies[TRAIN].so_far() if self.done else {}
+        return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
     def enter(self) -> None:
         """Begin a turn: the process's random streams and determinism are the run's from now on."""

@@ -1,6 +1,7 @@
 """The metrics of an epoch, exact: over all of its rows, not averaged over batches."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, TypeAlias
 
 import torch
@@ -43,6 +44,16 @@ class Scores:
         """The metrics over everything since `reset`. Raises Failure."""
         self._flush()
         return {name: each.compute() for name, each in self._measures.items()}
+
+    def so_far(self) -> dict[str, float]:
+        """The metrics of a copy, so that sums are taken in the same order however turns are cut.
+
+        None where that fails: what has no value yet, or cannot be copied, must not fail a run that would not.
+        """
+        try:
+            return deepcopy(self).values()
+        except Exception:
+            return {}
 
     def reset(self) -> None:
         """Forget every row."""

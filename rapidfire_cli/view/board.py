@@ -8,7 +8,7 @@ from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, TurnStarted, 
 from rapidfire_cli.store.about import About
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
-from rapidfire_cli.terms import RunState, Split
+from rapidfire_cli.terms import TRAIN, RunState, Split
 from rapidfire_cli.view.knobs import knob_value
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING})
@@ -26,7 +26,7 @@ class Line:
     at: int = 0
     durable: int = 0
     metrics: Mapping[Split, Mapping[str, float]] = field(default_factory=dict)
-    loss_so_far: float | None = None  # in training, of the epoch under way
+    so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
     cause: str = ""
     slot: int | None = None  # where it trained last
     training: bool = False
@@ -65,9 +65,9 @@ def fold(board: Board, fact: Fact) -> None:
             _progress(board, board.lines[run], fact)
         case Saved(run, at):
             board.lines[run].durable = at
-        case TurnOver(run, _, at, _, loss):
+        case TurnOver(run, _, at, _, metrics):
             line = board.lines[run]
-            line.at, line.training, line.loss_so_far = at, False, loss
+            line.at, line.training, line.so_far = at, False, by_split(metrics).get(TRAIN, {})
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
 
@@ -84,7 +84,7 @@ def _line(about: About, row: RunRow) -> Line:
         at,
         at,
         row.metrics,
-        row.loss_so_far,
+        row.so_far,
         row.error,
     )
 
@@ -92,7 +92,7 @@ def _line(about: About, row: RunRow) -> Line:
 def _progress(board: Board, line: Line, fact: EpochEnded) -> None:
     line.epoch = max(line.epoch, fact.epoch)
     line.at = fact.epoch * board.about.chunks
-    line.metrics, line.loss_so_far = by_split(fact.metrics), None
+    line.metrics, line.so_far = by_split(fact.metrics), {}
     for split, named in line.metrics.items():
         board.known.setdefault(split, {}).update(dict.fromkeys(named))
     line.seconds += fact.seconds
@@ -111,4 +111,4 @@ def _lose(board: Board, slot: int) -> None:
     board.workers.discard(slot)
     for line in board.lines.values():
         if line.slot == slot and line.state in UNFINISHED:
-            line.at, line.training, line.loss_so_far = line.durable, False, None
+            line.at, line.training, line.so_far = line.durable, False, {}

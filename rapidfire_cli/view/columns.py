@@ -118,18 +118,20 @@ def _knob(board: Board, index: int, name: str) -> Column:
 
 
 def _metrics(board: Board) -> list[Metric]:
-    """The metrics that runs may have; the training loss, too, where it is told before an epoch is over."""
+    """The metrics that runs may have; those of training, too, where they are told before an epoch is over."""
     metrics = in_order(board.known, reading(board.known, board.about.objective.metric))
-    early = [SO_FAR] if board.about.chunks > 1 and SO_FAR not in metrics else []
-    return [*metrics, *early]
+    if board.about.chunks == 1:
+        return metrics
+    early = ((TRAIN, name) for line in board.lines.values() for name in line.so_far)
+    return list(dict.fromkeys((*metrics, SO_FAR, *early)))
 
 
 def _metric(metric: Metric) -> Column:
     split, name = metric
 
     def value(line: Line) -> Styled:
-        if metric == SO_FAR and line.loss_so_far is not None:
-            return metric_text(line.loss_so_far), "dim"
+        if split == TRAIN and name in line.so_far:
+            return metric_text(line.so_far[name]), "dim"
         return metric_text(line.metrics.get(split, {}).get(name)), ""
 
     title = metric_title(split, name)

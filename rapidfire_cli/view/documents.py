@@ -49,7 +49,7 @@ def run_document(row: RunRow) -> dict[str, Plain]:
         "epochs": row.epochs,
         "step": row.step,
         "metrics": {split: _spoken(row.metrics.get(split, {})) for split in splits},
-        "loss_so_far": spoken(row.loss_so_far),
+        "so_far": _spoken(row.so_far),
         "error": row.error or None,
         **({"replicate": row.replicate} if row.replicate else {}),
         "config": dict(row.config),

@@ -36,8 +36,9 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
                 for split, named in by_split(metrics).items()
             ]
             yield "  ".join([f"run {run}", f"epoch {epoch}/{epochs[run]}", *splits])
-        case TurnOver(run, _, at, _, float(loss)):
-            yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train loss so far {loss:.4g}"
+        case TurnOver(run, _, at, _, (_, *_) as metrics):
+            named = " ".join(f"{metric.name} {metric.value:.4g}" for metric in metrics)
+            yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train so far {named}"
         case RunChanged(run, RunState.FAILED, cause):
             yield f"run {run}  failed: {cause}"
         case RunChanged(run, state) if state in WORTH_A_LINE:

@@ -24,7 +24,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         Column("state", lambda row: row.state, styles=STYLES),
         Column("epoch", lambda row: f"{row.epoch}/{row.epochs}", right=True),
         *(_metric(metric, objective, lambda row: (row,)) for metric in in_order(known, objective)),
-        *([_loss_so_far()] if any(row.loss_so_far is not None for row in overview.rows) else []),
+        *map(_so_far, dict.fromkeys(name for row in overview.rows for name in row.so_far)),
         *knob_columns(overview.about.varied, overview.rows, lambda row: row.config),
     ]
     return Table(columns, overview.rows, notes=failures(overview.rows))
@@ -58,9 +58,9 @@ def in_order(known: Mapping[Split, Iterable[str]], objective: Metric) -> list[Me
     return list(dict.fromkeys((objective, *losses, *rest)))
 
 
-def _loss_so_far() -> Column[RunRow]:
-    """The training loss of the epoch under way."""
-    return Column("loss so far", lambda row: metric_text(row.loss_so_far), right=True, spare=1)
+def _so_far(name: str) -> Column[RunRow]:
+    """The metric of training in the epoch under way."""
+    return Column(f"{name} so far", lambda row: metric_text(row.so_far.get(name)), right=True, spare=1)
 
 
 def _metric(metric: Metric, objective: Metric, runs: Callable[[Row], Sequence[RunRow]]) -> Column[Row]:

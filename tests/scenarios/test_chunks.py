@@ -1,6 +1,8 @@
 """`chunks: 4` cuts each epoch into four turns: every run shows something early, and no bit changes."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -27,25 +29,40 @@ def test_weights_and_metrics_are_those_of_uncut_training(fitted):
     assert chunks.metrics() == whole.metrics()
 
 
-def test_every_run_shows_a_loss_before_any_has_finished_an_epoch(fitted):
+def test_every_run_shows_its_metrics_before_any_has_finished_an_epoch(fitted):
     told = fitted["chunks"][1]
     first = next(index for index, fact in enumerate(told) if fact["event"] == "epoch_ended")
     early = [fact for fact in told[:first] if fact["event"] == "turn_over"]
-    assert {fact["run"] for fact in early if fact["at"] == 1 and fact["loss"] > 0} == {1, 2, 3, 4}
+    shown = {fact["run"]: fact["metrics"]["train"] for fact in early if fact["at"] == 1}
+    assert shown.keys() == {1, 2, 3, 4}
+    assert all(each["loss"] > 0 and 0 < each["top1_accuracy"] < 1 for each in shown.values())
 
 
-def test_losses_so_far_are_told_inside_epochs_alone(fitted):
+def test_the_journal_keeps_what_was_known_inside_epochs_by_run_epoch_and_step(fitted):
+    desk, _ = fitted["chunks"]
+    with closing(sqlite3.connect(desk.path / "rapidfire_experiments/tiny/journal.db")) as db:
+        kept = db.execute("SELECT run, epoch, step FROM so_far WHERE name = 'top1_accuracy'").fetchall()
+    steps = {1: 8, 2: 8, 3: 4, 4: 4}  # optimizer steps of an epoch, by run
+    assert kept == [
+        (run, epoch, steps[run] * (epoch - 1) + steps[run] * chunk // CHUNKS)
+        for run in steps
+        for epoch in (1, 2, 3)
+        for chunk in (1, 2, 3)
+    ]
+
+
+def test_metrics_so_far_are_told_inside_epochs_alone(fitted):
     for told, chunks in ((fitted["whole"][1], 1), (fitted["chunks"][1], CHUNKS)):
         over = [fact for fact in told if fact["event"] == "turn_over"]
-        assert all((fact["loss"] is None) == (fact["at"] % chunks == 0) for fact in over)
+        assert all((fact["metrics"] == {}) == (fact["at"] % chunks == 0) for fact in over)
 
 
 def test_a_run_that_is_done_has_no_epoch_under_way(fitted):
-    assert [run["loss_so_far"] for run in fitted["chunks"][0].status()["runs"]] == [None] * 4
+    assert [run["so_far"] for run in fitted["chunks"][0].status()["runs"]] == [{}] * 4
 
 
 def test_logs_have_a_line_for_each_chunk(desk):
     desk.write(HEADER + "execution: {chunks: 2}\n" + GRID)
     lines = desk.run("fit", "experiment.yaml").stderr.splitlines()
-    assert len([line for line in lines if line.startswith("run 1  epoch 0.5/3  train loss so far ")]) == 1
-    assert len([line for line in lines if "loss so far" in line]) == 4 * 3
+    assert len([line for line in lines if line.startswith("run 1  epoch 0.5/3  train so far loss ")]) == 1
+    assert len([line for line in lines if "train so far" in line]) == 4 * 3

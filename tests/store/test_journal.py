@@ -68,11 +68,17 @@ def test_a_turn_whose_worker_died_reached_nothing(path):
 
 
 def test_the_loss_of_an_epoch_under_way_is_known_until_a_turn_ends_with_an_epoch(path):
-    journal = enrolled(path)
-    journal.record([TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 5, loss=0.75), TurnStarted(1, 0, 2)])
-    assert [row.loss_so_far for row in overview(path, alive=True).rows] == [0.75, None, None]
+    journal = enrolled(path, about=replace(ABOUT, chunks=2))
+    journal.record(
+        [
+            TurnStarted(1, 0, 1),
+            TurnOver(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),)),
+            TurnStarted(1, 0, 2),
+        ]
+    )
+    assert [row.so_far for row in overview(path, alive=True).rows] == [{"loss": 0.75}, {}, {}]
     journal.record([epoch(1, 1, accuracy=0.9), TurnOver(1, 0, 2, 10)])
-    assert [row.loss_so_far for row in overview(path, alive=True).rows] == [None] * 3
+    assert [row.so_far for row in overview(path, alive=True).rows] == [{}] * 3
 
 
 def test_facts_that_come_together_are_kept_all_or_none(path):

@@ -1,6 +1,6 @@
 """The board is nothing but the facts, folded."""
 
-from rapidfire_cli.engine.messages import Saved
+from rapidfire_cli.engine.messages import Metric, Saved
 from rapidfire_cli.engine.ports import RunChanged, TurnOver, TurnStarted, WorkerDied, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import board
@@ -52,7 +52,7 @@ def test_what_completed_is_not_lost_with_its_worker():
 
 
 def test_a_turn_that_ends_inside_an_epoch_shows_the_loss_so_far_until_the_epoch_is_over():
-    facts = [TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 5, loss=0.75)]
-    assert told(1, iter(facts)).lines[1].loss_so_far == 0.75
-    assert told(1, iter([*facts, epoch_ended(1, 1)])).lines[1].loss_so_far is None
-    assert told(1, iter([*facts, WorkerDied(0, "exit code 3")])).lines[1].loss_so_far is None
+    facts = [TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),))]
+    assert told(1, iter(facts)).lines[1].so_far == {"loss": 0.75}
+    assert told(1, iter([*facts, epoch_ended(1, 1)])).lines[1].so_far == {}
+    assert told(1, iter([*facts, WorkerDied(0, "exit code 3")])).lines[1].so_far == {}
