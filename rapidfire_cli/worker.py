@@ -5,7 +5,9 @@ import os
 import select
 import socket
 import sys
+import time
 from collections import deque
+from collections.abc import Callable
 
 from rapidfire_cli.engine.guardian import die_with, vanish
 from rapidfire_cli.engine.messages import (
@@ -26,31 +28,38 @@ from rapidfire_cli.engine.messages import (
 from rapidfire_cli.engine.progress import DUMP, Page
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
+GLANCE = 0.005  # seconds between two looks for a Stop (assumed: nobody notices)
 
 
 class Pipe:
-    """The worker's end of the socket pair."""
+    """The worker's end of the socket pair; what is told goes out by the next look or wait for an order."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection = connection
+        self._clock = clock
         self._rest = b""
         self._orders: deque[Order] = deque()
+        self._told = b""
+        self._due = 0.0  # when to look for a Stop, by the clock
 
     def tell(self, report: Report) -> None:
-        """Send a report."""
-        try:
-            self._connection.sendall(encode(report))
-        except OSError:
-            vanish()
+        """Send a report, together with those that follow at once: waking the controller costs time."""
+        self._told += encode(report)
 
     def next(self) -> Order:
         """The next order, waiting for it."""
+        self.flush()
         while not self._orders:
             self._receive()
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
-        """Whether a Stop is among the orders at hand; looks without waiting, and takes it off."""
+        """Whether a Stop is among the orders at hand, which it takes off; looks now and then, never waits."""
+        now = self._clock()
+        if now < self._due:
+            return False
+        self._due = now + GLANCE
+        self.flush()
         readable, _, _ = select.select([self._connection], [], [], 0)
         if readable:
             self._receive()
@@ -58,6 +67,14 @@ class Pipe:
         if asked:
             self._orders = deque(order for order in self._orders if not isinstance(order, Stop))
         return asked
+
+    def flush(self) -> None:
+        """Let what was told go out now."""
+        told, self._told = self._told, b""
+        try:
+            self._connection.sendall(told)
+        except OSError:
+            vanish()
 
     def _receive(self) -> None:
         data = self._connection.recv(1 << 16)
@@ -77,6 +94,7 @@ def main() -> None:
     setup = pipe.next()
     assert isinstance(setup, Setup)
     _serve(setup, pipe, Page(page))
+    pipe.flush()
 
 
 def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:

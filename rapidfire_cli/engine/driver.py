@@ -1,7 +1,8 @@
 """The controller's loop: carries the scheduler's actions to workers and their reports back to it.
 
-Orders go out before facts are journaled, so that no worker waits for the disk; nothing is lost by that,
-because workers die with the controller and a checkpoint repeats the epoch-end metrics that led to it.
+Orders go out before facts are journaled, and facts of a BEAT are made durable together, so that no worker
+waits for the disk; nothing is lost by that, because workers die with the controller, a checkpoint repeats the
+epoch-end metrics that led to it, and people are told only what is durable.
 """
 
 import math
@@ -31,7 +32,7 @@ from rapidfire_cli.schedule.machine import UNFINISHED, Machine
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.terms import RunState, Split
 
-BEAT = 0.1  # seconds between two looks at the clock when nothing happens (assumed)
+BEAT = 0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,13 @@ class Driver:
         self._crew: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
+        self._clock = clock
         self._facts: list[Fact] = []
         self._patience = patience
-        self._clock = clock
         self._watch = Watch(patience.hang_timeout, clock)
         self._failures: dict[int, messages.RunFailed] = {}  # how the worker ended that trained a run last
+        self._untold: list[Fact] = []  # taken by the journal, not yet durable
+        self._due = 0.0  # when the next commit is, by the clock
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
@@ -129,9 +132,12 @@ class Driver:
             if self._stop_asked() and deadline == math.inf:
                 deadline = self._clock() + self._patience.grace
                 self._tell(events.StopAsked())
-            self._publish(journal, audience)
+            self._take(journal)
+            if self._clock() >= self._due:
+                self._publish(journal, audience)
             self._listen()
         self._facts += [RunChanged(run, RunState.STOPPED) for run in self._interrupted()]
+        self._take(journal)
         self._publish(journal, audience)
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
@@ -142,11 +148,17 @@ class Driver:
         for bracket in brackets:
             self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number))
 
+    def _take(self, journal: Journal) -> None:
+        """Hand what happened to the journal while it is fresh: it is kept with the time."""
+        journal.take(self._facts)
+        self._untold += self._facts
+        self._facts = []
+
     def _publish(self, journal: Journal, audience: Audience) -> None:
-        facts, self._facts = self._facts, []
-        if facts:
-            journal.record(facts)
-        audience.tell(facts)
+        journal.commit()
+        audience.tell(self._untold)
+        self._untold = []
+        self._due = self._clock() + BEAT
 
     def _interrupted(self) -> list[int]:
         """The runs that began and are not finished."""
@@ -160,7 +172,8 @@ class Driver:
 
     def _listen(self) -> None:
         crew = {id(worker): slot for slot, worker in self._crew.items()}
-        for worker in self._workers.wait([*self._crew.values()], BEAT):
+        pause = max(0.0, self._due - self._clock()) if self._untold else BEAT
+        for worker in self._workers.wait([*self._crew.values()], pause):
             slot = crew[id(worker)]
             try:
                 for report in worker.receive():

@@ -112,8 +112,11 @@ Fact: TypeAlias = (
 class Journal(Protocol):
     """The single writer of what happened."""
 
-    def record(self, facts: Sequence[Fact]) -> None:
-        """Keep the facts, all or none; they are durable when this returns."""
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Note the facts, as of now; the next `commit` makes all that was taken durable."""
+
+    def commit(self) -> None:
+        """Make durable what was taken, all or none."""
 
 
 class Audience(Protocol):

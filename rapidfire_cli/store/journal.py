@@ -45,13 +45,26 @@ class SqliteJournal:
 
     def record(self, facts: Sequence[Fact]) -> None:
         """Keep the facts, all or none; they are durable when this returns."""
+        self.take(facts)
+        self.commit()
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Note the facts, as of now; the next `commit` makes all that was taken durable."""
         if not facts:
             return
         now = self._clock()
-        with self._transaction() as db:
+        with self._undone_if_raised():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
             for fact in facts:
                 for statement, rows in writes(fact, now):
-                    db.executemany(statement, rows)
+                    self._db.executemany(statement, rows)
+
+    def commit(self) -> None:
+        """Make durable what was taken, all or none."""
+        with self._undone_if_raised():
+            if "_db" in self.__dict__ and self._db.in_transaction:
+                self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
@@ -62,13 +75,19 @@ class SqliteJournal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or none: what is raised inside takes everything back."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._undone_if_raised():
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
-        finally:
+
+    @contextmanager
+    def _undone_if_raised(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            raise
 
 
 def _row(run: Run, epochs: int) -> tuple[object, ...]:

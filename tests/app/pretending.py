@@ -20,7 +20,7 @@ from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.gates import Shard
 from rapidfire_cli.app.machinery import Machinery
 from rapidfire_cli.app.subjects import subject_of
-from rapidfire_cli.engine import messages
+from rapidfire_cli.engine import driver, messages
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
 from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
 from rapidfire_cli.engine.progress import Progress
@@ -190,6 +190,7 @@ class Desk:
         crew: list[Pretender] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fitting, "LocalWorkers", lambda *_: Crew(self, luck, crew))
+            patch.setattr(driver, "BEAT", 0.0)  # so that it may die after any fact
             patch.setattr(fitting, "SqliteJournal", lambda path: Journal(path, luck, crew))
             subject = subject_of(Given(file), str(self.path / "experiments"))
             request = fitting.Request(Machinery(workers), shard)
@@ -219,10 +220,15 @@ class Journal(SqliteJournal):
         super().__init__(path)
         self._luck, self._crew = luck, crew
 
-    def record(self, facts: Sequence[Fact]) -> None:
-        crash(self._luck, self._crew, facts)
-        self._db.execute("PRAGMA synchronous = OFF")
-        super().record(facts)
+    def take(self, facts: Sequence[Fact]) -> None:
+        try:
+            crash(self._luck, self._crew, facts)
+        except Crash:
+            self.close()  # as the kernel does for a dead process: what was not committed is gone
+            raise
+        if not self._db.in_transaction:
+            self._db.execute("PRAGMA synchronous = OFF")
+        super().take(facts)
 
 
 class Crew:

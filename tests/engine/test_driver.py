@@ -25,12 +25,17 @@ class Notebook:
         self.facts: list[Fact] = []
         self.told: list[Fact] = []
 
-    def record(self, facts: Sequence[Fact]) -> None:
+        self.kept = 0  # how many of the facts are durable
+
+    def take(self, facts: Sequence[Fact]) -> None:
         self.facts += facts
+
+    def commit(self) -> None:
+        self.kept = len(self.facts)
 
     def tell(self, facts: Sequence[Fact]) -> None:
         self.told += facts
-        assert self.told == self.facts, "people are told only what is kept"
+        assert self.told == self.facts[: self.kept], "people are told what is durable, and nothing else"
 
 
 def job(run: int, **config: object) -> Job:

@@ -91,6 +91,15 @@ def test_facts_that_come_together_are_kept_all_or_none(path):
     assert overview(path, alive=True).rows[0].state is RunState.RUNNING
 
 
+def test_what_is_taken_is_nobodys_until_it_is_committed(path):
+    journal = enrolled(path)
+    journal.take([RunChanged(1, RunState.RUNNING)])
+    journal.take([RunChanged(2, RunState.RUNNING)])
+    assert {row.state for row in overview(path, alive=True).rows} == {RunState.QUEUED}
+    journal.commit()
+    assert [row.state for row in overview(path, alive=True).rows][:2] == [RunState.RUNNING] * 2
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, 5e-324, 0.1 + 0.2])
 def test_every_float_comes_back_as_it_was(path, value):
     enrolled(path).record([epoch(1, 1, accuracy=value)])
