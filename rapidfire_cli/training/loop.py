@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
+from itertools import count
 from typing import Any
 
 import torch
@@ -27,11 +28,12 @@ def train(run: Run) -> Iterator[Mark]:
     while run.epoch < run.plan.epochs:
         run.model.train()
         order = rng.order(run.assignment.seed, run.epoch + 1, len(run.feeds[TRAIN]))
-        for rows in run.steps(order)[run.done :]:
+        batches = run.feeds[TRAIN].batches(order[run.done * run.plan.step_size :], run.plan.batch_size)
+        for rows in torch.split(order, run.plan.step_size)[run.done :]:
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
             else:
-                gradient(run, rows)
+                gradient(run, len(rows), batches)
                 run.scaler.step(run.optimizer)
                 run.scaler.update()
             if run.schedule:
@@ -45,23 +47,24 @@ def train(run: Run) -> Iterator[Mark]:
         yield Mark.EPOCH
 
 
-def gradient(run: Run, rows: Tensor, counted: bool = True) -> list[Tensor]:
+def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
     """Forward and backward over an optimizer step's rows, a batch at a time; each batch's share of the loss.
 
     The step's loss is the mean over all its rows: a batch's mean weighs as many rows as the batch has.
     """
     shares = []
     run.optimizer.zero_grad()
-    for batch_rows in run.batches(rows):
-        batch = run.feeds[TRAIN].batch(batch_rows)
+    for begin in range(0, rows, run.plan.batch_size):
+        size = min(run.plan.batch_size, rows - begin)
+        batch = next(batches)
         outputs = forward(run, batch)
         loss = outputs[LOSS]
-        if len(batch_rows) < len(rows):
-            loss = loss * (len(batch_rows) / len(rows))
+        if size < rows:
+            loss = loss * (size / rows)
         run.scaler.scale(loss).backward()
         shares.append(loss.detach())
         if counted:
-            run.tallies[TRAIN].add(outputs, batch, len(batch_rows), run.step + 1)
+            run.tallies[TRAIN].add(outputs, batch, size, run.step + 1)
     if run.plan.max_grad_norm is not None:
         run.scaler.unscale_(run.optimizer)
         clip_grad_norm_(run.model.parameters(), run.plan.max_grad_norm)
@@ -71,7 +74,12 @@ def gradient(run: Run, rows: Tensor, counted: bool = True) -> list[Tensor]:
 def reevaluated_step(run: Run, rows: Tensor) -> None:
     """A step of LBFGS, which evaluates the loss several times; the first value is the step's loss."""
     counted = iter([True])
-    run.optimizer.step(lambda: sum(gradient(run, rows, next(counted, False))))  # type: ignore[arg-type]
+
+    def closure() -> Tensor:
+        batches = run.feeds[TRAIN].batches(rows, run.plan.batch_size)
+        return sum(gradient(run, len(rows), batches, next(counted, False)))  # type: ignore[return-value]
+
+    run.optimizer.step(closure)  # type: ignore[arg-type]
 
 
 def validate(run: Run) -> Iterator[Mark]:
@@ -79,12 +87,11 @@ def validate(run: Run) -> Iterator[Mark]:
     run.streams = rng.capture()
     run.tallies[VALIDATION].reset()
     run.model.eval()
-    feed = run.feeds[VALIDATION]
-    for rows in torch.split(torch.arange(len(feed)), run.plan.eval_batch_size):
-        batch = feed.batch(rows)
+    feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
+    for begin, batch in zip(count(0, size), feed.batches(torch.arange(len(feed)), size), strict=False):
         with torch.no_grad():
             outputs = forward(run, batch)
-        run.tallies[VALIDATION].add(outputs, batch, len(rows), run.step)
+        run.tallies[VALIDATION].add(outputs, batch, min(size, len(feed) - begin), run.step)
         yield Mark.LOOK
 
 

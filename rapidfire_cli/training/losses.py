@@ -31,6 +31,9 @@ class Losses:
 
     def add(self, loss: Tensor, rows: int, step: int) -> None:
         """Take in the mean loss over `rows` rows. Raises NotFinite, on a GPU a little later."""
+        if self.stride == 1:
+            self._count(loss.item(), rows, step)
+            return
         self.pending.append((loss.detach(), rows, step))
         if len(self.pending) >= self.stride:
             self.drain()
@@ -39,11 +42,14 @@ class Losses:
         """Read what is pending. Raises NotFinite."""
         values = _read([loss for loss, _, _ in self.pending])
         for value, (_, rows, step) in zip(values, self.pending, strict=True):
-            if self.fail and not math.isfinite(value):
-                raise NotFinite(self.name, value, step)
-            self.total += value * rows
-            self.rows += rows
+            self._count(value, rows, step)
         self.pending.clear()
+
+    def _count(self, value: float, rows: int, step: int) -> None:
+        if self.fail and not math.isfinite(value):
+            raise NotFinite(self.name, value, step)
+        self.total += value * rows
+        self.rows += rows
 
     def mean(self) -> float:
         """The mean over all rows. Raises NotFinite."""
@@ -66,6 +72,4 @@ class Losses:
 
 
 def _read(losses: list[Tensor]) -> list[float]:
-    if len(losses) == 1:
-        return [losses[0].item()]
     return torch.stack([loss.double().reshape(()) for loss in losses]).tolist() if losses else []

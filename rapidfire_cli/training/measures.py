@@ -40,7 +40,9 @@ class Wrapped:
         self._metric = metric
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        self._metric.to(logits.device).update(logits, labels)
+        if self._metric.device != logits.device:
+            self._metric.to(logits.device)
+        self._metric.update(logits, labels)
 
     def compute(self) -> float:
         value = torch.as_tensor(self._metric.compute())

@@ -26,6 +26,11 @@ class Plan:
     compile: bool
     deterministic: bool | None
 
+    @property
+    def step_size(self) -> int:
+        """Rows per optimizer step."""
+        return self.batch_size * self.grad_accumulation
+
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
         """What torch does about operations without a deterministic form: on the CPU it warns by default."""
         if self.deterministic is None:

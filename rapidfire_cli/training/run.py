@@ -1,7 +1,7 @@
 """A run in memory: everything that its training reads and changes."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -117,14 +117,6 @@ class Run:
             tally.reset()
         self.epoch += 1
         self.done = 0
-
-    def steps(self, order: Tensor) -> Sequence[Tensor]:
-        """The rows of an epoch in the order given, by optimizer step."""
-        return torch.split(order, self.plan.batch_size * self.plan.grad_accumulation)
-
-    def batches(self, rows: Tensor) -> Sequence[Tensor]:
-        """The rows of an optimizer step, by batch."""
-        return (rows,) if len(rows) <= self.plan.batch_size else torch.split(rows, self.plan.batch_size)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision in which the forward pass computes."""

@@ -92,7 +92,8 @@ class Scores:
 
 
 def _alike(one: Batch, other: Batch) -> bool:
-    return all(here.shape[1:] == there.shape[1:] for here, there in zip(one, other, strict=True))
+    (logits, labels), (others, theirs) = one, other
+    return logits.shape[1:] == others.shape[1:] and labels.shape[1:] == theirs.shape[1:]
 
 
 def _joined(batches: list[Batch]) -> Batch | None:
