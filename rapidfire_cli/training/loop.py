@@ -53,7 +53,7 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
     The step's loss is the mean over all its rows: a batch's mean weighs as many rows as the batch has.
     """
     shares = []
-    run.optimizer.zero_grad()
+    run.clear_gradients()
     for begin in range(0, rows, run.plan.batch_size):
         size = min(run.plan.batch_size, rows - begin)
         batch = next(batches)

@@ -72,8 +72,7 @@ class Residents:
 
     def train(self, order: Train) -> None:
         """Give each run its turn; whatever user code does fails that run alone."""
-        for each in order.runs:
-            assignment = replace(each, directory=str(self._home / each.directory))
+        for assignment in map(self._placed, order.runs):
             with self._accounted(assignment):
                 self._turn(assignment, order.until)
 
@@ -86,12 +85,18 @@ class Residents:
                 self._drop(order.run)
                 self._tell(Evicted(order.run, run.ticks))
 
+    def _placed(self, assignment: Assignment) -> Assignment:
+        """With its directory spelt out, and there."""
+        if run := self._runs.get(assignment.run):
+            return run.assignment
+        directory = self._home / assignment.directory
+        directory.mkdir(parents=True, exist_ok=True)
+        return replace(assignment, directory=str(directory))
+
     @contextmanager
     def _accounted(self, assignment: Assignment) -> Iterator[None]:
         """Keep what is printed in the run's log, and tell of its failure."""
-        directory = Path(assignment.directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with logged(directory / LOG):
+        with logged(Path(assignment.directory, LOG)):
             try:
                 yield
             except Failure as failure:
