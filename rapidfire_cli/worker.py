@@ -29,10 +29,11 @@ from rapidfire_cli.engine.progress import DUMP, Page
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
 GLANCE = 0.005  # seconds between two looks for a Stop (assumed: nobody notices)
+POST = 0.1  # seconds until what is told goes out, at most, while a run trains (assumed)
 
 
 class Pipe:
-    """The worker's end of the socket pair; what is told goes out by the next look or wait for an order."""
+    """The worker's end of the socket pair; what is told goes out soon, at once before waiting."""
 
     def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
         self._connection = connection
@@ -40,7 +41,7 @@ class Pipe:
         self._rest = b""
         self._orders: deque[Order] = deque()
         self._told = b""
-        self._due = 0.0  # when to look for a Stop, by the clock
+        self._look_due = self._post_due = 0.0  # by the clock
 
     def tell(self, report: Report) -> None:
         """Send a report, together with those that follow at once: waking the controller costs time."""
@@ -56,10 +57,12 @@ class Pipe:
     def stop_asked(self) -> bool:
         """Whether a Stop is among the orders at hand, which it takes off; looks now and then, never waits."""
         now = self._clock()
-        if now < self._due:
+        if now >= self._post_due:
+            self.flush()
+            self._post_due = now + POST
+        if now < self._look_due:
             return False
-        self._due = now + GLANCE
-        self.flush()
+        self._look_due = now + GLANCE
         readable, _, _ = select.select([self._connection], [], [], 0)
         if readable:
             self._receive()

@@ -287,7 +287,13 @@ class Driver:
         self._facts.append(TurnStarted(run, slot, until))
         assignment, worker = self._jobs[run].assignment, self._crew[slot]
         self._watch.begin(slot, worker, run, assignment.directory)
-        worker.send(messages.Train((assignment,), until))
+        worker.send(messages.Train((assignment,), until, self._limit(run)))
+
+    def _limit(self, run: int) -> int:
+        """How far a short turn may go on; a first turn and one that a bracket waits for do not."""
+        known = self._machine.runs[run]
+        alone = known.bracket is None and self._machine.chunks == 1
+        return known.limit if alone and known.trained else 0
 
 
 def entry(job: Job) -> events.Entry:

@@ -57,10 +57,11 @@ class Smoke:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Take these runs to the tick `until` (a tick is one chunk of one epoch)."""
+    """Take these runs to the tick `until` (a chunk of an epoch each), in a short turn on to `limit`."""
 
     runs: tuple[Assignment, ...]
     until: int
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ __all__ = ["Residents", "SpecProblem"]
 
 CONFIG = "config.yaml"
 TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
+SHORT = 0.1  # seconds: a turn over so soon goes on while it may, as changing runs has its price (assumed)
 
 
 class Residents:
@@ -74,7 +75,7 @@ class Residents:
         """Give each run its turn; whatever user code does fails that run alone."""
         for assignment in map(self._placed, order.runs):
             with self._accounted(assignment):
-                self._turn(assignment, order.until)
+                self._turn(assignment, order.until, order.limit)
 
     def evict(self, order: Evict) -> None:
         """Make the run durable and let go of it."""
@@ -108,11 +109,11 @@ class Residents:
                     RunFailed(assignment.run, failure.kind, failure.cause, step, failure.traceback[-TRACED:])
                 )
 
-    def _turn(self, assignment: Assignment, until: int) -> None:
+    def _turn(self, assignment: Assignment, until: int, limit: int) -> None:
         run = self._resident(assignment)
         if run.ticks < until:
             run.enter()
-            stopped = self._advance(run, until)
+            stopped = self._advance(run, until, limit)
             run.leave()
             if stopped and run.durable != run.position:
                 self._save(run)
@@ -134,9 +135,9 @@ class Residents:
                 self._tell(ended)
         return self._runs[assignment.run]
 
-    def _advance(self, run: Run, until: int) -> bool:
-        """Train until `until` ticks are reached, or a stop was asked for: then True."""
-        began = self._clock()
+    def _advance(self, run: Run, until: int, limit: int) -> bool:
+        """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True."""
+        entered = began = self._clock()
         for mark in _marks(run):
             now = self._clock()
             run.pass_time(now - began)
@@ -146,7 +147,7 @@ class Residents:
             stopped = self._pulse()
             if stopped and mark is Mark.LOOK:
                 rewind(run)
-            if stopped or run.ticks >= until:
+            if stopped or (run.ticks >= until and (run.ticks >= limit or now - entered >= SHORT)):
                 return stopped
             if run.unsaved >= self._setup.checkpoint_every and mark is not Mark.LOOK:
                 run.streams = rng.capture()
