@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.engine.messages import EpochEnded, Evicted, RunFailed, Saved, TurnEnded
+from rapidfire_cli.engine.messages import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
 from tests.training.workplace import Workplace, leaf, same
 
 STEPS = 5  # of an epoch: 37 rows in batches of 8
@@ -33,7 +33,12 @@ def test_a_run_is_trained_to_its_goal_and_let_go(tmp_path):
 
     told = place.train(leaf(), until=3)
 
-    assert [type(report).__name__ for report in told] == [*["EpochEnded"] * 3, "Saved", "TurnEnded"]
+    assert [type(report).__name__ for report in told] == [
+        "RunOpened",
+        *["EpochEnded"] * 3,
+        "Saved",
+        "TurnEnded",
+    ]
     assert told[-2] == Saved(1, at=3, step=3 * STEPS)
     assert (told[-1].at, told[-1].step) == (3, 3 * STEPS)
     assert place.epochs().keys() == {1, 2, 3}
@@ -128,11 +133,11 @@ def test_stopped_in_its_validation_and_continued_by_the_same_worker(alone, tmp_p
 
 def test_a_checkpoint_is_due_by_the_clock(alone, tmp_path, spec):
     killed = Workplace(tmp_path / "killed", spec, checkpoint_every=4)
-    killed.break_at = 3
+    killed.break_at = 4
     with pytest.raises(BrokenPipeError):
         killed.train(leaf(), until=3)
-    assert [type(report) for report in killed.told] == [Saved, EpochEnded]
-    assert killed.told[0].step == 4
+    assert [type(report) for report in killed.told] == [RunOpened, Saved, EpochEnded]
+    assert killed.told[1].step == 4
 
     continued = Workplace(tmp_path / "killed", spec)
     continued.train(leaf(), until=3)
