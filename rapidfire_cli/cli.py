@@ -285,6 +285,14 @@ def replay(
 
 
 @verb()
+def repair(experiment: Which = None, parent: Parent = None) -> None:
+    """Rebuild a lost journal from the checkpoints."""
+    from rapidfire_cli.app import repairing
+
+    raise typer.Exit(repairing.repair(experiment, parent))
+
+
+@verb()
 def schema(
     tags: Annotated[
         bool, typer.Option("--tags", help="For editors of YAML: let a value set stand without its tag.")

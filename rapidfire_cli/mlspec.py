@@ -74,3 +74,10 @@ class MLSpec:
     def metrics(self, cfg: Cfg) -> "Mapping[str, torchmetrics.Metric]":
         """Metrics of your own, by name; each is updated with (logits, labels) as they come."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes on `self` while a run trains, as tensors and plain data; checkpoints hold it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave; called after `create_model`, its tensors are on the CPU."""

@@ -157,6 +157,8 @@ TITLES: Mapping[str, str] = {
     "E604": "damaged journal",
     "E605": "metric that no run has",
     "E606": "runs begun with other code or data",
+    "E607": "journal that is gone",
+    "E608": "nothing to rebuild a journal from",
 }
 """Every code with what it stands for; the first digit is the stage that finds it."""
 

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from rapidfire_cli.durable import faults
 from rapidfire_cli.engine.guardian import die_with, vanish
 from rapidfire_cli.engine.messages import (
     Evict,
@@ -93,6 +94,7 @@ def main() -> None:
     die_with(controller)
     faulthandler.enable(STDERR)
     faulthandler.register(DUMP, STDERR)
+    faults.arm(os.environ)
     pipe = Pipe(socket.socket(fileno=descriptor))
     setup = pipe.next()
     assert isinstance(setup, Setup)

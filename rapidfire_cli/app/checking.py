@@ -13,6 +13,7 @@ from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import located, problems
 from rapidfire_cli.app.subjects import MOST_RUNS, Subject, mlspec_of
+from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.interview import Interview
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
@@ -56,7 +57,7 @@ def _asked(file: ExperimentFile, path: Path, samples: Sequence[Run], smoke: bool
     """What a worker finds wrong; only what passes everything else is trained."""
     with TemporaryDirectory() as place:
         subject = Subject(file, mlspec_of(file, path), tuple(samples), Home(Path(place)))
-        subject.home.misc.mkdir()
+        disk.make_directory(subject.home.misc)
         with _interview(subject) as interview:
             found = problems(file, samples, _probed(interview, subject))
             return found if found or not smoke else _smoked(file, _smokes(interview, samples))

@@ -23,7 +23,7 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
     import sqlite3
     import traceback
 
-    from rapidfire_cli.durable import Held
+    from rapidfire_cli.durable.lock import Held
 
     match error:
         case KeyboardInterrupt():

@@ -3,8 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from rapidfire_cli.app import continuing
@@ -15,8 +15,10 @@ from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import problems
 from rapidfire_cli.app.subjects import Subject
-from rapidfire_cli.durable import lock, write
-from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience
+from rapidfire_cli.durable import disk, faults, publication
+from rapidfire_cli.durable.lock import lock
+from rapidfire_cli.engine.checkpoints import DIRECTORY
+from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
 from rapidfire_cli.engine.messages import Assignment, Probe
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
@@ -25,14 +27,16 @@ from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.numbering import number
 from rapidfire_cli.manifest.shapes import representatives
 from rapidfire_cli.manifest.varied import varied
-from rapidfire_cli.problems import Refusal
+from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.about import About
+from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.home import Home, set_aside
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.ranking import usual_objective
 from rapidfire_cli.store.standings import Standing, standings
+from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
 from rapidfire_cli.terms import Objective, Run
 from rapidfire_cli.view.audience import waiting, watching
@@ -81,29 +85,39 @@ def fit(subject: Subject, request: Request, output: Output) -> int:
 
 def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> None:
     """Train what is not trained yet, while holding the experiment. Raises Held, Refusal, Unavailable."""
+    faults.arm(os.environ)
     if request.fresh:
         _start_over(subject.home)
-    with _held(subject.home):
+    with held(subject.home):
         plan = _plan(subject, request.shard)
         if plan.left:
             _train(plan, request, stop, watch)
 
 
 @contextmanager
-def _held(home: Home) -> Iterator[None]:
-    home.path.mkdir(parents=True, exist_ok=True)
-    with lock(home.lock, f"process {os.getpid()}"):
+def held(home: Home) -> Iterator[None]:
+    """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created."""
+    made = disk.make_directory(home.path)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock(home.lock, f"process {os.getpid()}"))
+        except OSError:
+            disk.withdraw(made)
+            raise
+        publication.sweep(home.path)
         yield
 
 
 def _start_over(home: Home) -> None:
-    with _held(home):
+    with held(home):
         if aside := set_aside(home):
             print(f"{home.path} is now {aside}", file=sys.stderr)
 
 
 def _plan(subject: Subject, shard: Shard | None) -> Plan:
     known = standings(subject.home.journal, subject.file.execution.chunks)
+    if not known:
+        _check_for_lost(subject.home)
     whole = number(subject.runs, [one.run for one in known]).listed
     runs = shard.of(whole) if shard else whole
     stood = {one.run.number: one for one in known}
@@ -112,12 +126,20 @@ def _plan(subject: Subject, shard: Shard | None) -> Plan:
     return Plan(subject, runs, stood, members, past, remaining(runs, stood, members, past))
 
 
+def _check_for_lost(home: Home) -> None:
+    """Raises Refusal where runs were trained that no journal knows of."""
+    if any(home.runs.glob(f"*/{DIRECTORY}/step-*")):
+        message = f"{home.journal} is gone, but runs have checkpoints"
+        hint = f"{REPAIR}; `--fresh` starts over"
+        raise Refusal([Problem("E607", message, hint=hint)])
+
+
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
     home = plan.subject.home
-    home.misc.mkdir(exist_ok=True)
+    disk.make_directory(home.misc, below=home.path)
     slots, threads = seats(plan.subject.file, request.machinery)
     starting = f"starting {counted(min(len(slots), len(plan.left)), 'worker')}"
-    with _driver(plan.subject, slots, threads, stop) as driver:
+    with _driver(plan, slots, threads, stop) as driver:
         with waiting(starting, sys.stderr, os.environ):
             _probe(plan, request, driver)
         about = _enroll(plan, journal := SqliteJournal(home.journal))
@@ -133,12 +155,17 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                 driver.train(jobs, [each.bracket for each in found], journal, audience)
             except CodeChanged as change:
                 raise Refusal([continuing.meanwhile(change)]) from None
+            except Paused as pause:
+                raise Unavailable(
+                    f"{pause}\nhint: nothing that is durable is lost; the same command continues"
+                ) from None
         journal.close()
 
 
 @contextmanager
-def _driver(subject: Subject, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
-    setups = {slot.index: setup(subject, slot, threads) for slot in slots}
+def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
+    subject, objective = plan.subject, _objective(plan.subject.file, plan.runs)
+    setups = {slot.index: replace(setup(subject, slot, threads), objective=objective) for slot in slots}
     execution = subject.file.execution
     driver = Driver(
         LocalWorkers(WORKER, setups, subject.home.misc),
@@ -182,29 +209,35 @@ def _continues(plan: Plan, run: Run) -> bool:
 def _enroll(plan: Plan, journal: SqliteJournal) -> About:
     """Write down what is about to be trained: the journal first, then what people read."""
     file, home = plan.subject.file, plan.subject.home
-    about = About(file.name, _objective(plan), varied(file), file.execution.chunks)
-    journal.enroll(about, plan.runs, [_epochs(run) for run in plan.runs])
-    write(home.manifest, codec.header(file) + "".join(map(codec.write, plan.runs)))
-    write(home.file, to_yaml(file))
+    about = about_of(file, plan.runs)
+    journal.enroll(about, plan.runs, [epochs_of(run) for run in plan.runs])
+    publication.write(home.manifest, codec.header(file) + "".join(map(codec.write, plan.runs)))
+    publication.write(home.file, to_yaml(file))
     return about
 
 
-def _objective(plan: Plan) -> Objective:
+def about_of(file: ExperimentFile, runs: Sequence[Run]) -> About:
+    """The experiment, apart from its runs."""
+    return About(file.name, _objective(file, runs), varied(file), file.execution.chunks)
+
+
+def _objective(file: ExperimentFile, runs: Sequence[Run]) -> Objective:
     """The file's, else what ends runs early, else the usual one."""
-    if rule := first_rule(plan.subject.file):
-        return plan.subject.file.objective or Objective(rule.metric, rule.direction)
-    metrics = (run.leaf.get("named_metrics", ()) for run in representatives(plan.runs))
+    if rule := first_rule(file):
+        return file.objective or Objective(rule.metric, rule.direction)
+    metrics = (run.leaf.get("named_metrics", ()) for run in representatives(runs))
     named = dict.fromkeys(name for names in metrics for name in names)
-    return plan.subject.file.objective or usual_objective(list(named))
+    return file.objective or usual_objective(list(named))
 
 
-def _epochs(run: Run) -> int:
+def epochs_of(run: Run) -> int:
+    """How long the run is."""
     epochs: int = run.leaf["train"]["epochs"]
     return epochs
 
 
 def _job(plan: Plan, run: Run) -> Job:
     assignment = Assignment(run.number, run.config, run.seed, str(plan.subject.home.run(run)))
-    goal = _epochs(run) * plan.subject.file.execution.chunks
+    goal = epochs_of(run) * plan.subject.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(assignment, goal, known.durable, known.epoch) if known else Job(assignment, goal)

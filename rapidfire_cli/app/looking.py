@@ -4,7 +4,7 @@ import sys
 
 from rapidfire_cli.app.files import load
 from rapidfire_cli.app.printing import print_rows
-from rapidfire_cli.durable import is_held
+from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.store.home import Home, find, parent_directory
 from rapidfire_cli.store.queries import Overview, overview

@@ -2,7 +2,7 @@
 
 from rapidfire_cli.app.files import load
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.durable import is_held
+from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.store.account import account
 from rapidfire_cli.store.history import history
 from rapidfire_cli.store.home import find, parent_directory

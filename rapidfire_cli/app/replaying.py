@@ -7,7 +7,7 @@ from typing import Literal
 
 from rapidfire_cli.app.files import load
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.durable import is_held
+from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.brackets import course

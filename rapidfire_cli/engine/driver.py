@@ -67,6 +67,10 @@ class CodeChanged(Exception):  # noqa: N818 - what happened
     """A worker that came up later has imported other code: the run, the code before, the code now (JSON)."""
 
 
+class Paused(Exception):  # noqa: N818 - what became of the experiment
+    """The disk refuses what must be kept; the argument says what, of which run. Nothing durable is lost."""
+
+
 class NoWorker(Exception):  # noqa: N818 - what there is
     """No worker came up; the argument says how the first one ended."""
 
@@ -120,7 +124,7 @@ class Driver:
     ) -> None:
         """Train the jobs, by run number, until every one is finished, or until a stop is durable.
 
-        What is not durable when the grace is over is killed; its checkpoints stand.
+        What is not durable when the grace is over is killed; its checkpoints stand. Raises Paused.
         """
         self._jobs = jobs
         self._epochs = {run: job.epoch for run, job in jobs.items()}
@@ -202,6 +206,8 @@ class Driver:
             case messages.Saved(run, at):
                 self._facts.append(report)
                 self._tell(events.RunSaved(run, at))
+            case messages.CheckpointDamaged():
+                self._facts.append(report)
             case messages.TurnEnded(run, at, step, size, metrics):
                 self._watch.end(slot)
                 self._facts.append(TurnOver(run, slot, at, step, metrics))
@@ -209,6 +215,8 @@ class Driver:
             case messages.Evicted(run, at):
                 self._watch.close(run)
                 self._tell(events.RunEvicted(run, at))
+            case messages.RunFailed(run, "disk", cause):
+                raise Paused(f"run {run}: {cause}")
             case messages.RunFailed(kind="oom"):
                 self._relieve(slot, report)
             case messages.RunFailed(run, cause=cause):

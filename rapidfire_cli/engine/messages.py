@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.terms import TRAIN, VALIDATION, Split
+from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Setup:
     data_cache: int  # bytes of prepared rows
     share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
     measured: bool = False  # named metrics are asked for
+    objective: Objective | None = None  # by which the best checkpoint is kept
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
 
 
@@ -164,6 +165,14 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointDamaged:
+    """A checkpoint is not what was written; the one before is used."""
+
+    run: int
+    cause: str  # one line
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
     """The turn is over at `at` whole ticks; short of `until` only when a Stop asked for it."""
 
@@ -194,7 +203,18 @@ class RunFailed:
 
 
 Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | Stop | Quit
-Report: TypeAlias = Ready | Probed | Smoked | RunOpened | EpochEnded | Saved | TurnEnded | Evicted | RunFailed
+Report: TypeAlias = (
+    Ready
+    | Probed
+    | Smoked
+    | RunOpened
+    | EpochEnded
+    | Saved
+    | CheckpointDamaged
+    | TurnEnded
+    | Evicted
+    | RunFailed
+)
 
 
 def by_split(metrics: Iterable[Metric]) -> dict[str, dict[str, float]]:
@@ -218,9 +238,9 @@ def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split,
 
 KINDS = by_name(
     (
-        *(Setup, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
-        *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, TurnEnded),
-        *(Evicted, RunFailed),
+        *(Objective, Setup, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
+        *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
+        *(TurnEnded, Evicted, RunFailed),
     )
 )
 

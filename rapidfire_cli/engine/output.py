@@ -1,8 +1,10 @@
 """What a run prints, kept to a size that no disk minds."""
 
-import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+
+from rapidfire_cli.durable import disk
 
 LOG = "log.txt"
 BEFORE = ".1"  # suffix of what was printed before
@@ -21,7 +23,10 @@ def rotate(log: Path, most: int = MOST) -> None:
         return
     if size <= most:
         return
-    with log.open("rb") as source, log.with_name(log.name + BEFORE).open("wb") as aside:
-        source.seek(size - most)
-        shutil.copyfileobj(source, aside)
-    os.truncate(log, 0)
+    aside = log.with_name(log.name + BEFORE)
+    with suppress(OSError):  # then it goes on growing
+        disk.unlink(aside)
+        with log.open("rb") as source, disk.create(aside) as copy:
+            source.seek(size - most)
+            shutil.copyfileobj(source, copy)
+        disk.empty(log)

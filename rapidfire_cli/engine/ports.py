@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric, Order, Report, RunFailed, RunOpened, Saved
+from rapidfire_cli.engine.messages import (
+    CheckpointDamaged,
+    EpochEnded,
+    Metric,
+    Order,
+    Report,
+    RunFailed,
+    RunOpened,
+    Saved,
+)
 from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
@@ -99,6 +108,7 @@ Fact: TypeAlias = (
     | RunOpened
     | EpochEnded
     | Saved
+    | CheckpointDamaged
     | TurnOver
     | RunFailed
     | RunChanged

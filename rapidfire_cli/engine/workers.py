@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
 from rapidfire_cli.engine.output import rotate
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
@@ -107,7 +108,7 @@ class LocalWorkers:
         ours, theirs = socket.socketpair()
         setup, path = self._setup[slot.index], self._logs / f"worker-{slot.index}.log"
         rotate(path)
-        with theirs, path.open("ab") as log, os.fdopen(blank(), "rb") as page:
+        with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
             shared = theirs.fileno(), page.fileno()
             process = subprocess.Popen(
                 [*self._command, *map(str, shared), str(os.getpid())],

@@ -1,32 +1,38 @@
 """Ways to open `journal.db`: one that writes, many that only read."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
 
-from rapidfire_cli.durable import sync
+from rapidfire_cli.durable import disk
+from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.problems import Problem, Refusal
 
 VERSION = 1  # of schema.sql
+REPAIR = "`rapidfire repair` rebuilds it from the checkpoints, and keeps what is there"
+SUFFIXES = ("", "-wal", "-shm")  # of the files that are the journal
 
 
 def writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes; makes the file and its directory where they are missing.
 
-    Raises Refusal when the file is no journal, or a newer one than this program knows.
+    Raises Refusal when the file is no journal, or a newer one than this program knows, and OSError.
     """
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
-        sync(path.parent.parent)
-    db = sqlite3.connect(path, isolation_level=None)
+    disk.make_directory(path.parent)
+    disk.refuse_links(*(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES))
+    passing("connect", path)
+    with kept(path):
+        db = sqlite3.connect(path, isolation_level=None)
     try:
-        with _understood(path):
+        with kept(path):
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             _check_version(db, path)
             if not begun(db):
+                passing("commit", path)
                 db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
     except BaseException:
         db.close()
@@ -40,6 +46,8 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises Refusal when there is nothing to read.
     """
+    if not path.exists():
+        raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)
         db.execute("BEGIN")
@@ -64,14 +72,26 @@ def _opened_to_read(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """Raises OSError, with its place, where the disk refuses, and Refusal where the file is damaged."""
+    try:
+        with _understood(path):
+            yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a wrong statement would be a bug of ours
+            raise
+        number = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
+        raise OSError(number, str(error), str(path)) from error
+
+
+@contextmanager
 def _understood(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError:  # the disk or permissions, not the file
         raise
     except sqlite3.DatabaseError as error:
-        hint = "move it away to begin anew"
-        raise Refusal([Problem("E604", f"{path} is damaged", found=str(error), hint=hint)]) from error
+        raise Refusal([Problem("E604", f"{path} is damaged", found=str(error), hint=REPAIR)]) from error
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rapidfire_cli.durable import sync
+from rapidfire_cli.durable import disk
 from rapidfire_cli.problems import Problem, Refusal, did_you_mean
 from rapidfire_cli.terms import Run
 
@@ -51,17 +51,21 @@ class Home:
         return self.runs / f"{run.number}-{run.id}"
 
 
+def is_kept(home: Home) -> bool:
+    """Whether anything was ever trained there; a journal may have been lost since."""
+    return home.journal.is_file() or home.runs.is_dir()
+
+
 def set_aside(home: Home) -> Path | None:
     """Rename the experiment's directory, so that another can take its place; None where nothing was kept.
 
     The new name, `<name>~1`, is none that an experiment can have.
     """
-    if not home.journal.is_file():
+    if not is_kept(home):
         return None
     names = (home.path.with_name(f"{home.path.name}~{place}") for place in count(1))
     aside = next(path for path in names if not path.exists())
-    home.path.rename(aside)
-    sync(aside.parent)
+    disk.rename(home.path, aside)
     return aside
 
 
@@ -78,10 +82,10 @@ def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Home
     if word is None:
         return _newest(parent)
     path = Path(word)
-    if Home(path).journal.is_file():
+    if is_kept(Home(path)):
         return Home(path)
     home = Home(parent / (name_of(path) if path.is_file() else word))
-    if not home.journal.is_file():
+    if not is_kept(home):
         raise Refusal([_missing(parent, home.path.name)])
     return home
 
@@ -95,11 +99,13 @@ def _newest(parent: Path) -> Home:
 
 
 def _homes(parent: Path) -> list[Home]:
-    return [Home(journal.parent) for journal in sorted(parent.glob("*/journal.db"))]
+    return list(filter(is_kept, map(Home, sorted(parent.glob("*")))))
 
 
 def _last_written(home: Home) -> int:
     """Nanoseconds; what is kept goes to the log beside the journal first, and readers leave an empty one."""
+    if not home.journal.is_file():
+        return 0
     log = home.journal.with_name(f"{home.journal.name}-wal")
     logged = log.stat().st_mtime_ns if log.exists() and log.stat().st_size else 0
     return max(home.journal.stat().st_mtime_ns, logged)

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.about import About, to_rows
-from rapidfire_cli.store.connection import writer
+from rapidfire_cli.store.connection import kept, writer
 from rapidfire_cli.store.writes import writes
 from rapidfire_cli.terms import Run
 
@@ -64,30 +65,38 @@ class SqliteJournal:
         """Make durable what was taken, all or none."""
         with self._undone_if_raised():
             if "_db" in self.__dict__ and self._db.in_transaction:
-                self._db.execute("COMMIT")
+                self._commit()
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
         if "_db" in self.__dict__:
-            self._db.close()
+            passing("close", self._path)
+            with kept(self._path):
+                self._db.close()
             del self._db
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or none: what is raised inside takes everything back."""
+        """All or none: what is raised inside takes everything back. Raises OSError where the disk refuses."""
         with self._undone_if_raised():
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
-            self._db.execute("COMMIT")
+            self._commit()
+
+    def _commit(self) -> None:
+        passing("commit", self._path)
+        self._db.execute("COMMIT")
 
     @contextmanager
     def _undone_if_raised(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        """Raises OSError where the disk refuses."""
+        with kept(self._path):
+            try:
+                yield
+            except BaseException:
+                if "_db" in self.__dict__ and self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
 
 def _row(run: Run, epochs: int) -> tuple[object, ...]:

@@ -1,140 +1,140 @@
 """Checkpoints: everything a run needs to continue bit for bit, published whole."""
 
-import sys
+import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_model, save_model
-from torch import Tensor
+from torch import nn
 
-from rapidfire_cli import durable
-from rapidfire_cli.engine.messages import EpochEnded, Metric
-from rapidfire_cli.terms import TRAIN, Plain, spoken
-from rapidfire_cli.training import rng
-from rapidfire_cli.training.failure import Failure, one_line
-from rapidfire_cli.training.feeds import moved
+from rapidfire_cli.durable import disk, publication
+from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.publication import MANIFEST, Damaged, Published
+from rapidfire_cli.engine.checkpoints import (
+    DIRECTORY,
+    FINAL,
+    MODEL,
+    STATE,
+    Reached,
+    from_facts,
+    name,
+    newest_first,
+    to_facts,
+)
+from rapidfire_cli.engine.messages import by_split, reading
+from rapidfire_cli.terms import Objective
+from rapidfire_cli.training.failure import Failure, disk_error, keeping, one_line, refused
 from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.state import packed, unpack
 
-DIRECTORY = "checkpoints"
-MODEL = "model.safetensors"
-STATE = "state.pt"
-FINAL = "final.safetensors"
-KEPT = 2  # the last, and the one before it should the last be damaged
+LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged
 
 
-def save(run: Run) -> None:
+def save(run: Run, objective: Objective | None) -> None:
     """Publish a checkpoint of where the run stands, and let older ones go. Raises Failure."""
     directory = Path(run.assignment.directory) / DIRECTORY
-    state = _state(run)
+    state = packed(run)
     payload = {
-        MODEL: lambda path: save_model(run.model, str(path)),
-        STATE: lambda path: torch.save(state, path),
+        MODEL: lambda path: _write_weights(path, run.model),
+        STATE: lambda path: _write_state(path, state),
     }
     try:
-        durable.publish(directory / _name(run), payload, _facts(run))
+        publication.publish(directory / _name(run), payload, to_facts(_reached(run)))
         run.durable, run.unsaved = run.position, 0.0
-        _prune(directory, _name(run))
+        _prune(directory, _name(run), objective)
     except Exception as error:  # safetensors and torch have their own words for a full disk
-        kind = "disk" if isinstance(error, OSError) else "checkpoint"
-        raise Failure(kind, f"the checkpoint cannot be written: {one_line(error)}") from error
+        if found := disk_error(error):
+            raise refused(found) from error
+        raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
 
 
 def restore(run: Run) -> None:
     """Put the run where its newest good checkpoint left it, if it has any. Raises Failure."""
-    directory = Path(run.assignment.directory) / DIRECTORY
-    present = _published(directory)
-    for path in present:
+    home = Path(run.assignment.directory)
+    directory = home / DIRECTORY
+    with keeping():
+        disk.make_directory(directory, below=home)
+        publication.sweep(directory)
+    for path in (present := newest_first(directory)):
         try:
-            _load(run, durable.verify(path))
-        except durable.Damaged as damage:
-            print(f"rapidfire: a damaged checkpoint is passed over: {damage}", file=sys.stderr)
+            _load(run, publication.verify(path))
+        except Damaged as damage:
+            run.damaged.append(str(damage))
         else:
             return
     if present:
-        raise Failure("checkpoint", f"none of the {len(present)} checkpoints in {directory} is good")
+        raise Failure(
+            "checkpoint", f"none of the {len(present)} checkpoints in {directory} is good: {run.damaged[0]}"
+        )
 
 
 def finish(run: Run) -> None:
     """Give the weights of the run's last checkpoint their place as its result. Raises Failure."""
     home = Path(run.assignment.directory)
-    try:
-        durable.link(home / DIRECTORY / _name(run) / MODEL, home / FINAL)
-    except OSError as error:
-        raise Failure("disk", f"{FINAL} cannot be written: {error}") from error
+    with keeping():
+        publication.link(home / DIRECTORY / _name(run) / MODEL, home / FINAL)
 
 
-def _prune(directory: Path, newest: str) -> None:
-    """Keep the last; what is newer than the newest was damaged and passed over."""
-    present = _published(directory)
-    kept = [path for path in present if path.name <= newest][:KEPT]
+def _write_weights(path: Path, model: nn.Module) -> None:
+    passing("write", path)
+    save_model(model, str(path))
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    with disk.create(path) as file:
+        torch.save(state, file)
+
+
+def _prune(directory: Path, newest: str, objective: Objective | None) -> None:
+    """Keep the last and the best; what is newer than the newest was damaged and passed over."""
+    present = newest_first(directory)
+    good = [path for path in present if path.name <= newest]
+    kept = {*good[:LAST], *_best(good, objective)}
     for path in present:
         if path not in kept:
-            durable.remove(path)
+            publication.remove(path)
+
+
+def _best(paths: Iterable[Path], objective: Objective | None) -> list[Path]:
+    """The newest of the best among checkpoints taken at an epoch's end; none where nothing was measured."""
+    if objective is None:
+        return []
+    sign = 1 if objective.direction == "max" else -1
+    worth = {path: sign * value for path in paths if (value := _value(path, objective.metric)) is not None}
+    return [max(worth, key=lambda path: (worth[path], path.name))] if worth else []
+
+
+def _value(path: Path, metric: str) -> float | None:
+    """The metric's value in the epoch that ends where the checkpoint stands."""
+    try:
+        reached = from_facts(json.loads((path / MANIFEST).read_bytes())["facts"])
+        (*_, last) = reached.history
+        if last.step != reached.step:
+            return None
+        splits = by_split(last.metrics)
+        split, key = reading(splits, metric)
+        value = splits[split][key]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if math.isnan(value) else value
 
 
 def _name(run: Run) -> str:
-    return f"step-{run.step:010d}-epoch-{run.epoch:06d}"
+    return name(run.step, run.epoch)
 
 
-def _published(directory: Path) -> list[Path]:
-    """The newest first."""
-    return sorted(directory.glob("step-*"), reverse=True)
-
-
-def _facts(run: Run) -> dict[str, Plain]:
+def _reached(run: Run) -> Reached:
     """What can be known without loading torch; the epochs' metrics should the journal not have them."""
-    history: list[Plain] = [_told(ended) for ended in run.history]
-    return {
-        "run": run.assignment.run,
-        "epoch": run.epoch,
-        "step": run.step,
-        "at": run.ticks,
-        "history": history,
-    }
+    number = run.assignment.run
+    return Reached(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history))
 
 
-def _told(ended: EpochEnded) -> Plain:
-    metrics: list[Plain] = [[one.split, one.name, spoken(one.value)] for one in ended.metrics]
-    return {"epoch": ended.epoch, "step": ended.step, "seconds": ended.seconds, "metrics": metrics}
-
-
-def _heard(run: int, told: Any) -> EpochEnded:
-    metrics = tuple(Metric(split, name, float(value)) for split, name, value in told["metrics"])
-    return EpochEnded(run, told["epoch"], told["step"], metrics, told["seconds"])
-
-
-def _state(run: Run) -> dict[str, Any]:
-    return {
-        "position": (run.epoch, run.done, run.step),
-        "seconds": run.seconds,
-        "buffers": _unsaved_buffers(run),
-        "optimizer": run.optimizer.state_dict(),
-        "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
-        "scaler": run.scaler.state_dict(),
-        "tally": run.tallies[TRAIN].state(),
-        "streams": rng.pack(run.streams),
-    }
-
-
-def _load(run: Run, published: durable.Published) -> None:
+def _load(run: Run, published: Published) -> None:
     state = torch.load(published.path / STATE, map_location="cpu", weights_only=True)
     load_model(run.model, published.path / MODEL, device=str(run.device))
-    for name, buffer in _unsaved_buffers(run).items():
-        buffer.copy_(state["buffers"][name])
-    run.epoch, run.done, run.step = state["position"]
-    run.seconds = state["seconds"]
-    run.optimizer.load_state_dict(state["optimizer"])
-    if run.schedule:
-        run.schedule.scheduler.load_state_dict(state["scheduler"])
-    run.scaler.load_state_dict(state["scaler"])
-    run.tallies[TRAIN].restore(moved(state["tally"], run.device))
-    run.streams = rng.unpack(state["streams"])
-    run.history = [_heard(run.assignment.run, told) for told in published.facts["history"]]  # type: ignore[union-attr]
+    unpack(run, state)
+    run.history = list(from_facts(published.facts).history)
     run.durable = run.position
-
-
-def _unsaved_buffers(run: Run) -> dict[str, Tensor]:
-    """Buffers that torch leaves out of a model's state (persistent=False)."""
-    saved = run.model.state_dict().keys()
-    return {name: buffer for name, buffer in run.model.named_buffers() if name not in saved}

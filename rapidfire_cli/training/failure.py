@@ -1,12 +1,25 @@
 """Why a run cannot go on, in one line."""
 
+import errno
+import os
+import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+)  # whoever meets them, no run is to blame
+RUST = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries, safetensors among them, tell errno
+
 
 class Failure(Exception):  # noqa: N818 - what became of the run
-    """The run cannot go on; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line."""
+    """The run cannot go on; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line.
+
+    Of a failure of kind `disk` the whole experiment takes notice: it pauses.
+    """
 
     def __init__(self, kind: str, cause: str, traceback: str = "") -> None:
         super().__init__(cause)
@@ -20,8 +33,36 @@ def blamed(error: BaseException) -> Failure:
     if isinstance(error, Failure):
         return error
     traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno in DISK:
+        return refused(error)
     kind = "oom" if _starved(error) else "error"
     return Failure(kind, one_line(error), "".join(traceback.format_exception(error)))
+
+
+def refused(error: OSError) -> Failure:
+    """What the disk refused, with its place."""
+    place = f"{error.filename}: " if error.filename else ""
+    return Failure("disk", f"{place}{error.strerror or error}")
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Raises Failure where the disk refuses what rapidfire itself keeps."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error) from error
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind one that a library raised while it wrote, if there is one."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error
+        if told := RUST.search(str(error)):
+            return OSError(int(told[1]), os.strerror(int(told[1])))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _starved(error: BaseException) -> bool:

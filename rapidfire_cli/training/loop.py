@@ -1,6 +1,7 @@
 """The training loop: epochs, optimizer steps, batches, validation."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from enum import Enum, auto
 from itertools import count
 from typing import Any
@@ -85,6 +86,7 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
 def validate(run: Run) -> Iterator[Mark]:
     """Loss and metrics over the validation split."""
     run.streams = rng.capture()
+    run.own = deepcopy(run.spec.state_dict())
     run.tallies[VALIDATION].reset()
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
@@ -97,6 +99,7 @@ def validate(run: Run) -> Iterator[Mark]:
 
 def rewind(run: Run) -> None:
     """Undo what of a validation is done, so that the run is whole as after its last step."""
+    run.spec.load_state_dict(run.own)
     rng.restore(run.streams)
 
 

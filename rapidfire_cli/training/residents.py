@@ -4,12 +4,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.engine.messages import (
     Assignment,
+    CheckpointDamaged,
     Evict,
     Evicted,
     Probe,
@@ -26,7 +29,7 @@ from rapidfire_cli.engine.messages import (
 from rapidfire_cli.engine.output import LOG
 from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
-from rapidfire_cli.training.failure import Failure, blamed
+from rapidfire_cli.training.failure import Failure, blamed, keeping
 from rapidfire_cli.training.log import logged
 from rapidfire_cli.training.loop import Mark, rewind, train
 from rapidfire_cli.training.opening import fingerprinted, opened, shared
@@ -74,32 +77,29 @@ class Residents:
     def train(self, order: Train) -> None:
         """Give each run its turn; whatever user code does fails that run alone."""
         for assignment in map(self._placed, order.runs):
-            with self._accounted(assignment):
-                self._turn(assignment, order.until, order.limit)
+            self._accounted(assignment, partial(self._turn, assignment, order.until, order.limit))
 
     def evict(self, order: Evict) -> None:
         """Make the run durable and let go of it."""
         if run := self._runs.get(order.run):
-            with self._accounted(run.assignment):
-                if run.durable != run.position:
-                    self._save(run)
-                self._drop(order.run)
-                self._tell(Evicted(order.run, run.ticks))
+            self._accounted(run.assignment, partial(self._let_go, run))
 
     def _placed(self, assignment: Assignment) -> Assignment:
-        """With its directory spelt out, and there."""
+        """With its directory spelt out."""
         if run := self._runs.get(assignment.run):
             return run.assignment
-        directory = self._home / assignment.directory
-        directory.mkdir(parents=True, exist_ok=True)
-        return replace(assignment, directory=str(directory))
+        return replace(assignment, directory=str(self._home / assignment.directory))
 
-    @contextmanager
-    def _accounted(self, assignment: Assignment) -> Iterator[None]:
-        """Keep what is printed in the run's log, and tell of its failure."""
-        with logged(Path(assignment.directory, LOG)):
+    def _accounted(self, assignment: Assignment, work: Callable[[], None]) -> None:
+        """Do it; keep what is printed in the run's log, and tell of its failure."""
+        directory = Path(assignment.directory)
+        with ExitStack() as stack:
             try:
-                yield
+                with keeping():
+                    if assignment.run not in self._runs:
+                        disk.make_directory(directory, below=directory.parents[1])
+                    stack.enter_context(logged(directory / LOG))
+                work()
             except Failure as failure:
                 run = self._runs.get(assignment.run)
                 print(f"rapidfire: the run failed: {failure.cause}", file=sys.stderr)
@@ -121,6 +121,12 @@ class Residents:
             self._complete(run)
         self._tell(TurnEnded(assignment.run, run.ticks, run.step, run.size, run.so_far))
 
+    def _let_go(self, run: Run) -> None:
+        if run.durable != run.position:
+            self._save(run)
+        self._drop(run.assignment.run)
+        self._tell(Evicted(run.assignment.run, run.ticks))
+
     def _resident(self, assignment: Assignment) -> Run:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
         if assignment.run not in self._runs:
@@ -131,6 +137,9 @@ class Residents:
                 raise blamed(error) from error
             self._runs[assignment.run] = run
             self._tell(fingerprinted(assignment, self._shared))
+            for damage in run.damaged:
+                print(f"rapidfire: a damaged checkpoint is passed over: {damage}", file=sys.stderr)
+                self._tell(CheckpointDamaged(assignment.run, damage))
             for ended in run.history:
                 self._tell(ended)
         return self._runs[assignment.run]
@@ -157,7 +166,7 @@ class Residents:
         return False
 
     def _save(self, run: Run) -> None:
-        checkpoint.save(run)
+        checkpoint.save(run, self._setup.objective)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
     def _complete(self, run: Run) -> None:
@@ -172,10 +181,12 @@ class Residents:
 
 
 def _write_config(assignment: Assignment) -> None:
-    """For people: what the run was trained with."""
+    """For people: what the run was trained with. Raises Failure."""
     config = Path(assignment.directory) / CONFIG
-    if not config.exists():
-        config.write_text(yaml(json.loads(assignment.config)), encoding="utf-8")
+    with keeping():
+        publication.sweep(config.parent)
+        if not config.exists():
+            publication.write(config, yaml(json.loads(assignment.config)))
 
 
 def _marks(run: Run) -> Iterator[Mark]:

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +42,14 @@ class Run:
     scaler: torch.amp.GradScaler
     tallies: Mapping[Split, Tally]
     streams: rng.Streams  # while the run does not train, and before a validation
+    own: dict[str, Any] = field(default_factory=dict)  # what the MLSpec kept on itself before a validation
     epoch: int = 0  # finished
     done: int = 0  # optimizer steps in the epoch under way
     step: int = 0  # optimizer steps in all
     seconds: float = 0.0  # of training and validation in the epoch under way
     outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
     history: list[EpochEnded] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # checkpoints that were passed over, and why
     durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
     unsaved: float = 0.0  # seconds of training since it was durable
 

@@ -22,6 +22,8 @@ PASSED = {  # how many arguments each method is given
     "collate": 2,
     "compute_forward": 3,
     "metrics": 1,
+    "state_dict": 0,
+    "load_state_dict": 1,
 }
 
 

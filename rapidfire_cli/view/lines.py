@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
-from rapidfire_cli.engine.messages import EpochEnded, by_split
+from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, by_split
 from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, WorkerDied
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
@@ -46,5 +46,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
         case Decision(bracket, _, rung, level, verdicts=verdicts):
             on = sum(verdict.promoted for verdict in verdicts)
             yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} go on"
+        case CheckpointDamaged(run, cause):
+            yield f"run {run}  a damaged checkpoint is passed over: {cause}"
         case WorkerDied(slot, cause):
             yield f"worker {slot}  died: {cause}"

@@ -12,10 +12,12 @@ from rich.live import Live as RichLive
 from rich.segment import Segment
 from rich.style import Style
 
+from rapidfire_cli.engine.messages import CheckpointDamaged
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.view.board import Board, fold
 from rapidfire_cli.view.columns import Column, Styled, columns
 from rapidfire_cli.view.frame import frame
+from rapidfire_cli.view.lines import told
 
 PERIOD = 1 / 8  # seconds between two frames, at least
 ECHO = 2  # cells kept free at the right: a terminal echoes Ctrl-C there, and a wrapped line breaks the frame
@@ -74,6 +76,13 @@ class Live(Redrawn):
     def __enter__(self) -> Self:
         self._live.start()
         return self
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Warnings stay above the table."""
+        for fact in facts:
+            if isinstance(fact, CheckpointDamaged):
+                self._console.print(*told(fact, {}), highlight=False, markup=False)
+        super().tell(facts)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Desk:
     """A working directory with the tool at hand."""
 
     path: Path
+    extra: dict[str, str] = field(default_factory=dict)  # in the environment
 
     def write(self, text: str, name: str = "experiment.yaml") -> Path:
         file = self.path / name
@@ -42,7 +43,7 @@ class Desk:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+        return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **self.extra}
 
     def run(self, *arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

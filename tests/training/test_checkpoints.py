@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from rapidfire_cli import durable
+from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import RunFailed
+from rapidfire_cli.terms import Objective
 from tests.training.workplace import Workplace, leaf, same
 
 
@@ -35,7 +36,7 @@ def test_a_damaged_checkpoint_that_was_passed_over_takes_no_good_ones_place(tmp_
 
     assert len(continued.checkpoints()) == 2
     for checkpoint in continued.checkpoints():
-        durable.verify(checkpoint)
+        publication.verify(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["state.pt", "model.safetensors", "MANIFEST.json"])
@@ -53,22 +54,24 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name):
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over(tmp_path):
-    for checkpoint in interrupted(tmp_path).checkpoints():
+    checkpoints = interrupted(tmp_path).checkpoints()
+    for checkpoint in checkpoints:
         damage(checkpoint)
 
     continued = Workplace(tmp_path, "Augmented")
     continued.train(leaf(), until=3)
 
-    cause = f"none of the 2 checkpoints in {tmp_path / '1' / 'checkpoints'} is good"
+    whose = f"{checkpoints[-1].name}/state.pt is not what was written"
+    cause = f"none of the 2 checkpoints in {tmp_path / '1' / 'checkpoints'} is good: {whose}"
     assert continued.failure() == RunFailed(1, "checkpoint", cause, step=0)
 
 
 def test_a_checkpoints_manifest_says_where_it_stands_and_repeats_the_metrics(tmp_path):
     place = Workplace(tmp_path)
-    ended, *_ = place.train(leaf(), until=1)
+    _, ended, *_ = place.train(leaf(), until=1)
     place.evict()
 
-    facts = durable.verify(place.checkpoints()[-1]).facts
+    facts = publication.verify(place.checkpoints()[-1]).facts
     assert {key: facts[key] for key in ("run", "epoch", "step", "at")} == {
         "run": 1,
         "epoch": 1,
@@ -101,16 +104,57 @@ def test_tied_weights_and_buffers_outside_the_models_state_are_kept(tmp_path):
     assert continued.epochs() == whole.epochs()
 
 
-def test_a_disk_that_refuses_fails_the_run_and_says_so(tmp_path, monkeypatch):
-    def full(*_args):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("stop_at", range(1, 18))
+def test_what_an_mlspec_says_of_itself_is_kept_wherever_it_is_stopped(tmp_path, stop_at):
+    """Within an epoch, at its end, and within a validation, which begins anew."""
+    whole = Workplace(tmp_path / "whole", "Remembering")
+    whole.train(leaf(), until=3)
+    stopped = Workplace(tmp_path / "stopped", "Remembering")
+    stopped.stop_at = stop_at
+    stopped.train(leaf(), until=3)
+    continued = Workplace(tmp_path / "stopped", "Remembering")
+    continued.train(leaf(), until=3)
 
-    monkeypatch.setattr(durable, "publish", full)
-    place = Workplace(tmp_path)
+    assert same(continued.weights(), whole.weights())
+    assert continued.epochs() == whole.epochs()
+
+
+def test_a_stop_within_a_validation_leaves_an_mlspec_as_before_it_in_the_same_process(tmp_path):
+    whole = Workplace(tmp_path / "whole", "Remembering")
+    whole.train(leaf(), until=3)
+    stopped = Workplace(tmp_path / "stopped", "Remembering")
+    stopped.stop_at = 6  # the first batch of the first validation
+    stopped.train(leaf(), until=3)
+    stopped.train(leaf(), until=3)
+
+    assert same(stopped.weights(), whole.weights()) and stopped.epochs() == whole.epochs()
+
+
+def test_an_mlspec_that_keeps_what_no_checkpoint_can_hold_fails_before_one_is_written(tmp_path):
+    place = Workplace(tmp_path, "Hoarding")
+    place.train(leaf(), until=1)
+    place.evict()
+
+    cause = "state_dict must return tensors and plain data, not object"
+    assert place.failure() == RunFailed(1, "error", cause, step=5)
+
+
+def test_the_last_two_checkpoints_and_the_best_are_kept(tmp_path):
+    place = Workplace(tmp_path, checkpoint_every=1, objective=Objective("train.loss", "max"))
+    place.train(leaf(epochs=4), until=4)
+
+    assert [path.name for path in place.checkpoints()] == [
+        "step-0000000005-epoch-000001",  # the largest loss is the first epoch's
+        "step-0000000020-epoch-000003",
+        "step-0000000020-epoch-000004",
+    ]
+
+
+def test_an_objective_that_is_never_measured_keeps_none_beside_the_last_two(tmp_path):
+    place = Workplace(tmp_path, checkpoint_every=1, objective=Objective("nothing", "min"))
     place.train(leaf(), until=3)
 
-    assert place.failure().kind == "disk"
-    assert place.failure().cause.endswith("[Errno 28] No space left on device")
+    assert len(place.checkpoints()) == 2
 
 
 def test_a_run_that_leaves_the_working_directory_keeps_its_own(tmp_path, monkeypatch):

@@ -6,7 +6,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Evict, RunFailed, Setup, Train
+from rapidfire_cli.engine.messages import (
+    Assignment,
+    CheckpointDamaged,
+    EpochEnded,
+    Evict,
+    RunFailed,
+    Setup,
+    Train,
+)
 from rapidfire_cli.training.residents import Residents
 
 SPECS = "tests.training.specs"
@@ -33,7 +41,16 @@ class Clock:
 class Workplace:
     """Residents over `directory`; another one on the same directory starts from what is durable."""
 
-    def __init__(self, directory, spec="Blobs", chunks=1, checkpoint_every=1e9, data_cache=2**20, data=None):
+    def __init__(
+        self,
+        directory,
+        spec="Blobs",
+        chunks=1,
+        checkpoint_every=1e9,
+        data_cache=2**20,
+        data=None,
+        objective=None,
+    ):
         self.directory = Path(directory)
         self.told = []
         self.pulses = 0
@@ -49,6 +66,7 @@ class Workplace:
             chunks=chunks,
             checkpoint_every=checkpoint_every,
             data_cache=data_cache,
+            objective=objective,
         )
         self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock())
 
@@ -82,6 +100,10 @@ class Workplace:
         """The one failure told of the run."""
         (failure,) = [one for one in self.told if isinstance(one, RunFailed) and one.run == run]
         return failure
+
+    def damage(self, run=1):
+        """What was told of the run's damaged checkpoints."""
+        return [one.cause for one in self.told if isinstance(one, CheckpointDamaged) and one.run == run]
 
     def checkpoints(self, run=1):
         """The run's published checkpoints, oldest first."""

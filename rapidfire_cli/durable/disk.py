@@ -1,0 +1,150 @@
+"""The calls that change the disk, each behind its fault point; every other module goes through these.
+
+Directories are made, and files opened, without following a symbolic link out of the experiment.
+"""
+
+import errno
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rapidfire_cli.durable.faults import passing
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+BUFFER = 1 << 20  # bytes written at once (assumed)
+MODE = 0o666  # less the umask
+OWN = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Output(io.FileIO):
+    """A file under way."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
+        self._path = path
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        passing("write", self._path)
+        with _at(self._path):
+            return super().write(data)
+
+
+def create(path: Path) -> io.BufferedWriter:
+    """A file that was not there before; `sync` makes its bytes durable. Raises OSError, when closed too."""
+    return io.BufferedWriter(Output(path), BUFFER)
+
+
+def append(path: Path) -> int:
+    """The descriptor of a log; nothing waits for its bytes to reach the disk."""
+    return _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def holdable(path: Path) -> int:
+    """The descriptor of a lock's file, made where it is missing."""
+    return _opened(path, os.O_RDWR | os.O_CREAT)
+
+
+def make_directory(path: Path, below: Path | None = None) -> list[Path]:
+    """Make the directory durably, with those it lies in; which ones were missing.
+
+    What lies between it and `below` must be directories, not links that lead elsewhere. Raises OSError.
+    """
+    missing = [place for place in (path, *path.parents) if not place.exists()]
+    for place in _between(path, below):
+        if place not in missing and not stat.S_ISDIR(place.lstat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "is no directory of the experiment's own", str(place))
+    for place in reversed(missing):
+        passing("make", place)
+        place.mkdir(exist_ok=True)
+        sync(place.parent)
+    return missing
+
+
+def refuse_links(*paths: Path) -> None:
+    """Raises OSError where one of these is a symbolic link: whoever opens it would leave the experiment."""
+    for path in paths:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link, and an experiment follows none", str(path))
+
+
+def make_temporary(path: Path) -> None:
+    """Make a directory that counts only once it is renamed."""
+    passing("make", path)
+    path.mkdir()
+
+
+def sync(path: Path) -> None:
+    """Force a file's bytes, or a directory's entries, to the disk; whoever wrote them."""
+    passing("sync", path)
+    descriptor = os.open(path, os.O_RDONLY | OWN)
+    try:
+        with _at(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or directory another name, durably."""
+    passing("rename", source, target)
+    source.rename(target)
+    sync(target.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name."""
+    passing("link", target, source)
+    target.hardlink_to(source)
+
+
+def unlink(path: Path) -> None:
+    """Delete a file, if it is there."""
+    passing("unlink", path)
+    path.unlink(missing_ok=True)
+
+
+def empty(path: Path) -> None:
+    """Cut a file to nothing, whoever holds it open."""
+    passing("write", path)
+    os.truncate(path, 0)
+
+
+def discard(directory: Path) -> None:
+    """Delete a directory and what is in it, file by file, in no order that matters."""
+    passing("discard", directory)
+    shutil.rmtree(directory)
+
+
+def withdraw(made: list[Path]) -> None:
+    """Take back directories that `make_directory` made, and that are still empty."""
+    for place in made:
+        passing("discard", place)
+        with suppress(OSError):  # somebody else has put something there
+            place.rmdir()
+
+
+def _opened(path: Path, flags: int) -> int:
+    passing("open", path)
+    return os.open(path, flags | OWN, MODE)
+
+
+@contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """What goes wrong at a descriptor is told with its path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _between(path: Path, below: Path | None) -> list[Path]:
+    """The directory and those above it, up to `below`, which may be a link."""
+    return [place for place in (path, *path.parents) if below in place.parents] if below else []

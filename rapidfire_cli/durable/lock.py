@@ -1,0 +1,70 @@
+"""The experiment's lock: the kernel's, on a file that is never deleted."""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rapidfire_cli.durable import disk
+from rapidfire_cli.durable.faults import passing
+
+FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid (fcntl(2))
+WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+class Held(Exception):  # noqa: N818 - a state, not a mistake
+    """Another process holds the lock; its argument is what that process wrote about itself."""
+
+
+@contextmanager
+def lock(path: Path, holder: str) -> Iterator[None]:
+    """Hold the lock; it falls with the process, however that ends.
+
+    Raises Held at once when another process has it, and OSError, having made nothing, where none can be had.
+    """
+    known = path.exists()
+    descriptor = disk.holdable(path)
+    try:
+        try:
+            _take(path, descriptor)
+        except OSError:
+            if not known:  # and never will be: nobody can hold it
+                disk.unlink(path)
+            raise
+        passing("write", path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock; asking disturbs nobody."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, WHOLE_FILE)
+    finally:
+        os.close(descriptor)
+    kind: int = struct.unpack(FLOCK, answer)[0]
+    return kind != fcntl.F_UNLCK
+
+
+def _take(path: Path, descriptor: int) -> None:
+    try:
+        passing("lock", path)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
+    except BlockingIOError:
+        raise Held(_holder(descriptor)) from None
+    except OSError as error:
+        reason = f"the file system keeps no locks ({error.strerror}); choose another with --dir"
+        raise OSError(error.errno, reason, str(path)) from None
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 4096, 0).decode(errors="replace").strip()

@@ -1,0 +1,178 @@
+"""Publications: directories that appear whole or not at all, and small files replaced whole.
+
+A publication's MANIFEST.json, written last, names every payload file with its size and SHA-256, and proves
+itself by a SHA-256 of its own. The directory appears under its final name by one rename, after everything in
+it has reached the disk. A reader trusts nothing that the manifest does not prove.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidfire_cli.durable import disk
+from rapidfire_cli.terms import Plain, canonical
+
+MANIFEST = "MANIFEST.json"
+TEMPORARY, TRASH = ".tmp-", ".trash-"  # with the process's id: what is being written, what is being deleted
+OWNED = re.compile(r"\.(?:tmp|trash)-(\d+)-.+")
+
+Writer = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A publication whose every byte was checked against its manifest."""
+
+    path: Path
+    facts: dict[str, Plain]
+
+
+class Damaged(Exception):  # noqa: N818 - a state, not a mistake
+    """A publication that its manifest does not prove; its argument says what is wrong."""
+
+
+def publish(target: Path, payload: Mapping[str, Writer], facts: Mapping[str, Plain]) -> None:
+    """Write each payload file by its writer and make the directory `target` appear, durably and at once.
+
+    A publication already there under the same name is replaced. Raises OSError, and what a writer raises;
+    then nothing was published.
+    """
+    temporary = aside(target)
+    _forget(temporary)
+    try:
+        disk.make_directory(target.parent)
+        disk.make_temporary(temporary)
+        for name, write_payload in payload.items():
+            write_payload(temporary / name)
+            disk.sync(temporary / name)
+        with disk.create(temporary / MANIFEST) as manifest:
+            manifest.write(_proof(facts, {name: _measure(temporary / name) for name in payload}))
+        disk.sync(temporary / MANIFEST)
+        disk.sync(temporary)
+        if target.exists():  # one that was damaged, and passed over
+            remove(target)
+        disk.rename(temporary, target)
+    except BaseException:
+        _forget(temporary)  # leave no more on a full disk than was there
+        raise
+
+
+def verify(path: Path) -> Published:
+    """The publication at `path`. Raises Damaged when a byte is missing, added or changed."""
+    try:
+        text = (path / MANIFEST).read_bytes()
+        proof = json.loads(text)
+        files, facts = proof["files"], proof["facts"]
+        if text != _proof(facts, files):
+            raise Damaged(f"{path.name}/{MANIFEST} is not what was written")
+        for name, measure in files.items():
+            if name != Path(name).name or _measure(path / name) != measure:
+                raise Damaged(f"{path.name}/{name} is not what was written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path.name}: {error}") from error
+    return Published(path, facts)
+
+
+def equal(file: Path, published: Published, name: str) -> bool:
+    """Whether a file's bytes are those of a payload file."""
+    return _measure(file) == _measure(published.path / name)
+
+
+def remove(path: Path) -> None:
+    """Delete a publication: out of sight by one durable rename first, so that it is never seen half gone."""
+    trash = aside(path, TRASH)
+    _forget(trash)
+    disk.rename(path, trash)
+    disk.discard(trash)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a small file whole and durably."""
+    temporary = aside(path)
+    _forget(temporary)
+    try:
+        with disk.create(temporary) as file:
+            file.write(text.encode())
+        disk.sync(temporary)
+        disk.rename(temporary, path)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a published payload file a second name, durably; the bytes are shared, not copied."""
+    temporary = aside(target)
+    _forget(temporary)
+    try:
+        _second(source, temporary)
+        disk.rename(temporary, target)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+def sweep(directory: Path) -> None:
+    """Delete what processes that are dead were writing or deleting there; nothing else."""
+    for path in _abandoned(directory):
+        _delete(path)
+
+
+def _second(source: Path, temporary: Path) -> None:
+    """A hard link; a copy where the file system has none."""
+    try:
+        disk.link(source, temporary)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        with source.open("rb") as original, disk.create(temporary) as file:
+            shutil.copyfileobj(original, file)
+        disk.sync(temporary)
+
+
+def _abandoned(directory: Path) -> Iterator[Path]:
+    with suppress(FileNotFoundError):
+        for path in sorted(directory.iterdir()):
+            owner = OWNED.fullmatch(path.name)
+            if owner and not Path("/proc", owner[1]).exists():
+                yield path
+
+
+def aside(path: Path, prefix: str = TEMPORARY) -> Path:
+    """A name beside `path` that no other process takes, and that is swept when this one is dead."""
+    return path.with_name(f"{prefix}{os.getpid()}-{path.name}")
+
+
+def _forget(temporary: Path) -> None:
+    """Delete what could not be finished, as far as the disk lets us; `sweep` gets the rest."""
+    with suppress(OSError):
+        _delete(temporary)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, a link or a directory, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        disk.discard(path)
+    elif os.path.lexists(path):
+        disk.unlink(path)
+
+
+def _proof(facts: Mapping[str, Plain], files: Mapping[str, Plain]) -> bytes:
+    """The manifest: canonical JSON of what it says, with the SHA-256 of that."""
+    said: dict[str, Plain] = {"facts": dict(facts), "files": dict(files)}
+    digest = hashlib.sha256(canonical(said).encode()).hexdigest()
+    return canonical({**said, "sha256": digest}).encode()
+
+
+def _measure(path: Path) -> Plain:
+    """What proves a payload file: its size and its SHA-256. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | disk.OWN), "rb") as file:  # noqa: PTH123 - follows no link
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"sha256": digest, "size": file.tell()}

@@ -1,0 +1,76 @@
+"""Where a run's checkpoints lie, and what their manifests say of it; torch is not needed to read that."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rapidfire_cli.engine.messages import EpochEnded, Metric
+from rapidfire_cli.terms import Plain, spoken
+
+DIRECTORY = "checkpoints"  # in the run's own
+NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
+MODEL = "model.safetensors"
+STATE = "state.pt"
+FINAL = "final.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a run is where a checkpoint was taken, and what its epochs ended with."""
+
+    run: int
+    epoch: int  # finished
+    step: int
+    at: int  # ticks
+    chunks: int  # ticks per epoch
+    history: tuple[EpochEnded, ...]
+
+
+def to_facts(reached: Reached) -> dict[str, Plain]:
+    """What a manifest says."""
+    history: list[Plain] = [_told(ended) for ended in reached.history]
+    return {
+        "run": reached.run,
+        "epoch": reached.epoch,
+        "step": reached.step,
+        "at": reached.at,
+        "chunks": reached.chunks,
+        "history": history,
+    }
+
+
+def from_facts(facts: Mapping[str, Any]) -> Reached:
+    """What `to_facts` was given. Raises KeyError, TypeError or ValueError on anything else."""
+    return Reached(
+        facts["run"],
+        facts["epoch"],
+        facts["step"],
+        facts["at"],
+        facts["chunks"],
+        tuple(_heard(facts["run"], told) for told in facts["history"]),
+    )
+
+
+def name(step: int, epoch: int) -> str:
+    """A checkpoint's directory; names sort by age."""
+    return f"step-{step:010d}-epoch-{epoch:06d}"
+
+
+def newest_first(directory: Path) -> list[Path]:
+    """The checkpoints that were published in a directory; what else is there is nobody's business."""
+    if not directory.is_dir():
+        return []
+    named = (path for path in directory.iterdir() if NAME.fullmatch(path.name))
+    return sorted((path for path in named if path.is_dir() and not path.is_symlink()), reverse=True)
+
+
+def _told(ended: EpochEnded) -> Plain:
+    metrics: list[Plain] = [[one.split, one.name, spoken(one.value)] for one in ended.metrics]
+    return {"epoch": ended.epoch, "step": ended.step, "seconds": ended.seconds, "metrics": metrics}
+
+
+def _heard(run: int, told: Any) -> EpochEnded:
+    metrics = tuple(Metric(split, name, float(value)) for split, name, value in told["metrics"])
+    return EpochEnded(run, told["epoch"], told["step"], metrics, told["seconds"])

@@ -1,0 +1,159 @@
+"""Publications appear whole, go at once, and touch nothing but their own."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.durable import disk, publication
+from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
+from tests.training.workplace import Workplace, leaf
+
+DEAD = int(
+    subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    ).stdout
+)
+
+
+def written(text: str) -> publication.Writer:
+    def to(path: Path) -> None:
+        with disk.create(path) as file:
+            file.write(text.encode())
+
+    return to
+
+
+@pytest.fixture
+def published(tmp_path) -> Path:
+    target = tmp_path / "run" / "step-1"
+    publish(target, {"a": written("first"), "b": written("second")}, {"step": 1})
+    return target
+
+
+def test_what_is_published_is_proved_with_its_facts(published):
+    assert verify(published).facts == {"step": 1}
+    assert {file.name for file in published.iterdir()} == {"a", "b", "MANIFEST.json"}
+
+
+def test_a_publication_of_the_same_name_is_replaced_whole(published):
+    publish(published, {"c": written("third")}, {"step": 2})
+    assert verify(published).facts == {"step": 2}
+    assert {file.name for file in published.iterdir()} == {"c", "MANIFEST.json"}
+
+
+def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(published):
+    def failing(path: Path) -> None:
+        written("half")(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        publish(published, {"a": written("new"), "b": failing}, {"step": 2})
+    assert verify(published).facts == {"step": 1}
+    assert [path.name for path in published.parent.iterdir()] == ["step-1"]
+
+
+def test_what_goes_is_renamed_first_and_then_gone(published):
+    publication.remove(published)
+    assert list(published.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "a").unlink(),
+        lambda path: (path / "a").write_text("First"),
+        lambda path: (path / "MANIFEST.json").unlink(),
+        lambda path: (path / "MANIFEST.json").write_text("{}"),
+        lambda path: (path / "MANIFEST.json").write_text("[" * 100_000),
+        lambda path: (path / "MANIFEST.json").write_bytes(b"\xff\xfe"),
+        lambda path: (path / "MANIFEST.json").write_text((path / "MANIFEST.json").read_text() + "\n"),
+        lambda path: (path / "MANIFEST.json").write_text(
+            (path / "MANIFEST.json").read_text().replace('"step":1', '"step":2')
+        ),
+    ],
+)
+def test_a_publication_that_its_manifest_does_not_prove_is_damaged(published, damage):
+    damage(published)
+    with pytest.raises(Damaged, match="step-1"):
+        verify(published)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", "", "sub/file"])
+def test_a_manifest_cannot_name_files_elsewhere(published, name):
+    (published.parent / "outside").write_text("first")
+    (published / "sub").mkdir()
+    (published / "sub" / "file").write_text("first")
+    said = json.loads((published / "MANIFEST.json").read_text())
+    forged = publication._proof(said["facts"], {name: said["files"]["a"]})
+    (published / "MANIFEST.json").write_bytes(forged)
+    with pytest.raises(Damaged):
+        verify(published)
+
+
+def test_a_payload_file_that_is_a_link_is_damage(published):
+    (published / "a").rename(published.parent / "elsewhere")
+    (published / "a").symlink_to(published.parent / "elsewhere")
+    with pytest.raises(Damaged):
+        verify(published)
+
+
+def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path):
+    ours, theirs = os.getpid(), os.getppid()
+    gone = [f".tmp-{DEAD}-step-1", f".trash-{DEAD}-step-2", f".tmp-{DEAD}-config.yaml"]
+    kept = [
+        f".tmp-{ours}-step-1",
+        f".tmp-{theirs}-step-1",
+        ".tmp-x-step-1",
+        f".tmp-{DEAD}",
+        "step-1",
+        "notes",
+    ]
+    for name in [*gone[:2], *kept]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / gone[2]).touch()
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_link_under_a_dead_process_name_is_swept_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / f".tmp-{DEAD}-step-1").symlink_to(tmp_path / "precious")
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_small_file_is_replaced_whole_and_a_link_in_its_place_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "manifest").symlink_to(tmp_path / "precious")
+    write(tmp_path / "manifest", "theirs")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "manifest").read_text() == "theirs" and not (tmp_path / "manifest").is_symlink()
+
+
+@pytest.mark.parametrize("linked", ["1", "1/checkpoints", "1/log.txt"])
+def test_no_run_is_led_out_of_the_experiment_by_a_link(tmp_path, linked):
+    outside, inside = tmp_path / "outside", tmp_path / "experiment" / "runs"
+    outside.mkdir()
+    (inside / linked).parent.mkdir(parents=True)
+    (inside / linked).symlink_to(outside / "log" if linked.endswith("txt") else outside)
+    place = Workplace(inside, checkpoint_every=1)
+    place.train(leaf(), until=3)
+    assert place.failure().kind == "disk" and linked.rpartition("/")[2] in place.failure().cause
+    assert list(outside.iterdir()) == []
+
+
+def test_names_that_are_no_checkpoints_are_never_touched(tmp_path):
+    place = Workplace(tmp_path, checkpoint_every=1)
+    unknown = tmp_path / "1" / "checkpoints"
+    names = ["step-1", "step-0000000001-epoch-000001.bak", "notes", ".tmp-mine"]
+    for name in names:
+        (unknown / name).mkdir(parents=True)
+    place.train(leaf(), until=3)
+    assert place.weights()
+    assert all((unknown / name).is_dir() for name in names)
