@@ -1,6 +1,5 @@
 """What a run prints, kept to a size that no disk minds."""
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +11,7 @@ MOST = 16 * 2**20  # bytes of a log, and again of the one before (assumed)
 
 
 def rotate(log: Path, most: int = MOST) -> None:
-    """Set a log that has outgrown `most` bytes aside, its last `most` bytes at least, and empty it.
+    """Set the last `most` bytes of a log that has outgrown them aside, and empty it.
 
     Whoever prints holds the file open for appending, and goes on at its beginning: this way a worker that
     hangs, or prints in a loop, needs not to be asked. What is printed meanwhile may be lost.
@@ -28,5 +27,5 @@ def rotate(log: Path, most: int = MOST) -> None:
         disk.unlink(aside)
         with log.open("rb") as source, disk.create(aside) as copy:
             source.seek(size - most)
-            shutil.copyfileobj(source, copy)
+            copy.write(source.read()[-most:])  # it may grow while it is read
         disk.empty(log)

@@ -21,8 +21,10 @@ config_group:
       reduction_factor: 2
       metric: loss
       direction: min
+      user_knobs: {pause: 0.1}
       train: {batch_size: 64, optimizer: {name: Adam, args: {lr: !range [0.0001, 0.1]}}}
   - config:
+      user_knobs: {pause: 0.1}
       train: {epochs: 2, batch_size: 32, optimizer: {name: SGD, args: {lr: 0.1}}}
 execution: {checkpoint_every: 0}
 """
@@ -41,12 +43,12 @@ def trained(tmp_path_factory) -> Desk:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Desk:
-    """The same, its controller killed when the second rung is under way."""
+    """The same, its controller killed in the middle: of some twenty commits, ten a second at most."""
     desk = Desk(tmp_path_factory.mktemp("killed"))
     desk.write(FILE)
     armed = desk.path / "armed"
     armed.touch()
-    desk.extra[VARIABLE] = f"commit journal.db 22 kill {armed}"
+    desk.extra[VARIABLE] = f"commit journal.db 10 kill {armed}"
     command = desk.command("fit", "experiment.yaml")
     subprocess.run(
         command,

@@ -24,7 +24,7 @@ execution: {{checkpoint_every: 2.5, chunks: 4, data_cache: 512MiB, workers: 2, t
     assert file.data == {"path": "csv", "files": ["a", "b"], "shuffle": None}
     assert file.seed == 7
     assert file.objective == Objective("top5_accuracy", "max")
-    assert file.execution == Execution(2.5, 4, 512 * 2**20, 2, 3)
+    assert file.execution == Execution(2.5, chunks=4, data_cache=512 * 2**20, workers=2, threads=3)
 
 
 def test_a_file_need_only_say_its_config_group():
@@ -106,7 +106,7 @@ def test_seeds_have_32_bits(seed: str):
         ("execution: {data_cache: -1}\n" + CONFIG, ["E204 1:25"]),
         ("execution: {data_cache: 1 zebibyte}\n" + CONFIG, ["E206 1:25"]),
         ("execution: {data_cache: true}\n" + CONFIG, ["E203 1:25"]),
-        ("execution: {hang_timeout: 3}\n" + CONFIG, ["E201 1:13"]),
+        ("execution: {hang_timout: 3}\n" + CONFIG, ["E201 1:13"]),
         ("extends: base.yaml\n" + CONFIG, ["E501 1:10"]),
         ("seed: !list [1, 2]\n" + CONFIG, ["E301 1:7"]),
         ("seed: !range [1, 2]\n" + CONFIG, ["E301 1:7"]),
