@@ -136,7 +136,9 @@ def _check_for_lost(home: Home) -> None:
 
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
     home = plan.subject.home
-    disk.make_directory(home.misc, below=home.path)
+    for directory in (home.misc, home.runs):
+        disk.make_directory(directory, below=home.path)
+    disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
     slots, threads = seats(plan.subject.file, request.machinery)
     starting = f"starting {counted(min(len(slots), len(plan.left)), 'worker')}"
     with _driver(plan, slots, threads, stop) as driver:

@@ -77,6 +77,7 @@ def _facts(home: Home, runs: Sequence[Run]) -> tuple[list[Fact], int]:
     for run in runs:
         if run.number in known:
             reached = said[run.number]
+            facts += [reached.opened] if reached.opened else []
             facts.append(Saved(run.number, reached.at, reached.step))
             whole = _is_whole(home.run(run), reached, known[run.number], epochs_of(run))
             facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.STOPPED))
@@ -130,6 +131,7 @@ def _replace(journal: Path, made: Path) -> str:
     for path, aside in kept:
         disk.rename(path, aside)
     disk.rename(made, journal)
+    disk.sync(journal.parent)
     return f"; the old one is {old.name}" if kept else ""
 
 

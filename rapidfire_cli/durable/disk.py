@@ -9,16 +9,20 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rapidfire_cli.durable.faults import passing
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from _typeshed import ReadableBuffer
 
 BUFFER = 1 << 20  # bytes written at once (assumed)
+SYNCS = 4  # at once: a checkpoint's files and their directory (measured: they wait as long as one)
 MODE = 0o666  # less the umask
 OWN = os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -51,10 +55,11 @@ def holdable(path: Path) -> int:
     return _opened(path, os.O_RDWR | os.O_CREAT)
 
 
-def make_directory(path: Path, below: Path | None = None) -> list[Path]:
-    """Make the directory durably, with those it lies in; which ones were missing.
+def make_directory(path: Path, below: Path | None = None, lasting: bool = True) -> list[Path]:
+    """Make the directory, with those it lies in; which ones were missing.
 
-    What lies between it and `below` must be directories, not links that lead elsewhere. Raises OSError.
+    What lies between it and `below` must be directories, not links that lead elsewhere. Unless it is to be
+    `lasting` at once, whoever publishes in it makes it so. Raises OSError.
     """
     missing = [place for place in (path, *path.parents) if not place.exists()]
     for place in _between(path, below):
@@ -63,7 +68,8 @@ def make_directory(path: Path, below: Path | None = None) -> list[Path]:
     for place in reversed(missing):
         passing("make", place)
         place.mkdir(exist_ok=True)
-        sync(place.parent)
+        if lasting:
+            sync(place.parent)
     return missing
 
 
@@ -80,22 +86,26 @@ def make_temporary(path: Path) -> None:
     path.mkdir()
 
 
-def sync(path: Path) -> None:
-    """Force a file's bytes, or a directory's entries, to the disk; whoever wrote them."""
-    passing("sync", path)
-    descriptor = os.open(path, os.O_RDONLY | OWN)
-    try:
-        with _at(path):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync(*paths: Path) -> None:
+    """Force files' bytes, and directories' entries, to the disk, whoever wrote them; all share one wait."""
+    for path in paths:
+        passing("sync", path)
+    with ExitStack() as stack:
+        syncs = []
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | OWN)
+            stack.callback(os.close, descriptor)
+            syncs.append(_waiting().submit(os.fsync, descriptor))
+            stack.callback(syncs[-1].exception)  # waits: nothing is closed that is being synced
+        for path, each in zip(paths, syncs, strict=True):
+            with _at(path):
+                each.result()
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file or directory another name, durably."""
+    """Give a file or directory another name."""
     passing("rename", source, target)
     source.rename(target)
-    sync(target.parent)
 
 
 def link(source: Path, target: Path) -> None:
@@ -128,6 +138,15 @@ def withdraw(made: list[Path]) -> None:
         passing("discard", place)
         with suppress(OSError):  # somebody else has put something there
             place.rmdir()
+
+
+@cache
+def _waiting() -> "ThreadPoolExecutor":
+    """Threads that wait for the disk; it takes in together what is asked for together."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    os.register_at_fork(after_in_child=_waiting.cache_clear)  # threads stay behind
+    return ThreadPoolExecutor(SYNCS, "sync")
 
 
 def _opened(path: Path, flags: int) -> int:

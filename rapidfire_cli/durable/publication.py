@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,18 @@ class Damaged(Exception):  # noqa: N818 - a state, not a mistake
     """A publication that its manifest does not prove; its argument says what is wrong."""
 
 
-def publish(target: Path, payload: Mapping[str, Writer], facts: Mapping[str, Plain]) -> None:
+def publish(
+    target: Path,
+    payload: Mapping[str, Writer],
+    facts: Mapping[str, Plain],
+    above: Sequence[Path] = (),
+    outdated: Callable[[], Sequence[Path]] = list,
+) -> None:
     """Write each payload file by its writer and make the directory `target` appear, durably and at once.
 
-    A publication already there under the same name is replaced. Raises OSError, and what a writer raises;
-    then nothing was published.
+    A publication already there under the same name is replaced; directories `above` its own are made durable
+    with it, and what is `outdated` once it is there, beside it, is deleted. Raises OSError, and what a writer
+    raises; then nothing was published, unless an outdated one refused to go.
     """
     temporary = aside(target)
     _forget(temporary)
@@ -51,17 +58,19 @@ def publish(target: Path, payload: Mapping[str, Writer], facts: Mapping[str, Pla
         disk.make_temporary(temporary)
         for name, write_payload in payload.items():
             write_payload(temporary / name)
-            disk.sync(temporary / name)
         with disk.create(temporary / MANIFEST) as manifest:
             manifest.write(_proof(facts, {name: _measure(temporary / name) for name in payload}))
-        disk.sync(temporary / MANIFEST)
-        disk.sync(temporary)
+        disk.sync(*(temporary / name for name in (*payload, MANIFEST)), temporary)
         if target.exists():  # one that was damaged, and passed over
             remove(target)
         disk.rename(temporary, target)
+        trash = [*map(_out_of_sight, outdated())]
+        disk.sync(target.parent, *above)
     except BaseException:
         _forget(temporary)  # leave no more on a full disk than was there
         raise
+    for each in trash:
+        disk.discard(each)
 
 
 def verify(path: Path) -> Published:
@@ -86,22 +95,24 @@ def equal(file: Path, published: Published, name: str) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete a publication: out of sight by one durable rename first, so that it is never seen half gone."""
-    trash = aside(path, TRASH)
-    _forget(trash)
-    disk.rename(path, trash)
+    """Delete a publication, so that it is never seen half gone."""
+    trash = _out_of_sight(path)
+    disk.sync(path.parent)
     disk.discard(trash)
 
 
-def write(path: Path, text: str) -> None:
-    """Replace a small file whole and durably."""
+def write(path: Path, text: str, lasting: bool = True) -> None:
+    """Replace a small file whole, and durably where it is to be `lasting`."""
     temporary = aside(path)
     _forget(temporary)
     try:
         with disk.create(temporary) as file:
             file.write(text.encode())
-        disk.sync(temporary)
+        if lasting:
+            disk.sync(temporary)
         disk.rename(temporary, path)
+        if lasting:
+            disk.sync(path.parent)
     except BaseException:
         _forget(temporary)
         raise
@@ -114,15 +125,23 @@ def link(source: Path, target: Path) -> None:
     try:
         _second(source, temporary)
         disk.rename(temporary, target)
-    except BaseException:
-        _forget(temporary)
-        raise
+        disk.sync(target.parent)
+    finally:
+        _forget(temporary)  # it stays, too, where the target has been this file's second name before
 
 
 def sweep(directory: Path) -> None:
     """Delete what processes that are dead were writing or deleting there; nothing else."""
     for path in _abandoned(directory):
         _delete(path)
+
+
+def _out_of_sight(path: Path) -> Path:
+    """Rename what is to be deleted; once that is durable, it may go file by file."""
+    trash = aside(path, TRASH)
+    _forget(trash)
+    disk.rename(path, trash)
+    return trash
 
 
 def _second(source: Path, temporary: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric
+from rapidfire_cli.engine.messages import EpochEnded, Metric, RunOpened
 from rapidfire_cli.terms import Plain, spoken
 
 DIRECTORY = "checkpoints"  # in the run's own
@@ -26,6 +26,7 @@ class Reached:
     at: int  # ticks
     chunks: int  # ticks per epoch
     history: tuple[EpochEnded, ...]
+    opened: RunOpened | None  # what its bits depend on beside its config
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
@@ -38,6 +39,7 @@ def to_facts(reached: Reached) -> dict[str, Plain]:
         "at": reached.at,
         "chunks": reached.chunks,
         "history": history,
+        "opened": _spelt(reached.opened),
     }
 
 
@@ -50,6 +52,7 @@ def from_facts(facts: Mapping[str, Any]) -> Reached:
         facts["at"],
         facts["chunks"],
         tuple(_heard(facts["run"], told) for told in facts["history"]),
+        RunOpened(facts["run"], **facts["opened"]) if facts.get("opened") else None,
     )
 
 
@@ -64,6 +67,12 @@ def newest_first(directory: Path) -> list[Path]:
         return []
     named = (path for path in directory.iterdir() if NAME.fullmatch(path.name))
     return sorted((path for path in named if path.is_dir() and not path.is_symlink()), reverse=True)
+
+
+def _spelt(opened: RunOpened | None) -> Plain:
+    if opened is None:
+        return None
+    return {"code": opened.code, "data": opened.data, "environment": opened.environment}
 
 
 def _told(ended: EpochEnded) -> Plain:

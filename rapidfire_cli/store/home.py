@@ -66,6 +66,7 @@ def set_aside(home: Home) -> Path | None:
     names = (home.path.with_name(f"{home.path.name}~{place}") for place in count(1))
     aside = next(path for path in names if not path.exists())
     disk.rename(home.path, aside)
+    disk.sync(aside.parent)
     return aside
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,14 @@ def save(run: Run, objective: Objective | None) -> None:
         STATE: lambda path: _write_state(path, state),
     }
     try:
-        publication.publish(directory / _name(run), payload, to_facts(_reached(run)))
-        run.durable, run.unsaved = run.position, 0.0
-        _prune(directory, _name(run), objective)
+        publication.publish(
+            directory / _name(run),
+            payload,
+            to_facts(_reached(run)),
+            above=_unanchored(run),
+            outdated=partial(_outdated, directory, _name(run), objective),
+        )
+        run.durable, run.unsaved, run.anchored = run.position, 0.0, True
     except Exception as error:  # safetensors and torch have their own words for a full disk
         if found := disk_error(error):
             raise refused(found) from error
@@ -56,7 +62,7 @@ def restore(run: Run) -> None:
     home = Path(run.assignment.directory)
     directory = home / DIRECTORY
     with keeping():
-        disk.make_directory(directory, below=home)
+        disk.make_directory(directory, below=home, lasting=False)
         publication.sweep(directory)
     for path in (present := newest_first(directory)):
         try:
@@ -78,6 +84,12 @@ def finish(run: Run) -> None:
         publication.link(home / DIRECTORY / _name(run) / MODEL, home / FINAL)
 
 
+def _unanchored(run: Run) -> list[Path]:
+    """The directories above the checkpoints that may not be durable; whoever made them may be dead."""
+    home = Path(run.assignment.directory)
+    return [] if run.anchored else [home, home.parent]
+
+
 def _write_weights(path: Path, model: nn.Module) -> None:
     passing("write", path)
     save_model(model, str(path))
@@ -88,14 +100,12 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def _prune(directory: Path, newest: str, objective: Objective | None) -> None:
-    """Keep the last and the best; what is newer than the newest was damaged and passed over."""
+def _outdated(directory: Path, newest: str, objective: Objective | None) -> list[Path]:
+    """All but the last and the best; what is newer than the newest was damaged and passed over."""
     present = newest_first(directory)
     good = [path for path in present if path.name <= newest]
     kept = {*good[:LAST], *_best(good, objective)}
-    for path in present:
-        if path not in kept:
-            publication.remove(path)
+    return [path for path in present if path not in kept]
 
 
 def _best(paths: Iterable[Path], objective: Objective | None) -> list[Path]:
@@ -129,7 +139,7 @@ def _name(run: Run) -> str:
 def _reached(run: Run) -> Reached:
     """What can be known without loading torch; the epochs' metrics should the journal not have them."""
     number = run.assignment.run
-    return Reached(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history))
+    return Reached(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint)
 
 
 def _load(run: Run, published: Published) -> None:

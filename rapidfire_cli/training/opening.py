@@ -76,6 +76,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     steps = math.ceil(len(feeds[TRAIN]) / its.step_size)
     run = Run(
         assignment=assignment,
+        fingerprint=fingerprinted(assignment, shared),
         plan=its,
         ends=_chunk_ends(steps, shared.setup.chunks),
         device=shared.device,

@@ -32,7 +32,7 @@ from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blamed, keeping
 from rapidfire_cli.training.log import logged
 from rapidfire_cli.training.loop import Mark, rewind, train
-from rapidfire_cli.training.opening import fingerprinted, opened, shared
+from rapidfire_cli.training.opening import opened, shared
 from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.smoke import smoke
@@ -97,7 +97,7 @@ class Residents:
             try:
                 with keeping():
                     if assignment.run not in self._runs:
-                        disk.make_directory(directory, below=directory.parents[1])
+                        disk.make_directory(directory, below=directory.parents[1], lasting=False)
                     stack.enter_context(logged(directory / LOG))
                 work()
             except Failure as failure:
@@ -136,7 +136,7 @@ class Residents:
             except BaseException as error:
                 raise blamed(error) from error
             self._runs[assignment.run] = run
-            self._tell(fingerprinted(assignment, self._shared))
+            self._tell(run.fingerprint)
             for damage in run.damaged:
                 print(f"rapidfire: a damaged checkpoint is passed over: {damage}", file=sys.stderr)
                 self._tell(CheckpointDamaged(assignment.run, damage))
@@ -181,12 +181,12 @@ class Residents:
 
 
 def _write_config(assignment: Assignment) -> None:
-    """For people: what the run was trained with. Raises Failure."""
-    config = Path(assignment.directory) / CONFIG
+    """For people: what the run was trained with; not worth a wait for the disk. Raises Failure."""
+    config, text = Path(assignment.directory) / CONFIG, yaml(json.loads(assignment.config))
     with keeping():
         publication.sweep(config.parent)
-        if not config.exists():
-            publication.write(config, yaml(json.loads(assignment.config)))
+        if not (config.is_file() and config.read_text() == text):
+            publication.write(config, text, lasting=False)
 
 
 def _marks(run: Run) -> Iterator[Mark]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpened
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import TRAIN, Split
 from rapidfire_cli.training import rng
@@ -29,6 +29,7 @@ class Run:
     """A run's parts and where it stands; whole at every optimizer step's end."""
 
     assignment: Assignment
+    fingerprint: RunOpened
     plan: Plan
     ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
     device: torch.device
@@ -51,6 +52,7 @@ class Run:
     history: list[EpochEnded] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)  # checkpoints that were passed over, and why
     durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
+    anchored: bool = False  # this process has made the directories durable that lead to its checkpoints
     unsaved: float = 0.0  # seconds of training since it was durable
 
     @property

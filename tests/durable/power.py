@@ -116,7 +116,7 @@ class Disk:
             if directory == inode:
                 _apply(self.durable[directory], change)
         self.pending = [(place, change) for place, change in self.pending if place != inode]
-        within = set(_reachable(self.durable)) | set(_reachable(self.now))
+        within = {ROOT, *_reachable(self.durable), *_reachable(self.now)}
         self.pending = [(place, change) for place, change in self.pending if place in within]
 
     def _inode(self, path: Path) -> int:

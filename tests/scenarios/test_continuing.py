@@ -104,3 +104,13 @@ def test_code_that_changes_while_runs_train_is_refused_by_the_next_worker(desk):
     assert "with other code than the runs beside it" in refused.stderr
     assert "found: changed: module own" in refused.stderr
     desk.run("fit", "experiment.yaml", "--accept-changes")
+
+
+def test_a_rebuilt_journal_knows_what_runs_began_with(begun):
+    for file in (begun.path / "rapidfire_experiments/own").glob("journal.db*"):
+        file.unlink()
+    begun.run("repair", "-e", "own")
+    begun.write(SPEC + "# changed\n", "own.py")
+    refused = begun.run("fit", "experiment.yaml", exits=2).stderr
+    assert "error[E606]: run 1 would continue from a checkpoint with other code or data" in refused
+    assert "changed: module own" in refused
