@@ -145,7 +145,10 @@ class Residents:
         return self._runs[assignment.run]
 
     def _advance(self, run: Run, until: int, limit: int) -> bool:
-        """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True."""
+        """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True.
+
+        A turn that goes on ends with an epoch: to tell the metrics inside of one costs more than a short one.
+        """
         entered = began = self._clock()
         for mark in _marks(run):
             now = self._clock()
@@ -156,7 +159,8 @@ class Residents:
             stopped = self._pulse()
             if stopped and mark is Mark.LOOK:
                 rewind(run)
-            if stopped or (run.ticks >= until and (run.ticks >= limit or now - entered >= SHORT)):
+            long = mark is Mark.EPOCH and now - entered >= SHORT
+            if stopped or (run.ticks >= until and (long or run.ticks >= limit)):
                 return stopped
             if run.unsaved >= self._setup.checkpoint_every and mark is not Mark.LOOK:
                 run.streams = rng.capture()
