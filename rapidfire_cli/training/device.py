@@ -14,6 +14,9 @@ def prepare(setup: Setup) -> tuple[str, int]:
     )  # without it cuBLAS may vary from call to call
     import torch
 
+    from rapidfire_cli.training import dynamo
+
+    dynamo.defer()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
     torch.set_num_threads(setup.threads)
     torch.set_num_interop_threads(1)
@@ -26,10 +29,7 @@ def prepare(setup: Setup) -> tuple[str, int]:
 
 
 def _warm_up(setup: Setup) -> None:
-    """What the first turn would wait for: torch's first optimizer imports for a second, torchmetrics two."""
-    import torch
-
-    torch.optim.SGD([torch.zeros(1)])
+    """What the first turn would wait for: torchmetrics imports for two seconds."""
     if setup.measured:
         import torchmetrics.classification  # noqa: F401
 
