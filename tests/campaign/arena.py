@@ -17,25 +17,28 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENT = """\
 experiment: storm
 mlspec: tests.campaign.spec:Small
-execution: {checkpoint_every: 0, workers: 2}
+execution: {{checkpoint_every: 0, workers: 2}}
 config_group:
   - sha:
-      num_runs: 8
+      num_runs: {halved}
       min_epochs: 1
-      max_epochs: 8
+      max_epochs: {halved}
       reduction_factor: 2
       metric: loss
       direction: min
-      user_knobs: {pause: 0.15}
-      train: {batch_size: 32, optimizer: {name: SGD, args: {momentum: 0.9, lr: !range [0.001, 0.1]}}}
+      user_knobs: {{pause: 0.15}}
+      train: {{batch_size: 32, optimizer: {{name: SGD, args: {{momentum: 0.9, lr: !range [0.001, 0.1]}}}}}}
   - gridsearch:
-      user_knobs: {pause: 0.15}
+      user_knobs: {{pause: 0.15}}
       train:
-        epochs: 16
+        epochs: {epochs}
         batch_size: 32
-        optimizer: {name: Adam, args: {lr: !list [0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005]}}
-        lr_scheduler: {name: StepLR, args: {step_size: 3}}
+        optimizer: {{name: Adam, args: {{lr: !list {rates}}}}}
+        lr_scheduler: {{name: StepLR, args: {{step_size: 3}}}}
 """
+LONG = EXPERIMENT.format(halved=8, epochs=16, rates=[0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005])
+"""148 epochs, in which many kills find room."""
+SHORT = EXPERIMENT.format(halved=4, epochs=4, rates=[0.01, 0.003])
 LONGEST = 2.0  # seconds that anything may outlive its controller
 PATIENCE = 600.0  # seconds for a sweep to end, or for one more epoch of it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
@@ -91,19 +94,17 @@ class Arena:
     """A directory with the experiment's file; left, nothing trains in it any more."""
 
     path: Path
+    experiment: str = SHORT
     fits: list[Fit] = field(default_factory=list)
 
     def __enter__(self) -> "Arena":
-        self.prepare()
+        (self.path / "storm.yaml").write_text(self.experiment)
         return self
 
     def __exit__(self, *_ending: object) -> None:
         for fit in self.fits:
             if not fit.over:
                 fit.kill()
-
-    def prepare(self) -> None:
-        (self.path / "storm.yaml").write_text(EXPERIMENT)
 
     def start(self) -> Fit:
         """The command that a person would give, each time the same."""

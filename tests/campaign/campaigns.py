@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rapidfire_cli.durable.faults import KILL
-from tests.campaign.kills import CHAINS, DEPTH, KILLS, chain, reference, storm
+from tests.campaign.arena import LONG
+from tests.campaign.kills import CHAINS, DEPTH, KILLS, Reference, chain, reference, storm
 from tests.campaign.outcome import Outcome
 from tests.campaign.starts import SIZE, crowd
 
@@ -53,7 +54,9 @@ def _chains(jobs: int) -> Plan:
     return Plan(partial(chain, known=_known(jobs)), 200, CHAINS)
 
 
-_known = cache(reference)
+@cache
+def _known(jobs: int) -> Reference:
+    return reference(LONG, jobs)
 
 
 def _points(_jobs: int) -> Plan:

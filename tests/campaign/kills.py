@@ -17,22 +17,23 @@ from tests.campaign.outcome import TOLD, Outcome
 MOST_WORKER_KILLS = 3  # per controller: a run that a fourth worker dies of is given up, and rightly
 TRAINING = 0.9  # seconds after an epoch's end, in which half of all kills come
 DEPTH = 3  # kills in a row, each of them during the recovery from the one before
-KILLS, CHAINS = 20, 8  # the most in one sweep
+KILLS, CHAINS = 20, 12  # the most in one sweep
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What an undisturbed run of the experiment came to."""
 
+    experiment: str
     result: dict[str, Any]
     begun: float  # seconds until the first epoch was kept; a worker that is replaced takes about half of it
 
 
-def reference(at_once: int = 1) -> Reference:
+def reference(experiment: str, at_once: int = 1) -> Reference:
     """Train without disturbance, as many times at once as there will be trials."""
     with ExitStack() as stack:
         places = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(at_once)]
-        arenas = [stack.enter_context(Arena(place)) for place in places]
+        arenas = [stack.enter_context(Arena(place, experiment)) for place in places]
         began = time.monotonic()
         fits = [arena.start() for arena in arenas]
         while not any(arena.epochs() for arena in arenas) and not fits[0].wait(0.05):
@@ -40,7 +41,7 @@ def reference(at_once: int = 1) -> Reference:
         begun = time.monotonic() - began
         first, *others = (arena.end(fit) for arena, fit in zip(arenas, fits, strict=True))
     assert first["exit code"] == 0 and all(other == first for other in others), "undisturbed sweeps differ"
-    return Reference(first, begun)
+    return Reference(experiment, first, begun)
 
 
 def storm(seed: int, known: Reference, kills: int = KILLS) -> Outcome:
@@ -100,7 +101,7 @@ def _chain(arena: Arena, outcome: Outcome, random: Random, known: Reference) -> 
 
 def _tried(outcome: Outcome, known: Reference, disturb: Callable[[Arena], None]) -> Outcome:
     """Disturb, let it finish, and compare every bit."""
-    with TemporaryDirectory() as place, Arena(Path(place)) as arena:
+    with TemporaryDirectory() as place, Arena(Path(place), known.experiment) as arena:
         with outcome.judged():
             disturb(arena)
             for name, value in arena.finish().items():

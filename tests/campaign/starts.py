@@ -20,9 +20,7 @@ PATIENCE = 60.0  # seconds for all but one to have ended
 def crowd(seed: int, size: int = SIZE) -> Outcome:
     """So many starts, released at once; the winner is killed when everybody else has gone."""
     outcome, random = Outcome("starts", seed, done=1), Random(f"starts {seed}")
-    with TemporaryDirectory() as place:
-        arena = Arena(Path(place))
-        arena.prepare()
+    with TemporaryDirectory() as place, Arena(Path(place)) as arena:
         barrier, gate = os.pipe()
         children = {_start(arena, barrier, gate, random.uniform(0, 0.01)) for _ in range(size)}
         os.close(barrier)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.campaign import __main__ as crew
 from tests.campaign import report
+from tests.campaign.arena import SHORT
 from tests.campaign.campaigns import Plan
 from tests.campaign.kills import Reference, chain, reference, storm
 from tests.campaign.outcome import Outcome
@@ -15,7 +16,7 @@ from tests.campaign.starts import crowd
 
 @pytest.fixture(scope="module")
 def known() -> Reference:
-    return reference()
+    return reference(SHORT)
 
 
 def test_killed_at_random_the_sweep_ends_with_the_same_bits(known):
