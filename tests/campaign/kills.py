@@ -104,7 +104,10 @@ def _tried(outcome: Outcome, known: Reference, disturb: Callable[[Arena], None])
     with TemporaryDirectory() as place, Arena(Path(place), known.experiment) as arena:
         with outcome.judged():
             disturb(arena)
-            for name, value in arena.finish().items():
+            told = arena.finish()
+            for code in {fit.process.poll() for fit in arena.fits} - {0, None, -signal.SIGKILL}:
+                outcome.failures.append(f"a disturbed fit gave up with exit code {code}")
+            for name, value in told.items():
                 if value != known.result[name]:
                     outcome.failures.append(f"{name}: {_difference(value, known.result[name])}")
         if outcome.failures:
