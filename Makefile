@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check golden bench campaign reliability clean picture setup
+.PHONY: demo test check golden bench campaign clean picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
 	$(BIN)/rapidfire fit configs/digits.yaml
@@ -24,11 +24,9 @@ bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sha
 	$(BIN)/python bench/expand.py
 
-campaign: .venv/.dev  ## the long campaigns, whole
-	$(BIN)/python -m pytest -m campaign --timeout=0
-
-reliability: .venv/.dev  ## the campaigns of kills alone, going on where they were left; writes docs/reliability-report.md
+campaign: .venv/.dev  ## the long campaigns, whole, going on where they were left; writes docs/reliability-report.md
 	$(BIN)/python -m tests.campaign
+	$(BIN)/python -m pytest -m campaign --timeout=0
 
 picture: .venv/.demo  ## renew the README's picture from a real run
 	$(BIN)/python docs/picture.py

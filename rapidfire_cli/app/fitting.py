@@ -194,7 +194,7 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
         answer = driver.probe(question, len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
-        raise Unavailable(f"no worker came up: the first {ending}; {log} may say why") from None
+        raise Unavailable(f"no worker came up: the last {ending}; {log} may say why") from None
     if answer is None:
         return
     required = [(one.metric, one.at) for one in request.required]

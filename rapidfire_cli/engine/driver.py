@@ -72,7 +72,7 @@ class Paused(Exception):  # noqa: N818 - what became of the experiment
 
 
 class NoWorker(Exception):  # noqa: N818 - what there is
-    """No worker came up; the argument says how the first one ended."""
+    """No worker came up, however often; the argument says how the last one ended."""
 
 
 class Driver:
@@ -112,11 +112,12 @@ class Driver:
         None when a stop was asked for meanwhile. Raises NoWorker.
         """
         self._tell(events.RunsExpected(expected))
+        asked = None
         while self._answer is None and not self._stop_asked():
-            asked = bool(self._ready)
             self._listen()
-            if self._ready and not asked:
-                self._crew[self._ready[0][0]].send(question)
+            if self._ready and self._ready[0] != asked:  # the first, or the next when that one is gone
+                asked = self._ready[0]
+                self._crew[asked[0]].send(question)
         return self._answer
 
     def train(
@@ -239,16 +240,20 @@ class Driver:
         self._tell(events.WorkerReady(slot, report.room))
 
     def _mourn(self, slot: int, kind: str, cause: str) -> None:
-        """The worker is gone, or hangs and is to go; the run that it trains may be the reason."""
-        if self._answer is None:
-            raise NoWorker(cause)
+        """The worker is gone, or hangs and is to go; the run that it trains may be the reason.
+
+        Raises NoWorker when it was the last, and the probe has no answer yet.
+        """
         worker = self._crew.pop(slot)
         worker.kill()
         turn, step = self._watch.lose(slot), worker.progress().step
         self._facts.append(WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause))
         for run in self._machine.slots[slot].residents:
             self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
+        self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(events.WorkerDied(slot))
+        if self._answer is None and not self._crew:
+            raise NoWorker(cause)
 
     def _relieve(self, slot: int, failure: messages.RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""

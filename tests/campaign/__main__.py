@@ -1,53 +1,72 @@
-"""`python -m tests.campaign`: the campaigns against whole processes; goes on where it was left."""
+"""`python -m tests.campaign`: every campaign, or those named, from where it was left; writes the report.
+
+`python -m tests.campaign replay CAMPAIGN SEED` repeats one trial.
+"""
 
 import argparse
+import os
 import time
-from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count
+from multiprocessing import get_context
 
-from tests.campaign.kills import Outcome, chain, reference, storm
-from tests.campaign.report import GOALS, done, keep, kept, write
-from tests.campaign.starts import crowd
+from tests.campaign.campaigns import CAMPAIGNS, plan
+from tests.campaign.outcome import Outcome
+from tests.campaign.report import Ledger
 
-PER_STORM, PER_CROWD = 20, 50
+JOBS = (os.cpu_count() or 1) + 1  # trials sleep a good part of their time (measured)
 
 
 def main() -> int:
     """Run what is missing, or one trial again; 1 when anything failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", help="`replay CAMPAIGN SEED`; by default all campaigns")
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    parser.add_argument("what", nargs="*", help=f"of {', '.join(CAMPAIGNS)}; by default all")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="trials at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no trial after so long")
     asked = parser.parse_args()
     if asked.what[:1] == ["replay"]:
-        outcome = trials()[asked.what[1]](int(asked.what[2]))
+        outcome = attempt(asked.what[1], 1, int(asked.what[2]))
         print(outcome)
         return bool(outcome.failures)
-    campaign(time.monotonic() + asked.seconds, asked.what)
-    return any(trial["failures"] for trial in kept())
+    ledger, deadline = Ledger(), time.monotonic() + asked.seconds
+    try:
+        for name in asked.what or CAMPAIGNS:
+            if not ledger.complete(name):
+                run(name, 1 if CAMPAIGNS[name].alone else asked.jobs, deadline, ledger)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        ledger.write()
+    return bool(ledger.failed())
 
 
-def trials() -> dict[str, Callable[[int], Outcome]]:
-    """A trial of each campaign, by its seed."""
-    known = reference()
-    return {
-        "starts": lambda seed: crowd(seed, PER_CROWD),
-        "kills": lambda seed: storm(seed, known, PER_STORM),
-        "chains": lambda seed: chain(seed, known),
-    }
+def run(name: str, jobs: int, deadline: float, ledger: Ledger) -> None:
+    """Trials of a campaign, so many at once, until the whole is done or time is up."""
+    if not _early(deadline):
+        return
+    prepared, known = plan(name, jobs), ledger.seeds(name)
+    seeds = (seed for seed in count() if seed not in known)
+    under_way: set[Future[Outcome]] = set()
+    with ProcessPoolExecutor(jobs, get_context("fork")) as crew:  # forked, and so prepared
+        while True:
+            wanted = prepared.whole - ledger.done(name)
+            while len(under_way) < jobs and len(under_way) * prepared.each < wanted and _early(deadline):
+                under_way.add(crew.submit(attempt, name, jobs, next(seeds)))
+            if not under_way:
+                return
+            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for one in ended:
+                ledger.keep(one.result(), prepared.whole)
+                print(one.result(), flush=True)
 
 
-def campaign(deadline: float, names: list[str]) -> None:
-    """Trials in turn, one of each campaign, until each has done its share or time is up."""
-    chosen = {name: trial for name, trial in trials().items() if name in names or not names}
-    while chosen and time.monotonic() < deadline:
-        for name in [*chosen]:
-            seeds = [int(str(trial["seed"])) for trial in kept() if trial["campaign"] == name]
-            if done(name, kept()) >= GOALS[name]:
-                del chosen[name]
-            elif time.monotonic() < deadline:
-                outcome = chosen[name](max(seeds, default=-1) + 1)
-                keep(outcome)
-                print(outcome, flush=True)
-                write()
+def _early(deadline: float) -> bool:
+    return time.monotonic() < deadline
+
+
+def attempt(name: str, jobs: int, seed: int) -> Outcome:
+    """One trial."""
+    return plan(name, jobs).trial(seed)
 
 
 if __name__ == "__main__":

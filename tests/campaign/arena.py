@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,30 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENT = """\
 experiment: storm
 mlspec: tests.campaign.spec:Small
-execution: {checkpoint_every: 0, workers: 2}
+execution: {{checkpoint_every: 0, workers: 2}}
 config_group:
-  - gridsearch:
-      user_knobs: {pause: 0.1}
-      train:
-        epochs: 10
-        batch_size: 32
-        optimizer: {name: Adam, args: {lr: !list [0.01, 0.003]}}
-        lr_scheduler: {name: StepLR, args: {step_size: 3}}
   - sha:
-      num_runs: 4
+      num_runs: {halved}
       min_epochs: 1
-      max_epochs: 8
+      max_epochs: {halved}
       reduction_factor: 2
       metric: loss
       direction: min
-      user_knobs: {pause: 0.1}
-      train: {batch_size: 32, optimizer: {name: SGD, args: {momentum: 0.9, lr: !range [0.001, 0.1]}}}
+      user_knobs: {{pause: 0.15}}
+      train: {{batch_size: 32, optimizer: {{name: SGD, args: {{momentum: 0.9, lr: !range [0.001, 0.1]}}}}}}
+  - gridsearch:
+      user_knobs: {{pause: 0.15}}
+      train:
+        epochs: {epochs}
+        batch_size: 32
+        optimizer: {{name: Adam, args: {{lr: !list {rates}}}}}
+        lr_scheduler: {{name: StepLR, args: {{step_size: 3}}}}
 """
+LONG = EXPERIMENT.format(halved=8, epochs=16, rates=[0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005])
+"""148 epochs, in which many kills find room."""
+SHORT = EXPERIMENT.format(halved=4, epochs=4, rates=[0.01, 0.003])
 LONGEST = 2.0  # seconds that anything may outlive its controller
+PATIENCE = 600.0  # seconds for a sweep to end, or for one more epoch of it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 RESULT = {
     "runs": "SELECT number, id, state, epoch, step FROM runs ORDER BY number",
@@ -76,63 +81,86 @@ class Fit:
         while alive(self.process.pid):
             if time.monotonic() - killed > LONGEST:
                 return None
-            time.sleep(0.002)
+            time.sleep(0.005)
         return time.monotonic() - killed
+
+
+class Stuck(Exception):  # noqa: N818 - a state, not a mistake
+    """Nothing came for too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """A directory with the experiment's file."""
+    """A directory with the experiment's file; left, nothing trains in it any more."""
 
     path: Path
+    experiment: str = SHORT
+    fits: list[Fit] = field(default_factory=list)
 
-    def prepare(self) -> None:
-        (self.path / "storm.yaml").write_text(EXPERIMENT)
+    def __enter__(self) -> "Arena":
+        (self.path / "storm.yaml").write_text(self.experiment)
+        return self
+
+    def __exit__(self, *_ending: object) -> None:
+        for fit in self.fits:
+            if not fit.over:
+                fit.kill()
 
     def start(self) -> Fit:
         """The command that a person would give, each time the same."""
         command = [sys.executable, "-m", "rapidfire_cli", "fit", "storm.yaml"]
         with (self.path / "printed.txt").open("a") as printed:
-            return Fit(
-                subprocess.Popen(
-                    command,
-                    cwd=self.path,
-                    env=ENVIRONMENT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=printed,
-                    start_new_session=True,
-                    text=True,
-                )
+            process = subprocess.Popen(
+                command,
+                cwd=self.path,
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                start_new_session=True,
+                text=True,
             )
+        self.fits.append(Fit(process))
+        return self.fits[-1]
 
     def finish(self) -> dict[str, Any]:
         """Train what is left, undisturbed; what came of the whole."""
-        fit = self.start()
-        code = fit.process.wait()
-        return {"exit code": code, **self.result()}
+        return self.end(self.start())
+
+    def end(self, fit: Fit) -> dict[str, Any]:
+        """Let it come to its end. Raises Stuck."""
+        if not fit.wait(PATIENCE):
+            raise Stuck("the sweep does not end")
+        return {"exit code": fit.process.returncode, **self.result()}
 
     def result(self) -> dict[str, Any]:
         """Where every run stands, every epoch-end value, and the bits of every final weight."""
-        home = self.path / "rapidfire_experiments/storm"
-        with sqlite3.connect(f"file:{home}/journal.db?mode=ro", uri=True) as db:
-            told = {name: db.execute(query).fetchall() for name, query in RESULT.items()}
-        finals = sorted(home.glob("runs/*/final.safetensors"))
+        told = {name: self._asked(query) for name, query in RESULT.items()}
+        finals = sorted(self.home.glob("runs/*/final.safetensors"))
         bits = {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in finals}
         return {**told, "weights": bits}
 
     def epochs(self) -> int:
         """How many finished epochs are kept."""
         try:
-            return sum(epoch for _, _, _, epoch, _ in self.result()["runs"])
+            return int(self._asked("SELECT total(epoch) FROM runs")[0][0])
         except sqlite3.OperationalError:  # not begun
             return 0
 
     def await_epoch(self, fit: Fit) -> None:
-        """Let it work until one more epoch is finished, or it is over."""
-        before = self.epochs()
-        while self.epochs() == before and not fit.wait(0.02):
-            continue
+        """Let it work until one more epoch is finished, or it is over. Raises Stuck."""
+        before, began = self.epochs(), time.monotonic()
+        while self.epochs() == before and not fit.wait(0.05):
+            if time.monotonic() - began > PATIENCE:
+                raise Stuck("no epoch ends")
+
+    @property
+    def home(self) -> Path:
+        return self.path / "rapidfire_experiments/storm"
+
+    def _asked(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.home}/journal.db?mode=ro", uri=True)) as db:
+            return db.execute(query).fetchall()
 
 
 def alive(session: int) -> list[tuple[int, int]]:

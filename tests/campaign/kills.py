@@ -4,112 +4,114 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.campaign.arena import Arena, Fit
+from tests.campaign.outcome import TOLD, Outcome
 
 MOST_WORKER_KILLS = 3  # per controller: a run that a fourth worker dies of is given up, and rightly
-TRAINING = 0.6  # seconds after an epoch's end, in which half of all kills come
-CHAIN = 3  # kills in a row, each of them during the recovery from the one before
+TRAINING = 0.9  # seconds after an epoch's end, in which half of all kills come
+DEPTH = 3  # kills in a row, each of them during the recovery from the one before
+KILLS, CHAINS = 20, 12  # the most in one sweep
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What an undisturbed run of the experiment came to."""
 
+    experiment: str
     result: dict[str, Any]
-    begun: float  # seconds until the first epoch was kept
+    begun: float  # seconds until the first epoch was kept; a worker that is replaced takes about half of it
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What a trial did and what came of it."""
-
-    campaign: str
-    seed: int
-    controllers: int = 0  # killed
-    workers: int = 0  # killed
-    chains: int = 0
-    slowest_death: float = 0.0  # seconds until the last process was gone
-    survivors: int = 0  # controllers that something outlived for too long
-    failures: list[str] = field(default_factory=list)
-
-
-def reference() -> Reference:
-    """Train once without disturbance."""
-    with TemporaryDirectory() as place:
-        arena = Arena(Path(place))
-        arena.prepare()
+def reference(experiment: str, at_once: int = 1) -> Reference:
+    """Train without disturbance, as many times at once as there will be trials."""
+    with ExitStack() as stack:
+        places = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(at_once)]
+        arenas = [stack.enter_context(Arena(place, experiment)) for place in places]
         began = time.monotonic()
-        fit = arena.start()
-        arena.await_epoch(fit)
+        fits = [arena.start() for arena in arenas]
+        while not any(arena.epochs() for arena in arenas) and not fits[0].wait(0.05):
+            continue
         begun = time.monotonic() - began
-        fit.process.wait()
-        return Reference(arena.result(), begun)
+        first, *others = (arena.end(fit) for arena, fit in zip(arenas, fits, strict=True))
+    assert first["exit code"] == 0 and all(other == first for other in others), "undisturbed sweeps differ"
+    return Reference(experiment, first, begun)
 
 
-def storm(seed: int, known: Reference, kills: int) -> Outcome:
+def storm(seed: int, known: Reference, kills: int = KILLS) -> Outcome:
     """Up to `kills` kills of workers and controllers at any time, then a last fit in peace."""
     outcome, random = Outcome("kills", seed), Random(f"kills {seed}")
     return _tried(outcome, known, lambda arena: _storm(arena, outcome, random, known, kills))
 
 
 def _storm(arena: Arena, outcome: Outcome, random: Random, known: Reference, kills: int) -> None:
-    while outcome.controllers + outcome.workers < kills:
+    while outcome.done < kills:
         fit = arena.start()
+        starting = known.begun
         for _ in range(random.randint(0, MOST_WORKER_KILLS)):
-            if _moment(arena, fit, random, known):
+            if _moment(arena, fit, random, starting):
                 return
-            outcome.workers += _kill_worker(fit, random)
-        if _moment(arena, fit, random, known):
+            _kill_worker(fit, random, outcome)
+            starting = known.begun / 2
+        if _moment(arena, fit, random, starting):
             return
         _kill_controller(fit, outcome)
+        outcome.done += 1
 
 
-def _moment(arena: Arena, fit: Fit, random: Random, known: Reference) -> bool:
+def _moment(arena: Arena, fit: Fit, random: Random, starting: float) -> bool:
     """Wait for the moment of a kill: half while things start, half in training; whether it is over."""
     training, share = random.random() < 0.5, random.random()
     if training:
         arena.await_epoch(fit)
-    return fit.wait(share * (TRAINING if training else known.begun))
+    return fit.wait(share * (TRAINING if training else starting))
 
 
-def chain(seed: int, known: Reference) -> Outcome:
-    """Kill a controller once it has got somewhere, then those that recover, one after the other."""
+def chain(seed: int, known: Reference, chains: int = CHAINS) -> Outcome:
+    """Up to `chains` chains, one after the other, then a last fit in peace."""
     outcome, random = Outcome("chains", seed), Random(f"chains {seed}")
-    return _tried(outcome, known, lambda arena: _chain(arena, outcome, random, known))
+
+    def disturb(arena: Arena) -> None:
+        while outcome.done < chains and _chain(arena, outcome, random, known):
+            outcome.done += 1
+
+    return _tried(outcome, known, disturb)
 
 
-def _chain(arena: Arena, outcome: Outcome, random: Random, known: Reference) -> None:
+def _chain(arena: Arena, outcome: Outcome, random: Random, known: Reference) -> bool:
+    """Kill a controller once it has got somewhere, then those that recover; whether it came to that."""
     fit = arena.start()
     arena.await_epoch(fit)
     if fit.wait(random.uniform(0, TRAINING)):
-        return
+        return False
     _kill_controller(fit, outcome)
-    for _ in range(CHAIN):
+    for _ in range(DEPTH):
         fit = arena.start()
         if fit.wait(random.uniform(0, known.begun)):
-            return
+            return False
         _kill_controller(fit, outcome)
-    outcome.chains += 1
+    return True
 
 
 def _tried(outcome: Outcome, known: Reference, disturb: Callable[[Arena], None]) -> Outcome:
     """Disturb, let it finish, and compare every bit."""
-    with TemporaryDirectory() as place:
-        arena = Arena(Path(place))
-        arena.prepare()
-        disturb(arena)
-        found = {"exit code": 0, **known.result}
-        for name, value in arena.finish().items():
-            if value != found[name]:
-                outcome.failures.append(f"{name}: {_difference(value, found[name])}")
+    with TemporaryDirectory() as place, Arena(Path(place), known.experiment) as arena:
+        with outcome.judged():
+            disturb(arena)
+            told = arena.finish()
+            for code in {fit.process.poll() for fit in arena.fits} - {0, None, -signal.SIGKILL}:
+                outcome.failures.append(f"a disturbed fit gave up with exit code {code}")
+            for name, value in told.items():
+                if value != known.result[name]:
+                    outcome.failures.append(f"{name}: {_difference(value, known.result[name])}")
         if outcome.failures:
-            outcome.failures.append((arena.path / "printed.txt").read_text()[-2000:])
+            outcome.failures.append((arena.path / "printed.txt").read_text()[-TOLD:])
     return outcome
 
 
@@ -119,16 +121,14 @@ def _difference(value: Any, expected: Any) -> str:
     return f"{sorted(set(value) - set(expected))} instead of {sorted(set(expected) - set(value))}"
 
 
-def _kill_worker(fit: Fit, random: Random) -> bool:
-    """Kill one of the workers there are."""
+def _kill_worker(fit: Fit, random: Random, outcome: Outcome) -> None:
+    """Kill one of the workers, if there are any."""
     workers = sorted(fit.workers())
-    if not workers:
-        return False
-    try:
-        os.kill(random.choice(workers), signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
+    with suppress(ProcessLookupError):
+        if workers:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            outcome.workers += 1
+            outcome.done += 1
 
 
 def _kill_controller(fit: Fit, outcome: Outcome) -> None:

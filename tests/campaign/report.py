@@ -6,108 +6,123 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from tests.campaign.arena import ROOT
-from tests.campaign.kills import CHAIN, Outcome
+from tests.campaign.campaigns import CAMPAIGNS
+from tests.campaign.outcome import Outcome
 
 RESULTS = ROOT / "campaign-results.jsonl"  # one line per trial; delete it to begin anew
 REPORT = ROOT / "docs" / "reliability-report.md"
-GOALS = {"kills": 1000, "chains": 200, "starts": 100}
-"""What a whole campaign comes to: controllers and workers killed, chains of full length, crowds."""
+HEAD = """\
+# Reliability report
 
-SAYS = {
-    "kills": "SIGKILL of controllers and workers at random moments, successive halving among the runs; then "
-    "every final weight, every epoch-end value and every run's state compared with an undisturbed sweep",
-    "chains": f"a controller killed after it had trained, then {CHAIN} that recovered, one after the other; "
-    "a chain whose sweep was over before is not counted, but compared",
-    "starts": "simultaneous starts of one experiment: one trains, the others exit with code 4",
-}
+Written by `make campaign` from the trials that were run; docs/reliability.md says what is promised.
+`python -m tests.campaign replay CAMPAIGN SEED` repeats a trial. Of kills and chains the seed says who is
+killed and when, and what the victim was doing is up to the machine; elsewhere it says everything.
 
-
-def keep(outcome: Outcome) -> None:
-    """Note what came of a trial."""
-    with RESULTS.open("a") as results:
-        results.write(json.dumps({**asdict(outcome), "commit": commit()}) + "\n")
+| campaign | what is counted | done, of the whole | seeds | failed |
+|---|---|---|---|---|"""
 
 
-def kept() -> list[dict[str, object]]:
-    """Every trial noted, in order."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An outcome, what its campaign came to as a whole, and the commit it was of."""
+
+    outcome: Outcome
+    whole: int
+    commit: str
 
 
-def done(name: str, trials: list[dict[str, object]]) -> int:
-    """How much of the campaign's goal these trials come to."""
-    chosen = [trial for trial in trials if trial["campaign"] == name]
-    match name:
-        case "kills":
-            return _total(chosen, "controllers") + _total(chosen, "workers")
-        case "chains":
-            return _total(chosen, "chains")
-    return len(chosen)
+@dataclass(slots=True)
+class Ledger:
+    """Every trial that was made, in a file that one process appends to."""
+
+    file: Path = RESULTS
+    trials: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        for line in map(json.loads, lines):
+            self.trials.append(Trial(Outcome(**line["outcome"]), line["whole"], line["commit"]))
+
+    def keep(self, outcome: Outcome, whole: int) -> None:
+        """Note what came of a trial."""
+        self.trials.append(Trial(outcome, whole, commit()))
+        with self.file.open("a") as file:
+            file.write(json.dumps(asdict(self.trials[-1])) + "\n")
+
+    def of(self, name: str) -> list[Trial]:
+        return [trial for trial in self.trials if trial.outcome.campaign == name]
+
+    def done(self, name: str) -> int:
+        """How much of the whole its trials come to."""
+        return sum(trial.outcome.done for trial in self.of(name))
+
+    def complete(self, name: str) -> bool:
+        """Whether nothing is missing of what the campaign last came to."""
+        return bool(self.of(name)) and self.done(name) >= self.of(name)[-1].whole
+
+    def seeds(self, name: str) -> set[int]:
+        return {trial.outcome.seed for trial in self.of(name)}
+
+    def failed(self) -> list[Outcome]:
+        return [trial.outcome for trial in self.trials if trial.outcome.failures]
+
+    def write(self, report: Path = REPORT) -> None:
+        """Render the report."""
+        report.write_text("\n".join(_lines(self)) + "\n")
 
 
 def commit() -> str:
-    """What the trial was of."""
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    """What is tried: the commit, and whether something differs from it."""
+    told = [
+        subprocess.run(["git", *asked], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+        for asked in (
+            ("rev-parse", "--short", "HEAD"),
+            ("status", "--porcelain", "--", "rapidfire_cli", "tests"),
+        )
+    ]
+    return (told[0] or "unknown") + (" with changes" if told[1] else "")
+
+
+def _lines(ledger: Ledger) -> Iterator[str]:
+    yield HEAD
+    tried = {name: campaign for name, campaign in CAMPAIGNS.items() if ledger.of(name)}
+    for name, campaign in tried.items():
+        share = f"{ledger.done(name):,} of {ledger.of(name)[-1].whole:,}"
+        failed = sum(outcome.campaign == name for outcome in ledger.failed())
+        yield f"| {name} | {campaign.counts} | {share} | {_spans(ledger.seeds(name))} | {failed} |"
+    yield ""
+    yield from (f"- **{name}**: {campaign.proves}." for name, campaign in tried.items())
+    yield from _deaths([trial.outcome for name in ("kills", "chains") for trial in ledger.of(name)])
+    yield ""
+    commits = ", ".join(dict.fromkeys(trial.commit for trial in ledger.trials))
+    python = sys.version.split()[0]
+    yield f"Machine: {platform.machine()}, {os.cpu_count()} cores, Linux, Python {python}. Commit: {commits}."
+    yield ""
+    yield from _failures(ledger.failed())
+
+
+def _deaths(killed: list[Outcome]) -> Iterator[str]:
+    controllers, workers, survived = (
+        sum(getattr(outcome, what) for outcome in killed) for what in ("controllers", "workers", "survivors")
     )
-    return told.stdout.strip() or "unknown"
+    slowest = max((outcome.slowest_death for outcome in killed), default=0.0)
+    yield f"- **deaths**: kills and chains killed {controllers:,} controllers and {workers:,} workers;"
+    yield f"  {survived} of the controllers were outlived by anything for 2 seconds, and the slowest was"
+    yield f"  followed by its last process after {slowest:.3f} seconds."
 
 
-def write() -> None:
-    """Render the report."""
-    REPORT.write_text("\n".join(_lines(kept())) + "\n")
-
-
-def _lines(trials: list[dict[str, object]]) -> Iterator[str]:
-    yield "# Reliability report"
-    yield ""
-    yield "Written by `python -m tests.campaign` from the trials that were run; docs/reliability.md says"
-    yield "what is promised. A trial's seed says who is killed and when; what the victim was doing is up to"
-    yield "the machine."
-    yield ""
-    yield "| campaign | done, of the whole | trials | seeds | controllers killed | workers killed | failed |"
-    yield "|---|---|---|---|---|---|---|"
-    for name in SAYS:
-        if chosen := [trial for trial in trials if trial["campaign"] == name]:
-            failed = sum(bool(trial["failures"]) for trial in chosen)
-            kills = _total(chosen, "controllers"), _total(chosen, "workers")
-            share = f"{done(name, trials):,} of {GOALS[name]:,}"
-            cells = (
-                name,
-                share,
-                len(chosen),
-                _spans(int(str(trial["seed"])) for trial in chosen),
-                *kills,
-                failed,
-            )
-            yield f"| {' | '.join(map(str, cells))} |"
-    yield ""
-    yield from (f"- **{name}**: {says}." for name, says in SAYS.items())
-    killed = [trial for trial in trials if trial["campaign"] in ("kills", "chains")]
-    deaths, survived = _total(killed, "controllers"), _total(killed, "survivors")
-    slowest = max((float(str(trial["slowest_death"])) for trial in killed), default=0.0)
-    yield f"- **deaths**: {deaths} controllers killed, {survived} of them outlived by anything for 2 seconds;"
-    yield f"  the slowest was followed by its last process after {slowest:.3f} seconds."
-    yield ""
-    yield f"Machine: {platform.machine()}, {os.cpu_count()} cores, Linux, Python {sys.version.split()[0]}."
-    yield ""
-    yield from _failures([trial for trial in trials if trial["failures"]])
-
-
-def _failures(failed: list[dict[str, object]]) -> Iterator[str]:
+def _failures(failed: list[Outcome]) -> Iterator[str]:
     yield "## Failures"
     yield ""
     if not failed:
         yield "None."
-    for trial in failed:
-        told = " ".join(str(trial["failures"]).split())[:300]
-        yield f"- `python -m tests.campaign replay {trial['campaign']} {trial['seed']}`: {told}"
-
-
-def _total(trials: Iterable[dict[str, object]], what: str) -> int:
-    return sum(int(str(trial[what])) for trial in trials)
+    for outcome in failed:
+        told = " ".join(" ".join(outcome.failures).split())[:300]
+        yield f"- `python -m tests.campaign replay {outcome.campaign} {outcome.seed}`: {told}"
 
 
 def _spans(numbers: Iterable[int]) -> str:

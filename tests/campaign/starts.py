@@ -10,18 +10,17 @@ from tempfile import TemporaryDirectory
 import rapidfire_cli.app.fitting  # noqa: F401 - so that all who start have it loaded
 from rapidfire_cli import cli
 from tests.campaign.arena import ENVIRONMENT, Arena
-from tests.campaign.kills import Outcome
+from tests.campaign.outcome import TOLD, Outcome
 
 HELD = 4  # the exit code of who is turned away
+SIZE = 50
 PATIENCE = 60.0  # seconds for all but one to have ended
 
 
-def crowd(seed: int, size: int) -> Outcome:
+def crowd(seed: int, size: int = SIZE) -> Outcome:
     """So many starts, released at once; the winner is killed when everybody else has gone."""
-    outcome, random = Outcome("starts", seed), Random(f"starts {seed}")
-    with TemporaryDirectory() as place:
-        arena = Arena(Path(place))
-        arena.prepare()
+    outcome, random = Outcome("starts", seed, done=1), Random(f"starts {seed}")
+    with TemporaryDirectory() as place, Arena(Path(place)) as arena:
         barrier, gate = os.pipe()
         children = {_start(arena, barrier, gate, random.uniform(0, 0.01)) for _ in range(size)}
         os.close(barrier)
@@ -34,7 +33,7 @@ def crowd(seed: int, size: int) -> Outcome:
         wrong = sorted(code for code in codes.values() if code != HELD)
         if wrong or len(codes) != size - 1:
             outcome.failures.append(f"{size - len(codes)} winners; exit codes other than 4: {wrong}")
-            outcome.failures.append((arena.path / "printed.txt").read_text()[-2000:])
+            outcome.failures.append((arena.path / "printed.txt").read_text()[-TOLD:])
         elif (arena.path / "printed.txt").read_text().count("another process holds") != size - 1:
             outcome.failures.append("not everybody was told who holds the experiment")
     return outcome

@@ -1,34 +1,65 @@
-"""A seeded share of the campaigns, and the whole of them on demand."""
+"""A seeded share of the campaigns of kills, and how the whole is kept and reported."""
 
-import math
+import time
 
 import pytest
 
-from tests.campaign.__main__ import campaign
+from tests.campaign import __main__ as crew
+from tests.campaign import report
+from tests.campaign.arena import SHORT
+from tests.campaign.campaigns import Plan
 from tests.campaign.kills import Reference, chain, reference, storm
-from tests.campaign.report import kept
+from tests.campaign.outcome import Outcome
+from tests.campaign.report import Ledger
 from tests.campaign.starts import crowd
 
 
 @pytest.fixture(scope="module")
 def known() -> Reference:
-    return reference()
+    return reference(SHORT)
 
 
 def test_killed_at_random_the_sweep_ends_with_the_same_bits(known):
-    outcome = storm(10_000, known, kills=4)
-    assert outcome.failures == []
+    assert storm(10_000, known, kills=4).failures == []
 
 
 def test_killed_during_recovery_three_times_in_a_row_the_sweep_ends_with_the_same_bits(known):
-    assert chain(10_000, known).failures == []
+    assert chain(10_000, known, chains=1).failures == []
 
 
 def test_of_many_simultaneous_starts_one_wins_and_the_others_name_it():
     assert crowd(10_000, size=10).failures == []
 
 
-@pytest.mark.campaign
-def test_all_of_it():
-    campaign(math.inf, [])
-    assert [trial for trial in kept() if trial["failures"]] == []
+def plan(_name: str, _jobs: int) -> Plan:
+    """A campaign of 10, by three; its trial 2 fails."""
+
+    def trial(seed: int) -> Outcome:
+        outcome = Outcome("kills", seed, done=3)
+        with outcome.judged():
+            assert seed != 2, "not the same bits"
+        return outcome
+
+    return Plan(trial, 10, 3)
+
+
+def test_a_campaign_goes_on_where_it_was_left_and_tells_how_to_repeat_what_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "plan", plan)
+    file = tmp_path / "results.jsonl"
+    crew.run("kills", 2, time.monotonic() - 1, Ledger(file))
+    assert Ledger(file).trials == []
+    Ledger(file).keep(plan("", 1).trial(1), 10)
+    crew.run("kills", 2, float("inf"), Ledger(file))
+    ledger = Ledger(file)
+    assert ledger.seeds("kills") == {0, 1, 2, 3} and ledger.complete("kills")
+    ledger.write(tmp_path / "report.md")
+    told = (tmp_path / "report.md").read_text()
+    assert "| kills | processes killed | 12 of 10 | 0-3 | 1 |" in told
+    assert "- `python -m tests.campaign replay kills 2`: " in told and "not the same bits" in told
+
+
+def test_the_report_tells_how_long_anything_outlived_its_controller(tmp_path):
+    ledger = Ledger(tmp_path / "results.jsonl")
+    ledger.keep(Outcome("chains", 0, 1, controllers=4, slowest_death=0.25), 200)
+    told = "\n".join(report._lines(ledger))
+    assert "4 controllers and 0 workers" in told and "0.250 seconds" in told and told.endswith("None.")

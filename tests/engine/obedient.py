@@ -1,5 +1,6 @@
 """A real worker process without torch: obeys at once, and misbehaves where a run's config says so."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.messages import (
@@ -52,9 +54,18 @@ def take(assignment: Assignment, until: int) -> list[messages.Report]:
     return [epoch, *saved, messages.TurnEnded(run, until, until, size=1)]
 
 
+def once(when: str) -> None:
+    """Die here if the environment says so; one process does, whoever deletes the file."""
+    if os.environ.get("OBEDIENT", "").startswith(f"{when} "):
+        with contextlib.suppress(FileNotFoundError):
+            Path(os.environ["OBEDIENT"].partition(" ")[2]).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     if os.environ.get("OBEDIENT") == "stillborn":
         sys.exit(9)
+    once("killed")
     pipe = socket.socket(fileno=int(sys.argv[1]))
     for line in pipe.makefile("rb"):
         reports: list[messages.Report] = []
@@ -62,6 +73,7 @@ def main() -> None:
             case messages.Setup():
                 reports = [Ready(os.getpid(), "cpu", 100)]
             case messages.Probe(leaves):
+                once("asked")
                 wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
                 reports = [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
             case messages.Train((assignment,), until):

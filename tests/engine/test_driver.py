@@ -100,7 +100,17 @@ def test_what_the_probe_finds_is_handed_over_before_any_turn(tmp_path):
     assert finding.leaf == 1
 
 
-def test_when_no_worker_comes_up_the_first_ones_ending_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_worker_that_is_killed_before_the_probe_is_answered_is_replaced(tmp_path, monkeypatch, ready):
+    """One that is up already was asked, and takes the question with it."""
+    monkeypatch.setenv("OBEDIENT", f"{'asked' if ready else 'killed'} {tmp_path / 'armed'}")
+    (tmp_path / "armed").touch()
+    notebook = drive(tmp_path, [job(run) for run in range(1, 4)])
+    assert ends(notebook) == dict.fromkeys(range(1, 4), (RunState.COMPLETED, ""))
+    assert len([fact for fact in notebook.facts if isinstance(fact, WorkerDied)]) == 1
+
+
+def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("OBEDIENT", "stillborn")
     driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
     with pytest.raises(NoWorker, match="ended with exit code 9"):

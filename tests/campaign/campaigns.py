@@ -1,0 +1,204 @@
+"""The campaigns: what one trial of each is, and what the whole comes to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rapidfire_cli.durable.faults import KILL
+from tests.campaign.arena import LONG
+from tests.campaign.kills import CHAINS, DEPTH, KILLS, Reference, chain, reference, storm
+from tests.campaign.outcome import Outcome
+from tests.campaign.starts import SIZE, crowd
+
+WRONG = (KILL, "ENOSPC", "EIO", "EACCES")
+CORRUPTIONS = 500  # in one trial
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A campaign, prepared."""
+
+    trial: Callable[[int], Outcome]
+    whole: int  # of what the campaign counts
+    each: int = 1  # the most of it that one trial does
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What it counts, what it proves, and how it is prepared for so many trials at once."""
+
+    counts: str
+    proves: str
+    prepare: Callable[[int], Plan]
+    alone: bool = False  # one trial at a time
+
+
+@cache
+def plan(name: str, jobs: int) -> Plan:
+    """The campaign, prepared once."""
+    return CAMPAIGNS[name].prepare(jobs)
+
+
+def _starts(_jobs: int) -> Plan:
+    return Plan(crowd, 100)
+
+
+def _kills(jobs: int) -> Plan:
+    return Plan(partial(storm, known=_known(jobs)), 1000, KILLS)
+
+
+def _chains(jobs: int) -> Plan:
+    return Plan(partial(chain, known=_known(jobs)), 200, CHAINS)
+
+
+@cache
+def _known(jobs: int) -> Reference:
+    return reference(LONG, jobs)
+
+
+def _points(_jobs: int) -> Plan:
+    from tests.scenarios import struck
+    from tests.scenarios.conftest import Desk
+
+    with TemporaryDirectory() as place:
+        whole = struck.undisturbed(Desk(Path(place)))
+
+    def check(place: Path, case: tuple[str, str]) -> None:
+        struck.goes_wrong_once(place, *case, whole)
+
+    return _one_by_one("points", [(point, what) for point in whole.points for what in WRONG], check)
+
+
+def _calls(_jobs: int) -> Plan:
+    import torch
+
+    from tests.durable import calls
+
+    torch.set_num_threads(1)  # as a worker on the CPU does
+    made, whole = calls.undisturbed()
+
+    def check(place: Path, case: tuple[calls.Call, str]) -> None:
+        call, what = case
+        if what == KILL:
+            calls.kill(place, call, whole)
+        else:
+            calls.fail(place, call, what, whole)
+
+    return _one_by_one("calls", [(call, what) for call in made for what in WRONG], check)
+
+
+def _corruptions(_jobs: int) -> Plan:
+    from tests.durable import corruption
+
+    def check(place: Path, seed: int) -> None:
+        loaded = corruption.unseen(corruption.published(place), CORRUPTIONS, seed)
+        assert not loaded, f"loaded all the same: {loaded}"
+
+    return _one_by_one("corruptions", range(10_000 // CORRUPTIONS), check, CORRUPTIONS)
+
+
+def _states(_jobs: int) -> Plan:
+    from tests.durable import publishing
+
+    root, recorder = _recorded()
+    states = list(publishing.woken(root, recorder, recorder.steps))
+    tenths = [states[first::10] for first in range(10)]
+
+    def trial(seed: int) -> Outcome:
+        outcome = Outcome("states", seed, done=len(tenths[seed]))
+        with outcome.judged(), TemporaryDirectory() as place:
+            for state, promised in tenths[seed]:
+                wrong = list(publishing.wrongs(state, promised, Path(place, "woken")))
+                assert not wrong, f"{wrong} in {state}"
+        return outcome
+
+    return Plan(trial, len(states), len(tenths[0]))
+
+
+def _syncs(_jobs: int) -> Plan:
+    from tests.durable import publishing
+
+    root, recorder = _recorded()
+
+    def check(place: Path, sync: int) -> None:
+        steps = publishing.without(recorder.steps, sync)
+        left_out = recorder.steps[publishing.syncs(recorder.steps)[sync]]
+        assert publishing.noticed(root, recorder, steps, place / "woken"), f"{left_out} could be left out"
+
+    return _one_by_one("syncs", range(len(publishing.syncs(recorder.steps))), check)
+
+
+@cache
+def _recorded() -> tuple[Path, Any]:
+    from tests.durable import publishing
+
+    with TemporaryDirectory() as place:
+        return Path(place), publishing.recorded(Path(place))
+
+
+def _one_by_one(name: str, cases: Any, check: Callable[[Path, Any], None], each: int = 1) -> Plan:
+    """A trial per case; its number is the seed."""
+
+    def trial(seed: int) -> Outcome:
+        outcome = Outcome(name, seed, done=each)
+        with outcome.judged(), TemporaryDirectory() as place:
+            check(Path(place), cases[seed])
+        if outcome.failures:
+            outcome.failures.insert(0, str(cases[seed]))
+        return outcome
+
+    return Plan(trial, each * len(cases), each)
+
+
+CAMPAIGNS = {
+    "starts": Campaign(
+        f"crowds of {SIZE}",
+        "simultaneous starts of one experiment: one trains, the others exit with code 4 and name it",
+        _starts,
+        alone=True,
+    ),
+    "states": Campaign(
+        "states of the disk",
+        "every state in which an honest disk may wake up after a loss of power, whatever a run was "
+        "publishing, deleting, linking or replacing: nothing is damaged, and nothing acknowledged is lost",
+        _states,
+    ),
+    "syncs": Campaign(
+        "syncs left out",
+        "the same without one of the syncs: something is then lost or damaged in some state",
+        _syncs,
+    ),
+    "corruptions": Campaign(
+        "corrupted checkpoints",
+        "bits flipped, files cut short, holes of zeros, bytes at the end: none is loaded",
+        _corruptions,
+    ),
+    "calls": Campaign(
+        "durable calls gone wrong",
+        "every single durable call of a run's life, killed once and failing once with ENOSPC, EIO and "
+        "EACCES; the run then goes on to the same bits and figures",
+        _calls,
+    ),
+    "points": Campaign(
+        "fault points gone wrong",
+        "every fault point that a real `fit` passes in any process, killed once and failing once with "
+        "ENOSPC, EIO and EACCES; the next `fit` ends with the same bits and figures",
+        _points,
+    ),
+    "chains": Campaign(
+        f"chains of {DEPTH + 1} kills",
+        f"a controller killed after it had trained, then {DEPTH} that recovered, one after the other, "
+        "several chains in one sweep; then everything is compared as with kills",
+        _chains,
+    ),
+    "kills": Campaign(
+        "processes killed",
+        "SIGKILL of controllers and workers at random moments, half of them while things start, successive "
+        "halving among the runs; then every final weight, every epoch-end value and every run's state is "
+        "compared with an undisturbed sweep",
+        _kills,
+    ),
+}
