@@ -1,5 +1,6 @@
 """The campaigns: what one trial of each is, and what the whole comes to."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -28,38 +29,38 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What it counts, what it proves, and how it is prepared for so many trials at once."""
+    """What it counts, what it proves, and how it is prepared."""
 
     counts: str
     proves: str
-    prepare: Callable[[int], Plan]
+    prepare: Callable[[], Plan]
     alone: bool = False  # one trial at a time
 
 
 @cache
-def plan(name: str, jobs: int) -> Plan:
+def plan(name: str) -> Plan:
     """The campaign, prepared once."""
-    return CAMPAIGNS[name].prepare(jobs)
+    return CAMPAIGNS[name].prepare()
 
 
-def _starts(_jobs: int) -> Plan:
+def _starts() -> Plan:
     return Plan(crowd, 100)
 
 
-def _kills(jobs: int) -> Plan:
-    return Plan(partial(storm, known=_known(jobs)), 1000, KILLS)
+def _kills() -> Plan:
+    return Plan(partial(storm, known=_known()), 1000, KILLS)
 
 
-def _chains(jobs: int) -> Plan:
-    return Plan(partial(chain, known=_known(jobs)), 200, CHAINS)
+def _chains() -> Plan:
+    return Plan(partial(chain, known=_known()), 200, CHAINS)
 
 
 @cache
-def _known(jobs: int) -> Reference:
-    return reference(LONG, jobs)
+def _known() -> Reference:
+    return reference(LONG, os.cpu_count() or 1)  # as many as start at once in earnest
 
 
-def _points(_jobs: int) -> Plan:
+def _points() -> Plan:
     from tests.scenarios import struck
     from tests.scenarios.conftest import Desk
 
@@ -72,7 +73,7 @@ def _points(_jobs: int) -> Plan:
     return _one_by_one("points", [(point, what) for point in whole.points for what in WRONG], check)
 
 
-def _calls(_jobs: int) -> Plan:
+def _calls() -> Plan:
     import torch
 
     from tests.durable import calls
@@ -90,7 +91,7 @@ def _calls(_jobs: int) -> Plan:
     return _one_by_one("calls", [(call, what) for call in made for what in WRONG], check)
 
 
-def _corruptions(_jobs: int) -> Plan:
+def _corruptions() -> Plan:
     from tests.durable import corruption
 
     def check(place: Path, seed: int) -> None:
@@ -100,7 +101,7 @@ def _corruptions(_jobs: int) -> Plan:
     return _one_by_one("corruptions", range(10_000 // CORRUPTIONS), check, CORRUPTIONS)
 
 
-def _states(_jobs: int) -> Plan:
+def _states() -> Plan:
     from tests.durable import publishing
 
     root, recorder = _recorded()
@@ -118,7 +119,7 @@ def _states(_jobs: int) -> Plan:
     return Plan(trial, len(states), len(tenths[0]))
 
 
-def _syncs(_jobs: int) -> Plan:
+def _syncs() -> Plan:
     from tests.durable import publishing
 
     root, recorder = _recorded()

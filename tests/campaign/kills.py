@@ -30,7 +30,7 @@ class Reference:
 
 
 def reference(experiment: str, at_once: int = 1) -> Reference:
-    """Train without disturbance, as many times at once as there will be trials."""
+    """Train without disturbance, so many times at once."""
     with ExitStack() as stack:
         places = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(at_once)]
         arenas = [stack.enter_context(Arena(place, experiment)) for place in places]

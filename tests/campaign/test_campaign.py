@@ -31,7 +31,7 @@ def test_of_many_simultaneous_starts_one_wins_and_the_others_name_it():
     assert crowd(10_000, size=10).failures == []
 
 
-def plan(_name: str, _jobs: int) -> Plan:
+def plan(_name: str) -> Plan:
     """A campaign of 10, by three; its trial 2 fails."""
 
     def trial(seed: int) -> Outcome:
@@ -48,7 +48,7 @@ def test_a_campaign_goes_on_where_it_was_left_and_tells_how_to_repeat_what_faile
     file = tmp_path / "results.jsonl"
     crew.run("kills", 2, time.monotonic() - 1, Ledger(file))
     assert Ledger(file).trials == []
-    Ledger(file).keep(plan("", 1).trial(1), 10)
+    Ledger(file).keep(plan("").trial(1), 10)
     crew.run("kills", 2, float("inf"), Ledger(file))
     ledger = Ledger(file)
     assert ledger.seeds("kills") == {0, 1, 2, 3} and ledger.complete("kills")

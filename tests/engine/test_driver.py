@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_before_the_probe_is_answered_is_replaced(tmp_pa
     """One that is up already was asked, and takes the question with it."""
     monkeypatch.setenv("OBEDIENT", f"{'asked' if ready else 'killed'} {tmp_path / 'armed'}")
     (tmp_path / "armed").touch()
-    notebook = drive(tmp_path, [job(run) for run in range(1, 4)])
+    notebook = drive(tmp_path, [job(run) for run in range(1, 4)], slots=1)
     assert ends(notebook) == dict.fromkeys(range(1, 4), (RunState.COMPLETED, ""))
     assert len([fact for fact in notebook.facts if isinstance(fact, WorkerDied)]) == 1
 
