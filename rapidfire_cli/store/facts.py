@@ -18,7 +18,8 @@ def kind(fact: Fact) -> str:
 
 def body(fact: Fact | Verdict) -> dict[str, Plain]:
     """The fact's fields; metrics by split and name, NaN and the infinities by name."""
-    return {name: _plain(name, getattr(fact, name)) for name in _names(type(fact))}
+    names = _names(type(fact))  # type: ignore[arg-type] # mypy: a class may lack a hash
+    return {name: _plain(name, getattr(fact, name)) for name in names}
 
 
 @cache
