@@ -42,17 +42,22 @@ def _names(kind: type) -> tuple[str, ...] | None:
 
 def from_plain(value: Any, kinds: Mapping[str, Any]) -> Any:
     """What `to_plain` was given. Raises KeyError or TypeError on anything else."""
+    if type(value) in SIMPLE:
+        return value
     match value:
-        case {"is": name, **named}:
-            return kinds[name](**{str(key): from_plain(item, kinds) for key, item in named.items()})
+        case list():
+            return tuple([from_plain(item, kinds) for item in value])
+        case {"is": _}:
+            named = {
+                key: item if type(item) in SIMPLE else from_plain(item, kinds) for key, item in value.items()
+            }
+            return kinds[named.pop("is")](**named)
         case {"list": items}:
             return [from_plain(item, kinds) for item in items]
         case {"set": items}:
             return {from_plain(item, kinds) for item in items}
         case {"pairs": pairs}:
             return {from_plain(key, kinds): from_plain(item, kinds) for key, item in pairs}
-        case list():
-            return tuple(from_plain(item, kinds) for item in value)
         case dict():
             raise KeyError("is")
     return value

@@ -141,6 +141,7 @@ class Driver:
             if self._clock() >= self._due:
                 self._publish(journal, audience)
             self._listen()
+        self._watch.trim()
         self._facts += [RunChanged(run, RunState.STOPPED) for run in self._interrupted()]
         self._take(journal)
         self._publish(journal, audience)

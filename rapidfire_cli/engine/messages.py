@@ -252,4 +252,4 @@ def encode(message: Order | Report) -> bytes:
 
 def decode(line: bytes) -> Any:
     """The record that `encode` wrote. Raises ValueError, KeyError or TypeError on anything else."""
-    return from_plain(json.loads(line), KINDS)
+    return from_plain(json.loads(line.decode()), KINDS)

@@ -18,7 +18,7 @@ class Turn:
 
     run: int
     worker: Worker
-    log: Path
+    directory: str  # the run's
     marks: int
     patient: bool  # until it first moves: opening a run may take long
     still: float = 0.0  # seconds without a mark
@@ -33,17 +33,18 @@ class Watch:
     clock: Callable[[], float]
     turns: dict[int, Turn] = field(default_factory=dict)  # by slot
     opened: dict[int, set[int]] = field(default_factory=dict)  # runs that moved in a worker, by slot
+    printed: set[str] = field(default_factory=set)  # directories of runs that had a turn since the last look
     looked: float = 0.0
 
     def begin(self, slot: int, worker: Worker, run: int, directory: str) -> None:
         """A turn begins."""
         marks, patient = worker.progress().marks, run not in self.opened.setdefault(slot, set())
-        self.turns[slot] = Turn(run, worker, Path(directory) / LOG, marks, patient)
+        self.turns[slot] = Turn(run, worker, directory, marks, patient)
+        self.printed.add(directory)
 
     def end(self, slot: int) -> None:
         """The slot's turn is over."""
         if turn := self.turns.pop(slot, None):
-            rotate(turn.log)
             self.opened[slot].add(turn.run)
 
     def close(self, run: int) -> None:
@@ -62,10 +63,16 @@ class Watch:
         if passed < PERIOD:
             return
         self.looked += passed
+        self.trim()
         for slot, turn in [*self.turns.items()]:
-            rotate(turn.log)
             if self.hang_timeout is not None and _stalled(turn, min(passed, LONGEST), self.hang_timeout):
                 yield slot, f"hung: no step in {self.hang_timeout:g} seconds"
+
+    def trim(self) -> None:
+        """Keep to their size the logs of whoever may have printed since the last time."""
+        for directory in self.printed:
+            rotate(Path(directory) / LOG)
+        self.printed = {turn.directory for turn in self.turns.values()}
 
 
 def _stalled(turn: Turn, passed: float, timeout: float) -> bool:

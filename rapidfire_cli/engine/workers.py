@@ -1,9 +1,9 @@
 """Workers as local processes: started by exec, one per slot, speaking JSON lines over a socket pair."""
 
 import contextlib
+import math
 import os
 import select
-import selectors
 import signal
 import socket
 import subprocess
@@ -125,12 +125,14 @@ class LocalWorkers:
 
     def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
         """The workers with something to receive."""
-        with selectors.DefaultSelector() as selector:
-            for worker in workers:
-                assert isinstance(worker, LocalWorker)
-                for sign in worker.signs:
-                    selector.register(sign, selectors.EVENT_READ, worker)
-            return list(dict.fromkeys(key.data for key, _ in selector.select(timeout)))
+        signs: dict[int, LocalWorker] = {}
+        for worker in workers:
+            assert isinstance(worker, LocalWorker)
+            signs.update(dict.fromkeys(worker.signs, worker))
+        poll = select.poll()
+        for sign in signs:
+            poll.register(sign, select.POLLIN)
+        return list(dict.fromkeys(signs[sign] for sign, _ in poll.poll(math.ceil(1000 * timeout))))
 
 
 def worker_environment(slot: Slot, threads: int) -> dict[str, str]:

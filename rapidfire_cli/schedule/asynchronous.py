@@ -7,9 +7,10 @@ from the start, so a rung closes when nobody can enter it any more; then those w
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import FAILED, Decision, Results, Verdict, good, merit
+from rapidfire_cli.schedule.ledger import FAILED, Decision, Ranking, Results, Verdict, good, merit, ranking
 from rapidfire_cli.terms import Direction
 
 Place: TypeAlias = tuple[tuple[int, float], int, float | None]
@@ -21,7 +22,8 @@ class Rung:
     """Who has entered, and what is known of them."""
 
     awaited: set[int] = field(default_factory=set)  # entrants without a result
-    places: list[Place] = field(default_factory=list)  # best first
+    results: dict[int, float | None] = field(default_factory=dict)  # by run, in the order they came
+    places: list[Place] = field(default_factory=list)  # the same, best first
     promoted: set[int] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)  # entrants; they rank last
     closed: bool = False
@@ -54,7 +56,7 @@ class AsyncHalving:
         index = self.levels.index(epoch)
         if run in self.rungs[index].awaited:
             return [*self._place(index, run, value)]
-        if all(place[1] != run for place in self.rungs[index].places):
+        if run not in self.rungs[index].results:
             self.early.setdefault(epoch, {}).setdefault(run, value)
         return []
 
@@ -65,11 +67,18 @@ class AsyncHalving:
             return []
         rung = self.rungs[index]
         rung.awaited.discard(run)
-        rung.places = [place for place in rung.places if place[1] != run]
+        if run in rung.results:
+            place = _placed(run, rung.results.pop(run), self.direction)
+            del rung.places[bisect_left(rung.places, place)]
         if failed:
             rung.failed.add(run)
             return [*self._place(index, run, FAILED)]
         return [*self._closings()]
+
+    def ranking(self, decision: Decision) -> Ranking:
+        """The results that had come to the rung by then."""
+        known = islice(self.rungs[decision.rung - 1].results.items(), decision.known)
+        return ranking(dict(known), self.direction)
 
     def _standing(self, run: int) -> int | None:
         """The rung that the run is to pass next."""
@@ -86,7 +95,8 @@ class AsyncHalving:
         """Promote who is in the top 1/η now; close the rungs that nobody enters any more."""
         rung = self.rungs[index]
         rung.awaited.discard(run)
-        newest = (merit(value, self.direction), run, value)
+        newest = _placed(run, value, self.direction)
+        rung.results[run] = value
         insort(rung.places, newest)
         yield from self._promotions(index, newest)
         yield from self._closings()
@@ -148,6 +158,10 @@ class AsyncHalving:
         early = self.early.get(self._until(index), {})
         for run in [run for run in runs if run in early]:
             yield from self._place(index + 1, run, early.pop(run))
+
+
+def _placed(run: int, value: float | None, direction: Direction) -> Place:
+    return merit(value, direction), run, value
 
 
 def _verdicts(rung: Rung, places: Iterable[Place], promoted: bool) -> Iterator[Verdict]:

@@ -1,6 +1,6 @@
 """Which runs of a group form a bracket, and what becomes of a bracket that hears its past again."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -54,7 +54,7 @@ class Course:
     condemned: set[int] = field(default_factory=set)  # runs that end where they are
     decisions: list[Decision] = field(default_factory=list)
 
-    def hear(self, event: Heard) -> None:
+    def hear(self, event: Heard) -> Sequence[Decision]:
         """Take in what happened, and what it decides."""
         match event:
             case EpochFinished(run, epoch, value):
@@ -68,6 +68,7 @@ class Course:
                     self.limits[verdict.run] = decision.until
                 else:
                     self.condemned.add(verdict.run)
+        return decisions
 
 
 def course(policy: Policy, bracket: int, goals: Mapping[int, int], past: Iterable[Heard]) -> Course:

@@ -6,7 +6,7 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2018), Algor
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rapidfire_cli.schedule.ledger import FAILED, Decision, Results, Verdict, good, ranked
+from rapidfire_cli.schedule.ledger import FAILED, Decision, Ranking, Results, Verdict, good, ranked, ranking
 from rapidfire_cli.terms import Direction
 
 
@@ -47,6 +47,11 @@ class Halving:
         self.awaited.discard(run)
         (self.failed.add if failed else self.entrants.discard)(run)
         return self._decisions()
+
+    def ranking(self, decision: Decision) -> Ranking:
+        """A rung's decision names every entrant."""
+        values = {verdict.run: verdict.value for verdict in decision.verdicts}
+        return ranking(values | dict.fromkeys(decision.failed, FAILED), self.direction)
 
     def _limit(self) -> int:
         return self.levels[self.rung] if self.rung < len(self.levels) else self.goal

@@ -14,6 +14,10 @@ Results: TypeAlias = dict[int, dict[int, float | None]]
 """Values by epoch and run."""
 
 
+Ranking: TypeAlias = tuple[tuple[int, float | None], ...]
+"""Runs and what they were ranked by, best first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a decision means for one run, and why: its value and its rank (1 is best) among those known."""
@@ -57,3 +61,8 @@ def good(value: float | None) -> bool:
 def ranked(values: Mapping[int, float | None], direction: Direction) -> list[int]:
     """The runs, best first; ties go to the lower number."""
     return sorted(values, key=lambda run: (*merit(values[run], direction), run))
+
+
+def ranking(values: Mapping[int, float | None], direction: Direction) -> Ranking:
+    """The runs with their values, best first."""
+    return tuple((run, values[run]) for run in ranked(values, direction))

@@ -7,9 +7,14 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import Decision, Verdict, good, merit
+from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict, good, merit, ranking
 from rapidfire_cli.terms import Direction
+
+
+Average: TypeAlias = tuple[float, int]
+"""Of a run's results up to an epoch, and the run."""
 
 
 @dataclass(slots=True)
@@ -22,7 +27,7 @@ class Median:
     bracket: int = 0
     goals: dict[int, int] = field(default_factory=dict)  # epochs, by run
     heard: dict[int, tuple[float, ...]] = field(default_factory=dict)  # each run's results, epoch by epoch
-    averages: dict[int, list[float]] = field(default_factory=dict)  # by epoch, sorted
+    averages: dict[int, list[Average]] = field(default_factory=dict)  # by epoch, sorted
 
     def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
         """Every epoch from the first that counts is a rung."""
@@ -38,7 +43,7 @@ class Median:
             return []
         self.heard[run] = results = (*heard, math.nan if value is None else value)
         judged = [self._judge(run, results)] if self.minimum <= epoch < self.goals[run] else []
-        self._count(results)
+        self._count(run, results)
         return judged
 
     def lose(self, run: int, failed: bool) -> list[Decision]:
@@ -46,10 +51,15 @@ class Median:
         self.heard.pop(run, None)
         return []
 
-    def _count(self, results: Sequence[float]) -> None:
+    def ranking(self, decision: Decision) -> Ranking:
+        """The judged run's best result among the others' averages."""
+        values = {run: average for average, run in self.averages.get(decision.epochs, ())}
+        return ranking(values | {verdict.run: verdict.value for verdict in decision.verdicts}, self.direction)
+
+    def _count(self, run: int, results: Sequence[float]) -> None:
         average = sum(results) / len(results)
         if math.isfinite(average):
-            insort(self.averages.setdefault(len(results), []), average)
+            insort(self.averages.setdefault(len(results), []), (average, run))
 
     def _judge(self, run: int, results: Sequence[float]) -> Decision:
         known = self.averages.get(len(results), [])
@@ -73,12 +83,14 @@ class Median:
     def _merit(self, value: float) -> tuple[int, float]:
         return merit(value, self.direction)
 
-    def _better(self, best: float, known: Sequence[float]) -> int:
+    def _better(self, best: float, known: Sequence[Average]) -> int:
         """How many of the others' averages are better."""
         if math.isnan(best):
             return len(known)
-        return bisect_left(known, best) if self.direction == "min" else len(known) - bisect_right(known, best)
+        if self.direction == "min":
+            return bisect_left(known, (best, 0))  # runs are numbered from 1
+        return len(known) - bisect_right(known, (best, math.inf))
 
 
-def _middle(ordered: Sequence[float]) -> float:
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+def _middle(ordered: Sequence[Average]) -> float:
+    return (ordered[(len(ordered) - 1) // 2][0] + ordered[len(ordered) // 2][0]) / 2

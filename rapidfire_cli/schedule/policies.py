@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.ledger import Decision, Ranking
 
 
 class Policy(Protocol):
@@ -20,3 +20,9 @@ class Policy(Protocol):
 
     def lose(self, run: int, failed: bool) -> list[Decision]:
         """Take in that the run ended before its time: it failed, or it was taken out of the bracket."""
+
+    def ranking(self, decision: Decision) -> Ranking:
+        """All that a decision knew, the runs that it names among it; ask right after it was taken.
+
+        A decision does not hold it: where nobody waits for a rung, that would be n² values.
+        """

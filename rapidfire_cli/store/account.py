@@ -8,7 +8,7 @@ from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.asynchronous import AsyncHalving
 from rapidfire_cli.schedule.brackets import Course, course
 from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.ledger import Decision, Verdict
+from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict
 from rapidfire_cli.schedule.rules import Rule, policy, rule_of
 from rapidfire_cli.store.history import Past, heard
 from rapidfire_cli.store.queries import Overview, RunRow
@@ -19,11 +19,12 @@ UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.STOPPED})
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A decision that named the run, and the rule by which it was taken."""
+    """A decision that named the run, the rule by which it was taken, and what it knew."""
 
     rule: Rule
     decision: Decision
     verdict: Verdict
+    ranking: Ranking  # follows from the past; empty where the decision does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,18 @@ def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
         raise Refusal([_missing(seen, number)])
     begun = {event.bracket: event for event in past if isinstance(event, BracketBegun)}
     decisions = [event for event in past if isinstance(event, Decision)]
+    known = {at: ranking for began in begun.values() for at, ranking in _rankings(began, past, number)}
     lefts = [event for event in past if isinstance(event, RunLeft) and event.run == number]
     return Account(
         row,
         len(begun),
         tuple(
-            Judgement(rule_of(begun[decision.bracket].rule), decision, verdict)
+            Judgement(
+                rule_of(begun[decision.bracket].rule),
+                decision,
+                verdict,
+                known.get((decision.bracket, decision.rung, decision.known), ()),
+            )
             for decision in decisions
             for verdict in decision.verdicts
             if verdict.run == number
@@ -75,6 +82,20 @@ def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
         lefts[-1] if lefts else None,
         next(_waits(row, begun.values(), past), None) if row.state in UNDER_WAY else None,
     )
+
+
+def _rankings(
+    began: BracketBegun, past: Sequence[Past], number: int
+) -> Iterator[tuple[tuple[int, int, int], Ranking]]:
+    """What each decision knew that names the run, by bracket, rung and how much that was."""
+    if number not in began.runs:
+        return
+    rule = rule_of(began.rule)
+    again = course(policy(rule), began.bracket, began.goals, ())
+    for event in heard(began, rule.metric, past):
+        for decision in again.hear(event):
+            if any(verdict.run == number for verdict in decision.verdicts):
+                yield (decision.bracket, decision.rung, decision.known), again.policy.ranking(decision)
 
 
 def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> Iterator[Wait]:
@@ -94,7 +115,7 @@ def _wait(found: Course, run: int) -> Iterator[Wait]:
             yield Wait(decided + 1, found.limits[run], known, len(entrants))
         case AsyncHalving(rungs=rungs):
             for number, rung in enumerate(rungs, 1):
-                if run not in rung.promoted and any(run == other for _, other, _ in rung.places):
+                if run not in rung.promoted and run in rung.results:
                     known = len(rung.places)
                     yield Wait(number, found.limits[run], known, known + len(rung.awaited))
 

@@ -18,7 +18,13 @@ def kind(fact: Fact) -> str:
 
 def body(fact: Fact | Verdict) -> dict[str, Plain]:
     """The fact's fields; metrics by split and name, NaN and the infinities by name."""
-    return {field.name: _plain(field.name, getattr(fact, field.name)) for field in fields(fact)}
+    names = _names(type(fact))  # type: ignore[arg-type] # mypy: a class may lack a hash
+    return {name: _plain(name, getattr(fact, name)) for name in names}
+
+
+@cache
+def _names(kind: type[Fact | Verdict]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @cache

@@ -28,6 +28,7 @@ class SqliteJournal:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
+        self._taken: list[tuple[Fact, float]] = []  # and when
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -51,21 +52,18 @@ class SqliteJournal:
 
     def take(self, facts: Sequence[Fact]) -> None:
         """Note the facts, as of now; the next `commit` makes all that was taken durable."""
-        if not facts:
-            return
         now = self._clock()
-        with self._undone_if_raised():
-            if not self._db.in_transaction:
-                self._db.execute("BEGIN IMMEDIATE")
-            for fact in facts:
-                for statement, rows in writes(fact, now):
-                    self._db.executemany(statement, rows)
+        self._taken += [(fact, now) for fact in facts]
 
     def commit(self) -> None:
         """Make durable what was taken, all or none."""
-        with self._undone_if_raised():
-            if "_db" in self.__dict__ and self._db.in_transaction:
-                self._commit()
+        taken, self._taken = self._taken, []
+        if not taken:
+            return
+        with self._transaction() as db:
+            for fact, now in taken:
+                for statement, rows in writes(fact, now):
+                    db.executemany(statement, rows)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
@@ -78,21 +76,12 @@ class SqliteJournal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or none: what is raised inside takes everything back. Raises OSError where the disk refuses."""
-        with self._undone_if_raised():
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._commit()
-
-    def _commit(self) -> None:
-        passing("commit", self._path)
-        self._db.execute("COMMIT")
-
-    @contextmanager
-    def _undone_if_raised(self) -> Iterator[None]:
-        """Raises OSError where the disk refuses."""
         with kept(self._path):
             try:
-                yield
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                passing("commit", self._path)
+                self._db.execute("COMMIT")
             except BaseException:
                 if "_db" in self.__dict__ and self._db.in_transaction:
                     self._db.execute("ROLLBACK")

@@ -31,7 +31,9 @@ STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
 DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (run, slot, until, started) VALUES (?, ?, ?, ?)"
-TURN_OVER = "UPDATE turns SET at = ?, ended = ? WHERE run = ? AND slot = ? AND ended IS NULL"
+TURN_OVER = """
+    UPDATE turns SET at = ?, ended = ?
+    WHERE rowid = (SELECT max(rowid) FROM turns WHERE run = ?) AND slot = ? AND ended IS NULL"""
 TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
 
 BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
@@ -39,8 +41,12 @@ MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
 
 def writes(fact: Fact, now: float) -> Iterator[Write]:
-    """The statements that keep `fact`, heard at `now` (seconds since the epoch); each is an event, too."""
-    yield EVENT, [(now, kind(fact), json.dumps(body(fact)))]
+    """The statements that keep `fact`, heard at `now` (seconds since the epoch).
+
+    Each is an event, too, but for turns, of which there may be a hundred to an epoch: their table has all.
+    """
+    if not isinstance(fact, TurnStarted | TurnOver):
+        yield EVENT, [(now, kind(fact), json.dumps(body(fact)))]
     match fact:
         case TurnStarted(run, slot, until):
             yield TURN_STARTED, [(run, slot, until, now)]

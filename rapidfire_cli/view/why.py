@@ -9,8 +9,10 @@ from rapidfire_cli.schedule.rules import Rule
 from rapidfire_cli.store.account import Account, Judgement, Wait
 from rapidfire_cli.store.facts import body
 from rapidfire_cli.syntax.group import MedianRule
-from rapidfire_cli.terms import Plain, RunState
+from rapidfire_cli.terms import Plain, RunState, spoken
 from rapidfire_cli.view.wording import counted
+
+RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
 
 
 def why(account: Account) -> list[str]:
@@ -47,6 +49,7 @@ def judgement_records(account: Account) -> Iterator[dict[str, Plain]]:
             **decision,
             "verdicts": verdicts,
             "failed": failed,
+            "ranked": [{"run": run, "value": spoken(value)} for run, value in judgement.ranking[:RANKS]],
         }
 
 

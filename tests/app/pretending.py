@@ -226,8 +226,7 @@ class Journal(SqliteJournal):
         except Crash:
             self.close()  # as the kernel does for a dead process: what was not committed is gone
             raise
-        if not self._db.in_transaction:
-            self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("PRAGMA synchronous = OFF")
         super().take(facts)
 
 

@@ -10,7 +10,9 @@ import pytest
 from rapidfire_cli.app import reasoning
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged
 from rapidfire_cli.problems import Refusal
+from rapidfire_cli.schedule.asynchronous import AsyncHalving
 from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.rules import HalvingRule, settings
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
@@ -172,8 +174,45 @@ def test_programs_get_every_decision_with_what_it_ranked(told):
     assert [each["value"] for each in cut["verdicts"]] == sorted(
         (each["value"] for each in cut["verdicts"]), reverse=True
     )
+    assert cut["ranked"] == [{"run": each["run"], "value": each["value"]} for each in cut["verdicts"]]
     records = [json.loads(line) for line in told.why(last.run, Output.JSONL).splitlines()]
     assert records == document["decisions"]
+
+
+@pytest.mark.parametrize("mode", ["async", "median"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_decision_knew_that_waited_for_nobody_follows_from_the_journal(told, monkeypatch, mode, seed):
+    """The policies of the fits themselves say what they knew, whenever they decide."""
+    knew: dict[tuple[int, int], list[dict[str, object]]] = {}
+    for policy in (AsyncHalving, Median):
+        for what in ("hear", "lose"):
+            monkeypatch.setattr(policy, what, witnessed(getattr(policy, what), knew))
+    median = f"early_stopping: {{rule: median, metric: quality, direction: max}}, {TRAIN}"
+    text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {median}}}\n"
+    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.02)
+    told.desk.curve = lambda lr, epoch: None if epoch == 2 and lr > 0.9 else steady(lr, epoch)
+    told.desk.fit_through(sha(16, mode="async") if mode == "async" else text, luck, workers=3)
+    monkeypatch.undo()
+    for run in told.desk.states:
+        for each in json.loads(told.why(run, Output.JSON))["decisions"]:
+            assert each["ranked"] == knew[each["rung"], each["known"]]
+            assert len(each["ranked"]) == each["known"]
+            assert each["ranked"][each["rank"] - 1] == {"run": run, "value": each["value"]}
+            if mode == "async":
+                assert each["ranked"][min(each["keep"], each["known"]) - 1]["value"] == each["cut"]
+
+
+def witnessed(decide, knew):
+    """The same, noting what each decision knew by its rung and how much that was."""
+
+    def decided(policy, *heard):
+        decisions = decide(policy, *heard)
+        for each in decisions:
+            ranked = [{"run": run, "value": value} for run, value in policy.ranking(each)]
+            knew[each.rung, each.known] = ranked
+        return decisions
+
+    return decided
 
 
 def test_a_run_that_is_not_there_is_refused(told):

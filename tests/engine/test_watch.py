@@ -1,10 +1,11 @@
 """A turn that stands still is told from one that takes its time, and output is kept to a size."""
 
+import os
 from dataclasses import dataclass, field
 
 import pytest
 
-from rapidfire_cli.engine.output import rotate
+from rapidfire_cli.engine.output import LOG, MOST, rotate
 from rapidfire_cli.engine.progress import Page, Progress, blank
 from rapidfire_cli.engine.watch import DUMPING, Watch
 
@@ -121,6 +122,15 @@ def test_a_log_that_outgrows_its_size_is_set_aside_and_whoever_prints_goes_on(tm
         printing.write(b"c")
     assert log.read_bytes() == b"c"
     assert (tmp_path / "log.txt.1").read_bytes() == b"a" * 10 + b"b" * 90
+
+
+def test_the_log_of_a_turn_that_nobody_looked_at_is_kept_to_its_size_too(hour, tmp_path):
+    hour.begin()
+    (tmp_path / LOG).touch()
+    os.truncate(tmp_path / LOG, MOST + 1)
+    hour.watch.end(0)
+    hour.pass_seconds(1)
+    assert (tmp_path / LOG).stat().st_size == 0
 
 
 def test_a_run_that_has_printed_nothing_has_no_log(tmp_path):

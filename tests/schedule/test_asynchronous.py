@@ -86,6 +86,19 @@ def test_results_that_come_before_their_run_has_entered_count_when_it_does():
     assert verdicts(decisions) == [(1, True), (2, False), (1, True)]
 
 
+def test_a_decision_can_be_asked_what_it_knew_though_more_came_with_the_same_result():
+    halving = bracket(4)
+    for run in (1, 2):
+        halving.hear(run, 2, run / 10)  # before they have entered: rungs 2 and 3 wait for them
+    assert halving.hear(1, 1, 0.1) == []
+    decisions = halving.hear(2, 1, 0.2) + halving.hear(3, 1, 0.15) + halving.hear(4, 1, 0.05)
+    assert [(each.rung, halving.ranking(each)) for each in decisions] == [
+        (1, ((1, 0.1), (2, 0.2))),
+        (1, ((4, 0.05), (1, 0.1), (3, 0.15), (2, 0.2))),
+        (1, ((4, 0.05), (1, 0.1), (3, 0.15), (2, 0.2))),
+    ]
+
+
 class Reference:
     """The same by sorting everything anew: slow, and plainly right."""
 

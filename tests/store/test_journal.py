@@ -41,13 +41,10 @@ def test_nothing_is_created_before_something_is_kept(path):
     assert not path.parent.exists()
 
 
-def test_every_fact_becomes_an_event_in_order(path):
+def test_every_fact_but_a_turn_becomes_an_event_in_order(path):
     enrolled(path).record(LIFE)
     kinds = [kind for (kind,) in table(path, "SELECT kind FROM events ORDER BY seq")]
-    assert kinds == [
-        *("worker_started", "run_changed", "turn_started", "epoch_ended"),
-        *("saved", "turn_over", "run_changed"),
-    ]
+    assert kinds == ["worker_started", "run_changed", "epoch_ended", "saved", "run_changed"]
 
 
 def test_a_run_is_where_its_facts_left_it(path):
@@ -60,6 +57,13 @@ def test_a_run_is_where_its_facts_left_it(path):
 def test_a_turn_is_kept_with_what_it_reached(path):
     enrolled(path).record(LIFE)
     assert table(path, "SELECT run, slot, until, at, ended IS NOT NULL FROM turns") == [(1, 0, 1, 1, 1)]
+
+
+def test_a_turn_that_its_controller_did_not_live_to_see_over_stays_open(path):
+    journal = enrolled(path)
+    journal.record([TurnStarted(1, 0, 1)])  # the controller is killed; the next one begins the turn anew
+    journal.record([TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 20)])
+    assert table(path, "SELECT at, ended IS NOT NULL FROM turns ORDER BY rowid") == [(None, 0), (1, 1)]
 
 
 def test_a_turn_whose_worker_died_reached_nothing(path):
