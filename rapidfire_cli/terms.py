@@ -54,6 +54,16 @@ class Execution:
     data_cache: int = 2**30  # bytes of prepared rows kept per worker
     workers: int | None = None
     threads: int | None = None
+    on_oom: dict[str, Plain] | None = None  # how a run that finds no memory is changed, by dotted path
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run whose place another one takes, and why."""
+
+    run: int  # its number
+    why: str = "oom"
+    apart: bool = False  # its bracket had a result of it, so the other one trains outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class Run:
     config: str  # canonical JSON of the leaf config
     seed: int
     replicate: int = 0
+    origin: Origin | None = None  # of a replacement
 
     @property
     def leaf(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Early stopping for `fit`: which runs form a bracket, what it heard before, and who is left to train."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -9,7 +9,7 @@ from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.schedule.brackets import Share, course, shares
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
-from rapidfire_cli.store.history import Past, heard
+from rapidfire_cli.store.history import Past, Replaced, heard
 from rapidfire_cli.store.standings import Standing
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -38,25 +38,37 @@ def memberships(
     asked: Sequence[Run],
     stood: Mapping[int, Standing],
     past: Sequence[Past],
+    later: Sequence[Run] = (),
 ) -> tuple[Membership, ...]:
     """Who belongs together among those `asked` for: a shard of the `whole` experiment, or all of it.
 
     A run stays in its bracket while the file gives it the same rule. New runs, and unfinished ones whose rule
-    has changed, form new brackets: what was decided stands.
+    has changed, form new brackets: what was decided stands. Those that came `later` take others' places.
     """
     left, numbers = _left(past), {run.number for run in asked}
+    instead = {run.origin.run: run for run in later if run.origin}
     free = 1 + max((event.bracket for event in past if isinstance(event, BracketBegun)), default=0)
     found: list[Membership] = []
     for share, members in _shared(file, whole):
         parts: dict[int, list[Run]] = {}
-        for run in [run for run in members if run.number in numbers]:
-            bracket = _bracket(stood.get(run.number), settings(share.rule), left)
+        wanted = [run for run in members if run.number in numbers]
+        for run in (each for one in wanted for each in _line(one, instead)):
+            known, rule = stood.get(run.number), settings(share.rule)
+            bracket = _bracket(known, rule, left, replaced=run.number in instead)
             if bracket is not None:
                 parts.setdefault(bracket, []).append(run)
         for bracket, part in parts.items():
             found.append(Membership(bracket or free, share.rule, tuple(part)))
             free += bracket == NEW
     return tuple(found)
+
+
+def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:
+    """The run, and those that took its place, one after the other."""
+    found: Run | None = run
+    while found:
+        yield found
+        found = instead.get(found.number)
 
 
 def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[Share, list[Run]]]:
@@ -78,16 +90,18 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
                     left.pop(run, None)
             case RunLeft(run, bracket):
                 left[run] = rules[bracket]
+            case Replaced(_, run, int(bracket), apart=True):
+                left[run] = rules[bracket]
     return left
 
 
-def _bracket(known: Standing | None, rule: str, left: Mapping[int, str]) -> int | None:
+def _bracket(known: Standing | None, rule: str, left: Mapping[int, str], replaced: bool) -> int | None:
     """The bracket that a run is in; None where it trains by itself, having left this rule or ended before."""
     if known is None:
         return NEW
     if known.rule == rule:
         return known.bracket
-    return None if known.state in OVER or left.get(known.run.number) == rule else NEW
+    return None if replaced or known.state in OVER or left.get(known.run.number) == rule else NEW
 
 
 def changes(
@@ -96,10 +110,12 @@ def changes(
     """What is different from now on: runs that leave their bracket, brackets that begin."""
     homes = {run.number: member.number for member in members for run in member.runs}
     known = {standing.bracket for standing in stood.values()}
+    replaced = _replaced(standing.run for standing in stood.values())
     leaving = [
         RunLeft(run, standing.bracket, "the rule changed" if run in homes else "no longer asked for")
         for run, standing in stood.items()
         if standing.bracket and standing.state not in OVER and homes.get(run) != standing.bracket
+        if run not in replaced  # there it counts as failed
     ]
     begun = [
         BracketBegun(
@@ -117,15 +133,22 @@ def changes(
 def remaining(
     runs: Sequence[Run], stood: Mapping[int, Standing], members: Sequence[Membership], past: Sequence[Past]
 ) -> tuple[Run, ...]:
-    """The runs to be trained: neither over, nor failed in a bracket that has since decided without them."""
+    """The runs to be trained: neither over nor replaced, nor failed where a bracket decided without them."""
     homes = {run.number: member.number for member in members for run in member.runs}
     passed = {(event.bracket, run) for event in past if isinstance(event, Decision) for run in event.failed}
+    replaced = _replaced(runs)
     return tuple(
         run
         for run in runs
-        if (homes.get(run.number), run.number) not in passed
+        if run.number not in replaced
+        and (homes.get(run.number), run.number) not in passed
         and (run.number not in stood or stood[run.number].state not in OVER)
     )
+
+
+def _replaced(runs: Iterable[Run]) -> set[int]:
+    """The runs whose place another one took."""
+    return {run.origin.run for run in runs if run.origin}
 
 
 @dataclass(frozen=True, slots=True)

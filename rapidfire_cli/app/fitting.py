@@ -14,17 +14,17 @@ from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import problems
+from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import DIRECTORY
 from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
-from rapidfire_cli.engine.messages import Assignment, Probe
+from rapidfire_cli.engine.messages import Probe
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
-from rapidfire_cli.manifest import codec
-from rapidfire_cli.manifest.numbering import number
+from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.shapes import representatives
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal
@@ -55,7 +55,8 @@ class Plan:
     """A subject's runs, under their lasting numbers, and where the known ones stand."""
 
     subject: Subject
-    runs: tuple[Run, ...]
+    runs: tuple[Run, ...]  # with those that took the place of one
+    free: int  # a number that nobody has, nor any beyond
     stood: Mapping[int, Standing]  # by number
     members: tuple[Membership, ...]  # of early stopping's brackets
     past: tuple[Past, ...]  # what they heard and decided
@@ -118,12 +119,16 @@ def _plan(subject: Subject, shard: Shard | None) -> Plan:
     known = standings(subject.home.journal, subject.file.execution.chunks)
     if not known:
         _check_for_lost(subject.home)
-    whole = number(subject.runs, [one.run for one in known]).listed
-    runs = shard.of(whole) if shard else whole
+    ever = [one.run for one in known]
+    whole = number(subject.runs, ever).listed
+    asked = shard.of(whole) if shard else whole
+    later = successors(asked, ever)
+    runs = (*asked, *later)
+    free = 1 + max((run.number for run in (*whole, *ever)), default=0)
     stood = {one.run.number: one for one in known}
     past = history(subject.home.journal) if first_rule(subject.file) else ()
-    members = memberships(subject.file, whole, runs, stood, past)
-    return Plan(subject, runs, stood, members, past, remaining(runs, stood, members, past))
+    members = memberships(subject.file, whole, asked, stood, past, later)
+    return Plan(subject, runs, free, stood, members, past, remaining(runs, stood, members, past))
 
 
 def _check_for_lost(home: Home) -> None:
@@ -154,7 +159,13 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
             try:
-                driver.train(jobs, [each.bracket for each in found], journal, audience)
+                driver.train(
+                    jobs,
+                    [each.bracket for each in found],
+                    journal,
+                    audience,
+                    Replacing(home, plan.subject.file, plan.runs, plan.free),
+                )
             except CodeChanged as change:
                 raise Refusal([continuing.meanwhile(change)]) from None
             except Paused as pause:
@@ -213,7 +224,7 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> About:
     file, home = plan.subject.file, plan.subject.home
     about = about_of(file, plan.runs)
     journal.enroll(about, plan.runs, [epochs_of(run) for run in plan.runs])
-    publication.write(home.manifest, codec.header(file) + "".join(map(codec.write, plan.runs)))
+    keep_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
     return about
 
@@ -239,7 +250,7 @@ def epochs_of(run: Run) -> int:
 
 
 def _job(plan: Plan, run: Run) -> Job:
-    assignment = Assignment(run.number, run.config, run.seed, str(plan.subject.home.run(run)))
+    asked = assignment(plan.subject.home, run)
     goal = epochs_of(run) * plan.subject.file.execution.chunks
     known = plan.stood.get(run.number)
-    return Job(assignment, goal, known.durable, known.epoch) if known else Job(assignment, goal)
+    return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from rapidfire_cli.app.files import argument, remember
 from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.engine.ports import Audience, Fact, RunChanged
+from rapidfire_cli.engine.ports import Audience, Fact, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.home import Home
@@ -68,7 +68,7 @@ class Shard:
 
 
 class FailFast:
-    """An audience that asks for a stop at the first run that fails."""
+    """An audience that asks for a stop at the first run that fails, unless another one takes its place."""
 
     def __init__(self, others: Audience, stop: StopSignal) -> None:
         self._others = others
@@ -77,7 +77,10 @@ class FailFast:
     def tell(self, facts: Sequence[Fact]) -> None:
         """Pass the facts on, and look out for a failure."""
         self._others.tell(facts)
-        if any(isinstance(fact, RunChanged) and fact.state is RunState.FAILED for fact in facts):
+        failed = {
+            fact.run for fact in facts if isinstance(fact, RunChanged) and fact.state is RunState.FAILED
+        }
+        if failed - {fact.run for fact in facts if isinstance(fact, RunReplaced)}:
             self._stop.ask()
 
 

@@ -7,7 +7,7 @@ from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.store.home import Home, find, parent_directory
-from rapidfire_cli.store.queries import Overview, overview
+from rapidfire_cli.store.queries import Overview, lasting, overview
 from rapidfire_cli.store.ranking import measured, ranking, usual_direction
 from rapidfire_cli.terms import Direction, Objective, RunState
 from rapidfire_cli.view.documents import experiment_document, ranking_document, run_document
@@ -54,7 +54,7 @@ def conclude(home: Home, stop: StopSignal, output: Output) -> int:
         print("stopped; the same command continues", file=sys.stderr)
     if stop.number is not None:
         return SIGNALLED + stop.number
-    return int(any(row.state is RunState.FAILED for row in seen.rows))
+    return int(any(row.state is RunState.FAILED for row in lasting(seen.rows)))
 
 
 def _print_ranking(seen: Overview, objective: Objective, top: int | None, output: Output) -> None:

@@ -8,14 +8,14 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from rapidfire_cli.app.brackets import changes, memberships
+from rapidfire_cli.app.brackets import Membership, changes, memberships
 from rapidfire_cli.app.files import load, read
 from rapidfire_cli.app.fitting import about_of, epochs_of, held
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.publication import Damaged, Published
 from rapidfire_cli.engine.checkpoints import DIRECTORY, FINAL, MODEL, Reached, from_facts, newest_first
 from rapidfire_cli.engine.messages import EpochEnded, Saved
-from rapidfire_cli.engine.ports import Fact, RunChanged
+from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.connection import SUFFIXES
@@ -114,9 +114,24 @@ def _rebuilt(home: Home, file: ExperimentFile, runs: Sequence[Run], facts: Seque
         disk.unlink(path)
     journal = SqliteJournal(made)
     journal.enroll(about_of(file, runs), runs, list(map(epochs_of, runs)))
-    journal.record([*changes(memberships(file, runs, runs, {}, ()), {}), *facts])
+    listed = [run for run in runs if run.origin is None]
+    members = memberships(file, listed, listed, {}, ())
+    journal.record([*changes(members, {}), *facts, *_replacements(members, runs)])
     journal.close()
     return made
+
+
+def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[Fact]:
+    """Which runs took another one's place, as the manifest says, and what became of that one."""
+    brackets = {run.number: member.number for member in members for run in member.runs}
+    for by in runs:
+        if by.origin:
+            bracket = brackets.get(by.origin.run)
+            yield RunReplaced(by.origin.run, by, bracket)
+            cause = f"it found no memory; run {by.number} takes its place"
+            yield RunChanged(by.origin.run, RunState.FAILED, cause)
+            if bracket is not None and not by.origin.apart:
+                brackets[by.number] = bracket
 
 
 def _replace(journal: Path, made: Path) -> str:

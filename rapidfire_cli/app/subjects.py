@@ -68,11 +68,12 @@ def _unwelcome(change: Argument) -> Problem:
 
 
 def _of_manifest(given: Given, parent: str | None, most: int) -> Subject:
-    """What a manifest with its header says, exactly."""
+    """What a manifest with its header says, exactly; replacements come again where memory runs out again."""
     name = str(given.path)
     if said := changes(given):
         raise Refusal(map(_unwelcome, said))
     size = given.path.stat().st_size if given.path.is_file() else 0
     file, runs = codec.read_whole(read(given.path, size).decode(errors="surrogateescape"), name)
-    check_size(len(runs), most, Span(name, 2, 1))
-    return Subject(file, mlspec_of(file, given.path), runs, home_of(file, parent))
+    listed = tuple(run for run in runs if run.origin is None)
+    check_size(len(listed), most, Span(name, 2, 1))
+    return Subject(file, mlspec_of(file, given.path), listed, home_of(file, parent))

@@ -8,7 +8,7 @@ epoch-end metrics that led to it, and people are told only what is durable.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report, by_split, reading
@@ -16,7 +16,9 @@ from rapidfire_cli.engine.ports import (
     Audience,
     Fact,
     Journal,
+    Replacements,
     RunChanged,
+    RunReplaced,
     Slot,
     TurnOver,
     TurnStarted,
@@ -30,7 +32,7 @@ from rapidfire_cli.engine.watch import Watch
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.machine import UNFINISHED, Machine
 from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.terms import RunState, Split
+from rapidfire_cli.terms import Origin, Run, RunState, Split
 
 BEAT = 0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
 
@@ -90,7 +92,7 @@ class Driver:
         self._workers = workers
         self._slots = slots
         self._stop_asked = stop_asked
-        self._jobs: Mapping[int, Job] = {}
+        self._jobs: dict[int, Job] = {}
         self._machine = Machine(len(slots), chunks)
         self._crew: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
@@ -105,6 +107,8 @@ class Driver:
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
+        self._replacements: Replacements | None = None
+        self._offered: Run | None = None  # what would take the place of the run that found no memory last
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
@@ -121,13 +125,18 @@ class Driver:
         return self._answer
 
     def train(
-        self, jobs: Mapping[int, Job], brackets: Sequence[Bracket], journal: Journal, audience: Audience
+        self,
+        jobs: Mapping[int, Job],
+        brackets: Sequence[Bracket],
+        journal: Journal,
+        audience: Audience,
+        replacements: Replacements | None = None,
     ) -> None:
         """Train the jobs, by run number, until every one is finished, or until a stop is durable.
 
         What is not durable when the grace is over is killed; its checkpoints stand. Raises Paused.
         """
-        self._jobs = jobs
+        self._jobs, self._replacements = {**jobs}, replacements
         self._epochs = {run: job.epoch for run, job in jobs.items()}
         self._add(brackets)
         for slot, report in self._ready:
@@ -260,9 +269,28 @@ class Driver:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
         self._crew.pop(slot).kill()
         self._watch.lose(slot)
-        self._failures[failure.run] = failure
         self._facts.append(WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step))
-        self._tell(events.MemoryRanOut(slot, failure.run))
+        found = self._replacements.of(failure.run) if self._replacements else ""
+        self._offered = found if isinstance(found, Run) else None
+        rest = f"; {found}" if isinstance(found, str) and found else ""
+        self._failures[failure.run] = replace(failure, cause=f"{failure.cause}{rest}")
+        self._tell(events.MemoryRanOut(slot, failure.run, self._instead(failure.run)))
+
+    def _instead(self, run: int) -> events.Entry | None:
+        """The run that is offered, as the scheduler knows it; changes leave its epochs as they are."""
+        return events.Entry(self._offered.number, self._jobs[run].goal) if self._offered else None
+
+    def _replace(self, run: int, bracket: int | None, apart: bool) -> None:
+        """What is offered is accepted: the manifest lists it before anything else is said of it."""
+        assert self._replacements and self._offered
+        by = replace(self._offered, origin=Origin(run, apart=apart))
+        self._jobs[by.number] = Job(self._replacements.enter(by), self._jobs[run].goal)
+        self._epochs[by.number] = 0
+        if bracket is not None and not apart:
+            self._metrics[by.number] = self._metrics[run]
+        failure = self._failures[run]
+        cause = f"{failure.cause}; run {by.number} takes its place"
+        self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
 
     def _tell(self, event: events.Event) -> None:
         for action in self._machine.step(event):
@@ -286,6 +314,8 @@ class Driver:
                 self._facts.append(RunChanged(run, RunState.STOPPED))
             case actions.Complete(run):
                 self._facts.append(RunChanged(run, RunState.COMPLETED))
+            case actions.Replace(run, _, bracket, apart):
+                self._replace(run, bracket, apart)
             case actions.GiveUp(run):
                 failure = self._failures.get(run) or messages.RunFailed(run, "died", "no worker came up", 0)
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from rapidfire_cli.engine.messages import (
+    Assignment,
     CheckpointDamaged,
     EpochEnded,
     Metric,
@@ -16,7 +17,7 @@ from rapidfire_cli.engine.messages import (
 )
 from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Run, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunReplaced:
+    """A run found no memory, and a new one takes its place; `bracket` is that of the former, if any."""
+
+    run: int
+    by: Run
+    bracket: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BracketBegun:
     """These runs are compared by a rule from now on."""
 
@@ -112,6 +122,7 @@ Fact: TypeAlias = (
     | TurnOver
     | RunFailed
     | RunChanged
+    | RunReplaced
     | BracketBegun
     | RunLeft
     | Decision
@@ -134,6 +145,16 @@ class Audience(Protocol):
 
     def tell(self, facts: Sequence[Fact]) -> None:
         """Show the facts; called with an empty sequence now and then so that clocks move."""
+
+
+class Replacements(Protocol):
+    """Runs that take the place of those that find no memory."""
+
+    def of(self, run: int) -> Run | str:
+        """The run that would take this one's place, else why there is none; empty where nobody wants one."""
+
+    def enter(self, run: Run) -> Assignment:
+        """Let it take the place; that the manifest lists it is durable when this returns. Raises OSError."""
 
 
 class WorkerGone(Exception):  # noqa: N818 - an event, past tense

@@ -53,6 +53,10 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
 
 
 def _wrong(file: ExperimentFile) -> Iterator[Problem]:
+    if file.execution.on_oom:
+        from rapidfire_cli.manifest.replacement import misplaced  # only files with changes wait for it
+
+        yield from misplaced(file)
     spent = 0
     for group in file.groups:
         match group.generator:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
 from rapidfire_cli.syntax.spelling import whole
-from rapidfire_cli.terms import SEED_LIMIT, Run, canonical
+from rapidfire_cli.terms import SEED_LIMIT, Origin, Plain, Run, canonical
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "number": ("an int from 1", lambda value: type(value) is int and value >= 1),
@@ -24,8 +25,9 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
         lambda value: type(value) is int and 0 <= value < SEED_LIMIT,
     ),
     "replicate": ("an int from 0", lambda value: type(value) is int and value >= 0),
+    "origin": ('{"run": …, "why": "oom"}', lambda value: value is None or _is_origin(value)),
 }
-"""What each field of a line must be; `replicate` is left out when it is 0."""
+"""What each field of a line must be; `replicate` is left out when it is 0, `origin` where there is none."""
 
 
 def line(number: int, id: str, group: int, config: str, seed: int, replicate: int = 0) -> str:
@@ -36,7 +38,13 @@ def line(number: int, id: str, group: int, config: str, seed: int, replicate: in
 
 def write(run: Run) -> str:
     """The manifest line of a run, newline included."""
-    return line(run.number, run.id, run.group, run.config, run.seed, run.replicate)
+    whole = line(run.number, run.id, run.group, run.config, run.seed, run.replicate)
+    return f'{whole[:-2]},"origin":{canonical(spelt(run.origin))}}}\n' if run.origin else whole
+
+
+def spelt(origin: Origin) -> dict[str, Plain]:
+    """The origin as plain data; `apart` is left out when it is not so."""
+    return {key: value for key, value in asdict(origin).items() if value is not False}
 
 
 def header(file: ExperimentFile) -> str:
@@ -106,7 +114,8 @@ def _run(words: str) -> Run:
     _check(record)
     config = canonical(record["config"])
     config.encode()  # raises ValueError on lone surrogates, which no id can be made of
-    return Run(**{**record, "config": config})
+    origin = Origin(**record["origin"]) if record.get("origin") else None
+    return Run(**{**record, "config": config, "origin": origin})
 
 
 def _check(record: Any) -> None:
@@ -117,6 +126,13 @@ def _check(record: Any) -> None:
     for name, (expected, fits) in FIELDS.items():
         if not fits(record.get(name, 0 if name == "replicate" else None)):
             raise ValueError(f"its {name!r} is not {expected}")
+
+
+def _is_origin(value: Any) -> bool:
+    match value:
+        case {"run": int(run), "why": "oom", **rest} if type(run) is int and run >= 1:
+            return rest in ({}, {"apart": True})
+    return False
 
 
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,13 +20,14 @@ def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
     """Match runs with known ones by (id, k-th occurrence); the others keep the number they come with.
 
     Where an earlier run has that number, they take the next beyond all known ones. `known` holds every run
-    that the experiment ever numbered: a number once given is never given again.
+    that the experiment ever numbered: a number once given is never given again. Replacements match no run:
+    they come with the one whose place they take.
     """
     in_order = sorted(known, key=_number)
     taken = {run.number for run in in_order}
     beyond = count(in_order[-1].number + 1 if in_order else 1)
     waiting: defaultdict[str, deque[Run]] = defaultdict(deque)
-    for run in in_order:
+    for run in [run for run in in_order if run.origin is None]:
         waiting[run.id].append(run)
     listed = []
     for run in runs:
@@ -38,6 +39,17 @@ def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
         taken.add(place)
         listed.append(replace(run, number=place))
     return Numbering(tuple(listed), tuple(sorted(chain.from_iterable(waiting.values()), key=_number)))
+
+
+def successors(runs: Iterable[Run], known: Iterable[Run]) -> tuple[Run, ...]:
+    """The known runs that took the place of one of `runs`, or of such a one in turn, by number."""
+    groups = {run.number: run.group for run in runs}
+    found = []
+    for run in sorted(known, key=_number):
+        if run.origin and run.origin.run in groups:
+            groups[run.number] = groups[run.origin.run]
+            found.append(replace(run, group=groups[run.number]))
+    return tuple(found)
 
 
 def _number(run: Run) -> int:

@@ -15,15 +15,16 @@ Values: TypeAlias = "dict[Path, set[str | Absent]]"
 
 def every(file: ExperimentFile) -> tuple[str, ...]:
     """The dotted paths of the knobs that the runs have, in file order."""
-    return tuple(map(dotted, _whole(file)))
+    return tuple(map(dotted, values(file)))
 
 
 def varied(file: ExperimentFile) -> tuple[str, ...]:
     """The dotted paths of the knobs that differ among the runs, or that some runs lack, in file order."""
-    return tuple(dotted(at) for at, texts in _whole(file).items() if len(texts) > 1)
+    return tuple(dotted(at) for at, texts in values(file).items() if len(texts) > 1)
 
 
-def _whole(file: ExperimentFile) -> Values:
+def values(file: ExperimentFile) -> Values:
+    """The values of every knob that the runs have."""
     return _any(_values(group.generator.tree, ()) for group in file.groups)
 
 

@@ -72,4 +72,16 @@ class GiveUp:
     run: int
 
 
-Action: TypeAlias = StartWorker | Train | Evict | EndTurn | Decide | Complete | Prune | Halt | GiveUp
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """The run found no memory, and another one takes its place."""
+
+    run: int
+    by: int
+    bracket: int | None = None  # that the run is of
+    apart: bool = False  # the other one trains outside that bracket, which counts the run as failed
+
+
+Action: TypeAlias = (
+    StartWorker | Train | Evict | EndTurn | Decide | Complete | Prune | Halt | GiveUp | Replace
+)

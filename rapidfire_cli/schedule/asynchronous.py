@@ -60,6 +60,14 @@ class AsyncHalving:
             self.early.setdefault(epoch, {}).setdefault(run, value)
         return []
 
+    def replace(self, run: int, by: int) -> bool:
+        """Only an entrant of the first rung may be without a result."""
+        if not self.rungs or run not in self.rungs[0].awaited:
+            return False
+        self.rungs[0].awaited.remove(run)
+        self.rungs[0].awaited.add(by)
+        return True
+
     def lose(self, run: int, failed: bool) -> list[Decision]:
         """A failed run ranks last where it stands; one that was taken out stands nowhere."""
         index = self._standing(run)

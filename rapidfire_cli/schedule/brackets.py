@@ -41,7 +41,15 @@ class RunLost:
     failed: bool
 
 
-Heard: TypeAlias = EpochFinished | RunLost
+@dataclass(frozen=True, slots=True)
+class RunReplaced:
+    """Another run stands where this one stood, of which nothing was known."""
+
+    run: int
+    by: int
+
+
+Heard: TypeAlias = EpochFinished | RunLost | RunReplaced
 """What a bracket hears."""
 
 
@@ -56,7 +64,11 @@ class Course:
 
     def hear(self, event: Heard) -> Sequence[Decision]:
         """Take in what happened, and what it decides."""
+        decisions: list[Decision] = []
         match event:
+            case RunReplaced(run, by):
+                self.policy.replace(run, by)
+                self.limits[by] = self.limits.pop(run)
             case EpochFinished(run, epoch, value):
                 decisions = self.policy.hear(run, epoch, value)
             case RunLost(run, failed):

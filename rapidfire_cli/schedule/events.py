@@ -54,10 +54,14 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class MemoryRanOut:
-    """The run found no memory; its slot's worker is gone, and a new one begins with all there is."""
+    """The run found no memory; its slot's worker is gone, and a new one begins with all there is.
+
+    Where it finds none alone either, a run may take its place `instead`.
+    """
 
     slot: int
     run: int
+    instead: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)

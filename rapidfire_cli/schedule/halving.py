@@ -40,6 +40,15 @@ class Halving:
             self.awaited.discard(run)
         return self._decisions()
 
+    def replace(self, run: int, by: int) -> bool:
+        """Only an entrant of the first rung may be without a result."""
+        if self.rung > 0 or run not in self.awaited:
+            return False
+        for runs in (self.entrants, self.awaited):
+            runs.remove(run)
+            runs.add(by)
+        return True
+
     def lose(self, run: int, failed: bool) -> list[Decision]:
         """A failed run still counts among the entrants; one that was taken out does not."""
         if run not in self.entrants:

@@ -4,6 +4,7 @@ Here runs come, rest, are decided upon and end; the floor says whose turn it is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from rapidfire_cli.schedule.actions import (
     Action,
@@ -13,6 +14,7 @@ from rapidfire_cli.schedule.actions import (
     GiveUp,
     Halt,
     Prune,
+    Replace,
 )
 from rapidfire_cli.schedule.events import (
     Entry,
@@ -112,8 +114,8 @@ class Machine:
             case WorkerDied(slot):
                 yield from self._bury(self.slots[slot])
                 yield from self._start_workers()
-            case MemoryRanOut(slot, run):
-                yield from self._relieve(self.slots[slot], self._run(run))
+            case MemoryRanOut(slot, run, instead):
+                yield from self._relieve(self.slots[slot], self._run(run), instead)
                 yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
@@ -171,11 +173,12 @@ class Machine:
             else:
                 yield from self._rest(run)
 
-    def _relieve(self, slot: SlotEntry, run: RunEntry) -> Iterator[Action]:
+    def _relieve(self, slot: SlotEntry, run: RunEntry, instead: Entry | None) -> Iterator[Action]:
         """Nobody is to blame for the worker; the run gets its slot to itself, once."""
         orphans = self.floor.close(slot, blames=False)
         if run.alone or run.gang > 1:
-            yield from self._give_up(run)
+            wanted = instead if run.ending is None else None
+            yield from self._replace(run, wanted) if wanted else self._give_up(run)
         elif not (self.stopping or run.ends):
             yield self.floor.isolate(run, slot)
         for orphan in orphans:
@@ -213,7 +216,7 @@ class Machine:
 
     # Runs end
 
-    def _end(self, run: RunEntry, action: Complete | Prune | Halt | GiveUp) -> Iterator[Action]:
+    def _end(self, run: RunEntry, action: Complete | Prune | Halt | GiveUp | Replace) -> Iterator[Action]:
         self.floor.move(run, type(action))
         self.floor.leave(run)  # a completed run is gone from its worker by itself, any other was evicted
         self._count(run, -1)
@@ -230,6 +233,19 @@ class Machine:
     def _give_up(self, run: RunEntry) -> Iterator[Action]:
         yield from self._end(run, GiveUp(run.run))
         yield from self._lose(run, failed=True)
+
+    def _replace(self, run: RunEntry, entry: Entry) -> Iterator[Action]:
+        """The other run enters the bracket where this one stands, unless it has shown something there."""
+        bracket = run.bracket
+        inside = bracket is not None and self.policies[bracket].replace(run.run, entry.run)
+        apart = bracket is not None and not inside
+        yield from self._end(run, Replace(run.run, entry.run, bracket, apart))
+        if inside:
+            yield from self._enter(replace(entry, limit=run.limit), bracket)
+            run.bracket = None
+        else:
+            yield from self._enter(entry, None)
+            yield from self._lose(run, failed=True)
 
     # Brackets decide
 

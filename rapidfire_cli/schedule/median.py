@@ -46,6 +46,14 @@ class Median:
         self._count(run, results)
         return judged
 
+    def replace(self, run: int, by: int) -> bool:
+        """Every epoch is a result."""
+        if self.heard.get(run) != ():
+            return False
+        del self.heard[run]
+        self.heard[by], self.goals[by] = (), self.goals.pop(run)
+        return True
+
     def lose(self, run: int, failed: bool) -> list[Decision]:
         """Its averages stay: they are true of the epochs it trained."""
         self.heard.pop(run, None)

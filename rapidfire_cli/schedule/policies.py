@@ -18,6 +18,9 @@ class Policy(Protocol):
         A run may be further than it was allowed to train, when the rule changed or a decision was lost.
         """
 
+    def replace(self, run: int, by: int) -> bool:
+        """Let another run stand where this one does, if it has no result yet; whether that was so."""
+
     def lose(self, run: int, failed: bool) -> list[Decision]:
         """Take in that the run ended before its time: it failed, or it was taken out of the bracket."""
 

@@ -6,7 +6,7 @@ Triggers are events and actions alike: a phase follows from the one before and w
 from enum import StrEnum
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Halt, Prune, StartWorker, Train
+from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Halt, Prune, Replace, StartWorker, Train
 from rapidfire_cli.schedule.events import (
     RunEvicted,
     RunFailed,
@@ -50,6 +50,7 @@ RUN_MOVES = {
     (RunPhase.WAITING, Prune): RunPhase.PRUNED,
     (RunPhase.WAITING, Halt): RunPhase.STOPPED,
     (RunPhase.WAITING, GiveUp): RunPhase.FAILED,
+    (RunPhase.WAITING, Replace): RunPhase.FAILED,
     (RunPhase.WAITING, WorkerDied): RunPhase.WAITING,
     (RunPhase.TRAINING, RunSaved): RunPhase.TRAINING,
     (RunPhase.TRAINING, TurnEnded): RunPhase.WAITING,

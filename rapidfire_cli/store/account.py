@@ -10,7 +10,7 @@ from rapidfire_cli.schedule.brackets import Course, course
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict
 from rapidfire_cli.schedule.rules import Rule, policy, rule_of
-from rapidfire_cli.store.history import Past, heard
+from rapidfire_cli.store.history import Past, goals, heard
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
@@ -47,6 +47,7 @@ class Account:
     counted: Decision | None = None  # the one that counted the run as failed
     left: RunLeft | None = None  # the last bracket that it left
     wait: Wait | None = None
+    successor: int | None = None  # the run in its place
 
     @property
     def ending(self) -> Judgement | None:
@@ -81,6 +82,7 @@ def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
         next((decision for decision in reversed(decisions) if number in decision.failed), None),
         lefts[-1] if lefts else None,
         next(_waits(row, begun.values(), past), None) if row.state in UNDER_WAY else None,
+        next((other.number for other in seen.rows if other.origin and other.origin.run == number), None),
     )
 
 
@@ -100,10 +102,10 @@ def _rankings(
 
 def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> Iterator[Wait]:
     for began in begun:
-        if row.number in began.runs:
+        if row.number in (epochs := goals(began, past)):
             rule = rule_of(began.rule)
             found = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past))
-            if found.limits[row.number] <= row.epoch < began.goals[row.number]:
+            if found.limits[row.number] <= row.epoch < epochs[row.number]:
                 yield from _wait(found, row.number)
 
 

@@ -11,7 +11,13 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.problems import Problem, Refusal
 
-VERSION = 1  # of schema.sql
+VERSION = 2  # of schema.sql
+UPGRADES = {1: "ALTER TABLE runs ADD COLUMN origin TEXT"}
+"""What makes a journal of a version one of the next."""
+
+READ_AS = {1: "CREATE TEMP VIEW runs AS SELECT *, NULL AS origin FROM main.runs"}
+"""What lets readers, who may not write, see a journal of a version as one of today."""
+
 REPAIR = "`rapidfire repair` rebuilds it from the checkpoints, and keeps what is there"
 SUFFIXES = ("", "-wal", "-shm")  # of the files that are the journal
 
@@ -34,6 +40,9 @@ def writer(path: Path) -> sqlite3.Connection:
             if not begun(db):
                 passing("commit", path)
                 db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+            elif _version(db) < VERSION:
+                passing("commit", path)
+                _upgrade(db)
     except BaseException:
         db.close()
         raise
@@ -50,6 +59,9 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
         raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)
+        if sql := READ_AS.get(_version(db)):
+            db.execute("PRAGMA temp_store = MEMORY")
+            db.execute(sql)
         db.execute("BEGIN")
         yield db
 
@@ -92,6 +104,11 @@ def _understood(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise Refusal([Problem("E604", f"{path} is damaged", found=str(error), hint=REPAIR)]) from error
+
+
+def _upgrade(db: sqlite3.Connection) -> None:
+    steps = "".join(f"{UPGRADES[version]};" for version in range(_version(db), VERSION))
+    db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;")
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -9,7 +9,7 @@ from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.schedule.replay import Curve
 from rapidfire_cli.schedule.rules import Rule, rule_of
 from rapidfire_cli.store.connection import reader
-from rapidfire_cli.store.history import Finished, Past
+from rapidfire_cli.store.history import Finished, Past, Replaced, goals
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
@@ -33,10 +33,11 @@ class Compared:
 def compared(seen: Overview, past: Sequence[Past]) -> list[Compared]:
     """The runs by the bracket that they are or were in, else by group and length, in order of their first."""
     begun = [event for event in past if isinstance(event, BracketBegun)]
-    bracket = {run: event.bracket for event in begun for run in event.runs}
+    bracket = {run: event.bracket for event in begun for run in goals(event, past)}
+    unheard = {event.run for event in past if isinstance(event, Replaced) and not event.apart}
     rules = {event.bracket: rule_of(event.rule) for event in begun}
     parts: dict[tuple[int, int, int], list[RunRow]] = {}
-    for row in seen.rows:
+    for row in [row for row in seen.rows if row.number not in unheard]:  # the others stand in their place
         parts.setdefault((bracket.get(row.number, 0), row.group, row.epochs), []).append(row)
     return [Compared(rules.get(number), tuple(rows)) for (number, _, _), rows in parts.items()]
 

@@ -1,14 +1,16 @@
 """A fact as plain data, the same in the journal's events and in what `fit --output jsonl` prints."""
 
+import json
 import re
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from rapidfire_cli.engine.messages import by_split
 from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.manifest import codec
 from rapidfire_cli.schedule.ledger import Verdict
-from rapidfire_cli.terms import Plain, spoken
+from rapidfire_cli.terms import Plain, Run, spoken
 
 
 def kind(fact: Fact) -> str:
@@ -43,5 +45,7 @@ def _plain(name: str, value: Any) -> Plain:
             return [body(item) if isinstance(item, Verdict) else item for item in value]
         case float():
             return spoken(value)
+        case Run():
+            return cast("dict[str, Plain]", json.loads(codec.write(value)))
     plain: Plain = value
     return plain

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule.brackets import Heard, RunLost
+from rapidfire_cli.schedule.brackets import Heard, RunLost, RunReplaced
 from rapidfire_cli.schedule.events import EpochFinished
 from rapidfire_cli.schedule.ledger import Decision, Verdict
 from rapidfire_cli.store.connection import begun, reader
@@ -16,7 +16,8 @@ from rapidfire_cli.terms import RunState, Split
 
 EVENTS = """
     SELECT kind, body FROM events
-    WHERE kind IN ('bracket_begun', 'epoch_ended', 'run_changed', 'run_left', 'decision') ORDER BY seq"""
+    WHERE kind IN ('bracket_begun', 'epoch_ended', 'run_changed', 'run_left', 'run_replaced', 'decision')
+    ORDER BY seq"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,17 @@ class Failed:
     run: int
 
 
-Past: TypeAlias = BracketBegun | Finished | Failed | RunLeft | Decision
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Another run took a run's place, in the bracket or apart from it."""
+
+    run: int
+    by: int
+    bracket: int | None  # of the run
+    apart: bool
+
+
+Past: TypeAlias = BracketBegun | Finished | Failed | Replaced | RunLeft | Decision
 
 
 def history(journal: Path) -> tuple[Past, ...]:
@@ -52,12 +63,15 @@ def history(journal: Path) -> tuple[Past, ...]:
 def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[Heard]:
     """What the bracket hears of its past, in its order, when it compares by `metric`.
 
-    A failed run is tried again, and its failure forgotten, unless the bracket has counted it.
+    A failed run is tried again, and its failure forgotten, unless the bracket has counted it or another run
+    was begun in its place.
     """
     counted = _counted_failures(began.bracket, past)
-    runs = frozenset(began.runs)
+    runs = set(goals(began, past))
     for index, event in enumerate(past):
         match event:
+            case Replaced(run, by, began.bracket, apart):
+                yield RunLost(run, failed=True) if apart else RunReplaced(run, by)
             case Finished(run, epoch, metrics) if run in runs:
                 yield EpochFinished(run, epoch, compared_value(metrics, metric))
             case Failed(run) if index in counted:
@@ -66,16 +80,28 @@ def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[He
                 yield RunLost(run, failed=False)
 
 
+def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
+    """The epochs of every run that stands, or once stood, in the bracket."""
+    found = began.goals
+    for event in past:
+        if isinstance(event, Replaced) and event.bracket == began.bracket and not event.apart:
+            found[event.by] = found[event.run]
+    return found
+
+
 def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
     """Where in the past those failures stand that a decision of the bracket has counted."""
     last: dict[int, int] = {}
     counted: set[int] = set()
+    replaced: set[int] = set()  # these are lost where they were replaced
     for index, event in enumerate(past):
         match event:
             case Failed(run):
                 last[run] = index
+            case Replaced(run):
+                replaced.add(run)
             case Decision() if event.bracket == bracket:
-                counted.update(last[run] for run in event.failed)
+                counted.update(last[run] for run in event.failed if run not in replaced)
     return counted
 
 
@@ -85,6 +111,9 @@ def _past(kind: str, body: Mapping[str, Any]) -> Past | None:
             return BracketBegun(body["bracket"], body["rule"], tuple(body["runs"]), tuple(body["epochs"]))
         case "epoch_ended":
             return Finished(body["run"], body["epoch"], _metrics(body["metrics"]))
+        case "run_replaced":
+            by = body["by"]
+            return Replaced(body["run"], by["number"], body["bracket"], by["origin"].get("apart", False))
         case "run_left":
             return RunLeft(**body)
         case "decision":

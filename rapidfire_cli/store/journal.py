@@ -11,15 +11,12 @@ from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.about import About, to_rows
 from rapidfire_cli.store.connection import kept, writer
-from rapidfire_cli.store.writes import writes
+from rapidfire_cli.store.writes import ENROLL, row, writes
 from rapidfire_cli.terms import Run
 
 RESCALE = """
     UPDATE runs SET durable = durable * ? / (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'chunks')
     WHERE durable > 0"""
-ENROLL = """
-    INSERT INTO runs (number, id, "group", config, seed, replicate, epochs) VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET listed = 1, "group" = excluded."group" """
 
 
 class SqliteJournal:
@@ -43,7 +40,7 @@ class SqliteJournal:
             db.execute(RESCALE, [about.chunks])
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", to_rows(about))
             db.execute("UPDATE runs SET listed = 0")
-            db.executemany(ENROLL, (_row(run, length) for run, length in zip(runs, epochs, strict=True)))
+            db.executemany(ENROLL, (row(run, length) for run, length in zip(runs, epochs, strict=True)))
 
     def record(self, facts: Sequence[Fact]) -> None:
         """Keep the facts, all or none; they are durable when this returns."""
@@ -86,7 +83,3 @@ class SqliteJournal:
                 if "_db" in self.__dict__ and self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-
-
-def _row(run: Run, epochs: int) -> tuple[object, ...]:
-    return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs)

@@ -3,7 +3,7 @@
 import json
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.about import About, about
 from rapidfire_cli.store.connection import begun, reader
-from rapidfire_cli.terms import RunState, Split
+from rapidfire_cli.terms import Origin, RunState, Split
 
 RUNS = """
-    SELECT number, id, "group", state, epoch, epochs, step, cause, config, replicate FROM runs
+    SELECT number, id, "group", state, epoch, epochs, step, cause, config, replicate, origin FROM runs
     WHERE listed OR ? ORDER BY number"""
 LAST_METRICS = """
     SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
@@ -42,6 +42,7 @@ class RunRow:
     config: Mapping[str, Any]
     replicate: int = 0
     so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
+    origin: Origin | None = None  # of a replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,28 @@ def overview(journal: Path, alive: bool, unlisted: bool = False) -> Overview:
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
-    """Running while a process holds it; else stopped while work is left, else failed or completed."""
-    states = {row.state for row in rows}
+    """Running while a process holds it; else stopped while work is left, else failed or completed.
+
+    What became of a replaced run is told by the one in its place.
+    """
+    states = {row.state for row in lasting(rows)}
     if alive:
         return RunState.RUNNING
     if states & {RunState.QUEUED, RunState.RUNNING, RunState.STOPPED}:
         return RunState.STOPPED
     return RunState.FAILED if RunState.FAILED in states else RunState.COMPLETED
+
+
+def lasting(rows: Iterable[RunRow]) -> list[RunRow]:
+    """The runs whose place no other one took."""
+    every = list(rows)
+    replaced = {row.origin.run for row in every if row.origin}
+    return [row for row in every if row.number not in replaced]
+
+
+def origin_of(text: str | None) -> Origin | None:
+    """What the column says."""
+    return Origin(**json.loads(text)) if text else None
 
 
 def _last_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[Split, dict[str, float]]]:
@@ -97,8 +113,11 @@ def _row(
     so_far: Mapping[int, dict[str, float]],
     alive: bool,
 ) -> RunRow:
-    number, id_, group, state, epoch, epochs, step, cause, config, replicate = found
+    number, id_, group, state, epoch, epochs, step, cause, config, replicate, origin = found
     shown = RunState.STOPPED if state == RunState.RUNNING and not alive else RunState(state)
     last, leaf = metrics.get(number, {}), json.loads(config)
     early = so_far.get(number, {})
-    return RunRow(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early)
+    return RunRow(
+        *(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early),
+        origin_of(origin),
+    )

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean
-from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.store.queries import RunRow, lasting
 from rapidfire_cli.store.replicates import Spread, spread, together
 from rapidfire_cli.terms import LOSS, VALIDATION, Direction, Objective, RunState, Split
 
@@ -51,14 +51,15 @@ def usual_objective(named_metrics: Sequence[str]) -> Objective:
 def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
     """The leaf configs, best first, by the objective at the last finished epoch, its mean over replicates.
 
-    Ties go to the lower number. NaN ranks below every number, no value below that, and failed runs last.
+    Ties go to the lower number. NaN ranks below every number, no value below that, and failed runs last; a
+    run whose place another one took is not among them.
     Raises Refusal when runs have finished epochs but none has such a metric.
     """
     known = known_metrics(rows)
     split, name = reading(known, objective.metric)
     if known and (problem := unknown(objective.metric, known)):
         raise Refusal([problem])
-    valued = [(same, spread(same, split, name)) for same in together(rows)]
+    valued = [(same, spread(same, split, name)) for same in together(lasting(rows))]
     valued.sort(key=lambda pair: (_merit(pair[0], pair[1], objective.direction), pair[0][0].number))
     return [Ranked(rank, same, value) for rank, (same, value) in enumerate(valued, start=1)]
 

@@ -1,4 +1,4 @@
--- The journal, version 1. A REAL that is NULL means NaN: SQLite knows no other.
+-- The journal, version 2. A REAL that is NULL means NaN: SQLite knows no other.
 
 BEGIN IMMEDIATE;
 
@@ -29,7 +29,8 @@ CREATE TABLE runs (
   cause     TEXT    NOT NULL DEFAULT '',        -- one line, where it failed
   code      TEXT,                               -- JSON: hashes of the user's modules, when last opened
   data      TEXT,                               -- JSON: hashes of the splits, likewise
-  environment TEXT                              -- JSON: packages, device, threads, likewise
+  environment TEXT,                             -- JSON: packages, device, threads, likewise
+  origin    TEXT                                -- JSON: of a replacement, whose place it takes and why
 );
 
 CREATE TABLE turns (
@@ -69,6 +70,6 @@ CREATE TABLE events (
   body TEXT NOT NULL             -- JSON
 );
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 COMMIT;

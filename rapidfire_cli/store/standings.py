@@ -1,17 +1,18 @@
 """Where runs stood when the journal last heard of them: what `fit` needs to go on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rapidfire_cli.engine.messages import RunOpened
 from rapidfire_cli.store.about import about
 from rapidfire_cli.store.connection import begun, reader
+from rapidfire_cli.store.queries import origin_of
 from rapidfire_cli.terms import Run, RunState
 
 RUNS = """
     SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule,
-           code, data, environment
+           code, data, environment, origin
     FROM runs LEFT JOIN brackets ON bracket = brackets.number ORDER BY runs.number"""
 
 
@@ -40,6 +41,7 @@ def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
 
 
 def _standing(row: tuple[Any, ...], chunks: int, before: int) -> Standing:
-    *run, state, durable, epoch, bracket, rule, code, data, environment = row
-    opened = RunOpened(run[0], code, data, environment) if code else None
-    return Standing(Run(*run), RunState(state), durable * chunks // before, epoch, bracket, rule, opened)
+    *run, state, durable, epoch, bracket, rule, code, data, environment, origin = row
+    known = replace(Run(*run), origin=origin_of(origin))
+    opened = RunOpened(known.number, code, data, environment) if code else None
+    return Standing(known, RunState(state), durable * chunks // before, epoch, bracket, rule, opened)

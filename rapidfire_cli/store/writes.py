@@ -10,11 +10,14 @@ from rapidfire_cli.engine.ports import (
     Fact,
     RunChanged,
     RunLeft,
+    RunReplaced,
     TurnOver,
     TurnStarted,
     WorkerDied,
 )
+from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.facts import body, kind
+from rapidfire_cli.terms import Run, canonical
 
 Write: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
 
@@ -36,6 +39,10 @@ TURN_OVER = """
     WHERE rowid = (SELECT max(rowid) FROM turns WHERE run = ?) AND slot = ? AND ended IS NULL"""
 TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
 
+ENROLL = """
+    INSERT INTO runs (number, id, "group", config, seed, replicate, epochs, origin)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET listed = 1, "group" = excluded."group" """
 BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
 MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
@@ -68,5 +75,15 @@ def writes(fact: Fact, now: float) -> Iterator[Write]:
             yield MEMBER, [(bracket, run) for run in runs]
         case RunLeft(run):
             yield MEMBER, [(None, run)]
+        case RunReplaced(run, by, bracket):
+            yield ENROLL, [row(by, by.leaf["train"]["epochs"])]
+            if bracket is not None and not (by.origin and by.origin.apart):
+                yield MEMBER, [(None, run), (bracket, by.number)]
         case WorkerDied(slot, _):
             yield TURN_LOST, [(now, slot)]
+
+
+def row(run: Run, epochs: int) -> tuple[object, ...]:
+    """The run, so many epochs long, as ENROLL takes it."""
+    origin = canonical(spelt(run.origin)) if run.origin else None
+    return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs, origin)

@@ -160,6 +160,7 @@ EXECUTION = Record(
         "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
         "workers": Integer(1),
         "threads": Integer(1),
+        "on_oom": Free(),
     },
     hint="what can change a result stands in `train`",
 )

@@ -72,6 +72,7 @@ def experiment_file(root: Node, file: str, findings: Findings) -> ExperimentFile
     _, facts = root.split(GROUP_KEYS)
     check(_KNOWN, facts, Place("the file", "", root.span), findings)
     _check_data(facts, findings)
+    _check_execution(facts, findings)
     findings.trace(facts, ())
     return None if findings.errors else _experiment(facts, understood, file, findings)
 
@@ -90,6 +91,15 @@ def _check_data(facts: Mapping, findings: Findings) -> None:
     for found in value_sets(data.node) if data else ():
         hint = f"value sets stand under {SEARCHES}"
         findings.error("E301", "`data` takes one value per key", found.span, found=kind(found), hint=hint)
+
+
+def _check_execution(facts: Mapping, findings: Findings) -> None:
+    execution = facts.get("execution")
+    changes = execution.node.get("on_oom") if execution and isinstance(execution.node, Mapping) else None
+    if changes:
+        from rapidfire_cli.syntax.changes import check_changes  # only files that have some wait for it
+
+        check_changes(changes.node, findings)
 
 
 def _experiment(
@@ -111,6 +121,10 @@ def _execution(given: dict[str, Any]) -> Execution:
     if isinstance(size := given.get("data_cache"), str):
         number, unit = re.findall(r"\d+|[A-Za-z]+", size)
         given = {**given, "data_cache": int(number) * SIZES[unit]}
+    if "on_oom" in given:
+        from rapidfire_cli.syntax.changes import flat
+
+        given = {**given, "on_oom": dict(flat(given["on_oom"])) or None}
     return Execution(**given)
 
 

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rapidfire_cli.engine.messages import EpochEnded, Saved, by_split
-from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, TurnStarted, WorkerDied, WorkerStarted
+from rapidfire_cli.engine.ports import (
+    Fact,
+    RunChanged,
+    RunReplaced,
+    TurnOver,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
 from rapidfire_cli.store.about import About
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
@@ -68,6 +76,9 @@ def fold(board: Board, fact: Fact) -> None:
         case TurnOver(run, _, at, _, metrics):
             line = board.lines[run]
             line.at, line.training, line.so_far = at, False, by_split(metrics).get(TRAIN, {})
+        case RunReplaced(run, by):
+            knobs = tuple(knob_value(by.leaf, path) for path in board.about.varied)
+            board.lines[by.number] = Line(by.number, board.lines[run].epochs, knobs, RunState.QUEUED)
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
 

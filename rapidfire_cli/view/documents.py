@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
 from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, spoken
@@ -52,6 +53,7 @@ def run_document(row: RunRow) -> dict[str, Plain]:
         "so_far": _spoken(row.so_far),
         "error": row.error or None,
         **({"replicate": row.replicate} if row.replicate else {}),
+        **({"origin": spelt(row.origin)} if row.origin else {}),
         "config": dict(row.config),
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO
 
 from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, by_split
-from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, WorkerDied
+from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced, TurnOver, WorkerDied
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
 
@@ -16,11 +16,14 @@ class Lines:
 
     def __init__(self, stream: TextIO, epochs: Mapping[int, int], chunks: int = 1) -> None:
         self._stream = stream
-        self._epochs = epochs
+        self._epochs = {**epochs}
         self._chunks = chunks
 
     def tell(self, facts: Sequence[Fact]) -> None:
         """Write the facts that are worth a line."""
+        for fact in facts:
+            if isinstance(fact, RunReplaced):
+                self._epochs[fact.by.number] = self._epochs[fact.run]
         lines = [line for fact in facts for line in told(fact, self._epochs, self._chunks)]
         if lines:
             self._stream.write("".join(f"{line}\n" for line in lines))
@@ -39,6 +42,8 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
         case TurnOver(run, _, at, _, (_, *_) as metrics):
             named = " ".join(f"{metric.name} {metric.value:.4g}" for metric in metrics)
             yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train so far {named}"
+        case RunReplaced(run, by):
+            yield f"run {by.number}  takes the place of run {run}"
         case RunChanged(run, RunState.FAILED, cause):
             yield f"run {run}  failed: {cause}"
         case RunChanged(run, state) if state in WORTH_A_LINE:

@@ -43,7 +43,7 @@ class Redrawn:
         self._clock = clock
         self._started = self._due = clock()
         self._columns: list[Column] = []
-        self._drawn_for: tuple[int, int] | None = None  # width, metrics known
+        self._drawn_for: tuple[int, int, int] | None = None  # width, runs, metrics known
 
     def tell(self, facts: Sequence[Fact]) -> None:
         """Take the facts in, and redraw when it is time: dearer frames come more rarely."""
@@ -57,7 +57,7 @@ class Redrawn:
     def draw(self, now: float) -> None:
         """Show the board as it is at this time of the clock."""
         width, height = self._size()
-        drawn_for = width, sum(map(len, self._board.known.values()))
+        drawn_for = width, len(self._board.lines), sum(map(len, self._board.known.values()))
         if drawn_for != self._drawn_for:
             self._columns, self._drawn_for = columns(self._board, width), drawn_for
         self._show(frame(self._board, self._columns, now - self._started, width, height))

@@ -27,6 +27,8 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *map(_so_far, dict.fromkeys(name for row in overview.rows for name in row.so_far)),
         *knob_columns(overview.about.varied, overview.rows, lambda row: row.config),
     ]
+    if any(row.origin for row in overview.rows):
+        columns.insert(1, Column("in place of", _origin, right=True))
     return Table(columns, overview.rows, notes=failures(overview.rows))
 
 
@@ -56,6 +58,10 @@ def in_order(known: Mapping[Split, Iterable[str]], objective: Metric) -> list[Me
     splits = sorted(known, key=lambda split: {VALIDATION: 0, TRAIN: 1}.get(split, 2))
     rest = [(split, name) for split in splits for name in known[split]]
     return list(dict.fromkeys((objective, *losses, *rest)))
+
+
+def _origin(row: RunRow) -> str:
+    return str(row.origin.run) if row.origin else NOTHING
 
 
 def _so_far(name: str) -> Column[RunRow]:

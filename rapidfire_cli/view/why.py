@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.schedule.ledger import Decision, Verdict, good
 from rapidfire_cli.schedule.rules import Rule
 from rapidfire_cli.store.account import Account, Judgement, Wait
@@ -30,6 +31,7 @@ def why_document(account: Account) -> dict[str, Plain]:
         "epoch": row.epoch,
         "epochs": row.epochs,
         "why": [*why(account)],
+        **({"origin": spelt(row.origin)} if row.origin else {}),
         "waits": asdict(account.wait) if account.wait else None,
         "left": body(account.left) if account.left else None,
         "counted_as_failed": body(account.counted) if account.counted else None,
@@ -82,6 +84,9 @@ def _waiting(wait: Wait | None) -> str:
 
 def _before(account: Account) -> Iterator[str]:
     """What else the ledger says."""
+    if (origin := account.row.origin) is not None:
+        outside = ", apart from the bracket, which had results of that one" if origin.apart else ""
+        yield f"it took the place of run {origin.run}, which found no memory{outside}"
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
         yield "it passed " + ", ".join(_passed(account, each) for each in passed)
@@ -90,7 +95,7 @@ def _before(account: Account) -> Iterator[str]:
     if account.counted:
         rung = _rung(account.counted.rung, account.counted.epochs)
         yield f"{rung} counted it as worst; as that has decided, no attempt of its own will follow"
-    elif account.row.state is RunState.FAILED:
+    elif account.row.state is RunState.FAILED and account.successor is None:
         yield "the same `fit` tries it again"
     if account.left:
         yield f"it left bracket {account.left.bracket}: {account.left.cause}"

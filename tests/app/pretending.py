@@ -111,6 +111,10 @@ class Pretender:
         ended = self.held[run]
         while len(ended) < until:
             epoch = len(ended) + 1
+            if leaf["train"]["batch_size"] > self.desk.fits and epoch >= self.desk.fills:
+                del self.held[run]
+                yield messages.RunFailed(run, "oom", "no memory", epoch)
+                return
             value = self.desk.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
             if value is None:
                 del self.held[run]
@@ -165,6 +169,8 @@ class Desk:
     path: Path
     curve: Curve
     checkpoints: dict[int, list[EpochEnded]] = field(default_factory=dict)
+    fits: float = math.inf  # the largest batch for which there is memory
+    fills: int = 1  # the epoch in which memory runs out for larger ones
 
     @property
     def home(self) -> Home:

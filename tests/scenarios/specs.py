@@ -29,6 +29,8 @@ class Tiny(MLSpec):
     def compute_forward(self, model, batch, cfg):
         knobs = cfg.get("user_knobs", {})
         misbehave(knobs.get("does"))
+        if len(batch["x"]) > knobs.get("fits", 1024):
+            misbehave("devour")
         time.sleep(knobs.get("pause", 0))
         logits = model(batch["x"])
         loss = nn.functional.cross_entropy(logits, batch["labels"])

@@ -87,10 +87,10 @@ class Histories(RuleBasedStateMachine):
         self.world.fail(slots[which % len(slots)])
 
     @precondition(lambda self: self._serving())
-    @rule(which=WHICH)
-    def exhaust(self, which: int) -> None:
+    @rule(which=WHICH, replaceable=st.booleans())
+    def exhaust(self, which: int, replaceable: bool) -> None:
         slots = self._serving()
-        self.world.exhaust(slots[which % len(slots)])
+        self.world.exhaust(slots[which % len(slots)], replaceable)
 
     def _serving(self) -> list[int]:
         """The slots whose next order is about a run."""

@@ -19,6 +19,7 @@ from rapidfire_cli.schedule.actions import (
     GiveUp,
     Halt,
     Prune,
+    Replace,
     StartWorker,
     Train,
 )
@@ -39,6 +40,7 @@ from rapidfire_cli.schedule.events import (
     WorkerReady,
 )
 from rapidfire_cli.schedule.machine import Machine
+from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.snapshot import restored, snapshot
 
@@ -187,12 +189,19 @@ class World:
             host.held = {run: at for run, at in host.held.items() if run not in lost}
         self.leaving -= lost
 
-    def exhaust(self, slot: int) -> None:
-        """The run finds no memory that the slot serves next; its worker goes with it."""
+    def exhaust(self, slot: int, replaceable: bool = False) -> None:
+        """The run finds no memory that the slot serves next; its worker goes with it.
+
+        Where it is `replaceable`, another run may take its place.
+        """
         (run,) = runs_of(self.hosts[slot].inbox[0])
         self._lose(slot)
-        self.exhausted.add(run)
-        self.tell(MemoryRanOut(slot, run))
+        ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
+        if not ends:  # else nobody tries it again, and a person may ask for it back
+            self.exhausted.add(run)
+        entry = self.entries[run]
+        instead = Entry(len(self.entries) + 1, entry.goal, gang=entry.gang) if replaceable else None
+        self.tell(MemoryRanOut(slot, run, instead))
 
     def fail(self, slot: int) -> None:
         """The run raises that the slot serves next."""
@@ -271,10 +280,23 @@ class World:
                     elif verdict.run not in self.unwanted:
                         until = decision.until * self.chunks
                         self.allowed[verdict.run] = min(until, self.entries[verdict.run].goal)
+            case Replace(run, by, bracket, apart):
+                assert run not in self.home_runs() and run not in self.unwanted | self.judged
+                assert apart is (bracket is not None and self.heard[run] >= self.first_rung(bracket))
+                self._ended(run, "Replace")
+                self.entries[by] = replace(self.entries[run], run=by, durable=0)
+                self.durable[by] = self.heard[by] = 0
+                outside = bracket is None or apart
+                self.allowed[by] = self.entries[by].goal if outside else self.allowed[run]
             case Complete(run) | Prune(run) | Halt(run) | GiveUp(run):
                 assert run not in self.leaving and not self.in_turn(run)
                 assert isinstance(action, Complete) or run not in self.home_runs()
                 self._ended(run, type(action).__name__)
+
+    def first_rung(self, bracket: int) -> int:
+        """The epochs after which a run of the bracket has shown something."""
+        policy = self.machine.policies[bracket]
+        return 1 if isinstance(policy, Median) else policy.levels[0] if policy.levels else policy.goal
 
     def home_runs(self) -> set[int]:
         return {run for host in self.hosts.values() for run in host.held}
