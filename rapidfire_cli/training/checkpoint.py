@@ -82,6 +82,8 @@ def finish(run: Run) -> None:
     home = Path(run.assignment.directory)
     with keeping():
         publication.link(home / DIRECTORY / _name(run) / MODEL, home / FINAL)
+        if not run.anchored:  # whoever published its last checkpoint may have died before that was durable
+            disk.sync(home / DIRECTORY, home.parent)
 
 
 def _unanchored(run: Run) -> list[Path]:

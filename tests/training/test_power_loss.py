@@ -47,7 +47,7 @@ class Life:
             if at != left_out and not any(name in str(paths[0]) for name in FOR_PEOPLE):
                 disk.do("open" if paths[0].name == MODEL and operation == "write" else operation, paths)
             told = [pattern for moment, pattern in self.told if moment <= at]
-            promised = [*told[-1:], *([told[-2]] if FINAL in told else [])]  # older checkpoints may go
+            promised = told[-2:] if FINAL in told else told[-1:]  # older checkpoints may go
             for state in disk.states():
                 if (key := f"{state}{promised}") not in seen:
                     seen.add(key)
@@ -77,6 +77,19 @@ def life(tmp_path_factory) -> Life:
 def test_whenever_the_power_fails_what_was_told_durable_is_there(life, tmp_path):
     assert len(life.told) == 4  # three checkpoints, and the end
     assert [*wrong(life.states(), tmp_path)] == []
+
+
+def test_an_end_that_a_dead_worker_had_not_made_durable_is_so_when_it_is_told(tmp_path):
+    life = Life(tmp_path / "runs")
+    life.runs.mkdir()
+    with life.recorder:
+        Workplace(life.runs).train(leaf(), until=3)
+        ends = [at for at, (operation, _) in enumerate(life.recorder.steps) if operation == "rename"]
+        del life.recorder.steps[ends[-2] + 1 :]  # killed after its last checkpoint had got its name
+        (life.runs / FINAL).unlink()
+        Workplace(life.runs).train(leaf(), until=3)
+    life.told = [(len(life.recorder.steps), FINAL)]
+    assert [*wrong(life.states(), tmp_path / "woken")] == []
 
 
 def test_without_any_one_sync_something_would_be_missing(life, tmp_path):
