@@ -191,7 +191,9 @@ class World:
         """The run finds no memory that the slot serves next; its worker goes with it."""
         (run,) = runs_of(self.hosts[slot].inbox[0])
         self._lose(slot)
-        self.exhausted.add(run)
+        judged = run in self.judged and self.trained(run) >= self.allowed[run]
+        if not (judged or run in self.unwanted):  # else it ends, and whoever resumes it begins anew
+            self.exhausted.add(run)
         self.tell(MemoryRanOut(slot, run))
 
     def fail(self, slot: int) -> None:
