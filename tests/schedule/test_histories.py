@@ -162,7 +162,11 @@ def assert_at_rest(world: World) -> None:
     behind = [run for run in waiting if world.home(run) and run not in claims.values()]
     singles = [run for run in behind if world.entries[run].gang == 1]
     assert not singles or len(world.leaving) >= len(roomy), "a slot rests while runs wait behind others"
-    homeless = [run for run in waiting if not world.home(run) and world.entries[run].gang == 1]
+    homeless = [
+        run
+        for run in waiting
+        if not world.home(run) and world.entries[run].gang == 1 and run not in claims.values()
+    ]
     full = [slot for slot in resting if not world.has_room(slot)]
     if len(world.leaving) < len(homeless):
         for slot in full:
