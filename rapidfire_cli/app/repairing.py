@@ -116,22 +116,26 @@ def _rebuilt(home: Home, file: ExperimentFile, runs: Sequence[Run], facts: Seque
     journal.enroll(about_of(file, runs), runs, list(map(epochs_of, runs)))
     listed = [run for run in runs if run.origin is None]
     members = memberships(file, listed, listed, {}, ())
-    journal.record([*changes(members, {}), *facts, *_replacements(members, runs)])
+    replaced = list(_replacements(members, runs))  # before what their brackets hear of them
+    lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
+    journal.record([*changes(members, {}), *replaced, *facts, *lost])
     journal.close()
     return made
 
 
-def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[Fact]:
-    """Which runs took another one's place, as the manifest says, and what became of that one."""
+def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[RunReplaced]:
+    """Which runs took another one's place, as the manifest says."""
     brackets = {run.number: member.number for member in members for run in member.runs}
     for by in runs:
         if by.origin:
             bracket = brackets.get(by.origin.run)
             yield RunReplaced(by.origin.run, by, bracket)
-            cause = f"it found no memory; run {by.number} takes its place"
-            yield RunChanged(by.origin.run, RunState.FAILED, cause)
             if bracket is not None and not by.origin.apart:
                 brackets[by.number] = bracket
+
+
+def _cause(by: Run) -> str:
+    return f"it found no memory; run {by.number} takes its place"
 
 
 def _replace(journal: Path, made: Path) -> str:

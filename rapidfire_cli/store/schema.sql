@@ -19,6 +19,7 @@ CREATE TABLE runs (
   config    TEXT    NOT NULL,                   -- canonical JSON of the leaf config
   seed      INTEGER NOT NULL,
   replicate INTEGER NOT NULL,
+  origin    TEXT,                               -- JSON: of a replacement, whose place it takes and why
   epochs    INTEGER NOT NULL,                   -- to train
   bracket   INTEGER REFERENCES brackets (number),
   listed    INTEGER NOT NULL DEFAULT 1,         -- 0 once the file no longer asks for it
@@ -29,8 +30,7 @@ CREATE TABLE runs (
   cause     TEXT    NOT NULL DEFAULT '',        -- one line, where it failed
   code      TEXT,                               -- JSON: hashes of the user's modules, when last opened
   data      TEXT,                               -- JSON: hashes of the splits, likewise
-  environment TEXT,                             -- JSON: packages, device, threads, likewise
-  origin    TEXT                                -- JSON: of a replacement, whose place it takes and why
+  environment TEXT                              -- JSON: packages, device, threads, likewise
 );
 
 CREATE TABLE turns (

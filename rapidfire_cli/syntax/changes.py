@@ -44,13 +44,16 @@ def flat(changes: dict[str, Plain], above: str = "") -> Iterator[tuple[str, Plai
 
 
 def check_changes(node: Node, findings: Findings) -> None:
-    """on_oom := `{` (path `:` (scale | value) | key `:` on_oom)… `}`; each knob changes once."""
+    """on_oom := `{` (path `:` (scale | value) | key `:` on_oom)… `}`.
+
+    A file changes a knob once; one that extends it, or the command line, may say it again and wins.
+    """
     for found in value_sets(node):
         findings.error("E301", "a change is one value", found.span, found=kind(found), expected=EXPECTED)
     seen: dict[str, Span] = {}
     for knob, entry in _entries(node):
-        first = seen.setdefault(knob, entry.at)
-        if first is not entry.at:
+        first, seen[knob] = seen.get(knob, entry.at), entry.at
+        if first is not entry.at and first.file == entry.at.file:
             hint = f"the first one is at {position(first)}"
             findings.error("E105", f"`{shortened(knob)}` is changed twice", entry.at, hint=hint)
         _check_change(knob, entry, findings)

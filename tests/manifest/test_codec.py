@@ -10,7 +10,7 @@ from rapidfire_cli.manifest.codec import read, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.group import GridSearch
-from rapidfire_cli.terms import Run
+from rapidfire_cli.terms import Origin, Run
 from tests.manifest.trees import MIXED, file, grids
 
 GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
@@ -107,3 +107,19 @@ def test_every_bad_line_is_reported_with_its_place():
         Span("manifest.jsonl", 3, 1),
         Span("manifest.jsonl", 4, 1),
     ]
+
+
+@pytest.mark.parametrize("origin", [Origin(3), Origin(1, apart=True)])
+def test_an_origin_is_said_only_where_there_is_one_and_reads_back(origin):
+    run = Run(4, "0" * 16, 1, "{}", 42, 1, origin)
+    text = write(run)
+    assert f'"run":{origin.run},"why":"oom"}}' in text
+    assert "origin" not in write(Run(4, "0" * 16, 1, "{}", 42))
+    assert read(text, "manifest.jsonl") == (run,)
+
+
+@pytest.mark.parametrize("origin", [{}, {"run": 0, "why": "oom"}, {"run": 1, "why": "whim"}, 3])
+def test_an_origin_that_is_none_is_named(origin):
+    line = json.dumps({"number": 1, "id": "0" * 16, "group": 1, "config": {}, "seed": 1, "origin": origin})
+    with pytest.raises(Refusal, match="its 'origin' is not"):
+        read(line, "manifest.jsonl")

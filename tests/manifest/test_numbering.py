@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.numbering import number
+from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.syntax.group import Config, GridSearch, List, RandomSearch, Range
-from rapidfire_cli.terms import Run
+from rapidfire_cli.terms import Origin, Run
 from tests.manifest.trees import file
 
 names = st.lists(st.sampled_from("abcde"), max_size=8)
@@ -80,3 +80,12 @@ def test_widening_a_grid_and_a_search_keeps_what_was_trained():
     assert [run.number for run in after.listed] == [6, 1, 7, 2, 3, 4, 5, 8]
     assert after.unlisted == ()
     assert [replace(run, group=1) for run in after.listed if run.id == before[0].id] == before[:1]
+
+
+def test_replacements_match_no_listed_run_and_come_with_their_original():
+    known = [*runs(["a", "b"]), replace(runs(["x", "x", "c"])[2], origin=Origin(2))]
+    known.append(replace(known[-1], number=4, id="d", origin=Origin(3)))
+    listed = number(runs(["a", "b", "c"]), known).listed
+    assert [run.number for run in listed] == [1, 2, 5]
+    assert [run.number for run in successors(listed, known)] == [3, 4]
+    assert successors(listed[:1], known) == ()

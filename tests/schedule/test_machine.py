@@ -2,9 +2,19 @@
 
 import pytest
 
-from rapidfire_cli.schedule.actions import Complete, EndTurn, Evict, GiveUp, StartWorker, Train
+from rapidfire_cli.schedule.actions import (
+    Complete,
+    Decide,
+    EndTurn,
+    Evict,
+    GiveUp,
+    Replace,
+    StartWorker,
+    Train,
+)
 from rapidfire_cli.schedule.events import Entry, RunsAdded, RunSaved, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.floor import MOST_STILLBORN
+from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.machine import MOST_DEATHS, Machine
 from rapidfire_cli.schedule.transitions import IllegalMove, RunPhase
 from tests.schedule.world import World
@@ -183,3 +193,59 @@ def test_memory_that_runs_out_during_a_stop_starts_nothing():
     world.stop()
     world.exhaust(0)
     assert world.machine.finished and not world.hosts
+
+
+def out_of_memory(world: World, run: int, replaceable: bool = True) -> None:
+    """The run finds no memory, and none alone."""
+    for _ in range(2):
+        while not any(host.turn and host.turn.runs == (run,) for host in world.hosts.values()):
+            world.advance(world.movable()[0])
+        world.exhaust(world.home(run)[0], replaceable)
+
+
+def test_another_run_takes_the_place_of_one_that_finds_no_memory_alone():
+    world = World(slots=1, goals=[2, 2])
+    out_of_memory(world, 1)
+    assert Replace(1, 3) in world.trace and GiveUp(1) not in world.trace
+    world.finish()
+    assert completed(world) == {2, 3}
+
+
+def test_a_replacement_may_be_replaced():
+    world = World(slots=1, goals=[2])
+    out_of_memory(world, 1)
+    out_of_memory(world, 2)
+    world.finish()
+    assert completed(world) == {3}
+
+
+def test_a_replacement_stands_in_the_bracket_where_nothing_was_known_of_its_original():
+    world = World(slots=1)
+    world.add([Entry(1, 4), Entry(2, 4)], Halving((1, 2), 4, 2, "max"))
+    out_of_memory(world, 1)
+    world.finish()
+    assert Replace(1, 3, bracket=1) in world.trace
+    assert completed(world) == {3}, "it is better at the first rung, as its number is higher"
+
+
+def test_a_replacement_trains_apart_where_its_original_has_a_result():
+    world = World(slots=1)
+    world.add([Entry(1, 4), Entry(2, 4)], Halving((2,), 4, 2, "max"))
+    while world.heard[1] < 2:
+        world.advance(0)
+    world.add([Entry(3, 9)])
+    world.kill(0)  # run 1 goes back to its beginning, and its bracket keeps the result
+    out_of_memory(world, 1)
+    world.finish()
+    assert Replace(1, 4, bracket=1, apart=True) in world.trace
+    [decision] = [action.decision for action in world.trace if isinstance(action, Decide)]
+    assert decision.failed == (1,) and completed(world) == {2, 3, 4}
+
+
+def test_a_run_that_a_person_stopped_is_not_replaced():
+    world = World(slots=1, goals=[2, 2])
+    world.advance(0)
+    world.exhaust(0)
+    world.ask_stop(1)
+    world.finish()
+    assert not any(isinstance(action, Replace) for action in world.trace)

@@ -182,3 +182,14 @@ def test_hearing_a_result_again_changes_nothing(make):
     policy = begun(make(), 3)
     rung(policy, 1, 0.1, 0.2, 0.3)
     assert not policy.hear(3, 1, 0.3)
+
+
+@pytest.mark.parametrize("policy", [halving(), asynchronous(), Median(1, "max")])
+def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(policy):
+    begun(policy, 3)
+    assert policy.replace(1, 4)
+    assert not policy.replace(1, 5), "it stands here no longer"
+    policy.hear(2, 1, 0.5)
+    assert not policy.replace(2, 5)
+    decided = [*policy.hear(3, 1, 0.4), *policy.hear(4, 1, 0.9)]
+    assert 4 in verdicts(decided)

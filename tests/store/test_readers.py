@@ -3,15 +3,17 @@
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.engine.ports import RunChanged
+from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import reader, writer
 from rapidfire_cli.store.queries import experiment_state, overview
+from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.store.standings import standings
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Origin, RunState
 from tests.store.sweep import ABOUT, enrolled, row, runs
 
 
@@ -123,3 +125,47 @@ def test_the_config_is_the_runs_leaf(path):
 def test_an_experiment_is_as_its_runs_are(states, alive, whole):
     rows = [row(number, state=RunState(state)) for number, state in enumerate(states.split(), 1)]
     assert experiment_state(rows, alive) == whole
+
+
+def before_origins(path):
+    """A journal as the first version kept it."""
+    enrolled(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("ALTER TABLE runs DROP COLUMN origin; PRAGMA user_version = 1")
+
+
+def test_a_journal_of_an_older_schema_is_read_as_it_is(path):
+    before_origins(path)
+    bytes_before = path.read_bytes()
+    assert [(seen.number, seen.origin) for seen in overview(path, False).rows] == [
+        (1, None),
+        (2, None),
+        (3, None),
+    ]
+    assert [one.run.number for one in standings(path, 1)] == [1, 2, 3]
+    assert path.read_bytes() == bytes_before
+
+
+def test_a_journal_of_an_older_schema_is_brought_up_to_date_by_its_writer(path):
+    before_origins(path)
+    journal = enrolled(path, 3)
+    by = replace(runs(4)[-1], origin=Origin(2, apart=True))
+    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunReplaced(2, by, 1)])
+    journal.close()
+    *_, seen = overview(path, False).rows
+    assert (seen.number, seen.origin, seen.epochs) == (4, Origin(2, apart=True), 5)
+    assert {one.run.number: one.bracket for one in standings(path, 1)} == {1: 1, 2: 1, 3: None, 4: None}
+
+
+def test_a_replacement_takes_its_originals_bracket_unless_it_trains_apart(path):
+    journal = enrolled(path, 3)
+    by = replace(runs(4)[-1], origin=Origin(2))
+    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunReplaced(2, by, 1)])
+    assert {one.run.number: one.bracket for one in standings(path, 1)} == {1: 1, 2: None, 3: None, 4: 1}
+    assert standings(path, 1)[-1].run == by
+
+
+def test_what_became_of_a_replaced_run_is_told_by_the_one_in_its_place():
+    rows = [row(1), row(2, state=RunState.FAILED), row(3, origin=Origin(2))]
+    assert experiment_state(rows, alive=False) is RunState.COMPLETED
+    assert [place.row.number for place in ranking(rows, ABOUT.objective)] == [1, 3]

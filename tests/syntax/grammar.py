@@ -136,6 +136,7 @@ def free(sets: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 names = texts.filter(bool)
+changed = st.just("train.batch_size") | keys.filter(bool).map(lambda key: f"user_knobs.{key}")
 
 
 @st.composite
@@ -214,7 +215,11 @@ files = st.builds(
     seed=st.integers(0, 2**32 - 1),
     objective=st.none() | st.builds(Objective, metrics, directions),
     execution=st.builds(
-        Execution, st.integers(0, 99), st.integers(1, 4), workers=st.none() | st.integers(1, 9)
+        Execution,
+        st.integers(0, 99),
+        st.integers(1, 4),
+        workers=st.none() | st.integers(1, 9),
+        on_oom=st.none() | st.dictionaries(changed, st.sampled_from(["/2", "*16"]), min_size=1),
     ),
 )
 """Experiment files, understood; those that they print as are valid."""

@@ -1,0 +1,134 @@
+"""A run that finds no memory is replaced as `on_oom` says: real workers, real allocations that fail."""
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.durable.faults import VARIABLE
+from tests.scenarios.conftest import HEADER, Desk
+
+FILE = (
+    HEADER
+    + """\
+execution: {checkpoint_every: 0, on_oom: {train.batch_size: /2, train.grad_accumulation: "*2"}}
+config_group:
+  - config:
+      user_knobs: {fits: 32, pause: 0.05}
+      train: {epochs: 2, batch_size: 64, optimizer: {name: Adam, args: {lr: 0.01}}}
+  - sha:
+      num_runs: 4
+      min_epochs: 1
+      max_epochs: 4
+      reduction_factor: 2
+      metric: loss
+      direction: min
+      user_knobs: {fits: !range [20, 100]}
+      train: {batch_size: 64, optimizer: {name: Adam, args: {lr: !range [0.0001, 0.1]}}}
+"""
+)
+HOME = Path("rapidfire_experiments/tiny")
+DECISIONS = "SELECT body FROM events WHERE kind = 'decision' ORDER BY seq"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Desk:
+    """The experiment, trained without interruption."""
+    desk = Desk(tmp_path_factory.mktemp("trained"))
+    desk.write(FILE)
+    desk.run("fit", "experiment.yaml", "--require", "loss<100")
+    return desk
+
+
+def ends(desk: Desk) -> dict[str, tuple[str, int, bool]]:
+    """What became of each run: the numbers of replacements depend on who failed first."""
+    return {run["id"]: (run["state"], run["epoch"], "origin" in run) for run in desk.status()["runs"]}
+
+
+def test_the_changed_run_trains_in_its_place_and_both_are_shown(trained):
+    runs = {run["number"]: run for run in trained.status()["runs"]}
+    [instead] = [run for run in runs.values() if run.get("origin", {}).get("run") == 1]
+    assert instead["origin"] == {"run": 1, "why": "oom"}
+    assert instead["config"]["train"]["batch_size"] == 32
+    assert instead["config"]["train"]["grad_accumulation"] == 2
+    assert (runs[1]["state"], instead["state"]) == ("failed", "completed")
+    assert runs[1]["error"].endswith(f"; run {instead['number']} takes its place")
+    assert "in place of" in trained.run("status").stdout
+    assert "took the place of run 1" in trained.run("why", f"{instead['number']}").stdout
+
+
+def test_the_ranking_lists_the_one_that_trained(trained):
+    ranked = {run["number"] for run in json.loads(trained.run("best", "--output", "json").stdout)["runs"]}
+    replaced = {run["origin"]["run"] for run in trained.status()["runs"] if "origin" in run}
+    assert replaced and ranked == {run["number"] for run in trained.status()["runs"]} - replaced
+
+
+def test_the_manifest_lists_it_with_its_origin(trained):
+    lines = [json.loads(line) for line in (trained.path / HOME / "manifest.jsonl").read_text().splitlines()]
+    listed = {line["number"]: line.get("origin") for line in lines[1:]}
+    assert listed == {run["number"]: run.get("origin") for run in trained.status()["runs"]}
+
+
+def test_the_bracket_decides_over_replacements(trained):
+    with sqlite3.connect(trained.path / HOME / "journal.db") as db:
+        first, *_ = [json.loads(body) for (body,) in db.execute(DECISIONS)]
+    replaced = {run["origin"]["run"] for run in trained.status()["runs"] if "origin" in run}
+    assert len(first["verdicts"]) == 4 and not first["failed"]
+    assert not replaced & {verdict["run"] for verdict in first["verdicts"]}
+
+
+@pytest.mark.parametrize("point", ["rename .tmp-*manifest.jsonl 2", "commit journal.db 9"])
+def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point):
+    desk = Desk(tmp_path)
+    desk.write(FILE)
+    armed = tmp_path / "armed"
+    armed.touch()
+    desk.extra[VARIABLE] = f"{point} kill {armed}"
+    command = desk.command("fit", "experiment.yaml")
+    done = subprocess.run(
+        command,
+        cwd=desk.path,
+        env=desk.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL and not armed.exists()
+    desk.extra.clear()
+    desk.run("fit", "experiment.yaml")
+    assert (desk.weights(), desk.metrics()) == (trained.weights(), trained.metrics())
+    assert ends(desk) == ends(trained)
+
+
+def test_a_rebuilt_journal_knows_whose_place_was_taken(trained, tmp_path):
+    desk = Desk(tmp_path)
+    shutil.copytree(trained.path, desk.path, dirs_exist_ok=True)
+    for file in (desk.path / HOME).glob("journal.db*"):
+        file.unlink()
+    desk.run("repair", "-e", "tiny")
+    origins = {run["number"]: run.get("origin") for run in desk.status()["runs"]}
+    assert origins == {run["number"]: run.get("origin") for run in trained.status()["runs"]}
+    desk.run("fit", "experiment.yaml")
+    assert (desk.weights(), desk.metrics()) == (trained.weights(), trained.metrics())
+    assert ends(desk) == ends(trained)
+
+
+def test_when_the_changes_can_do_no_more_the_fit_has_failed(desk):
+    desk.write(
+        HEADER
+        + """\
+config:
+  user_knobs: {fits: 1}
+  train: {epochs: 1, batch_size: 6, optimizer: {name: SGD, args: {lr: 0.1}}}
+execution: {on_oom: {train.batch_size: /4}}
+"""
+    )
+    said = desk.run("fit", "experiment.yaml", "--fail-fast", exits=0).stderr
+    assert "run 2  takes the place of run 1" in said
+    desk.run("fit", "experiment.yaml", "--fresh", "--set", "execution.on_oom.train.batch_size=/8", exits=1)
+    [run] = desk.status()["runs"]
+    assert run["error"].endswith("; on_oom can change no more: train.batch_size is 6")
