@@ -12,7 +12,6 @@ from typing import TypeAlias
 from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict, good, merit, ranking
 from rapidfire_cli.terms import Direction
 
-
 Average: TypeAlias = tuple[float, int]
 """Of a run's results up to an epoch, and the run."""
 
