@@ -3,7 +3,7 @@
 First the scheduler alone, under a simulated driver: the CPU time that it takes to hand out the turns of one
 epoch. Then the whole controller of `rapidfire fit` (scheduler, pipes, journal, progress) with real workers
 whose runs do nothing: the CPU time of its process for a long fit, less that for a short one, by epoch.
-At last 10^5 runs on 1,000 slots, simulated.
+At last what a turn costs the scheduler, decisions included, from 10^2 runs on one slot to 10^5 on 1,000.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 
 ROOT = Path(__file__).parents[1]
-SHORT, LONG = 1, 5  # epochs
+SHORT, LONG = 2, 12  # epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,14 @@ class Case:
     def __str__(self) -> str:
         return f"{self.runs} runs × {self.slots} slots × {self.chunks} chunks"
 
+
+RUNS_PER_SLOT = 100
+SIZES = (10**2, 10**3, 10**4, 10**5)  # runs
+RULES: dict[str, HalvingRule | None] = {
+    "free": None,
+    "halving": HalvingRule("loss", "min", 1, 27, 3),
+    "without waiting": HalvingRule("loss", "min", 1, 27, 3, "async"),
+}
 
 CASES = (Case(16, 4, 8), Case(128, 8, 16))
 
@@ -90,15 +98,31 @@ def fit(case: Case, epochs: int) -> float:
         return time.process_time() - start
 
 
-def simulated(runs: int, slots: int) -> tuple[float, Timeline]:
-    """Seconds for, and what comes of, one bracket of so many runs."""
-    rule = HalvingRule("loss", "min", 1, 27, 3)
-    start = time.perf_counter()
-    begun = course(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
-    entries = tuple(Entry(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
-    simulation = Simulation(slots, lambda run, ticks: ticks * (1 + run % 7 / 7), lambda run, _: float(run))
-    timeline = simulation.run([RunsAdded(entries, begun.policy, 1)])
-    return time.perf_counter() - start, timeline
+def simulated(runs: int, rule: HalvingRule | None) -> tuple[float, Timeline]:
+    """CPU seconds for, and what comes of, so many runs: one bracket by the rule, or three epochs each."""
+    simulation = Simulation(
+        runs // RUNS_PER_SLOT, lambda run, ticks: ticks * (1 + run % 7 / 7), lambda run, _: run * 7919 % runs
+    )
+    start = time.process_time()
+    if rule is None:
+        added = RunsAdded(tuple(Entry(run, 3) for run in range(1, runs + 1)))
+    else:
+        begun = course(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+        entries = (Entry(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
+        added = RunsAdded(tuple(entries), begun.policy, 1)
+    timeline = simulation.run([added])
+    return time.process_time() - start, timeline
+
+
+def tell_growth() -> None:
+    """A line per number of runs."""
+    print(f"{'CPU per turn':>12}" + "".join(f"{name:>22}" for name in RULES), flush=True)
+    for runs in SIZES:
+        print(f"{runs:>7,} runs", end="")
+        for rule in RULES.values():
+            seconds, timeline = simulated(runs, rule)
+            print(f"{1e6 * seconds / timeline.turns:>10.0f} µs{seconds:>7.1f} s", end="", flush=True)
+        print()
 
 
 def main() -> None:
@@ -117,9 +141,7 @@ def main() -> None:
         print(
             f"{case}: scheduler {alone:.1f} ms, whole controller {whole:.1f} ms of CPU per epoch", flush=True
         )
-    seconds, timeline = simulated(10**5, 1000)
-    turns = f"{timeline.turns:,} turns"
-    print(f"100,000 runs by successive halving on 1,000 slots: {turns}, simulated in {seconds:.1f} s")
+    tell_growth()
 
 
 if __name__ == "__main__":
