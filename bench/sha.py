@@ -4,8 +4,8 @@ Every tool gets the configurations of configs/digits_sha.yaml in the same order,
 and is measured from the start of its command to the end, imports included. The peers' runs are trained by
 hand to the same bits as ours, so that only what is stopped, and when, differs. What a tool has found is the
 best of those that it trained to the end. One draw says little: `--seeds 1000 1001 …` trains the draws of
-those seeds to the end instead, and applies our rule to their curves. configs/digits_sha.yaml was chosen with the
-seeds 0 to 7 and 42 in view.
+those seeds to the end instead, and applies our rule to their curves. configs/digits_sha.yaml was chosen with
+the seeds 0 to 7 and 42 in view.
 """
 
 import argparse
