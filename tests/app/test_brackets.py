@@ -246,6 +246,17 @@ def test_hyperbands_brackets_decide_each_for_itself(tmp_path):
     assert desk.decisions == relived(desk)
 
 
+def test_several_groups_of_successive_halving_decide_each_for_itself(tmp_path):
+    desk = Desk(tmp_path, rising)
+    first, second = (group.splitlines()[1] for group in (sha(8), sha(4, min_epochs=2, mode="async")))
+    text = f"mlspec: none:None\nconfig_group: [{{{first}}}, {{{second}}}]\n"
+    desk.fit_through(text, Luck(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
+    named = {(each.bracket, verdict.run) for each in desk.decisions for verdict in each.verdicts}
+    assert named == {(1, run) for run in range(1, 9)} | {(2, run) for run in range(9, 13)}
+    assert {each.known for each in desk.decisions if each.bracket == 1} == {8, 4, 2}
+    assert desk.decisions == relived(desk)
+
+
 def test_a_shard_has_its_part_of_each_bracket(tmp_path):
     desk = Desk(tmp_path, rising)
     bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"

@@ -12,6 +12,7 @@ from rapidfire_cli.schedule.actions import (
     StartWorker,
     Train,
 )
+from rapidfire_cli.schedule.asynchronous import AsyncHalving
 from rapidfire_cli.schedule.events import Entry, RunsAdded, RunSaved, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.floor import MOST_STILLBORN
 from rapidfire_cli.schedule.halving import Halving
@@ -249,3 +250,19 @@ def test_a_run_that_a_person_stopped_is_not_replaced():
     world.ask_stop(1)
     world.finish()
     assert not any(isinstance(action, Replace) for action in world.trace)
+
+
+@pytest.mark.parametrize("policy", [Halving((1, 2), 4, 2, "min"), AsyncHalving((1, 2), 4, 2, "min")])
+def test_who_is_stopped_or_pruned_and_resumed_by_hand_trains_to_its_goal_outside_its_bracket(policy):
+    world = World(slots=1)
+    world.add([Entry(run, goal=4) for run in range(1, 5)], policy)
+    world.ask_stop(1)  # the others are compared without it
+    world.finish()
+    assert world.ended == {1: "Halt", 2: "Complete", 3: "Prune", 4: "Prune"}
+    decided = [action for action in world.trace if isinstance(action, Decide)]
+    assert all(verdict.run != 1 for each in decided for verdict in each.decision.verdicts)
+    for run in (1, 4):
+        world.ask_resume(run)
+    world.finish()
+    assert completed(world) == {1, 2, 4}
+    assert [action for action in world.trace if isinstance(action, Decide)] == decided
