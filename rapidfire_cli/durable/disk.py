@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
     What lies between it and `below` must be directories, not links that lead elsewhere. Unless it is to be
     `lasting` at once, whoever publishes in it makes it so. Raises OSError.
     """
-    missing = [place for place in (path, *path.parents) if not place.exists()]
+    missing = [*takewhile(lambda place: not place.exists(), (path, *path.parents))]
     for place in _between(path, below):
         if place not in missing and not stat.S_ISDIR(place.lstat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory of the experiment's own", str(place))
@@ -166,4 +167,5 @@ def _at(path: Path) -> Iterator[None]:
 
 def _between(path: Path, below: Path | None) -> list[Path]:
     """The directory and those above it, up to `below`, which may be a link."""
-    return [place for place in (path, *path.parents) if below in place.parents] if below else []
+    places = [path, *path.parents]
+    return places[: places.index(below)] if below in places else []

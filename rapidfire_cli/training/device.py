@@ -14,9 +14,10 @@ def prepare(setup: Setup) -> tuple[str, int]:
     )  # without it cuBLAS may vary from call to call
     import torch
 
-    from rapidfire_cli.training import dynamo
+    from rapidfire_cli.training import dynamo, profiler
 
     dynamo.defer()
+    profiler.listen()
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
     torch.set_num_threads(setup.threads)
     torch.set_num_interop_threads(1)

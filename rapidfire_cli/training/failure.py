@@ -46,6 +46,17 @@ def refused(error: OSError) -> Failure:
 
 
 @contextmanager
+def blaming() -> Iterator[None]:
+    """Raises Failure, whatever is raised inside."""
+    try:
+        yield
+    except (Failure, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise blamed(error) from error
+
+
+@contextmanager
 def keeping() -> Iterator[None]:
     """Raises Failure where the disk refuses what rapidfire itself keeps."""
     try:

@@ -96,8 +96,8 @@ def _spelt(value: Any) -> Iterator[bytes]:
         case bytes():
             yield value
         case Tensor():
-            yield from _spelt(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
             yield f"{value.dtype} {tuple(value.shape)}".encode()
+            yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         case np.ndarray() | np.generic() if value.dtype != object:
             yield f"{value.dtype} {value.shape}".encode()
             yield value.tobytes()

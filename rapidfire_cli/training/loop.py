@@ -54,7 +54,7 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
     The step's loss is the mean over all its rows: a batch's mean weighs as many rows as the batch has.
     """
     shares = []
-    run.clear_gradients()
+    run.optimizer.zero_grad()
     for begin in range(0, rows, run.plan.batch_size):
         size = min(run.plan.batch_size, rows - begin)
         batch = next(batches)
@@ -87,7 +87,6 @@ def validate(run: Run) -> Iterator[Mark]:
     """Loss and metrics over the validation split."""
     run.streams = rng.capture()
     run.own = deepcopy(run.spec.state_dict())
-    run.tallies[VALIDATION].reset()
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
     for begin, batch in zip(count(0, size), feed.batches(torch.arange(len(feed)), size), strict=False):
@@ -99,6 +98,7 @@ def validate(run: Run) -> Iterator[Mark]:
 
 def rewind(run: Run) -> None:
     """Undo what of a validation is done, so that the run is whole as after its last step."""
+    run.tallies[VALIDATION].reset()
     run.spec.load_state_dict(run.own)
     rng.restore(run.streams)
 

@@ -29,7 +29,7 @@ from rapidfire_cli.engine.messages import (
 from rapidfire_cli.engine.output import LOG
 from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
-from rapidfire_cli.training.failure import Failure, blamed, keeping
+from rapidfire_cli.training.failure import Failure, blaming, keeping
 from rapidfire_cli.training.log import logged
 from rapidfire_cli.training.loop import Mark, rewind, train
 from rapidfire_cli.training.opening import opened, shared
@@ -42,7 +42,7 @@ __all__ = ["Residents", "SpecProblem"]
 
 CONFIG = "config.yaml"
 TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
-SHORT = 0.1  # seconds: a turn over so soon goes on while it may, as changing runs has its price (assumed)
+SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not worth changing runs (assumed)
 
 
 class Residents:
@@ -130,11 +130,9 @@ class Residents:
     def _resident(self, assignment: Assignment) -> Run:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
         if assignment.run not in self._runs:
-            try:
+            with blaming():
                 _write_config(assignment)
                 run = opened(assignment, self._shared)
-            except BaseException as error:
-                raise blamed(error) from error
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
             for damage in run.damaged:
@@ -150,6 +148,7 @@ class Residents:
         A turn that goes on ends with an epoch: to tell the metrics inside of one costs more than a short one.
         """
         entered = began = self._clock()
+        from_ticks = run.ticks
         for mark in _marks(run):
             now = self._clock()
             run.pass_time(now - began)
@@ -159,8 +158,8 @@ class Residents:
             stopped = self._pulse()
             if stopped and mark is Mark.LOOK:
                 rewind(run)
-            long = mark is Mark.EPOCH and now - entered >= SHORT
-            if stopped or (run.ticks >= until and (long or run.ticks >= limit)):
+            enough = mark is Mark.EPOCH and _enough(now - entered, run.ticks - from_ticks, limit - run.ticks)
+            if stopped or (run.ticks >= until and (enough or run.ticks >= limit)):
                 return stopped
             if run.unsaved >= self._setup.checkpoint_every and mark is not Mark.LOOK:
                 run.streams = rng.capture()
@@ -184,6 +183,11 @@ class Residents:
         self._shared.rows.release(number)
 
 
+def _enough(seconds: float, done: int, left: int) -> bool:
+    """Whether a turn of these ticks, and what it leaves of those it may go on to, are both worth a turn."""
+    return seconds >= SHORT and left * seconds / done >= SHORT
+
+
 def _write_config(assignment: Assignment) -> None:
     """For people: what the run was trained with; not worth a wait for the disk. Raises Failure."""
     config, text = Path(assignment.directory) / CONFIG, yaml(json.loads(assignment.config))
@@ -195,12 +199,5 @@ def _write_config(assignment: Assignment) -> None:
 
 def _marks(run: Run) -> Iterator[Mark]:
     """The training loop's marks. Raises Failure, whatever is raised inside."""
-    loop = train(run)
-    while True:
-        try:
-            mark = next(loop)
-        except StopIteration:
-            return
-        except BaseException as error:
-            raise blamed(error) from error
-        yield mark
+    with blaming():
+        yield from train(run)

@@ -97,13 +97,7 @@ class Run:
     def leave(self) -> None:
         """End a turn: keep the random streams, and no gradients."""
         self.streams = rng.capture()
-        self.clear_gradients()
-
-    def clear_gradients(self) -> None:
-        """As `zero_grad` does, without a profiler's mark each time (measured: 3 % of a small epoch)."""
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        self.optimizer.zero_grad()
 
     def pass_time(self, seconds: float) -> None:
         """So much time was spent training."""

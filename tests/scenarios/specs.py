@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import torch
@@ -59,6 +60,8 @@ def misbehave(how):
             os.write(1, b"noise\n" * 2**23)
             time.sleep(0.5)  # what is printed while a log is set aside may be lost
             print("the last words")
+        case "litter":
+            print("cleared away" if cleared_away() else "kept")
         case "child":
             if first("child"):
                 Path("child").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
@@ -83,6 +86,16 @@ def misbehave_once(how):
         case "hang once":
             if not first("begun") and first("hung"):  # a run's first step may take long
                 deaf_sleep()
+
+
+def cleared_away():
+    """Whether objects that only point to each other go, as time goes by."""
+    litter = nn.Identity()
+    litter.self = [litter]
+    seen = weakref.ref(litter)
+    del litter
+    made = [[] for _ in range(100_000)]
+    return bool(made) and seen() is None
 
 
 def first(name):

@@ -23,7 +23,7 @@ PATIENT = "execution: {hang_timeout: 0.5}\n"
 def sweep(tmp_path_factory):
     """Runs that do their worst, beside a good one: each with its log, and the events of all."""
     desk = Desk(tmp_path_factory.mktemp("sweep"))
-    does = "raise, exit hard, segfault, hang once, devour, devour once, flood, nothing"
+    does = "raise, exit hard, segfault, hang once, devour, devour once, flood, litter, nothing"
     desk.write(HEADER + PATIENT + SINGLE.format(does=f"!list [{does}]").replace("config:", "gridsearch:"))
     done = desk.run("fit", "experiment.yaml", "-o", "jsonl", exits=1)
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -42,7 +42,7 @@ def sweep(tmp_path_factory):
 
 def test_the_others_never_notice(sweep):
     assert {does for does, run in sweep.items() if run["state"] == "completed"} == {
-        *("hang once", "devour once", "flood", "nothing")
+        *("hang once", "devour once", "flood", "litter", "nothing")
     }
 
 
@@ -84,6 +84,10 @@ def test_a_run_that_finds_no_memory_is_tried_once_more_by_a_new_worker_then_fail
     assert sweep["devour"]["error"] == failure["cause"]
     [replaced] = sweep["devour once"]["deaths"]
     assert replaced["cause"].startswith("replaced: RuntimeError")
+
+
+def test_what_user_code_leaves_lying_about_is_cleared_away(sweep):
+    assert sweep["litter"]["logs"]["log.txt"].splitlines()[-1] == "cleared away"
 
 
 def test_a_log_is_capped_and_what_was_last_printed_is_kept(sweep):

@@ -106,6 +106,23 @@ def test_evicted_after_every_chunk_and_continued_elsewhere(alone, tmp_path, spec
     assert place.epochs() == alone.epochs()
 
 
+@pytest.mark.parametrize(
+    ("seconds_of_an_epoch", "ends"),
+    [
+        (0.2, [1, 2, 3, 4, 5]),  # each is worth a turn
+        (0.06, [2, 5]),  # two are; after four the rest would not be
+        (0.03, [5]),
+    ],
+)
+def test_a_short_turn_goes_on_while_it_may(tmp_path, seconds_of_an_epoch, ends):
+    place = Workplace(tmp_path, pace=seconds_of_an_epoch / PULSES)
+    turns = [0]
+    while turns[-1] < 5:
+        turns.append(place.train(leaf(epochs=5), until=turns[-1] + 1, limit=5)[-1].at)
+
+    assert turns[1:] == ends
+
+
 @pytest.mark.parametrize("pulse", range(1, PULSES + 1))
 def test_stopped_at_any_pulse_and_continued_from_its_checkpoint(alone, tmp_path, spec, pulse):
     stopped = Workplace(tmp_path / "stopped", spec)

@@ -28,13 +28,14 @@ def leaf(optimizer=ADAM, epochs=3, batch_size=8, named_metrics=("top1_accuracy",
 
 
 class Clock:
-    """A clock on which a second passes each time one looks."""
+    """A clock on which so many seconds pass each time one looks."""
 
-    def __init__(self):
+    def __init__(self, pace=1.0):
         self.now = 0.0
+        self.pace = pace
 
     def __call__(self):
-        self.now += 1
+        self.now += self.pace
         return self.now
 
 
@@ -45,11 +46,13 @@ class Workplace:
         self,
         directory,
         spec="Blobs",
+        *,
         chunks=1,
         checkpoint_every=1e9,
         data_cache=2**20,
         data=None,
         objective=None,
+        pace=1.0,
     ):
         self.directory = Path(directory)
         self.told = []
@@ -68,13 +71,13 @@ class Workplace:
             data_cache=data_cache,
             objective=objective,
         )
-        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock())
+        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock(pace))
 
-    def train(self, config, until, run=1, seed=42):
+    def train(self, config, until, run=1, seed=42, limit=0):
         """Give the run a turn; what was told during it."""
         before = len(self.told)
         assignment = Assignment(run, json.dumps(config), seed, str(self.directory / f"{run}"))
-        self.residents.train(Train((assignment,), until))
+        self.residents.train(Train((assignment,), until, limit))
         return self.told[before:]
 
     def evict(self, run=1):
