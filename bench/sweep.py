@@ -44,7 +44,7 @@ def sweeps(quick: bool) -> Iterator[Trial]:
     """Who trains the digits; the slow ones once, on fewer runs where that says enough."""
     work = DIGITS.cut(SHORT) if quick else DIGITS
     for name in list(CONTENDERS)[:3]:
-        yield Trial(name, work, 3)
+        yield Trial(name, work, 5)
     yield Trial("Optuna, one process", work, 1)
     if not quick:
         yield Trial("Ray Tune, actors reused", work, 1)
