@@ -86,12 +86,18 @@ def seconds(outcomes: Sequence[Outcome]) -> float:
     return median(outcome.seconds for outcome in outcomes)
 
 
+def least(outcomes: Sequence[Outcome]) -> float:
+    """The round that was disturbed least."""
+    return min(outcome.seconds for outcome in outcomes)
+
+
 def tell_sweep(found: dict[str, list[Outcome]], runs: int) -> None:
     """Seconds, and how ours compare; whether the losses are the same bits as those of the loop by hand."""
-    ours = seconds(found[OURS])
-    print(f"\n{runs} runs of the digits MLP, 5 epochs: seconds of training")
+    print(f"\n{runs} runs of the digits MLP, 5 epochs: seconds of training, median (least), ours / theirs")
     for name, outcomes in found.items():
-        print(f"  {name:32} {seconds(outcomes):8.2f} s   ours / theirs {ours / seconds(outcomes):6.3f}")
+        figures = f"{seconds(outcomes):8.2f} s ({least(outcomes):.2f} s)"
+        ratios = [each(found[OURS]) / each(outcomes) for each in (seconds, least)]
+        print(f"  {name:32} {figures}   {ratios[0]:6.3f} ({ratios[1]:.3f})   rounds: {len(outcomes)}")
     by_hand = found["two processes, sliced tensors"][0].figures
     same = all(found[OURS][0].figures.get(leaf) == figures for leaf, figures in by_hand.items())
     print(f"  every epoch's figures, ours and by hand: {'the same bits' if same else 'DIFFERENT'}")
