@@ -10,6 +10,7 @@ from pathlib import Path
 from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.store.home import Home
 
 VERSION = 2  # of schema.sql
 UPGRADES = {1: "ALTER TABLE runs ADD COLUMN origin TEXT"}
@@ -56,7 +57,7 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
     Raises Refusal when there is nothing to read.
     """
     if not path.exists():
-        raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR)])
+        raise Refusal([_absent(path)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)
         if sql := READ_AS.get(_version(db)):
@@ -64,6 +65,14 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
             db.execute(sql)
         db.execute("BEGIN")
         yield db
+
+
+def _absent(journal: Path) -> Problem:
+    """It is lost where runs have left something; else none has begun."""
+    home = Home(journal.parent)
+    if any(home.runs.glob("*")):
+        return Problem("E607", f"{journal} is gone", hint=REPAIR)
+    return Problem("E602", f"no run has begun in {home.path}", hint="`rapidfire fit FILE` trains them")
 
 
 def begun(db: sqlite3.Connection) -> bool:
