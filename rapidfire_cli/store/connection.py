@@ -57,7 +57,8 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
     Raises Refusal when there is nothing to read.
     """
     if not path.exists():
-        raise Refusal([_absent(path)])
+        lost = any(Home(path.parent).runs.glob("*"))  # else a `fit` was refused, or is just beginning
+        raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR) if lost else nothing_yet(path)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)
         if sql := READ_AS.get(_version(db)):
@@ -67,17 +68,16 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def _absent(journal: Path) -> Problem:
-    """It is lost where runs have left something; else none has begun."""
-    home = Home(journal.parent)
-    if any(home.runs.glob("*")):
-        return Problem("E607", f"{journal} is gone", hint=REPAIR)
-    return Problem("E602", f"no run has begun in {home.path}", hint="`rapidfire fit FILE` trains them")
-
-
 def begun(db: sqlite3.Connection) -> bool:
     """Whether the file has its tables: a writer that is killed at birth leaves it empty."""
     return _version(db) > 0
+
+
+def nothing_yet(path: Path) -> Problem:
+    """What a reader is told before a run has begun."""
+    return Problem(
+        "E602", f"no run has begun in {path.parent}", hint="`rapidfire fit` records each as it begins"
+    )
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:

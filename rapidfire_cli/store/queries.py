@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.about import About, about
-from rapidfire_cli.store.connection import begun, reader
+from rapidfire_cli.store.connection import begun, nothing_yet, reader
 from rapidfire_cli.terms import Origin, RunState, Split
 
 RUNS = """
@@ -61,7 +61,7 @@ def overview(journal: Path, alive: bool, unlisted: bool = False) -> Overview:
     """
     with reader(journal) as db:
         if not begun(db):
-            raise Refusal([Problem("E602", f"{journal} holds nothing yet", hint="try again in a moment")])
+            raise Refusal([nothing_yet(journal)])
         metrics = _last_metrics(db, unlisted)
         so_far = _so_far(db, unlisted)
         rows = tuple(_row(found, metrics, so_far, alive) for found in db.execute(RUNS, [unlisted]))

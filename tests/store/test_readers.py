@@ -88,6 +88,16 @@ def test_a_file_that_is_no_journal_is_refused(path):
         assert codes(refused) == ["E604"]
 
 
+def test_a_journal_is_lost_only_where_runs_have_left_something(path):
+    with pytest.raises(Refusal) as refused:
+        overview(path, alive=False)
+    assert codes(refused) == ["E602"]
+    (path.parent / "runs/1-0b5a2d7c4e9f1386").mkdir(parents=True)
+    with pytest.raises(Refusal) as refused:
+        overview(path, alive=False)
+    assert codes(refused) == ["E607"]
+
+
 def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path):
     path.touch()
     assert standings(path, chunks=1) == ()
