@@ -7,7 +7,6 @@ to 64 of its rows, spread evenly; the environment is what may round differently.
 import hashlib
 import platform
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,16 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import rapidfire_cli
 from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.training import rng
+from rapidfire_cli.training.user_code import is_users
 
 SAMPLE = 64  # rows of a split that are looked at (assumed: a blink, where each is a picture to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
-NOT_THEIRS = tuple(
-    {*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), rapidfire_cli.__path__[0]}
-)
 
 
 def code() -> dict[str, str]:
@@ -54,7 +50,7 @@ def environment(device: str, threads: int) -> dict[str, str]:
 def _source(module: ModuleType) -> Path | None:
     """The file of a module that the user wrote."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith(".py") or file.startswith(NOT_THEIRS):
+    if not isinstance(file, str) or not file.endswith(".py") or not is_users(file):
         return None
     path = Path(file)
     return path if path.is_file() else None

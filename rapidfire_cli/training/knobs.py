@@ -1,16 +1,30 @@
-"""The leaf config as user code sees it: read-only, and aware of which knobs were read."""
+"""The leaf config as user code sees it: a dict that is read-only, and aware of which knobs were read.
+
+Knobs is a `dict`, because libraries ask `isinstance(…, dict)`. Code written in C can read the memory of a
+dict past the methods of its class; no read would be recorded, and runs would share rows that are not theirs.
+So the memory of a Knobs holds no knob: under the hash of each lies an `Unread`, which refuses to be compared.
+What Python's own C code does with a mapping that is not a plain dict (json, `**`, `dict(…)`, `|`, copy,
+pickle) goes through the methods, which record it; what goes past them fails, and the message says what to do.
+"""
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+import sys
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from types import FrameType
+from typing import Any, TypeAlias, cast
+
+import yaml
 
 from rapidfire_cli.terms import LeafConfig, canonical
+from rapidfire_cli.training.user_code import is_users
 
 Path: TypeAlias = tuple[str, ...]
 Reads: TypeAlias = dict[tuple[Path, bool], str]
 """What was seen, by (knob path, whether the whole subtree below it was looked at)."""
 
 ABSENT = "absent"  # no JSON, so no value
+EMPTY = ""  # json's C encoder looks at the size of the memory before it asks for the items
+PLAIN = "`.copy()` makes a plain dict of it"
 
 
 class MissingKnob(KeyError):  # noqa: N818 - what users read
@@ -25,48 +39,186 @@ class MissingKnob(KeyError):  # noqa: N818 - what users read
         return str(self.args[0])  # KeyError would quote it
 
 
-class Knobs(Mapping[str, Any]):
-    """A read-only view of a leaf config that notes each read in `reads`.
+class Unread:
+    """Key and value in the memory of a Knobs: whoever looks there does not ask its methods."""
 
-    A lookup notes that knob alone, absent ones included; iterating, counting and comparing note everything
-    below. Lists come out as fresh copies, and `copy.deepcopy` gives plain dicts.
-    """
+    __slots__ = ("_hash", "_key")
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._hash = hash(key)
+
+    def __hash__(self) -> int:
+        return self._hash  # so that a lookup of the knob meets this key
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Unread):
+            return self is other
+        raise TypeError(f"`{self._key}` cannot be read from the config in this way: {PLAIN}")
+
+    def __repr__(self) -> str:
+        return f"<{self._key} of a config: {PLAIN}>"
+
+
+class Written(dict[str, Any]):
+    """What becomes of a Knobs when a library writes into what it was handed: a dict of the library's own."""
 
     __slots__ = ("_path", "_reads", "_tree")
 
-    def __init__(self, tree: LeafConfig, reads: Reads, path: Path = ()) -> None:
-        self._tree = tree
-        self._reads = reads
-        self._path = path
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+
+class Knobs(dict[str, Any]):
+    """A read-only view of a leaf config that notes each read in `reads`.
+
+    A lookup notes that knob alone, absent ones included; iterating, counting and comparing note everything
+    below. Lists come out as fresh copies, and copies of it, pickled ones too, are plain dicts.
+
+    The user's code cannot write into it. A library can into what it was handed, as transformers does to fill
+    in defaults: each lookup hands out another view, and the one that is written into becomes a plain dict.
+    """
+
+    __slots__ = ("_path", "_reads", "_tree")
+    _path: Path
+    _reads: Reads
+    _tree: LeafConfig
+
+    def __new__(cls, tree: Any = (), reads: Reads | None = None, path: Path = (), /, **more: Any) -> Any:
+        """Without `reads` a plain dict: libraries make mappings anew by `type(mapping)(…)`."""
+        if reads is None:
+            return dict(tree, **more)
+        self = dict.__new__(cls)
+        dict.update(self, _unread(tree))
+        self._tree, self._reads, self._path = tree, reads, path
+        return self
+
+    def __init__(self, *_: Any) -> None:
+        """Everything is done; dict's own would fill the memory."""
 
     def __getitem__(self, key: str) -> Any:
-        path = (*self._path, key)
-        self._reads[path, False] = glimpse(self._tree, (key,), deep=False)
-        if key not in self._tree:
-            raise MissingKnob(path, tuple(self._tree))
-        value = self._tree[key]
-        return Knobs(value, self._reads, path) if isinstance(value, dict) else copy.deepcopy(value)
+        if key in self:
+            return self._value(key)
+        raise MissingKnob((*self._path, key), tuple(self._tree))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._value(key) if key in self else default
+
+    def __contains__(self, key: object) -> bool:
+        name = cast("str", key)
+        self._reads[(*self._path, name), False] = glimpse(self._tree, (name,), deep=False)
+        return key in self._tree
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._whole())
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(tuple(self._whole()))
+
     def __len__(self) -> int:
         return len(self._whole())
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override]
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override]
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        return ItemsView(self)
 
     def __eq__(self, other: object) -> bool:
         return self._whole() == (other._whole() if isinstance(other, Knobs) else other)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return copy.deepcopy(dict(self._whole()))
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # equal to dicts, which have none
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy() if type(other) is not Knobs else NotImplemented
 
     def __repr__(self) -> str:
         return repr(self._whole())
 
-    __hash__ = None  # type: ignore[assignment]  # equal to dicts, which have none
+    def copy(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", copy.deepcopy(self._whole()))
+
+    __copy__ = copy
+    fromkeys = dict.fromkeys
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (self.copy(),)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._written(f"{key}")[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._written(f"{key}")[key]
+
+    def __ior__(self, other: Any) -> Any:
+        written = self._written()
+        written.update(other)
+        return written
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return self._written(f"{key}").setdefault(key, default)
+
+    def update(self, *other: Any, **more: Any) -> None:
+        self._written().update(*other, **more)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return self._written(f"{key}").pop(key, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        return self._written().popitem()
+
+    def clear(self) -> None:
+        self._written().clear()
+
+    def _value(self, key: str) -> Any:
+        value = self._tree[key]
+        if isinstance(value, dict):
+            return Knobs(value, self._reads, (*self._path, key))
+        return copy.deepcopy(value)
 
     def _whole(self) -> LeafConfig:
         self._reads[self._path, True] = glimpse(self._tree, (), deep=True)
         return self._tree
+
+    def _written(self, *key: str) -> dict[str, Any]:
+        """This object, a plain dict from now on, for a library to change. Raises TypeError for the user."""
+        writer: FrameType = sys._getframe(2)
+        if is_users(writer.f_code.co_filename):
+            knob = ".".join((*self._path, *key)) or "it"
+            raise TypeError(f"the config is read-only: {knob} cannot be changed; {PLAIN}")
+        plain = self.copy()
+        dict.clear(self)
+        dict.update(self, plain)
+        self.__class__ = Written  # type: ignore[assignment]
+        return self
+
+
+for representer in (yaml.representer.SafeRepresenter, yaml.representer.Representer):
+    for mapping in (Knobs, Written):
+        representer.add_representer(mapping, representer.represent_dict)
+
+
+_memories: dict[Path, dict[str, Any]] = {}
+
+
+def _unread(tree: LeafConfig) -> dict[str, Any]:
+    """What the memory of a Knobs over this tree holds; each mapping of a leaf config needs it made once."""
+    keys = tuple(tree) or (EMPTY,)
+    if keys not in _memories:
+        _memories[keys] = cast("dict[str, Any]", {unread: unread for unread in map(Unread, keys)})
+    return _memories[keys]
 
 
 def seen(reads: Reads, path: Path) -> bool:

@@ -1,0 +1,91 @@
+"""Which code is the user's own, and where in it an error came from."""
+
+import linecache
+import os
+import site
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import rapidfire_cli
+from rapidfire_cli.problems import Span
+
+_INSTALLED = (
+    *filter(None, map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))),
+    *site.getsitepackages(),
+    site.getusersitepackages(),
+    *rapidfire_cli.__path__,
+)
+LIBRARIES = tuple({f"{form(place)}{os.sep}" for place in _INSTALLED for form in (str, os.path.realpath)})
+"""The directories of Python's library, of installed packages and of rapidfire."""
+
+
+class Place(NamedTuple):
+    """Where in the user's code an error came from."""
+
+    span: Span
+    function: str  # `<module>` at a module's top level; empty for a syntax error
+
+    def __str__(self) -> str:
+        """`specs/x.py:41, in compute_forward`."""
+        inside = f", in {self.function}" if self.function not in ("", "<module>") else ""
+        return f"{self.span.file}:{self.span.line}{inside}"
+
+
+def is_users(file: str) -> bool:
+    """Whether a source file is the user's own: no library's, and neither built in nor made from a string."""
+    return not file.startswith((*LIBRARIES, "<"))
+
+
+def place(error: BaseException) -> Place | None:
+    """Where the user's code raised the error, or called what raised it: the innermost frame of theirs.
+
+    Where an error has no such frame, that of its cause counts: libraries wrap what the code they call raises.
+    """
+    for each in _chain(error):
+        if isinstance(each, SyntaxError) and each.filename and is_users(each.filename):
+            return Place(_syntax_span(each, each.filename), "")
+        frames = [frame for frame in traceback.extract_tb(each.__traceback__) if is_users(frame.filename)]
+        if frames:
+            return Place(_span(frames[-1]), frames[-1].name)
+    return None
+
+
+def relative(file: str) -> str:
+    """The path as people write it: relative to the working directory where it lies below that."""
+    path = Path(file)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working directory was deleted
+        return file
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from or during."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        hidden = following.__suppress_context__
+        following = following.__cause__ or (None if hidden else following.__context__)
+
+
+def _span(frame: traceback.FrameSummary) -> Span:
+    """What of the line was being executed: columns are bytes in UTF-8 and count from 0."""
+    number, start, end = frame.lineno or 1, frame.colno, frame.end_colno
+    if start is None or end is None:
+        return Span(relative(frame.filename), number, 1)
+    line = linecache.getline(frame.filename, number).rstrip().encode()
+    stop = end if frame.end_lineno == frame.lineno else len(line)
+    before, marked = (part.decode(errors="replace") for part in (line[:start], line[start:stop]))
+    return Span(relative(frame.filename), number, len(before) + 1, max(1, len(marked)))
+
+
+def _syntax_span(error: SyntaxError, file: str) -> Span:
+    start, end = error.offset or 1, error.end_offset or 0
+    same = error.end_lineno in (None, error.lineno)
+    return Span(relative(file), error.lineno or 1, max(1, start), max(1, end - start if same else 1))
