@@ -53,7 +53,7 @@ class MLSpec:
     def row_prep(self, row: Any, cfg: Cfg, mode: str) -> dict[str, Any]:
         """One example as tensors and numbers; `mode` is the split. By default the row as it is.
 
-        When it draws no randomness its results are kept and used again.
+        When it draws no randomness and gives the same result twice, its results are kept and used again.
         """
         return dict(row)
 

@@ -14,7 +14,7 @@ from rapidfire_cli.training.knobs import Knobs, Reads, agrees
 KEPT = 4  # loaded data sets beyond those in use (assumed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Loaded:
     """The datasets by split, and which runs they are right for."""
 

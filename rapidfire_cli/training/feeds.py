@@ -15,6 +15,9 @@ Collate: TypeAlias = Callable[[Sequence[Row]], Any]
 
 
 BLOCK = 4_000_000  # bytes of rows selected at once (assumed: some L2 caches, many batches of small rows)
+TOGETHER = (
+    1000  # batches selected at once, where they are small (assumed: a tensor takes half a kB beside its rows)
+)
 ALIGNED = 64  # bytes: where torch's CPU allocator begins a tensor; kernels may round otherwise elsewhere
 
 
@@ -40,26 +43,27 @@ class Fresh:
         return len(self.dataset)
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        for batch in torch.split(rows, size):
+        for batch in cut(rows, size):
             prepared = [self.prepare(self.dataset[row]) for row in batch.tolist()]
             yield moved(self.collate(prepared), self.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Prepared rows that only the MLSpec's `collate` can join; it gets copies, which it may change."""
+    """Prepared rows that only `collate` can join; one that may change them gets copies."""
 
     rows: Sequence[Row]
     collate: Collate
     device: torch.device
+    copied: bool
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        for batch in torch.split(rows, size):
-            copies = [copy.deepcopy(self.rows[row]) for row in batch.tolist()]
-            yield moved(self.collate(copies), self.device)
+        for batch in cut(rows, size):
+            kept = [self.rows[row] for row in batch.tolist()]
+            yield moved(self.collate([*map(copy.deepcopy, kept)] if self.copied else kept), self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Stacked:
         return self.size
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        for block in torch.split(rows.to(self.device), size * self._together(size)):
+        for block in cut(rows.to(self.device), size * self._together(size)):
             chosen = {
                 name: torch.split(field.index_select(0, block), size) for name, field in self.fields.items()
             }
@@ -86,7 +90,12 @@ class Stacked:
         weights = [field[:size].nbytes for field in self.fields.values()]
         if any(weight % ALIGNED for weight in weights):
             return 1
-        return max(1, BLOCK // max(1, sum(weights)))
+        return min(TOGETHER, max(1, BLOCK // max(1, sum(weights))))
+
+
+def cut(rows: Tensor, size: int) -> Iterator[Tensor]:
+    """The rows' indices in batches of `size`, each made when it is asked for: an epoch may have millions."""
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
 
 
 def moved(batch: Any, device: torch.device) -> Any:

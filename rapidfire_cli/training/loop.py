@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.feeds import cut
 from rapidfire_cli.training.run import Run
 
 
@@ -29,8 +30,9 @@ def train(run: Run) -> Iterator[Mark]:
     while run.epoch < run.plan.epochs:
         run.model.train()
         order = rng.order(run.assignment.seed, run.epoch + 1, len(run.feeds[TRAIN]))
-        batches = run.feeds[TRAIN].batches(order[run.done * run.plan.step_size :], run.plan.batch_size)
-        for rows in torch.split(order, run.plan.step_size)[run.done :]:
+        left = order[run.done * run.plan.step_size :]
+        batches = run.feeds[TRAIN].batches(left, run.plan.batch_size)
+        for rows in cut(left, run.plan.step_size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
             else:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -108,7 +109,17 @@ def _feeds(
     spec.initialize_run(Path(shared.setup.misc), cfg, "fit")
     drawn = not rng.undrawn(before)
     source = Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded)
-    return {split: shared.rows.feed(split, source) for split in (TRAIN, VALIDATION) if split in loaded.splits}
+    other = cache(partial(_initialized, assignment.seed, cfg, shared))
+    splits = (split for split in (TRAIN, VALIDATION) if split in loaded.splits)
+    return {split: shared.rows.feed(split, source, other) for split in splits}
+
+
+def _initialized(seed: int, cfg: Knobs, shared: Shared) -> MLSpec:
+    """Another instance of the MLSpec, as the run's own is before its model is made."""
+    spec = shared.spec()
+    rng.reseed(seed, "initialize_run")
+    spec.initialize_run(Path(shared.setup.misc), cfg, "fit")
+    return spec
 
 
 def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Module:

@@ -1,19 +1,32 @@
-"""Prepared rows: worked out once, kept within a bound, and shared by the runs that would prepare the same."""
+"""Prepared rows: worked out once, kept within a bound, and shared by the runs that would prepare the same.
 
-from collections.abc import Iterator, Sequence
+Rows are prepared once only where nothing can tell. To find out, an instance of the MLSpec that trains no run
+prepares rows spread over the split twice: what draws randomness, from generators that user code keeps for
+itself too, and what comes out differently the second time is prepared anew for every epoch. So are rows that
+take more than there is room for. Either is remembered, so that only the first of like runs looks.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
+from weakref import ref
 
 import torch
 
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LeafConfig
-from rapidfire_cli.training import rng
+from rapidfire_cli.training import generators, rng
 from rapidfire_cli.training.datasets import Loaded
+from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.feeds import Feed, Fresh, Kept, Row, Stacked
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
-from rapidfire_cli.training.stacking import stacked, weight
+from rapidfire_cli.training.stacking import Stacks, kind, stacked_size, weight
+
+SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
+REFUSALS = 1000  # that are remembered (assumed: a few kB each)
+POINTER = 8  # bytes of a list per row
 
 Content: TypeAlias = Stacked | tuple[Row, ...]
 """Stacked fields, or rows to collate."""
@@ -33,22 +46,48 @@ class Source:
     loaded: Loaded
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """The rows of a split, and which runs they are right for."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The runs that would prepare just the same rows of a split."""
 
-    loaded: Loaded
+    loaded: "ref[Loaded]"
     split: str
     reads: Reads
     seed: int | None  # where the rows depend on it
+
+    def fits(self, split: str, source: Source) -> bool:
+        """Whether the run is one of them."""
+        same = self.loaded() is source.loaded and self.split == split and self.seed in (None, source.seed)
+        return same and agrees(self.reads, source.leaf)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """The prepared rows of a split."""
+
+    scope: Scope
+    loaded: Loaded  # kept as long as the rows are: knobs that agree must find them
     content: Content
     size: int  # bytes
     users: set[int] = field(default_factory=set)
 
-    def fits(self, split: str, source: Source) -> bool:
-        """Whether the run would prepare just these rows."""
-        same = self.loaded is source.loaded and self.split == split and self.seed in (None, source.seed)
-        return same and agrees(self.reads, source.leaf)
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the rows of a split are not kept."""
+
+    scope: Scope
+    reason: str  # as the run's log has it; empty where training will show it
+    size: int | None  # bytes that they take, where that is the reason
+
+
+class NotKept(Exception):  # noqa: N818 - what was found
+    """The rows are to be prepared anew: why, and how many bytes they take where that is why."""
+
+    def __init__(self, reason: str, size: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.size = size
 
 
 class RowCache:
@@ -58,15 +97,22 @@ class RowCache:
         self._room = room
         self._device = device
         self._entries: list[Entry] = []  # the most recently asked for last
+        self._refusals: list[Refusal] = []
 
-    def feed(self, split: str, source: Source) -> Feed:
-        """The rows of `split` as batches for the run."""
-        entry = next((one for one in self._entries if one.fits(split, source)), None)
+    def feed(self, split: str, source: Source, other: Callable[[], MLSpec]) -> Feed:
+        """The rows of `split` as batches for the run.
+
+        `other` makes another instance of its MLSpec, initialised alike, to find out whether rows can be kept.
+        """
+        entry = next((one for one in self._entries if one.scope.fits(split, source)), None)
         if entry:
             self._entries.remove(entry)
+        elif isinstance(found := self._look(split, source, other), Entry):
+            entry = found
         else:
-            entry = self._prepare(split, source)
-        if not entry:
+            if found and found.reason:
+                told = f"rows of `{split}` are prepared anew for every epoch: {found.reason}"
+                print(f"rapidfire: {told}", file=sys.stderr)
             return _fresh(split, source, self._device)
         entry.users.add(source.run)
         self._entries.append(entry)
@@ -77,49 +123,145 @@ class RowCache:
         for entry in self._entries:
             entry.users.discard(run)
 
-    def _prepare(self, split: str, source: Source) -> Entry | None:
-        """The rows prepared, unless that draws randomness, fails, or takes more than there is room for."""
-        before = rng.capture()
-        rows: list[Row] = []
-        size, count = 0, len(source.loaded.splits[split])
+    def _look(self, split: str, source: Source, other: Callable[[], MLSpec]) -> Entry | Refusal | None:
+        """The rows prepared, or why they are not kept; None where nothing may be kept."""
+        if not self._room:
+            return None
+        known = next((one for one in self._refusals if one.scope.fits(split, source)), None)
+        if known and (known.size is None or not self._has_room(known.size)):
+            return known
+        self._refusals = [one for one in self._refusals if one.scope.loaded() and one is not known]
         try:
-            for row in _prepared(split, source):
-                rows.append(row)
-                size += weight(row)
-                if len(rows) == 1 and not self._make_room(size * count):
-                    return None
-                if size > self._room or (_power_of_two(len(rows)) and not rng.undrawn(before)):
-                    return None
+            content, size = self._prepared(split, source, other())
+            reason = None
+        except NotKept as refused:
+            reason, needed = refused.reason, refused.size
         except Exception:  # it may need what create_model prepares; if not, training will fail on it
-            return None
-        if not rng.undrawn(before) or not self._make_room(size):
-            return None
+            reason, needed = "", None
         seed = source.seed if source.drawn else None
-        return Entry(source.loaded, split, dict(source.reads), seed, self._content(tuple(rows), source), size)
+        scope = Scope(ref(source.loaded), split, dict(source.reads), seed)
+        if reason is None:
+            return Entry(scope, source.loaded, content, size)
+        self._refusals = [*self._refusals[-REFUSALS + 1 :], Refusal(scope, reason, needed)]
+        return self._refusals[-1]
 
-    def _content(self, rows: tuple[Row, ...], source: Source) -> Content:
-        fields = stacked(rows) if _plainly_collated(source.spec) else None
-        if not fields:
-            return rows
-        placed = {name: values.to(self._device) for name, values in fields.items()}
-        return Stacked(placed, len(rows), self._device)
+    def _prepared(self, split: str, source: Source, spec: MLSpec) -> tuple[Content, int]:
+        """All rows of the split, and how many bytes they take. Raises NotKept, and what user code raises."""
+        trial = Trial(split, source, spec)
+        try:
+            sample = trial.sample()
+            like = sample[0]
+            plain = _plainly_collated(spec) and kind(like) is not None
+            if plain and all(kind(row) == kind(like) for row in sample.values()):
+                size = stacked_size(like, trial.count)
+                self._make_room(size)
+                trial.repeat(sample)
+                if fields := trial.stacks(sample):
+                    placed = {name: fields.pop(name).to(self._device) for name in [*fields]}
+                    return Stacked(placed, trial.count, self._device), size
+            size = sum(map(weight, sample.values())) * trial.count // len(sample)
+            self._make_room(size)
+            trial.repeat(sample)
+            rows, size = trial.rows(sample, self._room - self._used())
+            self._make_room(size)
+            return rows, size
+        finally:
+            trial.end()
 
-    def _make_room(self, size: int) -> bool:
-        """Let unused entries go, oldest first, until `size` bytes fit; False if they cannot."""
-        used = sum(entry.size for entry in self._entries if entry.users)
-        if used + size > self._room:
-            return False
+    def _used(self) -> int:
+        return sum(entry.size for entry in self._entries if entry.users)
+
+    def _has_room(self, size: int) -> bool:
+        return self._used() + size <= self._room
+
+    def _make_room(self, size: int) -> None:
+        """Let unused entries go, oldest first, until `size` bytes fit. Raises NotKept if they cannot."""
+        if not self._has_room(size):
+            raise NotKept(self._too_large(size), size)
         for entry in [entry for entry in self._entries if not entry.users]:
             if sum(one.size for one in self._entries) + size <= self._room:
                 break
             self._entries.remove(entry)
-        return True
+
+    def _too_large(self, size: int) -> str:
+        left = self._room - self._used()
+        return f"they take about {_mebibytes(size)} of memory, and `data_cache` has {_mebibytes(left)} left"
+
+
+class Trial:
+    """A split's rows prepared by an MLSpec that trains no run, watched for all that may differ next time."""
+
+    def __init__(self, split: str, source: Source, spec: MLSpec) -> None:
+        self._split = split
+        self._source = source
+        self._spec = spec
+        self._dataset = source.loaded.splits[split]
+        self.count = len(self._dataset)
+        self._streams = rng.capture()
+        self._own = generators.within_reach(spec, dataset=self._dataset)
+
+    def end(self) -> None:
+        """Leave no trace in generators that others use too."""
+        self._own.restore()
+
+    def sample(self) -> dict[int, Row]:
+        """Rows spread over the split, by index, the first among them. Raises NotKept."""
+        shown = min(self.count, SAMPLE)
+        rows = {index: self._row(index) for index in (at * self.count // shown for at in range(shown))}
+        self._check_draws()
+        return rows
+
+    def repeat(self, sample: dict[int, Row]) -> None:
+        """Prepare the sample again, backwards, so that what counts calls shows too. Raises NotKept."""
+        for index, row in reversed(sample.items()):
+            again = self._row(index)
+            if not equal(row, again):
+                fields = ", ".join(f"`{name}`" for name in differing(row, again))
+                where = f" (in {fields})" if fields else ""
+                raise NotKept(f"preparing row {index} twice gave different results{where}")
+        self._check_draws()
+
+    def stacks(self, sample: dict[int, Row]) -> dict[str, torch.Tensor] | None:
+        """All rows, stacked; None where they are not all of one kind. Raises NotKept."""
+        stacks = Stacks(sample[0], self.count)
+        for index in range(self.count):
+            if not stacks.put(index, self._next(index, sample)):
+                return None
+        self._check_draws()
+        return stacks.fields
+
+    def rows(self, sample: dict[int, Row], room: int) -> tuple[tuple[Row, ...], int]:
+        """All rows, and the bytes that they take. Raises NotKept, also when that is more than `room`."""
+        rows: list[Row] = []
+        size = 0
+        for index in range(self.count):
+            rows.append(self._next(index, sample))
+            size += weight(rows[-1]) + POINTER
+            if size > room:
+                raise NotKept(f"they take more than the {_mebibytes(room)} that `data_cache` has left", size)
+        self._check_draws()
+        return tuple(rows), size
+
+    def _next(self, index: int, sample: dict[int, Row]) -> Row:
+        """A row in its turn; looking for draws costs as much as many rows, so it is done ever more rarely."""
+        if (index + 1).bit_count() == 1:
+            self._check_draws()
+        return sample[index] if index in sample else self._row(index)
+
+    def _row(self, index: int) -> Row:
+        return self._spec.row_prep(self._dataset[index], self._source.cfg, self._split)
+
+    def _check_draws(self) -> None:
+        if not rng.undrawn(self._streams):
+            raise NotKept("row_prep draws random numbers")
+        if path := self._own.moved():
+            raise NotKept(f"row_prep draws random numbers from a generator of its own ({path})")
 
 
 def _feed(content: Content, source: Source, device: torch.device) -> Feed:
     if isinstance(content, Stacked):
         return content
-    return Kept(content, partial(_collate, source), device)
+    return Kept(content, partial(_collate, source), device, copied=not _plainly_collated(source.spec))
 
 
 def _fresh(split: str, source: Source, device: torch.device) -> Feed:
@@ -135,16 +277,9 @@ def _collate(source: Source, rows: Sequence[Row]) -> Any:
     return source.spec.collate(rows, source.cfg)
 
 
-def _power_of_two(count: int) -> bool:
-    """Looking for draws costs as much as preparing many a row, so it is done ever more rarely."""
-    return count.bit_count() == 1
-
-
-def _prepared(split: str, source: Source) -> Iterator[Row]:
-    dataset = source.loaded.splits[split]
-    for index in range(len(dataset)):
-        yield _prepare(source, split, dataset[index])
-
-
 def _plainly_collated(spec: MLSpec) -> bool:
     return getattr(spec.collate, "__func__", None) is MLSpec.collate
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

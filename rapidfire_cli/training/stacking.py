@@ -1,44 +1,72 @@
-"""Prepared rows joined field by field, where that gives what collating them would."""
+"""Prepared rows joined field by field, where that gives what collating them would, and what rows weigh."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from rapidfire_cli.training.feeds import Row
 
+TENSOR = 600  # bytes of a tensor beside its elements: the Python object, torch's, its storage (measured)
+NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}  # as default_collate makes of them
 
-def stacked(rows: Sequence[Row]) -> dict[str, Tensor] | None:
-    """The rows joined field by field, if every row is of one kind that torch's default_collate joins."""
-    kind = _kind(rows[0]) if rows else None
-    if not kind or any(_kind(row) != kind for row in rows):
+
+class Stacks:
+    """Rows of one kind that default_collate joins, written into tensors that are made for all of them."""
+
+    def __init__(self, like: Row, count: int) -> None:
+        self._kind = kind(like)
+        self.fields = {name: _stack(value, count) for name, value in like.items()}
+
+    def put(self, index: int, row: Row) -> bool:
+        """Write a row to its place; False where it is of another kind than the first."""
+        if kind(row) != self._kind:
+            return False
+        for name, value in row.items():
+            stack = self.fields[name]
+            stack[index] = torch.as_tensor(value) if isinstance(value, np.ndarray | np.generic) else value
+        return True
+
+
+def kind(row: Any) -> tuple[Any, ...] | None:
+    """What must be equal for rows to be stacked; None where they cannot be."""
+    if type(row) is not dict or not row:
         return None
-    fields: dict[str, Tensor] = default_collate(list(rows))
-    return fields
+    kinds = tuple((name, _field_kind(value)) for name, value in row.items())
+    return kinds if all(one for _, one in kinds) else None
+
+
+def stacked_size(row: Row, count: int) -> int:
+    """How many bytes so many rows of this kind take as stacks."""
+    return sum(_stack(value, 1).nbytes for value in row.values()) * count
 
 
 def weight(value: Any) -> int:
-    """About how many bytes a prepared row takes."""
+    """About how many bytes a prepared row takes in memory, Python's objects included."""
     match value:
-        case Tensor() | np.ndarray():
-            return value.nbytes
+        case Tensor():
+            return TENSOR + (
+                value.untyped_storage().nbytes() if value.layout is torch.strided else value.nbytes
+            )
+        case np.ndarray():
+            return sys.getsizeof(value) + (0 if value.base is None else value.nbytes)
         case dict():
-            return sum(map(weight, value.values()))
+            return sys.getsizeof(value) + sum(map(weight, value.values()))
         case list() | tuple():
-            return sum(map(weight, value))
-    return sys.getsizeof(value)
+            return sys.getsizeof(value) + sum(map(weight, value))
+    held = getattr(value, "__dict__", None)
+    return sys.getsizeof(value) + (weight(held) if isinstance(held, dict) else 0)
 
 
-def _kind(row: Any) -> tuple[Any, ...] | None:
-    """What must be equal for rows to be stacked; None where they cannot be."""
-    if type(row) is not dict:
-        return None
-    kinds = tuple((name, _field_kind(value)) for name, value in row.items())
-    return kinds if all(kind for _, kind in kinds) else None
+def _stack(value: Any, count: int) -> Tensor:
+    match value:
+        case Tensor():
+            return torch.empty((count, *value.shape), dtype=value.dtype, device=value.device)
+        case np.ndarray() | np.generic():
+            return torch.empty((count, *value.shape), dtype=torch.as_tensor(value).dtype)
+    return torch.empty(count, dtype=NUMBERS[type(value)])
 
 
 def _field_kind(value: Any) -> tuple[Any, ...] | None:
@@ -46,8 +74,7 @@ def _field_kind(value: Any) -> tuple[Any, ...] | None:
         case Tensor():
             plain = type(value) is Tensor and value.layout is torch.strided and not value.requires_grad
             return (Tensor, value.dtype, value.shape, value.device) if plain else None
-        case np.ndarray():
-            return (np.ndarray, value.dtype, value.shape) if value.dtype.kind in "biuf" else None
-        case bool() | int() | float():
-            return (type(value),)
-    return None
+        case np.ndarray() | np.generic():
+            plain = type(value) is np.ndarray or isinstance(value, np.number | np.bool_)
+            return (type(value), value.dtype, value.shape) if plain and value.dtype.kind in "biuf" else None
+    return (type(value),) if type(value) in NUMBERS else None

@@ -87,6 +87,63 @@ class Augmented(Blobs):
         return dict(row)
 
 
+class OwnGenerator(Blobs):
+    """Rows are shaken while training, by a generator on the MLSpec itself."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.tools = {"generator": np.random.default_rng(0)}
+
+    def shake(self):
+        return self.tools["generator"].normal()
+
+    def row_prep(self, row, cfg, mode):
+        return {**row, "x": row["x"] + self.shake()} if mode == "train" else dict(row)
+
+
+class OwnGeneratorForSome(OwnGenerator):
+    """Shakes the last row only, which is not among those that are prepared twice."""
+
+    def load_data(self, data, cfg):
+        splits = super().load_data(data, cfg)
+        type(self).last = splits["train"][-1]
+        return splits
+
+    def row_prep(self, row, cfg, mode):
+        return {**row, "x": row["x"] + self.shake()} if row is self.last else dict(row)
+
+
+class ClassGenerator(OwnGenerator):
+    """The generator is the class's: all its runs draw from it, from where the last load_data put it."""
+
+    generator = random.Random(0)
+
+    def load_data(self, data, cfg):
+        type(self).generator.seed(0)
+        return super().load_data(data, cfg)
+
+    def shake(self):
+        return self.generator.gauss(0, 1)
+
+
+class TorchGenerator(OwnGenerator):
+    """The generator is torch's, in a closure."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        generator = torch.Generator().manual_seed(0)
+        self.shake = lambda: torch.randn((), generator=generator)
+
+
+class Scheduled(Blobs):
+    """Shakes rows the more of them it has prepared: a count, where nothing is drawn."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.count = 0
+
+    def row_prep(self, row, cfg, mode):
+        self.count += 1
+        return {"labels": row["labels"], "x": row["x"] + self.count % 7 / 10}
+
+
 class Restless(Augmented):
     """Draws randomness in the forward pass too, in validation as well."""
 
@@ -130,6 +187,16 @@ class Counted(Blobs):
     def row_prep(self, row, cfg, mode):
         type(self).prepared += 1
         return {"x": row["x"] * cfg.get("user_knobs", {}).get("scale", 1.0), "labels": row["labels"]}
+
+
+class CountedAugmented(Augmented):
+    """Counts how often a row was prepared, each shaken at random."""
+
+    prepared = 0
+
+    def row_prep(self, row, cfg, mode):
+        type(self).prepared += 1
+        return super().row_prep(row, cfg, "train")
 
 
 class Misbehaving(Blobs):

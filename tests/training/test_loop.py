@@ -1,8 +1,11 @@
 """What the knobs of `train` do to a run."""
 
+import tracemalloc
+
 import pytest
 import torch
 
+from rapidfire_cli.training.feeds import cut
 from tests.training import specs
 from tests.training.workplace import Workplace, leaf, same
 
@@ -95,3 +98,25 @@ def test_a_compiled_model_keeps_its_weights_names(tmp_path, monkeypatch):
     place = trained(tmp_path, compile=True)
 
     assert same(place.weights(), trained(tmp_path / "plain").weights())
+
+
+@pytest.mark.parametrize("steps", [1_000, 100_000])
+def test_an_epochs_order_is_cut_into_steps_as_they_come(steps):
+    order = torch.arange(8 * steps)
+    kept = []
+    tracemalloc.start()
+    try:
+        for rows in cut(order, 8):
+            kept = [rows]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept[0].tolist() == order[-8:].tolist()
+    assert peak < 50_000
+
+
+def test_steps_have_the_rows_that_torch_split_gives_them():
+    order = torch.randperm(21)
+
+    assert [rows.tolist() for rows in cut(order, 4)] == [rows.tolist() for rows in torch.split(order, 4)]

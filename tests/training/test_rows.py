@@ -1,15 +1,19 @@
 """Rows are prepared once where that cannot be told from preparing them each time."""
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
+from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.feeds import Fresh, Kept, Stacked
-from rapidfire_cli.training.stacking import stacked
+from rapidfire_cli.training.stacking import Stacks, kind
 from tests.training import specs
 from tests.training.workplace import Workplace, leaf, same
 
 EACH_TIME = 0  # bytes of room: nothing can be kept
 ROWS = 52
+TWICE = 16 + 15  # rows of both splits that are prepared once more, to see whether they come out the same
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +35,11 @@ def feeds(place, run=1):
         ("Ragged", Kept, Kept),
         ("Collated", Kept, Kept),
         ("LateTransform", Fresh, Fresh),
+        ("OwnGenerator", Fresh, Stacked),
+        ("OwnGeneratorForSome", Fresh, Stacked),
+        ("ClassGenerator", Fresh, Stacked),
+        ("TorchGenerator", Fresh, Stacked),
+        ("Scheduled", Fresh, Fresh),
     ],
 )
 def test_kept_rows_train_to_the_same_bits_as_rows_prepared_each_time(tmp_path, spec, train, validation):
@@ -54,7 +63,7 @@ def test_rows_are_prepared_once_for_all_runs_that_read_the_same_knobs(tmp_path):
     for run, lr in enumerate((0.1, 0.2, 0.3), start=1):
         place.train(leaf({"name": "SGD", "args": {"lr": lr}}), until=3, run=run)
 
-    assert specs.Counted.prepared == ROWS
+    assert specs.Counted.prepared == ROWS + TWICE
 
 
 def test_a_knob_that_was_read_tells_rows_apart(tmp_path):
@@ -64,7 +73,7 @@ def test_a_knob_that_was_read_tells_rows_apart(tmp_path):
         place.train(leaf(user_knobs={"scale": scale}), until=3, run=run)
     place.train(leaf(), until=3, run=4)  # `scale` absent, as no run before had it
 
-    assert specs.Counted.prepared == 3 * ROWS
+    assert specs.Counted.prepared == 3 * (ROWS + TWICE)
     assert not same(place.weights(1), place.weights(2))
     assert same(place.weights(2), place.weights(3))
     assert same(place.weights(1), place.weights(4))
@@ -86,7 +95,7 @@ def test_a_seed_tells_rows_apart_only_where_initialize_run_drew_from_it(tmp_path
 
 
 def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
-    row = 6 * 4 + 28  # six floats and an int, as they are weighed
+    row = 6 * 4 + 8  # six floats and an int, as they are stacked
     place = Workplace(tmp_path, "Counted", data_cache=ROWS * row)
 
     place.train(leaf(user_knobs={"scale": 1.0}), until=1, run=1)
@@ -100,7 +109,7 @@ def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
 
 
 def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(tmp_path):
-    row = 6 * 4 + 28 + 4  # six floats, an int, and the first row's padding
+    row = 2 * 600 + 6 * 4 + 28 + 300  # two tensors, six floats, an int, and the dict
     place = Workplace(tmp_path, "Growing", data_cache=ROWS * row)
     place.train(leaf(), until=1)
 
@@ -116,19 +125,99 @@ def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(t
         [{"x": 1}, {"x": True}],
         [{"x": 1}, {"x": 1, "y": 1}],
         [{"x": 1, "y": 1}, {"y": 1, "x": 1}],
-        [{"x": "a"}, {"x": "b"}],
-        [{"x": [1, 2]}, {"x": [3, 4]}],
-        [{}, {}],
-        [1, 2],
     ],
 )
 def test_rows_that_differ_in_kind_are_not_stacked(rows):
-    assert stacked(tuple(rows)) is None
+    stacks = Stacks(rows[0], len(rows))
+
+    assert stacks.put(0, rows[0])
+    assert not stacks.put(1, rows[1])
 
 
-def test_numbers_are_stacked_as_default_collate_does():
-    fields = stacked(({"x": 1, "y": 0.5, "z": True}, {"x": 2, "y": 1.5, "z": False}))
+@pytest.mark.parametrize("row", [{"x": "a"}, {"x": [1, 2]}, {"x": np.array(["a"])}, {}, 1, (1, 2), None])
+def test_rows_that_default_collate_joins_in_another_way_are_of_no_kind(row):
+    assert kind(row) is None
 
-    assert fields["x"].dtype is torch.int64
-    assert fields["y"].dtype is torch.float64
-    assert fields["z"].dtype is torch.bool
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, -2),
+        (0.1, float("nan")),
+        (True, False),
+        (np.float32(0.1), np.float32(0.2)),
+        (np.int16(1), np.int16(2)),
+        (np.array([1, 2], np.uint8), np.array([3, 4], np.uint8)),
+        (np.array(1.5), np.array(2.5)),
+        (torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])),
+        (torch.tensor(1, dtype=torch.bfloat16), torch.tensor(2, dtype=torch.bfloat16)),
+        (torch.zeros(0, 3), torch.zeros(0, 3)),
+    ],
+)
+def test_fields_are_stacked_as_default_collate_does(values):
+    rows = [{"x": value} for value in values]
+    stacks = Stacks(rows[0], len(rows))
+    assert all(stacks.put(index, row) for index, row in enumerate(rows))
+
+    assert equal(stacks.fields, default_collate(rows))
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "reason"),
+    [
+        ("Augmented", "train", "row_prep draws random numbers"),
+        (
+            "OwnGenerator",
+            "train",
+            "row_prep draws random numbers from a generator of its own (self.tools['generator'])",
+        ),
+        ("Scheduled", "train", "preparing row 34 twice gave different results (in `x`)"),
+        ("Scheduled", "validation", "preparing row 14 twice gave different results (in `x`)"),
+    ],
+)
+def test_a_runs_log_says_once_per_split_why_its_rows_are_prepared_anew(tmp_path, spec, split, reason):
+    place = Workplace(tmp_path, spec)
+    place.train(leaf(), until=3)
+
+    told = [line for line in place.log().splitlines() if f"`{split}`" in line]
+    assert told == [f"rapidfire: rows of `{split}` are prepared anew for every epoch: {reason}"]
+
+
+@pytest.mark.parametrize("spec", ["OwnGenerator", "Scheduled"])
+def test_what_rows_draw_for_themselves_does_not_depend_on_the_runs_beside(tmp_path, spec):
+    alone = Workplace(tmp_path / "alone", spec)
+    alone.train(leaf(), until=3)
+
+    beside = Workplace(tmp_path / "beside", spec)
+    for epoch in (1, 2, 3):
+        beside.train(leaf({"name": "SGD", "args": {"lr": 0.1}}), until=epoch, run=2)
+        beside.train(leaf(), until=epoch)
+
+    assert same(beside.weights(), alone.weights())
+
+
+def test_that_rows_are_drawn_is_found_out_once_for_all_runs_that_read_the_same_knobs(tmp_path):
+    place = Workplace(tmp_path, "CountedAugmented")
+    place.train(leaf(), until=1, run=1)
+    first = specs.CountedAugmented.prepared
+
+    specs.CountedAugmented.prepared = 0
+    place.train(leaf(batch_size=16), until=1, run=2)
+    assert specs.CountedAugmented.prepared == ROWS < first
+    assert "draws random numbers" in place.log(2)
+
+
+def test_that_rows_do_not_fit_is_found_out_once_until_there_is_room(tmp_path):
+    row = 6 * 4 + 8  # six floats and an int, as they are stacked
+    place = Workplace(tmp_path, "Counted", data_cache=ROWS * row)
+    for run, scale in enumerate((1.0, 2.0), start=1):
+        place.train(leaf(user_knobs={"scale": scale}), until=1, run=run)
+
+    specs.Counted.prepared = 0
+    place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=3)
+    assert specs.Counted.prepared == ROWS
+    assert "`data_cache` has 0.0 MiB left" in place.log(3)
+
+    place.evict(1)
+    place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=4)
+    assert set(feeds(place, 4).values()) == {Stacked}

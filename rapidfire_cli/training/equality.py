@@ -1,0 +1,90 @@
+"""Whether two values are equal in every bit, whatever they are: tensors, arrays, NaN, pictures, objects.
+
+What cannot be compared counts as different: whoever asks then does the work again, which is always right.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DEEPEST = 50  # levels of nesting that are compared (assumed: prepared rows have two or three)
+BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.dtype, torch.device)
+
+
+def equal(one: Any, other: Any, depth: int = 0) -> bool:
+    """Whether both are of one type and hold the same bits; objects are compared by how they pickle."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or depth > DEEPEST:
+        return False
+    try:
+        return _equal(one, other, depth + 1)
+    except Exception:  # an object that refuses to be compared or pickled
+        return False
+
+
+def differing(one: Any, other: Any) -> list[str]:
+    """The fields in which two prepared rows differ; empty where they are equal, or differ as a whole."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping) and [*one] == [*other]:
+        return [str(name) for name in one if not equal(one[name], other[name])]
+    return []
+
+
+def _equal(one: Any, other: Any, depth: int) -> bool:
+    match one:
+        case Tensor():
+            return _equal_tensors(one, other)
+        case np.ndarray() if one.dtype.hasobject:
+            return one.shape == other.shape and _equal_each(one.ravel(), other.ravel(), depth)
+        case np.ndarray() | np.generic():
+            alike = one.dtype == other.dtype and one.shape == other.shape
+            return bool(alike and one.tobytes() == other.tobytes())
+        case None | bool() | int() | str() | bytes() | bytearray():
+            return bool(one == other)
+        case float() | complex():
+            return repr(one) == repr(other)  # NaN equals itself, -0.0 is not 0.0
+        case dict() if type(one) is dict:
+            return _equal_each(one.items(), other.items(), depth)
+        case list() | tuple() if type(one) in (list, tuple):
+            return _equal_each(one, other, depth)
+        case set() | frozenset() if type(one) in (set, frozenset):
+            return bool(one == other)
+    if isinstance(one, BY_IDENTITY):
+        return bool(one == other)
+    return _equal_parts(one.__reduce_ex__(4), other.__reduce_ex__(4), depth)
+
+
+def _equal_tensors(one: Tensor, other: Tensor) -> bool:
+    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
+        return False
+    if one.layout is not torch.strided or one.is_quantized:
+        return False
+    return torch.equal(_bytes(one), _bytes(other))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu()
+    return plain.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _equal_each(one: Iterable[Any], other: Iterable[Any], depth: int) -> bool:
+    missing = object()
+    pairs = zip_longest(one, other, fillvalue=missing)
+    return all(equal(this, that, depth) for this, that in pairs)
+
+
+def _equal_parts(one: str | tuple[Any, ...], other: str | tuple[Any, ...], depth: int) -> bool:
+    """Compare what `__reduce_ex__` returned: a callable, its arguments, a state, items of lists and dicts."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return _equal_each(map(_listed, one), map(_listed, other), depth)
+
+
+def _listed(part: Any) -> Any:
+    """A part of a reduction; iterators of items become lists."""
+    return list(part) if hasattr(part, "__next__") else part

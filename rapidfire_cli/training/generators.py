@@ -1,0 +1,136 @@
+"""Random generators that user code keeps for itself: on its objects, in its classes, modules and closures.
+
+The global generators of Python, NumPy and torch are not among them: `rng` takes care of those.
+"""
+
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.training.equality import equal
+
+MOST = 10_000  # objects that are looked at (assumed: generators are few steps away from where they are used)
+EACH = 100  # parts of each that are looked at: nobody keeps one generator per row of a dataset (assumed)
+
+Generator: TypeAlias = (
+    np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random | torch.Generator
+)
+KINDS = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random, torch.Generator)
+WITHOUT = (str, bytes, bytearray, int, float, complex, type(None), type, np.ndarray, Tensor, ModuleType)
+
+
+class Generators:
+    """The generators that can be found from some objects, and where they stood then."""
+
+    def __init__(self, roots: Mapping[str, Any]) -> None:
+        self._found = dict(_found(roots))
+        self._stood = {path: _state(generator) for path, generator in self._found.items()}
+
+    def moved(self) -> str | None:
+        """Where the first generator is that was drawn from since then."""
+        for path, generator in self._found.items():
+            if not equal(_state(generator), self._stood[path]):
+                return path
+        return None
+
+    def restore(self) -> None:
+        """Put every generator back where it stood."""
+        for path, generator in self._found.items():
+            _restore(generator, self._stood[path])
+
+
+def within_reach(spec: MLSpec, **others: Any) -> Generators:
+    """The generators kept by an MLSpec, its classes and their modules, and by the `others`."""
+    classes = [cls for cls in type(spec).__mro__ if issubclass(cls, MLSpec) and cls is not MLSpec]
+    modules = {cls.__module__: vars(sys.modules[cls.__module__]) for cls in classes}
+    own = {cls.__name__: dict(vars(cls)) for cls in classes}
+    return Generators({"self": spec, **own, **others, **modules})
+
+
+def _found(roots: Mapping[str, Any]) -> Iterator[tuple[str, Generator]]:
+    ours = {id(one) for one in (_python(), np.random.mtrand._rand, torch.default_generator)}
+    seen, line = set(ours), deque(roots.items())
+    while line and len(seen) < MOST:
+        path, value = line.popleft()
+        if id(value) in seen or isinstance(value, WITHOUT):
+            continue
+        seen.add(id(value))
+        if isinstance(value, KINDS):
+            if _state(value) is not None:
+                yield path, value
+        else:
+            line += [(path + step, part) for step, part in islice(_parts(value), EACH)]
+
+
+def _python() -> random.Random:
+    """The generator behind the functions of the module `random`."""
+    generator: random.Random = random.random.__self__  # type: ignore[attr-defined]
+    return generator
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object holds, and how to get there."""
+    match value:
+        case dict():
+            yield from ((f"[{key!r}]", part) for key, part in value.items())
+        case list() | tuple() | set() | frozenset():
+            yield from ((f"[{index}]", part) for index, part in enumerate(value))
+        case FunctionType():
+            yield from (("", _content(cell)) for cell in value.__closure__ or ())
+            yield "", value.__defaults__
+        case MethodType():
+            yield "", value.__self__
+        case partial():
+            yield from (("", value.func), ("", value.args), ("", value.keywords))
+    with suppress(Exception):  # objects may answer anything when asked for an attribute
+        yield from ((f".{name}", part) for name, part in vars(value).items())
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _state(generator: Generator) -> Any:
+    """Where a generator stands; None where it cannot say, as one that asks the system for randomness."""
+    try:
+        match generator:
+            case np.random.Generator():
+                return generator.bit_generator.state
+            case np.random.BitGenerator():
+                return generator.state
+            case np.random.RandomState():
+                return generator.get_state(legacy=False)
+            case random.Random():
+                return generator.getstate()
+            case torch.Generator():
+                return generator.get_state()
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def _restore(generator: Generator, state: Any) -> None:
+    match generator:
+        case np.random.Generator():
+            generator.bit_generator.state = state
+        case np.random.BitGenerator():
+            generator.state = state
+        case np.random.RandomState():
+            generator.set_state(state)
+        case random.Random():
+            generator.setstate(state)
+        case torch.Generator():
+            generator.set_state(state)
