@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rapidfire_cli.durable import faults
+from rapidfire_cli.engine.channel import Channel
 from rapidfire_cli.engine.guardian import die_with, vanish
 from rapidfire_cli.engine.messages import (
     Evict,
@@ -35,58 +36,71 @@ POST = 0.1  # seconds until what is told goes out, at most, while a run trains (
 
 
 class Pipe:
-    """The worker's end of the socket pair; what is told goes out soon, at once before waiting."""
+    """The worker's end of the socket pair; what is told goes out soon, at once before waiting.
+
+    It never waits for the controller to read alone: while reports cannot go out, orders still come in.
+    """
 
     def __init__(self, connection: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
-        self._connection = connection
+        self._channel = Channel(connection)
         self._clock = clock
-        self._rest = b""
+        self._poll = select.poll()
         self._orders: deque[Order] = deque()
-        self._told = b""
         self._look_due = self._post_due = 0.0  # by the clock
 
     def tell(self, report: Report) -> None:
         """Send a report, together with those that follow at once: waking the controller costs time."""
-        self._told += encode(report)
+        self._channel.put(encode(report))
 
     def next(self) -> Order:
         """The next order, waiting for it."""
-        self.flush()
+        self._exchange()
         while not self._orders:
-            self._receive()
+            self._wait()
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
         """Whether a Stop is among the orders at hand, which it takes off; looks now and then, never waits."""
         now = self._clock()
         if now >= self._post_due:
-            self.flush()
+            self._push()
             self._post_due = now + POST
         if now < self._look_due:
             return False
         self._look_due = now + GLANCE
-        readable, _, _ = select.select([self._connection], [], [], 0)
-        if readable:
-            self._receive()
+        self._pull()
         asked = any(isinstance(order, Stop) for order in self._orders)
         if asked:
             self._orders = deque(order for order in self._orders if not isinstance(order, Stop))
         return asked
 
     def flush(self) -> None:
-        """Let what was told go out now."""
-        told, self._told = self._told, b""
+        """Let everything that was told go out."""
+        self._push()
+        while self._channel.behind:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait until something can be sent or received, and do so."""
+        self._poll.register(self._channel, self._channel.wants)
+        self._poll.poll()
+        self._exchange()
+
+    def _exchange(self) -> None:
+        self._push()
+        self._pull()
+
+    def _push(self) -> None:
         try:
-            self._connection.sendall(told)
+            self._channel.push()
         except OSError:
             vanish()
 
-    def _receive(self) -> None:
-        data = self._connection.recv(1 << 16)
-        if not data:
+    def _pull(self) -> None:
+        try:
+            self._orders.extend(map(decode, self._channel.pull() or ()))
+        except OSError:
             vanish()
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._orders.extend(map(decode, lines))
 
 
 def main() -> None:

@@ -11,49 +11,61 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.channel import Channel
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
 from rapidfire_cli.engine.output import rotate
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
 from rapidfire_cli.engine.progress import DUMP, Page, Progress, blank
 
-CHUNK = 1 << 16  # bytes read at once (assumed; reports are far smaller)
-PATIENCE = 1.0  # seconds that a process which closed its pipe gets to end by itself (assumed)
+PATIENCE = 1.0  # seconds that a process gets to end: by itself once its pipe is closed, or killed (assumed)
 
 
 class LocalWorker:
-    """A process of its own process group on this machine."""
+    """A process of its own process group on this machine.
+
+    Invariant: nothing here waits for the process to read. Orders that its pipe cannot take yet are kept, and
+    sent when `LocalWorkers.wait` finds that it can.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], pipe: socket.socket, page: Page) -> None:
         self._process = process
-        self._pipe = pipe
+        self._channel = Channel(pipe)
         self._page = page
         self._life = os.pidfd_open(process.pid)  # readable once the process has ended
-        self._rest = b""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def signs(self) -> tuple[int, int]:
-        """Descriptors that turn readable when it says something, and when it ends.
+    def signs(self) -> dict[int, int]:
+        """What to poll for: its pipe, and its process, which turns readable when it ends.
 
         The second is no luxury: a child that user code forked may hold the worker's end of the pipe open.
         """
-        return self._pipe.fileno(), self._life
+        return {self._channel.fileno(): self._channel.wants, self._life: select.POLLIN}
 
     def send(self, order: Order) -> None:
-        """Hand over an order; nobody takes it when the worker is gone, which `receive` tells."""
+        """Hand over an order, without waiting; `receive` reports it when the worker is gone."""
+        if self._life < 0:
+            return
+        self._channel.put(encode(order))
+        self.push()
+
+    def push(self) -> None:
+        """Send what the pipe takes of the orders that it could not take before."""
         with contextlib.suppress(OSError):
-            self._pipe.sendall(encode(order))
+            self._channel.push()
 
     def receive(self) -> Iterator[Report]:
         """The reports at hand. Raises WorkerGone after the last one."""
-        data = self._heard()
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        yield from map(decode, lines)
-        if not data:
+        try:
+            lines = self._channel.pull()
+        except OSError:
+            raise WorkerGone(self._ending()) from None
+        if lines is None and self._has_ended(within=0):
             raise WorkerGone(self._ending())
+        yield from map(decode, lines or ())
 
     def progress(self) -> Progress:
         """How far it is, also when it is gone."""
@@ -65,31 +77,36 @@ class LocalWorker:
             signal.pidfd_send_signal(self._life, DUMP)
 
     def kill(self) -> None:
-        """End the whole process group at once."""
+        """End the whole process group at once.
+
+        A process that the kernel cannot end yet, as where a device does not answer, is left to it.
+        """
         if self._life < 0:
             return
-        with contextlib.suppress(ProcessLookupError):  # until it is waited for, its zombie keeps the id
+        with contextlib.suppress(OSError):  # until it is waited for, its zombie keeps the id
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._pipe.close()
+        with contextlib.suppress(ProcessLookupError):  # user code may have moved it to another group
+            signal.pidfd_send_signal(self._life, signal.SIGKILL)
+        if self._has_ended(within=PATIENCE):
+            self._process.wait()
+        self._channel.close()
         os.close(self._life)
         self._life = -1
 
-    def _heard(self) -> bytes:
-        """What is at hand; nothing when the process is gone."""
-        try:
-            return self._pipe.recv(CHUNK, socket.MSG_DONTWAIT)
-        except OSError:
-            return b""
+    def _has_ended(self, within: float) -> bool:
+        """Whether the process ends in so many seconds."""
+        return bool(select.select([self._life], [], [], within)[0])
 
     def _ending(self) -> str:
         """How the process ended; what it started is swept up with it."""
-        select.select([self._life], [], [], PATIENCE)
+        self._has_ended(within=PATIENCE)
         self.kill()
         return _spell(self._process.returncode)
 
 
-def _spell(code: int) -> str:
+def _spell(code: int | None) -> str:
+    if code is None:
+        return "closed its pipe and cannot be killed"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
@@ -124,15 +141,21 @@ class LocalWorkers:
         return worker
 
     def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
-        """The workers with something to receive."""
-        signs: dict[int, LocalWorker] = {}
+        """The workers with something to receive; meanwhile, orders that were kept are sent."""
+        owners: dict[int, LocalWorker] = {}
+        poll = select.poll()
         for worker in workers:
             assert isinstance(worker, LocalWorker)
-            signs.update(dict.fromkeys(worker.signs, worker))
-        poll = select.poll()
-        for sign in signs:
-            poll.register(sign, select.POLLIN)
-        return list(dict.fromkeys(signs[sign] for sign, _ in poll.poll(math.ceil(1000 * timeout))))
+            for sign, wanted in worker.signs.items():
+                owners[sign] = worker
+                poll.register(sign, wanted)
+        heard: dict[LocalWorker, None] = {}
+        for sign, seen in poll.poll(math.ceil(1000 * timeout)):
+            if seen & select.POLLOUT:
+                owners[sign].push()
+            if seen & ~select.POLLOUT:
+                heard[owners[sign]] = None
+        return list(heard)
 
 
 def worker_environment(slot: Slot, threads: int) -> dict[str, str]:

@@ -22,6 +22,9 @@ from rapidfire_cli.engine.messages import (
     Saved,
 )
 from rapidfire_cli.engine.progress import DUMP, Page
+from rapidfire_cli.worker import Pipe
+
+ROOM = 100_000  # runs of one byte
 
 signal.signal(DUMP, signal.SIG_IGN)
 
@@ -36,6 +39,10 @@ def misbehave(how: str | None) -> None:
             child = subprocess.Popen(["sleep", "600"])
             print(child.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        case "leave":  # joins the controller's process group
+            os.setpgid(0, os.getpgid(os.getppid()))
+            print("left", flush=True)
+            time.sleep(600)
         case "slow":
             time.sleep(30)
         case "hang":
@@ -66,22 +73,26 @@ def main() -> None:
     if os.environ.get("OBEDIENT") == "stillborn":
         sys.exit(9)
     once("killed")
-    pipe = socket.socket(fileno=int(sys.argv[1]))
-    for line in pipe.makefile("rb"):
-        reports: list[messages.Report] = []
-        match messages.decode(line):
-            case messages.Setup():
-                reports = [Ready(os.getpid(), "cpu", 100)]
-            case messages.Probe(leaves):
-                once("asked")
-                wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
-                reports = [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
-            case messages.Train((assignment,), until):
-                reports = take(assignment, until)
-            case messages.Evict(run):
-                reports = [Saved(run, 1, 1), Evicted(run, 1)]
-        for report in reports:
-            pipe.sendall(messages.encode(report))
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    while True:
+        for report in answers(pipe.next()):
+            pipe.tell(report)
+
+
+def answers(order: messages.Order) -> list[messages.Report]:
+    match order:
+        case messages.Setup():
+            return [Ready(os.getpid(), "cpu", ROOM)]
+        case messages.Probe(leaves):
+            once("asked")
+            wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
+            return [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
+        case messages.Train((assignment,), until):
+            return take(assignment, until)
+        case messages.Evict(run):
+            return [Saved(run, 1, 1), Evicted(run, 1)]
+        case _:
+            return []
 
 
 if __name__ == "__main__":

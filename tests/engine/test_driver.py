@@ -1,21 +1,19 @@
 """The driver carries actions to real processes and their reports back, and records what happened."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.terms import RunState
-from tests.engine.test_workers import SETUP
+from tests.engine.test_workers import COMMAND, SETUP
 
 USUAL = Patience()
-COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
 
 
 class Notebook:
@@ -121,6 +119,16 @@ def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypa
 def test_a_stop_makes_what_is_trained_durable_and_trains_no_further(tmp_path):
     notebook = drive(tmp_path, [job(run) for run in range(1, 4)], slots=1, stop_after=4)
     assert {state for state, _ in ends(notebook).values()} == {RunState.STOPPED}
+
+
+def test_a_stop_with_thousands_of_resident_runs_lets_all_of_them_leave_at_once(tmp_path):
+    """Many times more orders and reports than a pipe holds are under way in both directions."""
+    runs = range(1, 2_001)
+    four_facts_each = 4 * len(runs)  # it runs, its turn starts, its epoch ends, its turn is over
+    notebook = drive(tmp_path, [job(run) for run in runs], slots=1, stop_after=four_facts_each - 100)
+    assert ends(notebook) == dict.fromkeys(ends(notebook), (RunState.STOPPED, ""))
+    assert {fact.run for fact in notebook.facts if isinstance(fact, Saved)} == ends(notebook).keys()
+    assert len(ends(notebook)) > len(runs) - 100
 
 
 def test_what_has_not_stopped_when_the_grace_is_over_is_killed_and_stopped(tmp_path):

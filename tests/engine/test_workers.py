@@ -2,23 +2,39 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Ready, Report, Setup, Train
+from rapidfire_cli.engine.messages import (
+    Assignment,
+    Evict,
+    Evicted,
+    Probe,
+    Probed,
+    Ready,
+    Report,
+    Setup,
+    Train,
+    encode,
+)
 from rapidfire_cli.engine.ports import Slot, WorkerGone
+from rapidfire_cli.engine.progress import blank
 from rapidfire_cli.engine.workers import LocalWorker, LocalWorkers, worker_environment
+from tests.engine.obedient import ROOM
 
+COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
 SLOT = Slot(0, "cpu", visible="", share=1.0)
 SETUP = Setup("m:C", "null", "misc", "cpu", threads=2, chunks=1, checkpoint_every=30.0, data_cache=0)
 
 
 @pytest.fixture
 def workers(tmp_path: Path):
-    return LocalWorkers([sys.executable, "-m", "tests.engine.obedient"], {0: SETUP}, tmp_path)
+    return LocalWorkers(COMMAND, {0: SETUP}, tmp_path)
 
 
 def next_reports(workers: LocalWorkers, worker: LocalWorker) -> list[Report]:
@@ -51,7 +67,7 @@ def ending(workers: LocalWorkers, config: str) -> str:
 def test_a_worker_says_that_it_is_ready_and_answers(workers):
     worker = workers.start(SLOT)
     [ready] = next_reports(workers, worker)
-    assert ready == Ready(worker.pid, "cpu", 100)
+    assert ready == Ready(worker.pid, "cpu", ROOM)
     worker.send(Probe(()))
     assert next_reports(workers, worker) == [Probed(())]
     worker.kill()
@@ -74,6 +90,65 @@ def test_killing_a_worker_twice_and_sending_to_the_dead_do_nothing(workers):
     worker.kill()
     worker.kill()
     worker.send(Probe(()))
+
+
+def flooded(workers: LocalWorkers, worker: LocalWorker, runs: range) -> list[int]:
+    """Sends more orders than a pipe holds before any report is read; the runs that were evicted."""
+    for run in runs:
+        worker.send(Evict(run))
+    evicted: list[int] = []
+    while len(evicted) < len(runs):
+        evicted += [report.run for report in next_reports(workers, worker) if isinstance(report, Evicted)]
+    return evicted
+
+
+def test_orders_and_reports_that_fill_the_pipe_both_ways_all_arrive_in_order(workers):
+    worker = workers.start(SLOT)
+    assert flooded(workers, worker, range(20_000)) == [*range(20_000)]
+    worker.kill()
+
+
+def test_a_worker_that_is_stopped_takes_no_orders_and_blocks_nobody(workers):
+    worker = workers.start(SLOT)
+    next_reports(workers, worker)
+    os.kill(worker.pid, signal.SIGSTOP)
+    for run in range(20_000):
+        worker.send(Evict(run))
+    assert workers.wait([worker], 0) == []
+    os.kill(worker.pid, signal.SIGCONT)
+    worker.send(Probe(()))
+    reports: list[Report] = []
+    while reports[-1:] != [Probed(())]:
+        reports += next_reports(workers, worker)
+    assert [report.run for report in reports if isinstance(report, Evicted)] == [*range(20_000)]
+    worker.kill()
+
+
+def test_a_stopped_worker_can_be_killed(workers):
+    worker = workers.start(SLOT)
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.kill()
+    assert not is_alive(worker.pid)
+
+
+def test_a_worker_whose_reports_nobody_reads_leaves_when_the_controller_is_gone(tmp_path):
+    ours, theirs = socket.socketpair()
+    with theirs, os.fdopen(blank(), "rb") as page:
+        shared = theirs.fileno(), page.fileno()
+        process = subprocess.Popen([*COMMAND, *map(str, shared)], pass_fds=shared, cwd=Path.cwd())
+    ours.sendall(b"".join(encode(Evict(run)) for run in range(2_000)))  # it answers with twice as much
+    ours.close()
+    assert process.wait() == 0
+
+
+def test_a_worker_that_user_code_moved_to_another_process_group_is_killed_all_the_same(workers, tmp_path):
+    worker = workers.start(SLOT)
+    next_reports(workers, worker)
+    worker.send(order('{"does": "leave"}'))
+    while (tmp_path / "worker-0.log").read_text() != "left\n":
+        time.sleep(0.01)
+    worker.kill()
+    assert not is_alive(worker.pid)
 
 
 def test_a_worker_is_no_member_of_the_controllers_process_group(workers):
