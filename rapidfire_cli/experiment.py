@@ -3,8 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from rapidfire_cli.app.failing import say
 from rapidfire_cli.app.fitting import Request, train
+from rapidfire_cli.app.streams import lags, settle, unblocked
 from rapidfire_cli.app.subjects import MOST_RUNS, Subject, check_size, home_of
 from rapidfire_cli.automl import PYTHON, experiment_file
 from rapidfire_cli.engine.ports import Audience
@@ -146,10 +147,21 @@ def _record(row: RunRow) -> dict[str, Any]:
 
 def _watch(cell: Replace | None) -> Callable[[Board], AbstractContextManager[Audience]]:
     if cell is None:
-        return lambda board: watching(board, None, sys.stderr, os.environ)
+        return _watched
     from rapidfire_cli.view.live import in_notebook
 
     return lambda board: in_notebook(board, cell)
+
+
+@contextmanager
+def _watched(board: Board) -> Iterator[Audience]:
+    """Outside of notebooks, on a stderr whose reader nobody waits for."""
+    stream = unblocked(sys.stderr)
+    try:
+        with watching(board, None, stream, os.environ, lags) as audience:
+            yield audience
+    finally:
+        settle(stream)
 
 
 def _cell() -> Replace | None:

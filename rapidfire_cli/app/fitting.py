@@ -15,6 +15,7 @@ from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import problems
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
+from rapidfire_cli.app.streams import lags, settle, unhurried
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
@@ -78,8 +79,9 @@ class Request:
 def fit(subject: Subject, request: Request, output: Output) -> int:
     """Train what is not trained yet and print the ranking; the exit code."""
     events = sys.stdout if output is Output.JSONL else None
-    with stop_signal() as stop:
-        train(subject, request, stop, lambda seen: watching(seen, events, sys.stderr, os.environ))
+    with stop_signal() as stop, unhurried(stop.asked):
+        train(subject, request, stop, lambda seen: watching(seen, events, sys.stderr, os.environ, lags))
+        settle(sys.stderr)  # the ranking follows what was shown of the training
         code = conclude(subject.home, stop, output)
     return code or judge(subject.home, request.required)
 

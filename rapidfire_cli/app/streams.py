@@ -1,12 +1,28 @@
-"""The standard streams as long work needs them: nobody must read progress, and data tell when nobody does."""
+"""The standard streams as long work needs them: work never waits for whoever reads them.
 
+Progress and problems (stderr) are dropped where nobody reads them. Data (stdout) are kept: a command waits
+for its reader, but training goes on meanwhile (`unhurried`), and a reader that is gone is reported.
+"""
+
+import atexit
 import io
 import os
+import select
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from rapidfire_cli.app.drain import Drain
+
+
+MOST_UNREAD = 1 << 18  # bytes of progress that wait for a reader (assumed: some thousand lines)
+MOMENT = 0.05  # seconds that a write may take before nobody waits for it (assumed)
+PATIENCE = 2.0  # seconds without a read after which a reader has stalled (assumed)
 
 
 class ReaderGone(Exception):  # noqa: N818 - what happened
@@ -14,26 +30,71 @@ class ReaderGone(Exception):  # noqa: N818 - what happened
 
 
 class Progress(io.FileIO):
-    """Where progress and problems go; once nobody can read them they are lost, and the work goes on."""
+    """Where progress and problems go; what nobody reads is lost, and the work goes on.
+
+    A write returns when it is done, as any other; once one has taken too long, none waits until all are done.
+    """
+
+    _drain: "Drain | None" = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is not written yet."""
+        return self._drain is not None and self._drain.behind
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return memoryview(data).nbytes
+        self._drain = self._drain or _drain(self.fileno(), MOST_UNREAD)
+        with suppress(OSError):
+            self._drain.hand(bytes(data), MOMENT)
+        return memoryview(data).nbytes
+
+    def settle(self) -> None:
+        """Give whoever reads a last chance."""
+        with suppress(OSError):
+            if self._drain:
+                self._drain.settle(PATIENCE)
 
 
 class Data(io.FileIO):
     """Where data go; raises ReaderGone in place of BrokenPipeError, and fails once, not again at the end."""
 
+    _drain: "Drain | None" = None
+
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
-            return super().write(data)
+            if self._drain is None:
+                return super().write(data)
+            self._drain.hand(bytes(data), MOMENT)
+            return memoryview(data).nbytes
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            self._lead_nowhere()
             if isinstance(error, BrokenPipeError):
                 raise ReaderGone from None
             raise
+
+    def keep(self) -> None:
+        """From now on keep what nobody reads yet, however much it is."""
+        self._drain = _drain(self.fileno())
+
+    def finish(self, stopped: Callable[[], bool]) -> int:
+        """Wait until all that was kept is read; once `stopped`, no longer than for a reader that is slow.
+
+        How many lines nobody read. Raises ReaderGone.
+        """
+        drain, self._drain = self._drain, None
+        assert drain
+        try:
+            while not drain.settle(PATIENCE):
+                if stopped():
+                    self._lead_nowhere()
+                    return drain.abandon()
+        except BrokenPipeError:
+            self._lead_nowhere()
+            raise ReaderGone from None
+        return 0
+
+    def _lead_nowhere(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
 def prepare() -> None:
@@ -44,7 +105,71 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free: this one
     sys.stdout = _text(Data(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(Progress(2, "w", closefd=False), sys.stderr, each_line=True)
+    progress = Progress(2, "w", closefd=False)
+    sys.stderr = _text(progress, sys.stderr, each_line=True)
+    atexit.register(progress.settle)
+
+
+@contextmanager
+def unhurried(stopped: Callable[[], bool]) -> Iterator[None]:
+    """Let nobody wait for the reader of stdout meanwhile; all that is printed is kept for it until the end.
+
+    Once `stopped`, a reader that has stalled is not waited for; stderr says how much it missed.
+    """
+    data = _raw(sys.stdout)
+    if not isinstance(data, Data):
+        yield
+        return
+    data.keep()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        if lost := data.finish(stopped):
+            print(f"warning: {lost:,} lines of output were dropped: nothing reads them", file=sys.stderr)
+
+
+def unblocked(stream: TextIO) -> TextIO:
+    """The stream if nobody waits for its reader; else one that leads to the same place."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # such as a notebook's, or one that is closed
+        return stream
+    if isinstance(_raw(stream), Progress):
+        return stream
+    stream.flush()
+    return _text(Progress(descriptor, "w", closefd=False), stream, each_line=True)
+
+
+def settle(stream: TextIO) -> None:
+    """Wait for the stream's reader, if it is one that may lag, unless it has stalled."""
+    if isinstance(raw := _raw(stream), Progress):
+        raw.settle()
+
+
+def lags(stream: TextIO) -> bool:
+    """Whether the stream's reader has not taken all of it yet."""
+    return isinstance(raw := _raw(stream), Progress) and raw.behind
+
+
+def _raw(stream: TextIO) -> object:
+    """What is at the bottom of the stream, if it has layers."""
+    return getattr(getattr(stream, "buffer", None), "raw", None)
+
+
+def _drain(descriptor: int, limit: int | None = None) -> "Drain":
+    from rapidfire_cli.app.drain import Drain  # its thread: `--help` needs none
+
+    return Drain(partial(_write, descriptor), limit)
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    """Write all of it, also where the descriptor is not blocking."""
+    while piece:
+        try:
+            piece = piece[os.write(descriptor, piece) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
 
 
 def _text(raw: io.FileIO, before: TextIO | None, each_line: bool = False) -> TextIO:

@@ -1,6 +1,6 @@
 """Who watches a `fit`: a program, a person at a terminal, or a log."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -12,15 +12,22 @@ from rapidfire_cli.view.lines import Lines
 
 @contextmanager
 def watching(
-    board: Board, events: TextIO | None, progress: TextIO, environ: Mapping[str, str]
+    board: Board,
+    events: TextIO | None,
+    progress: TextIO,
+    environ: Mapping[str, str],
+    lags: Callable[[TextIO], bool] = lambda _stream: False,
 ) -> Iterator[Audience]:
-    """The audience for as long as training lasts: facts as JSON to `events`, else progress for people."""
+    """The audience for as long as training lasts: facts as JSON to `events`, else progress for people.
+
+    While the reader of `progress` lags behind, no frames are drawn for it.
+    """
     if events is not None:
         yield JsonLines(events)
     elif drawable(progress, environ):
         from rapidfire_cli.view.live import Live
 
-        with Live(board, progress) as live:
+        with Live(board, progress, lags=lags) as live:
             yield live
     else:
         epochs = {line.number: line.epochs for line in board.lines.values()}

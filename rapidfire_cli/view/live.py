@@ -36,21 +36,26 @@ class Redrawn:
         size: Callable[[], tuple[int, int]],
         show: Callable[[Lines], None],
         clock: Callable[[], float] = monotonic,
+        lags: Callable[[], bool] = lambda: False,
     ) -> None:
         self._board = board
         self._size = size
         self._show = show
         self._clock = clock
+        self._lags = lags
         self._started = self._due = clock()
         self._columns: list[Column] = []
         self._drawn_for: tuple[int, int, int] | None = None  # width, runs, metrics known
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Take the facts in, and redraw when it is time: dearer frames come more rarely."""
+        """Take the facts in, and redraw when it is time: dearer frames come more rarely.
+
+        Where the last frame has not been read yet, none is drawn.
+        """
         for fact in facts:
             fold(self._board, fact)
         now = self._clock()
-        if now >= self._due:
+        if now >= self._due and not self._lags():
             self.draw(now)
             self._due = now + max(PERIOD, (self._clock() - now) / SHARE)
 
@@ -66,8 +71,14 @@ class Redrawn:
 class Live(Redrawn):
     """At a terminal: redrawn in place until it is left."""
 
-    def __init__(self, board: Board, stream: TextIO, clock: Callable[[], float] = monotonic) -> None:
-        super().__init__(board, self._room, self._update, clock)
+    def __init__(
+        self,
+        board: Board,
+        stream: TextIO,
+        clock: Callable[[], float] = monotonic,
+        lags: Callable[[TextIO], bool] = lambda _stream: False,
+    ) -> None:
+        super().__init__(board, self._room, self._update, clock, lambda: lags(stream))
         self._console = Console(file=stream)
         self._live = RichLive(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False

@@ -118,6 +118,18 @@ def test_a_frame_is_drawn_no_sooner_than_a_period_after_the_last(monkeypatch):
     assert 0 < first == soon == sooner < due == again
 
 
+def test_no_frame_is_drawn_while_the_terminal_has_not_taken_the_last(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    screen, now, behind = Screen(), 0.0, False
+    with Live(blank(8), screen, clock=lambda: now, lags=lambda _stream: behind) as live:
+        written = []
+        for now, behind in ((0.0, False), (10.0, True), (20.0, True), (30.0, False)):  # noqa: B007
+            live.tell([])
+            written.append(screen.tell())
+    first, stopped, still, resumed = written
+    assert 0 < first == stopped == still < resumed
+
+
 def test_the_picture_shows_the_sweep():
     svg = picture(told(12, islice(sweep(12, failing=3), 90)), elapsed=42.0, width=100)
     text = svg.replace("&#160;", " ")
