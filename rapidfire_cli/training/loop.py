@@ -35,8 +35,7 @@ def train(run: Run) -> Iterator[Mark]:
         for rows in cut(left, run.plan.step_size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
-            else:
-                gradient(run, len(rows), batches)
+            elif gradient(run, len(rows), batches):
                 run.scaler.step(run.optimizer)
                 run.scaler.update()
             if run.schedule:
@@ -53,25 +52,42 @@ def train(run: Run) -> Iterator[Mark]:
 def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
     """Forward and backward over an optimizer step's rows, a batch at a time; each batch's share of the loss.
 
-    The step's loss is the mean over all its rows: a batch's mean weighs as many rows as the batch has.
+    The step's loss is Σ(loss · weight) / Σweight over its batches. Each loss is scaled by its weight over an
+    estimate of the sum, which keeps fp16 in range; where the estimate was wrong, the gradients are divided by
+    the rest. A batch of weight 0 is left out, since its loss may be NaN; a step of no other has no shares.
     """
-    shares = []
+    shares: list[Tensor] = []
+    weighed, expected = 0.0, 0.0
     run.optimizer.zero_grad()
     for begin in range(0, rows, run.plan.batch_size):
         size = min(run.plan.batch_size, rows - begin)
         batch = next(batches)
         outputs = forward(run, batch)
+        weight = run.tallies[TRAIN].weight(outputs, batch, size)
         loss = outputs[LOSS]
         if size < rows:
-            loss = loss * (size / rows)
-        run.scaler.scale(loss).backward()
-        shares.append(loss.detach())
+            weight = float(weight)
+            expected = expected or rows * weight / size
+            weighed += weight
+            loss = loss * (weight / expected) if weight else loss
+        if isinstance(weight, Tensor) or weight:
+            run.scaler.scale(loss).backward()
+            shares.append(loss.detach())
         if counted:
-            run.tallies[TRAIN].add(outputs, batch, size, run.step + 1)
-    if run.plan.max_grad_norm is not None:
+            run.tallies[TRAIN].add(outputs, batch, weight, run.step + 1)
+    if weighed != expected:
+        divide(run, weighed / expected)
+    if shares and run.plan.max_grad_norm is not None:
         run.scaler.unscale_(run.optimizer)
         clip_grad_norm_(run.model.parameters(), run.plan.max_grad_norm)
     return shares
+
+
+def divide(run: Run, weight: float) -> None:
+    """Divide every gradient."""
+    for parameter in run.model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.div_(weight)
 
 
 def reevaluated_step(run: Run, rows: Tensor) -> None:
@@ -80,7 +96,8 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
 
     def closure() -> Tensor:
         batches = run.feeds[TRAIN].batches(rows, run.plan.batch_size)
-        return sum(gradient(run, len(rows), batches, next(counted, False)))  # type: ignore[return-value]
+        shares = gradient(run, len(rows), batches, next(counted, False))
+        return sum(shares, torch.zeros((), device=run.device))
 
     run.optimizer.step(closure)  # type: ignore[arg-type]
 
@@ -91,10 +108,11 @@ def validate(run: Run) -> Iterator[Mark]:
     run.own = deepcopy(run.spec.state_dict())
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
+    tally = run.tallies[VALIDATION]
     for begin, batch in zip(count(0, size), feed.batches(torch.arange(len(feed)), size), strict=False):
         with torch.no_grad():
             outputs = forward(run, batch)
-        run.tallies[VALIDATION].add(outputs, batch, min(size, len(feed) - begin), run.step)
+        tally.add(outputs, batch, tally.weight(outputs, batch, min(size, len(feed) - begin)), run.step)
         yield Mark.LOOK
 
 

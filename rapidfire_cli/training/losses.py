@@ -1,4 +1,4 @@
-"""The loss of an epoch: the row-weighted mean of its batches, in float64 and in their order."""
+"""The loss of an epoch: the weighted mean of its batches' losses, in float64 and in their order."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,56 +20,59 @@ class NotFinite(Failure):
 
 @dataclass(slots=True)
 class Losses:
-    """Batch losses, summed."""
+    """Batch losses, summed; a batch of weight 0 does not count, whatever its loss."""
 
     name: str  # "loss", "validation loss"
     stride: int
     fail: bool  # on a value that is not finite
     total: float = 0.0
-    rows: int = 0
-    pending: list[tuple[Tensor, int, int]] = field(default_factory=list)  # loss, rows, step
+    weight: float = 0
+    pending: list[tuple[Tensor, float | Tensor, int]] = field(default_factory=list)  # loss, weight, step
 
-    def add(self, loss: Tensor, rows: int, step: int) -> None:
-        """Take in the mean loss over `rows` rows. Raises NotFinite, on a GPU a little later."""
+    def add(self, loss: Tensor, weight: float | Tensor, step: int) -> None:
+        """Take in the mean loss over what weighs so much. Raises NotFinite, on a GPU a little later."""
         if self.stride == 1:
-            self._count(loss.item(), rows, step)
+            self._count(loss.item(), float(weight) if isinstance(weight, Tensor) else weight, step)
             return
-        self.pending.append((loss.detach(), rows, step))
+        self.pending.append((loss.detach(), weight, step))
         if len(self.pending) >= self.stride:
             self.drain()
 
     def drain(self) -> None:
         """Read what is pending. Raises NotFinite."""
-        values = _read([loss for loss, _, _ in self.pending])
-        for value, (_, rows, step) in zip(values, self.pending, strict=True):
-            self._count(value, rows, step)
+        losses = _read([loss for loss, _, _ in self.pending])
+        tensors = iter(_read([weight for _, weight, _ in self.pending if isinstance(weight, Tensor)]))
+        for value, (_, weight, step) in zip(losses, self.pending, strict=True):
+            self._count(value, next(tensors) if isinstance(weight, Tensor) else weight, step)
         self.pending.clear()
 
-    def _count(self, value: float, rows: int, step: int) -> None:
+    def _count(self, value: float, weight: float, step: int) -> None:
+        if weight == 0:
+            return
         if self.fail and not math.isfinite(value):
             raise NotFinite(self.name, value, step)
-        self.total += value * rows
-        self.rows += rows
+        self.total += value * weight
+        self.weight += weight
 
     def mean(self) -> float:
-        """The mean over all rows. Raises NotFinite."""
+        """The mean over all that counts. Raises NotFinite."""
         self.drain()
-        return self.total / self.rows if self.rows else math.nan
+        return self.total / self.weight if self.weight else math.nan
 
-    def state(self) -> tuple[float, int]:
-        """The sum and the rows so far. Raises NotFinite."""
+    def state(self) -> tuple[float, float]:
+        """The sum and the weight so far. Raises NotFinite."""
         self.drain()
-        return self.total, self.rows
+        return self.total, self.weight
 
-    def restore(self, state: tuple[float, int]) -> None:
+    def restore(self, state: tuple[float, float]) -> None:
         """Put back what `state` gave."""
-        self.total, self.rows = state
+        self.total, self.weight = state
 
     def reset(self) -> None:
-        """Forget every row."""
-        self.total, self.rows = 0.0, 0
+        """Forget every batch."""
+        self.total, self.weight = 0.0, 0
         self.pending.clear()
 
 
-def _read(losses: list[Tensor]) -> list[float]:
-    return torch.stack([loss.double().reshape(()) for loss in losses]).tolist() if losses else []
+def _read(values: list[Tensor]) -> list[float]:
+    return torch.stack([value.double().reshape(()) for value in values]).tolist() if values else []

@@ -1,11 +1,12 @@
-"""What named metrics are: metrics of torchmetrics, fed with what each takes.
+"""What named metrics are: metrics of torchmetrics, computed in float64, each fed with what it takes.
 
-Shapes: B rows, C classes.
+Shapes: N rows or tokens that count, C classes, D outputs. Where torchmetrics loses digits even in float64, or
+takes float32 whatever it gets, the metric is computed here.
 """
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.moments import MOMENTS, Moments
+from rapidfire_cli.training.predictions import IGNORED, shapes
 
 ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
 CURVES = {"precision_recall_curve", "roc", "confusion_matrix", "stat_scores"}  # not a number each
@@ -63,25 +66,28 @@ class Wrapped:
             setattr(self._metric, name, value)
 
 
-class Classified(Wrapped):
-    """A classification metric of torchmetrics, fed with probabilities."""
+class Fed(Wrapped):
+    """A metric of torchmetrics that adds up in float64, fed with what `feed` makes of logits and labels."""
+
+    def __init__(
+        self, name: str, metric: Any, feed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> None:
+        super().__init__(name, metric.set_dtype(torch.float64))
+        self._feed = feed
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """(B, C) logits become softmax, or sigmoid where labels are (B, C) too or the logits are binary."""
-        logits = logits.float()
-        if binary(logits):
-            super().update(logits.flatten().sigmoid(), labels.flatten().long())
-        elif labels.shape == logits.shape:
-            super().update(logits.sigmoid(), labels.long())
-        else:
-            super().update(logits.softmax(1), labels)
+        super().update(*self._feed(logits, labels))
+
+    def compute(self) -> float:
+        """The mean over the outputs where there are several."""
+        return float(torch.as_tensor(self._metric.compute()).mean())
 
 
 class Accuracy(Wrapped):
     """Correct rows over rows, a row being correct when its label is among the k largest logits."""
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """(B, C) logits as they are, since softmax may make ties; binary ones beside a zero."""
+        """(N, C) logits as they are, since softmax may make ties; binary ones beside a zero."""
         if binary(logits):
             score = logits.flatten()
             logits = torch.stack([torch.zeros_like(score), score], 1)
@@ -93,16 +99,8 @@ class Accuracy(Wrapped):
         return correct / (correct + missed) if correct + missed else float("nan")
 
 
-class Regressed(Wrapped):
-    """A regression metric of torchmetrics, fed with (B,) where the last dimension is 1."""
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        values = logits.float().squeeze(-1) if binary(logits) else logits.float()
-        super().update(values, labels.float().reshape(values.shape))
-
-
 def binary(logits: Tensor) -> bool:
-    """Whether logits are (B,) or (B, 1)."""
+    """Whether logits are (N,) or (N, 1)."""
     return logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1)
 
 
@@ -128,10 +126,25 @@ def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
     prefix, sizes = _task(logits, labels)
     if cls := _classification(prefix).get(name):
         micro = {"average": "micro"} if name == "accuracy" and sizes else {}
-        return Classified(name, cls(**sizes, **micro))
+        return Fed(name, cls(**sizes, **micro, ignore_index=IGNORED), _probabilities)
+    outputs = labels.shape[1] if labels.ndim > 1 else 1
+    if logits.shape == labels.shape and name in MOMENTS:
+        return Moments(MOMENTS[name], outputs)
     if cls := _regression().get(name):
-        return Regressed(name, cls())
-    raise Failure("error", f"metric `{name}` is not defined for logits {_shape(logits)}")
+        return Fed(name, cls(), _values)
+    raise Failure("error", f"metric `{name}` is not defined for {shapes(logits, labels)}")
+
+
+def _probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, C) logits become softmax, or sigmoid where labels are (N, C) too or the logits are binary."""
+    logits = logits.double()
+    if binary(logits) or labels.shape == logits.shape:
+        return logits.sigmoid(), labels.long()
+    return logits.softmax(1), labels.long()
+
+
+def _values(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return logits.double(), labels.double().reshape(logits.shape)
 
 
 def _top(k: int, classes: int) -> Any:
@@ -141,10 +154,9 @@ def _top(k: int, classes: int) -> Any:
 
 
 def _check_accuracy(name: str, logits: Tensor, labels: Tensor) -> None:
-    fits = labels.shape in ((len(logits),), (len(logits), 1)) if binary(logits) else labels.ndim == 1
-    if logits.ndim > 2 or not fits:
-        shapes = f"logits {_shape(logits)} and labels {_shape(labels)}"
-        raise Failure("error", f"{name} needs logits (B, C) or (B,) and labels (B,); it got {shapes}")
+    if labels.ndim != 1:
+        told = shapes(logits, labels)
+        raise Failure("error", f"{name} needs logits (B, C) or (B,) and labels (B,); it got {told}")
 
 
 def _task(logits: Tensor, labels: Tensor) -> tuple[str, dict[str, int]]:
@@ -181,10 +193,6 @@ def _constructible(module: Any, sizes: set[str]) -> dict[str, Any]:
 def _required(cls: type) -> set[str]:
     declared = inspect.signature(cls).parameters.values()
     return {one.name for one in declared if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
-
-
-def _shape(batch: Tensor) -> str:
-    return f"(B, {', '.join(map(str, batch.shape[1:]))})" if batch.ndim > 1 else "(B,)"
 
 
 def _snake(name: str) -> str:

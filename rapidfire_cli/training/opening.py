@@ -21,6 +21,7 @@ from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.knobs import Knobs, Reads
 from rapidfire_cli.training.losses import STRIDE, Losses
 from rapidfire_cli.training.plan import Plan, plan
+from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.scores import Scores
@@ -89,7 +90,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         optimizer=optimizer,
         schedule=_schedule(its, optimizer, steps),
         scaler=_scaler(its, shared.device),
-        tallies=_tallies(its, spec, cfg, shared, feeds),
+        tallies=_tallies(its, spec, cfg, model, shared, feeds),
         streams=_first_streams(assignment.seed),
     )
     if run.schedule:
@@ -147,15 +148,17 @@ def _scaler(its: Plan, device: torch.device) -> torch.amp.GradScaler:
 
 
 def _tallies(
-    its: Plan, spec: MLSpec, cfg: Knobs, shared: Shared, splits: Iterable[Split]
+    its: Plan, spec: MLSpec, cfg: Knobs, model: nn.Module, shared: Shared, splits: Iterable[Split]
 ) -> dict[Split, Tally]:
     custom = spec.metrics(cfg)
     stride = 1 if shared.device.type == "cpu" else STRIDE
+    reader = Reader(is_causal(model))
     tallies = {}
     for split in splits:
         losses = Losses(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
         own = {name: metric.clone() for name, metric in custom.items()}
-        tallies[split] = Tally(losses, Scores(its.named_metrics, own) if its.named_metrics or own else None)
+        scores = Scores(its.named_metrics, own) if its.named_metrics or own else None
+        tallies[split] = Tally(losses, scores, reader)
     return tallies
 
 

@@ -1,103 +1,166 @@
-"""The metrics of an epoch, exact: over all of its rows, not averaged over batches."""
+"""The metrics of an epoch, exact: over all that counts in it, not averaged over batches."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from rapidfire_cli.training.measures import Measure, Wrapped, measure
+from rapidfire_cli.training.predictions import Pair, Reader, counted
 
-BUFFER = 4_000_000  # logits kept before the metrics take them in (assumed: 16 MB)
-
-Batch: TypeAlias = tuple[Tensor, Tensor]
-"""Logits and labels."""
+BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
 
 
 class Scores:
-    """Named and custom metrics of one split; logits and labels are kept and taken in many rows at a time."""
+    """Named and custom metrics of one split."""
 
     def __init__(self, names: Sequence[str], custom: Mapping[str, Any]) -> None:
         self._names = tuple(names)
         self._custom = custom
-        self._measures: dict[str, Measure] = {}
-        self._like: Batch | None = None  # one row of the first batch: what the measures were made for
-        self._kept: list[Batch] = []
-        self._size = 0
+        wrapped = {name: Wrapped(name, metric) for name, metric in custom.items()}
+        self._raw = _Group(tuple(custom), lambda _: wrapped, lambda pair: pair)
+        self._flat = _Group(
+            self._names, lambda like: {name: measure(name, *like) for name in self._names}, counted
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         """What `values` will hold."""
         return (*self._names, *self._custom)
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Keep a batch."""
-        if self._kept and not _alike(self._kept[0], (logits, labels)):
-            self._flush()
-        self._kept.append((logits.detach(), labels.detach()))
-        self._size += logits.numel()
-        if self._size >= BUFFER:
-            self._flush()
+    def add(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> None:
+        """Take in what the model made of a batch: custom metrics as it comes, named ones what counts of it.
+
+        Raises Failure.
+        """
+        if self._custom:
+            self._raw.add(reader.raw(outputs, batch))
+        if self._names:
+            self._flat.add(reader.flat(outputs, batch))
 
     def values(self) -> dict[str, float]:
         """The metrics over everything since `reset`. Raises Failure."""
-        self._flush()
-        return {name: each.compute() for name, each in self._measures.items()}
+        return {**self._flat.values(), **self._raw.values()}
 
     def so_far(self) -> dict[str, float]:
-        """The metrics of a copy, so that sums are taken in the same order however turns are cut.
+        """The same on copies, so that sums are taken in the same order however turns are cut.
 
         None where that fails: what has no value yet, or cannot be copied, must not fail a run that would not.
         """
         try:
-            return deepcopy(self).values()
+            return {**self._flat.so_far(), **self._raw.so_far()}
         except Exception:
             return {}
 
     def reset(self) -> None:
         """Forget every row."""
+        self._flat.reset()
+        self._raw.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Everything since `reset`, as tensors and plain data."""
+        return {"flat": self._flat.state(), "raw": self._raw.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self._flat.restore(state["flat"])
+        self._raw.restore(state["raw"])
+
+
+class _Group:
+    """Metrics that are fed alike; logits and labels are kept and taken in many rows at a time."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        make: Callable[[Pair], Mapping[str, Measure]],
+        choose: Callable[[Pair], Pair],
+    ) -> None:
+        self._names = names
+        self._make = make
+        self._choose = choose  # what they are to see of what is kept
+        self._measures: Mapping[str, Measure] = {}
+        self._like: Pair | None = None  # one row of the first batch: what the measures were made for
+        self._kept: list[Pair] = []
+        self._size = 0  # bytes of the logits kept
+        self._seen = False  # the measures have taken in something
+
+    def add(self, pair: Pair) -> None:
+        """Keep a batch, without what else its storage holds. Raises Failure."""
+        logits, labels = pair
+        if self._like is None:
+            self._prepare((logits[:1].clone(), labels[:1].clone()))
+        if self._kept and not _alike(self._kept[0], pair):
+            self._flush()
+        if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
+            logits = logits.clone()
+        self._kept.append((logits, labels))
+        self._size += logits.nbytes
+        if self._size >= BUFFER:
+            self._flush()
+
+    def values(self) -> dict[str, float]:
+        """NaN where nothing counted. Raises Failure."""
+        self._flush()
+        return _computed(self._names, self._measures if self._seen else {})
+
+    def so_far(self) -> dict[str, float]:
+        measures = deepcopy(self._measures)
+        return _computed(self._names, measures if self._feed(measures) or self._seen else {})
+
+    def reset(self) -> None:
         self._kept.clear()
         self._size = 0
+        self._seen = False
         for each in self._measures.values():
             each.reset()
 
     def state(self) -> dict[str, Any]:
-        """Everything since `reset`, as tensors and plain data."""
         measures = {name: each.state() for name, each in self._measures.items()}
-        return {"kept": _joined(self._kept), "like": self._like, "measures": measures}
+        return {"kept": self._joined(), "like": self._like, "seen": self._seen, "measures": measures}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave."""
-        if state["kept"]:
-            self.add(*state["kept"])
         if state["like"]:
-            self._make(state["like"])
+            self._prepare(state["like"])
         for name, each in state["measures"].items():
             self._measures[name].restore(each)
+        self._seen = state["seen"]
+        if state["kept"]:
+            self.add(state["kept"])
+
+    def _prepare(self, like: Pair) -> None:
+        self._like = like
+        self._measures = self._make(like)
 
     def _flush(self) -> None:
-        if joined := _joined(self._kept):
-            if self._like is None:
-                self._make((joined[0][:1].clone(), joined[1][:1].clone()))
-            for each in self._measures.values():
-                each.update(*joined)
+        self._seen |= self._feed(self._measures)
         self._kept.clear()
         self._size = 0
 
-    def _make(self, like: Batch) -> None:
-        self._like = like
-        self._measures = {name: measure(name, *like) for name in self._names}
-        self._measures |= {name: Wrapped(name, metric) for name, metric in self._custom.items()}
+    def _feed(self, measures: Mapping[str, Measure]) -> bool:
+        """Whether there was anything for them to take in."""
+        joined = self._joined()
+        pair = self._choose(joined) if joined else None
+        if pair is None or not len(pair[0]):
+            return False
+        for each in measures.values():
+            each.update(*pair)
+        return True
+
+    def _joined(self) -> Pair | None:
+        """What is kept, as one batch from now on."""
+        if len(self._kept) > 1:
+            logits, labels = zip(*self._kept, strict=True)
+            self._kept = [(torch.cat(logits), torch.cat(labels))]
+        return self._kept[0] if self._kept else None
 
 
-def _alike(one: Batch, other: Batch) -> bool:
+def _computed(names: Sequence[str], measures: Mapping[str, Measure]) -> dict[str, float]:
+    return {name: measures[name].compute() if measures else math.nan for name in names}
+
+
+def _alike(one: Pair, other: Pair) -> bool:
     (logits, labels), (others, theirs) = one, other
     return logits.shape[1:] == others.shape[1:] and labels.shape[1:] == theirs.shape[1:]
-
-
-def _joined(batches: list[Batch]) -> Batch | None:
-    if not batches:
-        return None
-    logits, labels = zip(*batches, strict=True)
-    return torch.cat(logits), torch.cat(labels)

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from rapidfire_cli.terms import LOSS
-from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.losses import Losses
+from rapidfire_cli.training.predictions import Reader
 from rapidfire_cli.training.scores import Scores
 
 
@@ -18,20 +18,25 @@ class Tally:
 
     losses: Losses
     scores: Scores | None  # None where no metric is asked for
+    reader: Reader  # the run's: its splits have one
 
     @property
     def names(self) -> tuple[str, ...]:
         """What `values` will hold."""
         return (LOSS, *(self.scores.names if self.scores else ()))
 
-    def add(self, outputs: Mapping[str, Any], batch: Any, rows: int, step: int) -> None:
-        """Take in what the model made of a batch of `rows` rows. Raises Failure."""
-        self.losses.add(outputs["loss"], rows, step)
+    def weight(self, outputs: Mapping[str, Any], batch: Any, rows: int) -> float | Tensor:
+        """How much a batch of `rows` rows counts. Raises Failure."""
+        return self.reader.weight(outputs, batch, rows)
+
+    def add(self, outputs: Mapping[str, Any], batch: Any, weight: float | Tensor, step: int) -> None:
+        """Take in what the model made of a batch. Raises Failure."""
+        self.losses.add(outputs[LOSS], weight, step)
         if self.scores:
-            self.scores.add(*_predictions(outputs, batch))
+            self.scores.add(outputs, batch, self.reader)
 
     def values(self) -> dict[str, float]:
-        """Loss and metrics over the rows seen. Raises Failure."""
+        """Loss and metrics over what was seen. Raises Failure."""
         return {LOSS: self.losses.mean(), **(self.scores.values() if self.scores else {})}
 
     def so_far(self) -> dict[str, float]:
@@ -46,20 +51,15 @@ class Tally:
 
     def state(self) -> dict[str, Any]:
         """Everything since `reset`, as tensors and plain data. Raises Failure."""
-        return {"losses": self.losses.state(), "scores": self.scores.state() if self.scores else None}
+        return {
+            "losses": self.losses.state(),
+            "scores": self.scores.state() if self.scores else None,
+            "reader": self.reader.state(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
+        self.reader.restore(state["reader"])
         self.losses.restore(state["losses"])
         if self.scores:
             self.scores.restore(state["scores"])
-
-
-def _predictions(outputs: Mapping[str, Any], batch: Any) -> tuple[Tensor, Tensor]:
-    logits, labels = outputs.get("logits"), outputs.get("labels")
-    if labels is None and isinstance(batch, Mapping):
-        labels = batch.get("labels")
-    if logits is None or labels is None:
-        missing = "logits" if logits is None else "labels"
-        raise Failure("error", f"metrics are asked for, but compute_forward returned no `{missing}`")
-    return logits, labels

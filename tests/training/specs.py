@@ -144,6 +144,54 @@ class Scheduled(Blobs):
         return {"labels": row["labels"], "x": row["x"] + self.count % 7 / 10}
 
 
+class Words(Blobs):
+    """Sequences of unequal length, padded; labels of -100 do not count. The loss is a mean over tokens."""
+
+    def load_data(self, data, cfg):
+        generator = torch.Generator().manual_seed(0)
+        sizes = [20 if index % 4 == 0 else 2 for index in range(32)]
+        words = [torch.randint(0, 9, (size,), generator=generator) for size in sizes]
+        rows = [{"words": row, "labels": (row + (len(row) > 2)) % 9} for row in words]
+        return {"train": rows[:24], "validation": rows[24:]}
+
+    def collate(self, rows, cfg):
+        pad = nn.utils.rnn.pad_sequence
+        labels = pad([row["labels"] for row in rows], True, -100)
+        return {"words": pad([row["words"] for row in rows], True), "labels": labels}
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 9))
+
+    def compute_forward(self, model, batch, cfg):
+        logits = model(batch["words"])
+        return {"loss": functional.cross_entropy(logits.movedim(-1, 1), batch["labels"]), "logits": logits}
+
+
+class Weighing(Words):
+    """Says the weight of its batches instead of leaving it to the labels, in the form that a knob says."""
+
+    def compute_forward(self, model, batch, cfg):
+        outputs = super().compute_forward(model, batch, cfg)
+        tokens = (batch["labels"] != -100).sum()
+        said = {"tensor": tokens.float(), "number": tokens.item(), "halved": tokens / 2}
+        forms = {"row": tokens.repeat(3), "negative": -1, "nan": float("nan"), "text": "many"}
+        return {"loss": outputs["loss"], "weight": {**said, **forms}[cfg["user_knobs"]["weight"]]}
+
+
+class Unlabelled(Blobs):
+    """Has rows whose label does not count: the first 8, or all where a knob says so. Their mean is NaN."""
+
+    def load_data(self, data, cfg):
+        rows = super().load_data(data, cfg)
+        return {"train": [{**row, "number": index} for index, row in enumerate(rows["train"])]}
+
+    def compute_forward(self, model, batch, cfg):
+        ignored = batch["number"] < cfg["user_knobs"]["ignored"]
+        logits, labels = model[0](batch["x"]), torch.where(ignored, -100, batch["labels"])
+        each = functional.cross_entropy(logits, labels, reduction="none")
+        return {"loss": each.sum() / (~ignored).sum(), "logits": logits, "labels": labels}
+
+
 class Restless(Augmented):
     """Draws randomness in the forward pass too, in validation as well."""
 

@@ -9,7 +9,7 @@ from rapidfire_cli.training.losses import Losses, NotFinite
 def filled(stride, values=range(10), fail=True):
     losses = Losses("loss", stride, fail)
     for step, value in enumerate(values, start=1):
-        losses.add(torch.tensor(value / 3 if step % 2 else [value / 3]), rows=step, step=step)
+        losses.add(torch.tensor(value / 3 if step % 2 else [value / 3]), weight=step, step=step)
     return losses
 
 
@@ -26,7 +26,7 @@ def test_it_continues_from_its_state_with_nothing_pending_lost():
     )
     after.restore(before.state())
     for step, value in enumerate(range(6), start=7):
-        after.add(torch.tensor(value / 3), rows=step, step=step)
+        after.add(torch.tensor(value / 3), weight=step, step=step)
 
     assert after.mean() == whole.mean()
 

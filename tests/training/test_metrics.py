@@ -1,5 +1,7 @@
 """Metrics are exact over an epoch's rows, whatever the batches were."""
 
+import math
+
 import pytest
 import sklearn.metrics
 import torch
@@ -7,6 +9,7 @@ from torch.nn import functional
 
 from rapidfire_cli.training import measures, scores
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.predictions import Reader
 from rapidfire_cli.training.scores import Scores
 from tests.training.specs import Margin, WithMetrics
 from tests.training.workplace import Workplace, leaf
@@ -17,8 +20,17 @@ ROWS = 200
 def scored(names, logits, labels, batch=32, custom=None):
     kept = Scores(names, custom or {})
     for rows in torch.arange(len(logits)).split(batch):
-        kept.add(logits[rows], labels[rows])
+        kept.add(*outputs(logits[rows], labels[rows]))
     return kept.values()
+
+
+def outputs(logits, labels, loss=None):
+    """What compute_forward returned, the batch, and a reader of it that knows nothing yet."""
+    return (
+        {"loss": torch.tensor(0.0) if loss is None else loss, "logits": logits, "labels": labels},
+        {},
+        Reader(),
+    )
 
 
 @pytest.fixture
@@ -96,9 +108,9 @@ def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
     names, (logits, labels) = ["top1_accuracy", "auroc", "f1_score"], multiclass
     before, after = Scores(names, {}), Scores(names, {})
 
-    before.add(logits[:90], labels[:90])
+    before.add(*outputs(logits[:90], labels[:90]))
     after.restore(before.state())
-    after.add(logits[90:], labels[90:])
+    after.add(*outputs(logits[90:], labels[90:]))
 
     assert after.values() == scored(names, logits, labels)
 
@@ -106,10 +118,10 @@ def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
 def test_reset_forgets(multiclass):
     logits, labels = multiclass
     kept = Scores(["top1_accuracy", "f1_score"], {})
-    kept.add(functional.one_hot(labels).float(), labels)
+    kept.add(*outputs(functional.one_hot(labels).float(), labels))
     kept.values()
     kept.reset()
-    kept.add(logits, labels)
+    kept.add(*outputs(logits, labels))
 
     assert kept.values() == scored(["top1_accuracy", "f1_score"], logits, labels)
 
@@ -123,7 +135,7 @@ def test_curves_and_metrics_in_want_of_arguments_are_no_names():
 
 def test_accuracy_refuses_shapes_it_is_not_defined_for():
     with pytest.raises(Failure, match=r"needs logits \(B, C\) or \(B,\) and labels \(B,\)"):
-        scored(["top1_accuracy"], torch.randn(4, 3, 2), torch.zeros(4, 3))
+        scored(["top1_accuracy"], torch.randn(4, 3), torch.zeros(4, 3))
 
 
 def test_a_classification_metric_of_values_is_refused(binary):
@@ -179,3 +191,64 @@ def test_metrics_without_logits_fail_the_run(tmp_path):
 
     assert place.failure().cause == "metrics are asked for, but compute_forward returned no `logits`"
     assert place.epochs(2)[1].keys() == {("train", "loss"), ("validation", "loss")}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mean", [10_000.0, -311_030.0, 1e-3])
+def test_regression_metrics_keep_the_spread_of_values_far_from_zero(dtype, mean):
+    torch.manual_seed(1)
+    scale = min(1.0, mean * mean)
+    labels = (mean + scale * torch.randn(ROWS, dtype=torch.float64)).to(dtype)
+    values = (labels.double() + scale * 0.2 * torch.randn(ROWS, dtype=torch.float64)).to(dtype)
+    found = scored(["r2_score", "explained_variance", "mean_squared_error"], values, labels)
+
+    one, other = labels.double().numpy(), values.double().numpy()
+    assert found["r2_score"] == pytest.approx(sklearn.metrics.r2_score(one, other), abs=1e-9)
+    explained = sklearn.metrics.explained_variance_score(one, other)
+    assert found["explained_variance"] == pytest.approx(explained, abs=1e-9)
+    squared = sklearn.metrics.mean_squared_error(one, other)
+    assert found["mean_squared_error"] == pytest.approx(squared, rel=1e-9)
+
+
+@pytest.mark.parametrize(("off", "value"), [(0.0, 1.0), (0.1, 0.0)])
+def test_r2_of_equal_labels_is_one_or_zero(off, value):
+    labels = torch.full((ROWS,), 0.1)
+    assert scored(["r2_score"], labels + off, labels) == {"r2_score": value}
+
+
+@pytest.mark.parametrize("name", ["top1_accuracy", "accuracy", "f1_score", "auroc", "cohen_kappa"])
+def test_labels_that_do_not_count_are_ignored_by_every_metric_alike(multiclass, name):
+    logits, labels = multiclass
+    labels[::3] = -100
+
+    kept = labels != -100
+    assert scored([name], logits, labels) == scored([name], logits[kept], labels[kept])
+
+
+def test_where_nothing_counts_there_is_no_value(multiclass):
+    logits, labels = multiclass
+    found = scored(["top1_accuracy", "f1_score"], logits, torch.full_like(labels, -100))
+
+    assert all(map(math.isnan, found.values()))
+    assert found.keys() == {"top1_accuracy", "f1_score"}
+
+
+def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
+    logits, labels = multiclass
+    names = ["top1_accuracy", "f1_score", "auroc"]
+    kept = Scores(names, {"margin": Margin()})
+    for rows in torch.arange(ROWS).split(7):
+        kept.add(*outputs(logits[rows], labels[rows]))
+        seen = slice(int(rows[-1]) + 1)
+        assert kept.so_far() == scored(names, logits[seen], labels[seen], ROWS, {"margin": Margin()})
+
+    assert kept.values() == scored(names, logits, labels, ROWS, {"margin": Margin()})
+
+
+def test_logits_are_kept_without_the_storage_they_were_cut_from(multiclass):
+    logits, labels = multiclass
+    wide = torch.cat([logits, torch.zeros(ROWS, 995)], 1)
+    kept = Scores(["top1_accuracy"], {})
+    kept.add(*outputs(wide[:, :5], labels))
+
+    assert kept.state()["flat"]["kept"][0].untyped_storage().nbytes() == logits.nbytes
