@@ -1,5 +1,6 @@
 """argv to app to exit code: each verb parses, calls one function of `app`, and returns its exit code."""
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from rapidfire_cli import __version__
 from rapidfire_cli.app import streams
 from rapidfire_cli.app.parameters import Verb, Verbs
+from rapidfire_cli.problems import Refusal
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.terms import Direction
 from rapidfire_cli.view.formats import Output
@@ -69,7 +71,7 @@ def rapidfire(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, leave."),
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks (RAPIDFIRE_DEBUG=1).")] = False,
 ) -> None:
     """One file describes many training runs; one command trains them all, side by side."""
 
@@ -316,7 +318,8 @@ def explain(
 
 def main() -> None:
     """The entry point: problems become located errors and exit codes, bugs one line and exit code 70."""
-    debug = DEBUG in sys.argv
+    if DEBUG in sys.argv:
+        os.environ[streams.DEBUG] = "1"
     sys.argv = [word for word in sys.argv if word != DEBUG]
     streams.prepare()
     try:
@@ -325,8 +328,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            raise
         from rapidfire_cli.app import failing
 
+        if streams.debugging(os.environ) and not isinstance(error, Refusal):
+            raise
         raise SystemExit(failing.explain(error)) from None

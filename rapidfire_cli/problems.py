@@ -39,6 +39,7 @@ class Problem:
     expected: str = ""
     hint: str = ""
     severity: Severity = Severity.ERROR
+    traceback: str = ""  # of what the user's code raised; shown with `--debug`
 
 
 class Refusal(Exception):  # noqa: N818 - the word users read

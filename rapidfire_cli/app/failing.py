@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from rapidfire_cli.app.files import remembered
-from rapidfire_cli.app.streams import ReaderGone
+from rapidfire_cli.app.streams import ReaderGone, debugging
 from rapidfire_cli.problems import Problem, Refusal, render
 from rapidfire_cli.view.findings import annotation, problems_document
 from rapidfire_cli.view.formats import Output, json_text
@@ -59,6 +59,9 @@ def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
     elif problems:
         sources = {problem.span.file: remembered(problem.span.file) for problem in problems if problem.span}
         print("\n\n".join(render(problem, sources) for problem in problems), file=sys.stderr)
+    if debugging(os.environ):
+        for traced in dict.fromkeys(problem.traceback for problem in problems if problem.traceback):
+            print(f"\n{traced}", end="", file=sys.stderr)
     return REFUSED if problems else 0
 
 

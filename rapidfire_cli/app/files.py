@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +70,13 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 def remember(name: str, text: str) -> None:
     """Keep the text that spans under this name point into, for whoever shows a problem."""
     _texts[name] = text
+
+
+def code(span: Span) -> Span:
+    """The same place in the user's code, and the text of its file kept."""
+    with suppress(OSError):
+        remember(span.file, Path(span.file).read_bytes().decode(errors="replace"))
+    return span
 
 
 def argument(option: str, text: str) -> Span:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from rapidfire_cli.app.files import code
 from rapidfire_cli.engine.messages import Finding, Probed
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.problems import Problem, Span, did_you_mean
@@ -27,12 +28,23 @@ def problems(
 
 
 def located(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Problem:
-    """The finding as a problem of the file."""
+    """The finding as a problem of the file, or of the user's code."""
+    return Problem(
+        *(finding.code, finding.message, _span(file, samples, finding)),
+        *(finding.found, finding.expected, finding.hint),
+        traceback=finding.traceback,
+    )
+
+
+def _span(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Span | None:
+    """Where the code went wrong, or where the file says what did; None where it says nothing of that kind."""
+    if finding.at:
+        return code(Span(*finding.at))
     if finding.leaf < 0:
-        span = nearest(file.origins, finding.path)
-    else:
-        span = (key_of if finding.of_key else origin)(file, samples[finding.leaf], finding.path)
-    return Problem(finding.code, finding.message, span, finding.found, finding.expected, finding.hint)
+        return nearest(file.origins, finding.path)
+    if not finding.path:
+        return None
+    return (key_of if finding.of_key else origin)(file, samples[finding.leaf], finding.path)
 
 
 def _unknown(metric: str, measured: Sequence[Sequence[str]], at: Span | None) -> Problem | None:

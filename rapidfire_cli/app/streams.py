@@ -9,7 +9,7 @@ import io
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 MOST_UNREAD = 1 << 18  # bytes of progress that wait for a reader (assumed: some thousand lines)
 MOMENT = 0.05  # seconds that a write may take before nobody waits for it (assumed)
 PATIENCE = 2.0  # seconds without a read after which a reader has stalled (assumed)
+
+DEBUG = "RAPIDFIRE_DEBUG"
+"""The environment variable that asks for Python tracebacks on stderr; `--debug` sets it to 1."""
+
+
+def debugging(environment: Mapping[str, str]) -> bool:
+    """Whether Python tracebacks are asked for."""
+    return environment.get(DEBUG, "0") not in ("", "0")
 
 
 class ReaderGone(Exception):  # noqa: N818 - what happened

@@ -113,6 +113,8 @@ class Finding:
     expected: str = ""
     hint: str = ""
     of_key: bool = False  # the knob should not be there, whatever its value
+    at: tuple[str, int, int, int] | None = None  # a Span of the user's code, which then is shown, not a knob
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)

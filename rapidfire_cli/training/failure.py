@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
+from rapidfire_cli.training import user_code
+
 DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 )  # whoever meets them, no run is to blame
@@ -18,14 +20,15 @@ RUST = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries, safetensors am
 class Failure(Exception):  # noqa: N818 - what became of the run
     """The run cannot go on; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line.
 
-    Of a failure of kind `disk` the whole experiment takes notice: it pauses.
+    A failure of kind `disk` pauses the whole experiment. `knob` is the path of the one to blame, if one is.
     """
 
-    def __init__(self, kind: str, cause: str, traceback: str = "") -> None:
+    def __init__(self, kind: str, cause: str, traceback: str = "", knob: tuple[str, ...] = ()) -> None:
         super().__init__(cause)
         self.kind = kind
         self.cause = cause
         self.traceback = traceback
+        self.knob = knob
 
 
 def blamed(error: BaseException) -> Failure:
@@ -36,7 +39,7 @@ def blamed(error: BaseException) -> Failure:
     if isinstance(error, OSError) and error.errno in DISK:
         return refused(error)
     kind = "oom" if _starved(error) else "error"
-    return Failure(kind, one_line(error), "".join(traceback.format_exception(error)))
+    return Failure(kind, located(error), traced(error))
 
 
 def refused(error: OSError) -> Failure:
@@ -82,7 +85,18 @@ def _starved(error: BaseException) -> bool:
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
+def located(error: BaseException) -> str:
+    """One line with the innermost place in the user's code: `KeyError: 'x' (specs/x.py:41, in row_prep)`."""
+    place = user_code.place(error)
+    return f"{one_line(error)} ({place})" if place else one_line(error)
+
+
+def traced(error: BaseException) -> str:
+    """The error's traceback, as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
 def one_line(error: BaseException) -> str:
     """The error's type and the first line of what it says."""
-    said = str(error).strip().splitlines()
+    said = f"{error.msg if isinstance(error, SyntaxError) else error}".strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

@@ -2,15 +2,16 @@
 
 import inspect
 import sys
-import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.training.failure import one_line
+from rapidfire_cli.training import user_code
+from rapidfire_cli.training.failure import one_line, traced
 
 OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer for these
 PASSED = {  # how many arguments each method is given
@@ -84,9 +85,11 @@ def _imported(module: str, dotted: str) -> Any:
         __import__(module)
         return sys.modules[module]
     except BaseException as error:  # whatever the user's module does, SystemExit included
-        traceback.print_exc()
+        print(told := traced(error), file=sys.stderr)
         hint = "modules are looked up from the working directory" if isinstance(error, ImportError) else ""
-        raise _problem("E410", f"`{dotted}` cannot be imported", one_line(error), "", hint) from error
+        problem = _problem("E410", f"`{dotted}` cannot be imported", one_line(error), "", hint)
+        at = place.span if (place := user_code.place(error)) else None
+        raise SpecProblem(replace(problem.finding, at=at, traceback=told)) from error
 
 
 def _problem(code: str, message: str, found: str = "", expected: str = "", hint: str = "") -> SpecProblem:

@@ -68,3 +68,20 @@ def test_smoke_tells_of_knobs_that_are_read_but_never_set_and_of_those_that_are_
     assert "experiment.yaml:4:26: warning[W430]: `user_knobs.depht` is set but never read" in error
     assert "did you mean `depth`?" in error
     assert error.count("W430") == 1
+
+
+def test_an_error_below_the_mlspecs_module_is_shown_where_it_is_and_traced_when_asked(desk):
+    desk.write("import outer_module", "spec_of_mine.py")
+    desk.write("import inner_module", "outer_module.py")
+    desk.write("x = 1\ny = undefined + 1", "inner_module.py")
+    desk.write(HEADER.replace("tests.scenarios.specs:Tiny", "spec_of_mine:Spec") + GRID)
+
+    shown = desk.run("check", "experiment.yaml", exits=2).stderr
+    assert shown.splitlines() == [
+        "inner_module.py:2:5: error[E410]: `spec_of_mine:Spec` cannot be imported",
+        "   2 | y = undefined + 1",
+        "     |     ^^^^^^^^^",
+        "found: NameError: name 'undefined' is not defined",
+    ]
+    traced = desk.run("--debug", "fit", "experiment.yaml", exits=2).stderr
+    assert shown in traced and 'outer_module.py", line 1, in <module>' in traced
