@@ -11,7 +11,7 @@ from typing import TypeAlias
 from rapidfire_cli.app.failing import REFUSED, Unavailable, say
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
-from rapidfire_cli.app.probing import located, problems
+from rapidfire_cli.app.probing import located, problems, question
 from rapidfire_cli.app.subjects import MOST_RUNS, Subject, mlspec_of
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.interview import Interview
@@ -37,11 +37,12 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
     """Print every problem; the exit code.
 
     Runs are of one kind when they are equal but for numbers; of very many the first 100,000 are looked at.
+    Every `train` section is looked at; of more than 1,000 those with the smallest and largest numbers.
     """
     try:
         file = load(*given)
-        samples = representatives(islice(expand(file), MOST_RUNS))
-        asked = () if static else _asked(file, given.path, samples, smoke)
+        runs = tuple(islice(expand(file), MOST_RUNS))
+        asked = () if static else _asked(file, given.path, runs, smoke)
     except Refusal as refusal:
         return say(refusal.problems, output)
     found = (*file.warnings, *asked)
@@ -49,18 +50,21 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
     if any(problem.severity is Severity.ERROR for problem in found):
         return REFUSED
     if output is Output.TABLE:
-        print(f"{given.path}: {counted(total(file), 'run')}, {counted(len(samples), 'kind')}: nothing wrong")
+        kinds = counted(len(representatives(runs)), "kind")
+        print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: nothing wrong")
     return 0
 
 
-def _asked(file: ExperimentFile, path: Path, samples: Sequence[Run], smoke: bool) -> tuple[Problem, ...]:
+def _asked(file: ExperimentFile, path: Path, runs: Sequence[Run], smoke: bool) -> tuple[Problem, ...]:
     """What a worker finds wrong; only what passes everything else is trained."""
+    asked, samples = question(runs)
     with TemporaryDirectory() as place:
-        subject = Subject(file, mlspec_of(file, path), tuple(samples), Home(Path(place)))
+        subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
         disk.make_directory(subject.home.misc)
         with _interview(subject) as interview:
-            found = problems(file, samples, _probed(interview, subject))
-            return found if found or not smoke else _smoked(file, _smokes(interview, samples))
+            found = problems(file, samples, _probed(interview, subject, asked))
+            kinds = samples[: len(asked.leaves)]
+            return found if found or not smoke else _smoked(file, _smokes(interview, kinds))
 
 
 @contextmanager
@@ -75,9 +79,9 @@ def _interview(subject: Subject) -> Iterator[Interview]:
         interview.close()
 
 
-def _probed(interview: Interview, subject: Subject) -> Probed:
+def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
     try:
-        answer = interview.ask(Probe(tuple(run.config for run in subject.runs)))
+        answer = interview.ask(asked)
     except WorkerGone as gone:
         said = (subject.home.misc / "worker-0.log").read_text(errors="replace").strip()
         raise Unavailable(f"no worker came up: it {gone}\n{said}".strip()) from None

@@ -13,7 +13,7 @@ from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
-from rapidfire_cli.app.probing import problems
+from rapidfire_cli.app.probing import problems, question
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
 from rapidfire_cli.app.streams import lags, settle, unhurried
 from rapidfire_cli.app.subjects import Subject
@@ -21,7 +21,6 @@ from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import DIRECTORY
 from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
-from rapidfire_cli.engine.messages import Probe
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
@@ -200,11 +199,10 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
 
     Raises Refusal, located in the file, with all that it found.
     """
-    samples = representatives(plan.runs)
-    continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
-    question = Probe(tuple(run.config for run in samples), continued)
+    continued = (_job(plan, run).assignment for run in plan.left if _continues(plan, run))
+    asked, samples = question(plan.runs, continued)
     try:
-        answer = driver.probe(question, len(plan.left))
+        answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
         raise Unavailable(f"no worker came up: the last {ending}; {log} may say why") from None

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.app.files import code
-from rapidfire_cli.engine.messages import Finding, Probed
+from rapidfire_cli.engine.messages import Assignment, Finding, Probe, Probed
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
+from rapidfire_cli.manifest.shapes import sampled
 from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import shares
 from rapidfire_cli.syntax.group import ExperimentFile, MedianRule, Path
@@ -14,14 +15,26 @@ SPLITS = (TRAIN, VALIDATION)
 """What may stand before a metric's name: `train.loss`."""
 
 
+def question(runs: Sequence[Run], continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
+    """What to ask about the shapes and `train` sections of these runs; and the runs asked about, in order."""
+    kinds, others = sampled(runs)
+    leaves, more = (tuple(run.config for run in some) for some in (kinds, others))
+    return Probe(leaves, tuple(continued), more, runs[0].seed if runs else 0), (*kinds, *others)
+
+
 def problems(
     file: ExperimentFile, samples: Sequence[Run], answer: Probed, required: Iterable[tuple[str, Span]] = ()
 ) -> tuple[Problem, ...]:
-    """Everything wrong; `samples` are the runs that the Probe asked about, in its order.
+    """Everything wrong, each place once; `samples` are the runs that the Probe asked about, in its order.
 
     `required` are metrics that something beside the file asks for, and where.
     """
-    found = [located(file, samples, finding) for finding in answer.findings]
+    first: dict[object, Problem] = {}
+    for finding in answer.findings:
+        problem = located(file, samples, finding)
+        place = finding.message if finding.leaf < 0 else finding.path
+        first.setdefault((finding.code, place, problem.span), problem)
+    found = [*first.values()]
     found += _unmeasured(file, samples, answer.measured)
     found += filter(None, (_unknown(metric, answer.measured, at) for metric, at in required))
     return tuple(dict.fromkeys(found))

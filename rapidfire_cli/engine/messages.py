@@ -46,6 +46,8 @@ class Probe:
 
     leaves: tuple[str, ...]  # canonical JSON
     continued: tuple[Assignment, ...] = ()  # runs that have a checkpoint: what are their data now?
+    variants: tuple[str, ...] = ()  # more leaf configs, of which only the `train` section is looked at
+    seed: int = 0  # with which data are loaded where the length of a run is in question
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RunOpened:
 class Finding:
     """Something wrong with a probed leaf config."""
 
-    leaf: int  # index into Probe.leaves, -1 for the MLSpec itself
+    leaf: int  # index into Probe.leaves and the variants after them, -1 for the MLSpec itself
     path: tuple[str, ...]  # of the knob
     code: str
     message: str

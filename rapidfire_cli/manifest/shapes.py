@@ -1,8 +1,12 @@
 """Runs of one shape: leaf configs that are equal once numbers are replaced by their types."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
+from rapidfire_cli.syntax.group import Path
 from rapidfire_cli.terms import Plain, Run, canonical
+
+VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
 
 
 def representatives(runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -11,6 +15,26 @@ def representatives(runs: Iterable[Run]) -> tuple[Run, ...]:
     for run in runs:
         first.setdefault(canonical(shape(run.leaf)), run)
     return tuple(first.values())
+
+
+def sampled(runs: Iterable[Run], most: int = VARIANTS) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """The representatives; and of the other runs the first of each distinct `train` section, in order.
+
+    Of more than `most` sections those are kept that hold the smallest or the largest value of a number among
+    the sections of one shape, with others at even distances.
+    """
+    kinds: dict[str, Run] = {}
+    sections: dict[str, Run] = {}
+    for run in runs:
+        leaf = run.leaf
+        kinds.setdefault(canonical(shape(leaf)), run)
+        sections.setdefault(canonical(leaf["train"]), run)
+    distinct = tuple(sections.values())
+    if len(distinct) > most:
+        chosen = {run.number: run for run in (*_extremes(distinct), *_spread(distinct, most))}
+        distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
+    known = {run.number for run in kinds.values()}
+    return tuple(kinds.values()), tuple(run for run in distinct if run.number not in known)
 
 
 def shape(value: Plain) -> Plain:
@@ -24,3 +48,38 @@ def shape(value: Plain) -> Plain:
             return type(value).__name__
         case _:
             return value
+
+
+def _extremes(runs: Sequence[Run]) -> Iterator[Run]:
+    """The runs with the smallest and the largest value of each number, by the shape of `train`."""
+    least: dict[tuple[str, Path], tuple[float, Run]] = {}
+    largest: dict[tuple[str, Path], tuple[float, Run]] = {}
+    for run in runs:
+        train = run.leaf["train"]
+        kind = canonical(shape(train))
+        for path, value in _numbers(train):
+            known = least.setdefault((kind, path), (value, run))
+            if value < known[0]:
+                least[kind, path] = value, run
+            known = largest.setdefault((kind, path), (value, run))
+            if value > known[0]:
+                largest[kind, path] = value, run
+    for key, (_, run) in least.items():
+        yield run
+        yield largest[key][1]
+
+
+def _spread(runs: Sequence[Run], many: int) -> Sequence[Run]:
+    return runs[:: -(-len(runs) // many)]
+
+
+def _numbers(value: Plain, at: Path = ()) -> Iterator[tuple[Path, float]]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _numbers(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from _numbers(item, (*at, index))
+        case int() | float() if not isinstance(value, bool):
+            yield at, value

@@ -1,15 +1,46 @@
-"""A file's arguments bound to the real signatures of torch's classes, before anything is built."""
+"""A file's arguments bound to the real signatures of torch's classes, before anything is built.
+
+Names are compared with the signature, values with its annotations. What only the class itself knows of its
+values is found by calling it: `culprits` says which arguments are to blame for what it raises.
+"""
 
 import inspect
+import json
 import pkgutil
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.problems import did_you_mean
+from rapidfire_cli.problems import did_you_mean, shortened
 
 NEEDED = "E403"  # whatever the family: of torch 2.13's classes only schedulers have such arguments
+REJECTED = "E406"
+
+HARMLESS: Sequence[Any] = (1, 0.5, [1], lambda *_: 1.0)
+"""Values for an argument that a class needs, to see whether the file's own value is to blame."""
+
+KINDS: Mapping[str, str] = {
+    "bool": "true or false",
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "Literal": "a string",
+    "Callable": "the dotted path of a callable",
+    "tuple": "a list",
+    "list": "a list",
+    "Sequence": "a list",
+    "Iterable": "a list",
+}
+"""What files write for each type that torch's annotations name."""
+
+TEXTS = {KINDS["str"], KINDS["Callable"]}
+
+Args: TypeAlias = Mapping[str, Any]
+Attempt: TypeAlias = Callable[[Args], None]
+"""Calls a class with these arguments, and raises what it raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +62,11 @@ class Family:
         declared = inspect.signature(cls).parameters
         return {name: parameter for name, parameter in declared.items() if name not in self.given}
 
+    def needed(self, cls: type) -> list[str]:
+        """What an experiment file must pass to `cls`."""
+        accepted = self.parameters(cls)
+        return [key for key, parameter in accepted.items() if parameter.default is parameter.empty]
+
 
 def findings(family: Family, name: str, args: Mapping[str, Any], at: tuple[str, ...]) -> list[Finding]:
     """What is wrong with calling `name` with `args`; `at` is the path of the mapping that holds both."""
@@ -38,11 +74,69 @@ def findings(family: Family, name: str, args: Mapping[str, Any], at: tuple[str, 
     if cls is None:
         return [_unknown(family, name, (*at, "name"))]
     accepted = family.parameters(cls)
-    required = [key for key, parameter in accepted.items() if parameter.default is parameter.empty]
+    known = {key: value for key, value in args.items() if key in accepted}
+    mistyped = (_mistyped(cls, accepted[key], value, (*at, "args", key)) for key, value in known.items())
     return [
         *(_unexpected(family, cls, key, (*at, "args", key)) for key in args if key not in accepted),
-        *(_missing(family, cls, key, (*at, "args")) for key in required if key not in args),
+        *(_missing(family, cls, key, (*at, "args")) for key in family.needed(cls) if key not in args),
+        *filter(None, mistyped),
     ]
+
+
+def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[tuple[str | None, str]]:
+    """The arguments that make the attempt fail, each with what is said of it; None where it is not any one.
+
+    An argument is to blame when the attempt succeeds without it, or at least says something else; one that is
+    needed, when the attempt succeeds with a harmless value in its place.
+    """
+    left = dict(args)
+    while (said := _said(attempt, left)) is not None:
+        found = _culprit(attempt, left, needed, said)
+        yield (found and found[0]), said
+        if found is None:
+            return
+        left = found[1]
+
+
+def rejected(called: str, key: str | None, said: str, args: Args, at: tuple[str, ...]) -> Finding:
+    """What a class says of the value of an argument, `at` being the path of the mapping that holds `args`."""
+    if key is None:
+        return Finding(0, at, REJECTED, f"{called} cannot be made: {said}")
+    return Finding(
+        *(0, (*at, "args", key), REJECTED, f"{called} rejects `{key}`: {said}"), found=_plain(args[key])
+    )
+
+
+def mistaken(message: str, value: Any, expected: str, at: tuple[str, ...]) -> Finding:
+    """A value that its class would take, or reject in words of its own."""
+    return Finding(0, at, REJECTED, message, found=_plain(value), expected=expected)
+
+
+def _culprit(
+    attempt: Attempt, args: Args, needed: Collection[str], said: str
+) -> tuple[str, dict[str, Any]] | None:
+    """The argument to blame, and the arguments without it."""
+    changed = None
+    for key in args:
+        others = {name: value for name, value in args.items() if name != key}
+        for other in [{**args, key: value} for value in HARMLESS] if key in needed else [others]:
+            now = _said(attempt, other)
+            if now is None:
+                return key, other
+            if now != said and key not in needed:
+                changed = changed or (key, other)
+    return changed
+
+
+def _said(attempt: Attempt, args: Args) -> str | None:
+    """The first line of what the attempt raises; None where it succeeds."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            attempt(args)
+    except Exception as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return None
 
 
 def locate(dotted: str) -> Any:
@@ -68,6 +162,77 @@ def _unexpected(family: Family, cls: type, key: str, path: tuple[str, ...]) -> F
         hint=did_you_mean(key, accepted) or elsewhere,
         of_key=True,
     )
+
+
+def _mistyped(cls: type, parameter: inspect.Parameter, value: Any, path: tuple[str, ...]) -> Finding | None:
+    """What is wrong with the type of an argument's value, where the annotation says so."""
+    annotation = parameter.annotation
+    said = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    items = re.search(r"(?:list|Sequence|Iterable)\[(\w+)\]", said)
+    names = set(re.findall(r"\w+", _outermost(said))) - {"torch", "Tensor"}
+    if names and names - {"None"} <= KINDS.keys() and not _fits(value, names):
+        expected = " or ".join(dict.fromkeys(KINDS[name] for name in sorted(names - {"None"})))
+        expected += ", or null" if "None" in names else ""
+    elif isinstance(value, list) and (size := _size(said)) and len(value) != size:
+        expected = f"a list of {size}"
+    elif isinstance(value, list) and items and items[1] in KINDS and not _all_fit(value, items[1]):
+        expected = f"a list, each item {KINDS[items[1]]}"
+    else:
+        return None
+    number = isinstance(value, str) and names & {"int", "float"} and _is_number(value)
+    return Finding(
+        *(0, path, REJECTED, f"`{parameter.name}` of {cls.__name__} does not fit"),
+        found=f"a string, {_plain(value)}" if isinstance(value, str) else _plain(value),
+        expected=expected,
+        hint=f"write {value} without quotes" if number else "",
+    )
+
+
+def _outermost(annotation: str) -> str:
+    """The annotation without what its lists and callables are made of."""
+    while (inner := re.sub(r"\[[^\[\]]*\]", "", annotation)) != annotation:
+        annotation = inner
+    return annotation
+
+
+def _size(annotation: str) -> int | None:
+    """How many items a tuple has."""
+    items = re.fullmatch(r"tuple\[([^\[\]]*)\]", annotation)
+    return items[1].count(",") + 1 if items and "..." not in items[1] else None
+
+
+def _all_fit(values: Sequence[Any], name: str) -> bool:
+    return all(_fits(value, {name}) for value in values)
+
+
+def _fits(value: Any, names: Collection[str]) -> bool:
+    match value:
+        case None:
+            return "None" in names
+        case bool():
+            return "bool" in names
+        case int():
+            return "int" in names or "float" in names
+        case float():
+            return "float" in names or ("int" in names and value.is_integer())
+        case str():
+            return any(KINDS.get(name) in TEXTS for name in names)
+        case list():
+            return any(KINDS.get(name) == "a list" for name in names)
+        case _:
+            return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(value: Any) -> str:
+    return shortened(json.dumps(value))
 
 
 def _missing(family: Family, cls: type, key: str, path: tuple[str, ...]) -> Finding:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rapidfire_cli.terms import Direction
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.moments import MOMENTS, Moments
 from rapidfire_cli.training.predictions import IGNORED, shapes
@@ -116,6 +117,20 @@ def names() -> tuple[str, ...]:
     for prefix in ("Binary", "Multiclass", "Multilabel"):
         found |= {*_classification(prefix)}
     return tuple(sorted(found))
+
+
+def direction(name: str) -> Direction | None:
+    """The better direction of a named metric; None where torchmetrics does not say."""
+    if ACCURACY.fullmatch(name):
+        return "max"
+    families = (*map(_classification, ("Binary", "Multiclass", "Multilabel")), _regression())
+    return direction_of(next((known[name] for known in families if name in known), None))
+
+
+def direction_of(metric: Any) -> Direction | None:
+    """The better direction of a metric of torchmetrics, as it says itself."""
+    higher = getattr(metric, "higher_is_better", None)
+    return None if higher is None else "max" if higher else "min"
 
 
 def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:

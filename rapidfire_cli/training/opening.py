@@ -1,19 +1,19 @@
 """How a run comes into memory: data, MLSpec, model and optimizer, fresh or from its newest checkpoint."""
 
 import json
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from rapidfire_cli.engine.messages import Assignment, RunOpened, Setup
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, Split, canonical
-from rapidfire_cli.training import fingerprint, optimizers, rng, schedulers
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
+from rapidfire_cli.training import fingerprint, measures, optimizers, rng, schedulers
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.datasets import DataCache
 from rapidfire_cli.training.failure import Failure
@@ -75,7 +75,8 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     feeds = _feeds(assignment, leaf, spec, cfg, reads, shared)
     model = _model(spec, cfg, assignment.seed, shared.device)
     optimizer = optimizers.build(its.optimizer, model)
-    steps = math.ceil(len(feeds[TRAIN]) / its.step_size)
+    steps = its.steps(len(feeds[TRAIN]))
+    custom = spec.metrics(cfg)
     run = Run(
         assignment=assignment,
         fingerprint=fingerprinted(assignment, shared),
@@ -88,9 +89,9 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         model=model,
         forward=torch.compile(model) if its.compile else model,  # type: ignore[arg-type]
         optimizer=optimizer,
-        schedule=_schedule(its, optimizer, steps),
+        schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
-        tallies=_tallies(its, spec, cfg, model, shared, feeds),
+        tallies=_tallies(its, custom, model, shared, feeds),
         streams=_first_streams(assignment.seed),
     )
     if run.schedule:
@@ -133,10 +134,19 @@ def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Modu
     return model.to(device)
 
 
-def _schedule(its: Plan, optimizer: torch.optim.Optimizer, steps: int) -> schedulers.Schedule | None:
+def _schedule(
+    its: Plan, optimizer: torch.optim.Optimizer, steps: int, custom: Mapping[str, Any]
+) -> schedulers.Schedule | None:
     if its.lr_scheduler is None:
         return None
-    return schedulers.build(its.lr_scheduler, optimizer, its.epochs * steps)
+
+    def direction(monitor: str) -> Direction | None:
+        name = monitor.rpartition(".")[2]
+        if name == LOSS:
+            return "min"
+        return measures.direction_of(custom[name]) if name in custom else measures.direction(name)
+
+    return schedulers.build(its.lr_scheduler, optimizer, schedulers.Length(its.epochs, steps), direction)
 
 
 def _chunk_ends(steps: int, chunks: int) -> tuple[int, ...]:
@@ -148,9 +158,8 @@ def _scaler(its: Plan, device: torch.device) -> torch.amp.GradScaler:
 
 
 def _tallies(
-    its: Plan, spec: MLSpec, cfg: Knobs, model: nn.Module, shared: Shared, splits: Iterable[Split]
+    its: Plan, custom: Mapping[str, Any], model: nn.Module, shared: Shared, splits: Iterable[Split]
 ) -> dict[Split, Tally]:
-    custom = spec.metrics(cfg)
     stride = 1 if shared.device.type == "cpu" else STRIDE
     reader = Reader(is_causal(model))
     tallies = {}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.training.binding import Family, findings
+from rapidfire_cli.training.binding import Args, Family, culprits, findings, rejected
 from rapidfire_cli.training.failure import Failure
 
 OPTIMIZERS = Family(
@@ -36,6 +36,35 @@ def build(section: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Opt
     cls = OPTIMIZERS.classes[section["name"].lower()]
     optimizer: torch.optim.Optimizer = cls(model.parameters(), **_tuples(section.get("args", {})))
     _settle(optimizer)
+    return optimizer
+
+
+def rehearse(section: Mapping[str, Any], device: torch.device) -> list[Finding]:
+    """What the class says of these arguments when it is made for a parameter of its own and takes a step.
+
+    Arguments that `check` finds wrong are left out; so are classes that it does not find.
+    """
+    cls = OPTIMIZERS.find(section["name"])
+    if cls is None:
+        return []
+    wrong = {finding.path[-1] for finding in check(section)}
+    args = {key: value for key, value in section.get("args", {}).items() if key not in wrong}
+
+    def attempt(args: Args) -> None:
+        dummy({"name": section["name"], "args": args}, device)
+
+    found = culprits(attempt, args, OPTIMIZERS.needed(cls))
+    return [rejected(cls.__name__, key, said, args, ("train", "optimizer")) for key, said in found]
+
+
+def dummy(section: Mapping[str, Any], device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer over a parameter (2, 2) of its own, after a step. Raises what torch raises."""
+    parameter = torch.nn.Parameter(torch.ones(2, 2, device=device))
+    cls = OPTIMIZERS.classes[section["name"].lower()]
+    optimizer: torch.optim.Optimizer = cls([parameter], **_tuples(section.get("args", {})))
+    gradient = torch.full_like(parameter, 1e-3)
+    parameter.grad = gradient.to_sparse(1) if cls is torch.optim.SparseAdam else gradient
+    optimizer.step(lambda: 0.0)
     return optimizer
 
 

@@ -1,5 +1,6 @@
 """What a leaf config says about training, as types."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -30,6 +31,10 @@ class Plan:
     def step_size(self) -> int:
         """Rows per optimizer step."""
         return self.batch_size * self.grad_accumulation
+
+    def steps(self, rows: int) -> int:
+        """The optimizer steps of an epoch over so many rows."""
+        return math.ceil(rows / self.step_size)
 
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
         """What torch does about operations without a deterministic form: on the CPU it warns by default."""

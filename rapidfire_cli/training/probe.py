@@ -2,15 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.terms import LOSS, LeafConfig
+from rapidfire_cli.terms import LOSS, TRAIN, LeafConfig
 from rapidfire_cli.training import measures, optimizers, schedulers, spec
-from rapidfire_cli.training.failure import one_line
+from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.opening import Shared, fingerprinted
 from rapidfire_cli.training.plan import Plan, plan
@@ -20,11 +20,14 @@ def probe(order: Probe, shared: Shared) -> Probed:
     """What is wrong with the MLSpec's signatures and with each leaf config, and what each will measure."""
     found = list(spec.findings(shared.spec, json.loads(shared.setup.data)))
     measured = []
-    for index, text in enumerate(order.leaves):
+    rehearsals = _Rehearsals(shared, order.seed)
+    for index, text in enumerate((*order.leaves, *order.variants)):
         leaf = json.loads(text)
         its = plan(leaf)
-        found += [replace(finding, leaf=index) for finding in _findings(its, shared.setup.device)]
-        measured.append(_measured(its, leaf, shared.spec))
+        wrong = [*_findings(its, shared.setup.device), *rehearsals.findings(its, leaf)]
+        found += [replace(finding, leaf=index) for finding in wrong]
+        if index < len(order.leaves):
+            measured.append(_measured(its, leaf, shared.spec))
     return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code)
 
 
@@ -37,11 +40,60 @@ def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:
             print(f"rapidfire: run {assignment.run}: {one_line(error)}", file=sys.stderr)
 
 
+class _Rehearsals:
+    """Optimizers and schedulers, each made once with its arguments however many leaf configs have them."""
+
+    def __init__(self, shared: Shared, seed: int) -> None:
+        self._shared = shared
+        self._seed = seed
+        self._known: dict[str, list[Finding]] = {}
+
+    def findings(self, its: Plan, leaf: LeafConfig) -> list[Finding]:
+        """What is wrong with the leaf config's optimizer and scheduler."""
+        optimizer = self._once(json.dumps(its.optimizer), lambda: self._optimizer(its))
+        if its.lr_scheduler is None:
+            return optimizer
+        section = its.lr_scheduler
+        length = schedulers.Length(its.epochs, None)
+        wrong = schedulers.check(section)
+        if not wrong and schedulers.needs_steps(section):
+            length = schedulers.Length(its.epochs, self._steps(its, leaf))
+        key = json.dumps([its.optimizer, section, length.epochs, length.steps])
+        scheduler = self._once(
+            key, lambda: wrong or self._scheduler(its, section, length, sound=not optimizer)
+        )
+        return [*optimizer, *scheduler]
+
+    def _once(self, key: str, find: Callable[[], list[Finding]]) -> list[Finding]:
+        if key not in self._known:
+            self._known[key] = find()
+        return self._known[key]
+
+    def _optimizer(self, its: Plan) -> list[Finding]:
+        tried = optimizers.rehearse(its.optimizer, self._shared.device)
+        return [*optimizers.check(its.optimizer), *tried]
+
+    def _scheduler(
+        self, its: Plan, section: schedulers.Section, length: schedulers.Length, sound: bool
+    ) -> list[Finding]:
+        optimizer = its.optimizer if sound else {"name": "SGD", "args": {"momentum": 0.9}}
+        wrong = schedulers.check_length(section, length)
+        return wrong or schedulers.rehearse(
+            section, length, lambda: optimizers.dummy(optimizer, self._shared.device)
+        )
+
+    def _steps(self, its: Plan, leaf: LeafConfig) -> int | None:
+        """The optimizer steps of an epoch; None where loading the data fails, as the run will."""
+        try:
+            rows = len(self._shared.data.load(self._seed, leaf).splits[TRAIN])
+        except Exception:
+            return None
+        return its.steps(rows)
+
+
 def _findings(its: Plan, device: str) -> Iterator[Finding]:
-    yield from optimizers.check(its.optimizer)
-    if its.lr_scheduler:
-        yield from schedulers.check(its.lr_scheduler)
     yield from _metrics(its)
+    yield from _monitor(its)
     yield from _combinations(its, device)
 
 
@@ -64,6 +116,23 @@ def _metrics(its: Plan) -> Iterator[Finding]:
                 found=name,
                 expected="top1_accuracy, topK_accuracy, or a torchmetrics metric by its snake_case name",
                 hint=did_you_mean(name, ["top1_accuracy", "top5_accuracy", *measures.names()]),
+            )
+
+
+def _monitor(its: Plan) -> Iterator[Finding]:
+    """A metric that ReduceLROnPlateau watches without being told what is better of it."""
+    section = its.lr_scheduler
+    if section is None:
+        return
+    monitor = section.get("monitor", LOSS)
+    name = monitor.rpartition(".")[2]
+    if name in its.named_metrics and measures.known(name):
+        try:
+            schedulers.watching(section, measures.direction(name))
+        except Failure as failure:
+            yield Finding(
+                *(0, ("train", "lr_scheduler", "args"), "E403", failure.cause),
+                expected="`mode: max` or `mode: min`",
             )
 
 

@@ -1,16 +1,20 @@
-"""Every learning-rate scheduler of torch.optim.lr_scheduler, by name, nested ones included."""
+"""Every learning-rate scheduler of torch.optim.lr_scheduler, by name, nested ones included.
 
-from collections.abc import Collection, Iterator, Mapping
+A scheduler's unit is the optimizer step, or with `interval: epoch` the epoch. In this unit OneCycleLR gets
+the run's length, and so does an argument `T_max`, `total_iters` or `total_steps` that says `run`. Inside a
+SequentialLR it gets the stretch between the milestones.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
-from rapidfire_cli.training.binding import Family, findings, locate
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction
+from rapidfire_cli.training.binding import Args, Family, culprits, findings, locate, mistaken, rejected
 from rapidfire_cli.training.failure import Failure, one_line
 
 SCHEDULERS = Family(
@@ -28,14 +32,40 @@ SCHEDULERS = Family(
     unexpected="E405",
 )
 NO_CALLABLE = "E407"
+TOO_SHORT = "E409"
 NESTED = "schedulers"  # the argument of SequentialLR and ChainedScheduler
+SPANNING = frozenset({"T_max", "total_iters", "total_steps"})
+"""The arguments that can be `run`."""
 
-At = tuple[str, ...]
-Values = Mapping[str, Mapping[str, float]]
+RUN = "run"
+TRIED = (
+    100  # steps that a rehearsal takes at most (assumed: what fails later has read its step from the data)
+)
+LONG = 1000  # stands for the length of a run that is not known yet
+
+At: TypeAlias = tuple[str, ...]
+Section: TypeAlias = Mapping[str, Any]
+"""`name`, `args`."""
+
+Values: TypeAlias = Mapping[str, Mapping[str, float]]
 """An epoch's metrics: values by split and name."""
 
-Names = Mapping[str, Collection[str]]
+Names: TypeAlias = Mapping[str, Collection[str]]
 """The names of an epoch's metrics by split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a run is."""
+
+    epochs: int
+    steps: int | None  # optimizer steps per epoch, where that is known
+
+    def of(self, section: Section) -> int | None:
+        """The run's length in the unit of the scheduler."""
+        if by_epoch(section):
+            return self.epochs
+        return None if self.steps is None else self.epochs * self.steps
 
 
 @dataclass(slots=True)
@@ -65,23 +95,76 @@ class Schedule:
             self.scheduler.step()
 
 
-def check(section: Mapping[str, Any], at: At = ("train", "lr_scheduler")) -> list[Finding]:
+def by_epoch(section: Section) -> bool:
+    """Whether the scheduler steps once per epoch."""
+    plateau = SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
+    return plateau or section.get("interval") == "epoch"
+
+
+def check(section: Section, at: At = ("train", "lr_scheduler")) -> list[Finding]:
     """What is wrong with `train.lr_scheduler`, nested schedulers and callables included."""
     args = section.get("args", {})
-    found = findings(SCHEDULERS, section["name"], args, at)
-    found += [wrong for path, nested in _nested(args, (*at, "args", NESTED)) for wrong in check(nested, path)]
+    concrete = {key: 1 if key in SPANNING and value == RUN else value for key, value in args.items()}
+    found = findings(SCHEDULERS, section["name"], concrete, at)
+    found += _milestones(section, (*at, "args", "milestones"))
+    for path, nested in _nested(args, (*at, "args", NESTED)):
+        found += check(nested, path) if _can_nest(nested) else [_unnested(nested, path)]
     for key in _callables(section["name"], args):
         found += _unlocated(args[key], (*at, "args", key))
     return found
 
 
-def build(section: Mapping[str, Any], optimizer: torch.optim.Optimizer, total_steps: int) -> Schedule:
-    """The scheduler; OneCycleLR spans the run's `total_steps` unless told otherwise. Raises Failure."""
-    for finding in check(section):
+def check_length(section: Section, length: Length, at: At = ("train", "lr_scheduler")) -> list[Finding]:
+    """What ends before the run does, or would begin after its end."""
+    known = length.of(section)
+    return [*_misfits(section, known, known or length.epochs, at)]
+
+
+def needs_steps(section: Section) -> bool:
+    """Whether `check_length` can say more when it knows the steps of an epoch."""
+    return not by_epoch(section) and _fitted(section)
+
+
+def rehearse(
+    section: Section, length: Length, dummy: Callable[[], Optimizer], at: At = ("train", "lr_scheduler")
+) -> list[Finding]:
+    """What the scheduler's class says of these arguments, tried on the optimizer that `dummy` makes.
+
+    Nested schedulers are tried each by itself before they are tried together.
+    """
+    return _tried(section, length.of(section) or LONG, dummy, at)
+
+
+def build(
+    section: Section,
+    optimizer: Optimizer,
+    length: Length,
+    direction: Callable[[str], Direction | None] = lambda _: None,
+) -> Schedule:
+    """The scheduler for a run of this length, whose steps are known. Raises Failure.
+
+    `direction` is the better direction of a metric, in which ReduceLROnPlateau watches it.
+    """
+    for finding in (*check(section), *check_length(section, length)):
         raise Failure("error", finding.message)
-    scheduler = _construct(section, optimizer, total_steps)
-    per_epoch = isinstance(scheduler, ReduceLROnPlateau) or section.get("interval") == "epoch"
-    return Schedule(scheduler, per_epoch, section.get("monitor", LOSS))
+    monitor = section.get("monitor", LOSS)
+    span = length.of(section)
+    assert span is not None
+    scheduler = _construct(watching(section, direction(monitor)), optimizer, span)
+    return Schedule(scheduler, by_epoch(section), monitor)
+
+
+def watching(section: Section, direction: Direction | None) -> Section:
+    """The section; where ReduceLROnPlateau leaves its `mode` open, with this one. Raises Failure."""
+    args = section.get("args", {})
+    if SCHEDULERS.find(section["name"]) is not ReduceLROnPlateau or "mode" in args:
+        return section
+    if direction is None:
+        monitor = section.get("monitor", LOSS)
+        raise Failure(
+            "error", f"ReduceLROnPlateau needs `mode`: whether more of {monitor} is better is unknown"
+        )
+    return {**section, "args": {**args, "mode": direction}}
 
 
 def watched(monitor: str, names: Names) -> tuple[str, str]:
@@ -97,32 +180,168 @@ def watched(monitor: str, names: Names) -> tuple[str, str]:
     return split, name
 
 
-def _construct(section: Mapping[str, Any], optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler:
+def _construct(section: Section, optimizer: Optimizer, span: int) -> LRScheduler:
     cls = SCHEDULERS.classes[section["name"].lower()]
-    args = dict(section.get("args", {}))
+    args = _spanned(cls, section.get("args", {}), span)
     for key in _callables(section["name"], args):
         args[key] = _located(args[key])
     if NESTED in args:
-        args[NESTED] = [_construct(nested, optimizer, total_steps) for nested in args[NESTED]]
-    if cls is lr_scheduler.OneCycleLR and not {"total_steps", "epochs", "steps_per_epoch"} & args.keys():
-        args["total_steps"] = total_steps
+        parts = zip(args[NESTED], _stretches(section, span), strict=True)
+        args[NESTED] = [_construct(nested, optimizer, stretch or LONG) for nested, stretch in parts]
     scheduler: LRScheduler = cls(optimizer=optimizer, **args)
     return scheduler
 
 
-def _nested(args: Mapping[str, Any], at: At) -> Iterator[tuple[At, Mapping[str, Any]]]:
-    for index, nested in enumerate(args.get(NESTED, ())):
-        yield (*at, str(index)), nested
+def _spanned(cls: type, args: Args, span: int) -> dict[str, Any]:
+    """The arguments, those that span the run being `span`."""
+    filled = {key: span if key in SPANNING and value == RUN else value for key, value in args.items()}
+    if cls is lr_scheduler.OneCycleLR and not {"total_steps", "epochs", "steps_per_epoch"} & args.keys():
+        filled["total_steps"] = span
+    return filled
 
 
-def _callables(name: str, args: Mapping[str, Any]) -> list[str]:
+def _stretches(section: Section, span: int | None) -> list[int | None]:
+    """For each nested scheduler the steps from its milestone to the next one or to the run's end."""
+    args = section.get("args", {})
+    nested, milestones = args[NESTED], args.get("milestones", ())
+    if (
+        SCHEDULERS.find(section["name"]) is not lr_scheduler.SequentialLR
+        or len(milestones) != len(nested) - 1
+    ):
+        return [span] * len(nested)
+    ends = [*milestones, span]
+    return [None if end is None else end - begin for begin, end in zip([0, *milestones], ends, strict=True)]
+
+
+def _misfits(section: Section, span: int | None, least: int, at: At) -> Iterator[Finding]:
+    """`least` is a length that the run has at least, where it is not known."""
+    args = section.get("args", {})
+    if NESTED in args:
+        known, at_least = _stretches(section, span), _stretches(section, least)
+        for (path, nested), stretch, fewest in zip(
+            _nested(args, (*at, "args", NESTED)), known, at_least, strict=True
+        ):
+            assert fewest is not None
+            if stretch is not None and stretch < 1 and _fitted(nested):
+                yield _beyond(nested, span, (*at, "args", "milestones"))
+            else:
+                yield from _misfits(nested, stretch, fewest, path)
+        return
+    total = _one_cycle(section)
+    if total is not None and total[1] < least:
+        yield _too_short(total, span, least, (*at, "args"))
+
+
+def _fitted(section: Section) -> bool:
+    """Whether the scheduler depends on the run's length and can fail to fit into it."""
+    args = section.get("args", {})
+    if NESTED in args:
+        return any(_fitted(nested) for nested in args[NESTED])
+    return SCHEDULERS.find(section["name"]) is lr_scheduler.OneCycleLR or RUN in args.values()
+
+
+def _one_cycle(section: Section) -> tuple[str, int] | None:
+    """The argument that says how many steps OneCycleLR can take, and how many."""
+    args = section.get("args", {})
+    if SCHEDULERS.find(section["name"]) is not lr_scheduler.OneCycleLR:
+        return None
+    match args:
+        case {"total_steps": int(total)}:
+            return "total_steps", total
+        case {"epochs": int(epochs), "steps_per_epoch": int(steps)} if "total_steps" not in args:
+            return "steps_per_epoch", epochs * steps
+    return None
+
+
+def _too_short(total: tuple[str, int], span: int | None, least: int, at: At) -> Finding:
+    key, steps = total
+    return Finding(
+        *(0, (*at, key), TOO_SHORT, f"OneCycleLR ends after {steps} steps, and the run goes on"),
+        found=f"{steps}",
+        expected=f"{least}" if span is not None else f"at least {least}",
+        hint="without `total_steps`, or with `total_steps: run`, it spans the run",
+    )
+
+
+def _beyond(nested: Section, span: int | None, at: At) -> Finding:
+    return Finding(
+        *(0, at, TOO_SHORT, f"{nested['name']} begins after the end of the run"),
+        expected=f"milestones below {span}",
+    )
+
+
+def _tried(section: Section, span: int, dummy: Callable[[], Optimizer], at: At) -> list[Finding]:
+    args = section.get("args", {})
+    if NESTED in args:
+        found = [
+            finding
+            for (path, nested), stretch in zip(
+                _nested(args, (*at, "args", NESTED)), _stretches(section, span), strict=True
+            )
+            for finding in _tried(nested, stretch or LONG, dummy, path)
+        ]
+        if found:
+            return found
+
+    def attempt(args: Args) -> None:
+        scheduler = _construct({"name": section["name"], "args": args}, dummy(), span)
+        for _ in range(min(span, _most(section))):
+            scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+
+    cls = SCHEDULERS.classes[section["name"].lower()]
+    blamed = culprits(attempt, args, SCHEDULERS.needed(cls))
+    return [rejected(cls.__name__, key, said, args, at) for key, said in blamed]
+
+
+def _most(section: Section) -> int:
+    """The steps that a rehearsal can take; whether OneCycleLR ends too early is not its question."""
+    nested = section.get("args", {}).get(NESTED)
+    if nested:
+        return min(map(_most, nested))
+    total = _one_cycle(section)
+    return min(total[1], TRIED) if total else TRIED
+
+
+def _milestones(section: Section, at: At) -> Iterator[Finding]:
+    """SequentialLR takes milestones in any order, and then never reaches some of its schedulers."""
+    milestones = section.get("args", {}).get("milestones")
+    if SCHEDULERS.find(section["name"]) is not lr_scheduler.SequentialLR or not isinstance(milestones, list):
+        return
+    if all(isinstance(step, int) for step in milestones) and milestones != sorted({*milestones}):
+        yield mistaken("SequentialLR needs milestones that ascend", milestones, "an ascending list", at)
+
+
+def _nested(args: Args, at: At) -> Iterator[tuple[At, Any]]:
+    nested = args.get(NESTED)
+    for index, each in enumerate(nested if isinstance(nested, list) else ()):
+        yield (*at, str(index)), each
+
+
+def _can_nest(nested: Any) -> bool:
+    """Whether it is a scheduler by name and arguments; one that steps on a metric gets none inside others."""
+    match nested:
+        case {"name": str(name), "args": dict(), **rest} | {"name": str(name), **rest}:
+            return not rest.keys() - {"args"} and SCHEDULERS.find(name) is not ReduceLROnPlateau
+    return False
+
+
+def _unnested(nested: Any, at: At) -> Finding:
+    expected = (
+        "a name and args, such as {name: StepLR, args: {step_size: 10}}; ReduceLROnPlateau stands alone"
+    )
+    return mistaken("this scheduler cannot be nested", nested, expected, at)
+
+
+def _callables(name: str, args: Args) -> list[str]:
     cls = SCHEDULERS.find(name)
     declared = SCHEDULERS.parameters(cls) if cls else {}
     return [key for key in args if key in declared and "Callable" in str(declared[key].annotation)]
 
 
 def _located(dotted: Any) -> Any:
-    return [locate(one) for one in dotted] if isinstance(dotted, list) else dotted and locate(dotted)
+    if isinstance(dotted, list):
+        return [_located(one) for one in dotted]
+    return locate(dotted) if isinstance(dotted, str) else dotted
 
 
 def _unlocated(dotted: Any, path: At) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Runs of one shape."""
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.shapes import representatives, shape
+from rapidfire_cli.manifest.shapes import representatives, sampled, shape
 from rapidfire_cli.syntax.group import GridSearch, List
 from tests.manifest.trees import file
 
@@ -16,3 +16,27 @@ def test_numbers_stand_as_their_types_and_all_else_as_it_is():
 def test_the_first_run_of_each_shape_stands_for_all_of_it():
     tree = {"model": List(("mlp", "cnn")), "lr": List((0.1, 0.2)), "bias": List((True, False))}
     assert [run.number for run in representatives(expand(file(GridSearch(tree))))] == [1, 2, 5, 6]
+
+
+def test_every_train_section_is_looked_at_once_beside_the_shapes():
+    train = {"lr": List((0.1, -0.1)), "name": List(("a", "b"))}
+    runs = list(expand(file(GridSearch({"train": train, "user_knobs": {"seed": List((1, 2, 3))}}))))
+
+    kinds, others = sampled(runs)
+
+    assert [run.leaf["train"] for run in kinds] == [{"lr": 0.1, "name": "a"}, {"lr": 0.1, "name": "b"}]
+    assert [run.leaf["train"] for run in others] == [{"lr": -0.1, "name": "a"}, {"lr": -0.1, "name": "b"}]
+
+
+def test_of_very_many_sections_the_ends_of_each_number_are_looked_at():
+    rates = tuple(0.001 * (7 * step % 101) for step in range(101))
+    train = {"lr": List(rates), "betas": [0.9, List(rates)], "name": List(("a", "b"))}
+    runs = list(expand(file(GridSearch({"train": train}))))
+
+    kinds, others = sampled(runs, most=20)
+
+    seen = [run.leaf["train"] for run in (*kinds, *others)]
+    for name in ("a", "b"):
+        assert {min(rates), max(rates)} <= {one["lr"] for one in seen if one["name"] == name}
+        assert {min(rates), max(rates)} <= {one["betas"][1] for one in seen if one["name"] == name}
+    assert len(others) <= 20

@@ -29,6 +29,15 @@ def test_every_combination_is_bound_to_torchs_signatures(desk):
     assert "error[E401]: torch has no optimizer `Adm`" in error
 
 
+def test_a_value_that_torch_rejects_is_found_in_every_run_and_told_once(desk):
+    optimizer = "{name: Adam, args: {lr: !list [0.1, -0.1], weight_decay: !list [0.0, 0.1, 0.2]}}"
+    desk.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizer}}}\n")
+    for verb in ("check", "fit"):
+        error = desk.run(verb, "experiment.yaml", exits=2).stderr
+        assert error.count("error[E406]: Adam rejects `lr`: Invalid learning rate: -0.1") == 1
+        assert "experiment.yaml:4:84" in error
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -12,6 +12,7 @@ from tests.training.workplace import Workplace, leaf, same
 
 NAMES = sorted(cls.__name__ for cls in OPTIMIZERS.classes.values())
 SPECS = {"SparseAdam": "Sparse"}
+CPU = torch.device("cpu")
 
 
 def section(name, **args):
@@ -105,6 +106,54 @@ def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
     place.train(leaf(section("Muon")), until=1)
 
     assert place.failure().cause.startswith("ValueError: Muon only supports 2D parameters")
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "at"),
+    [
+        ("Adam", {"lr": "1e-3"}, ["lr"]),
+        ("Adam", {"lr": -0.1}, ["lr"]),
+        ("Adam", {"lr": True}, ["lr"]),
+        ("Adam", {"lr": None}, ["lr"]),
+        ("Adam", {"eps": 1e-8, "lr": -0.1, "betas": [0.9, 2.0]}, ["lr", "betas"]),
+        ("Adam", {"betas": [0.9]}, ["betas"]),
+        ("Adam", {"betas": ["0.9", 0.99]}, ["betas"]),
+        ("Adam", {"betas": [0.9, 0.99, 0.999], "lr": -1.0}, ["betas", "lr"]),
+        ("Adam", {"amsgrad": "yes"}, ["amsgrad"]),
+        ("Adam", {"lr": 0.1, "fused": True, "foreach": True}, ["fused"]),
+        ("Adam", {"differentiable": True}, ["differentiable"]),
+        ("SGD", {"lr": 0.1, "nesterov": True}, ["nesterov"]),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.1, "nesterov": True}, ["dampening"]),
+        ("Muon", {"adjust_lr_fn": "of my own"}, ["adjust_lr_fn"]),
+        ("LBFGS", {"line_search_fn": "wolfe"}, ["line_search_fn"]),
+        ("LBFGS", {"max_iter": 2.5}, ["max_iter"]),
+        ("RMSprop", {"momentum": -1}, ["momentum"]),
+    ],
+)
+def test_values_that_an_optimizer_rejects_are_found_before_anything_is_trained(name, args, at):
+    wrong = section(name, **args)
+    found = [*optimizers.check(wrong), *optimizers.rehearse(wrong, CPU)]
+
+    assert [(finding.code, finding.path) for finding in found] == [
+        ("E406", ("train", "optimizer", "args", key)) for key in at
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_optimizer_passes_its_rehearsal(name):
+    assert optimizers.rehearse(section(name, lr=0.01), CPU) == []
+
+
+def test_a_rejected_value_is_quoted_with_what_torch_says():
+    (quoted,) = optimizers.check(section("Adam", lr="1e-3"))
+    (negative,) = optimizers.rehearse(section("Adam", lr=-0.1), CPU)
+
+    assert (quoted.found, quoted.expected, quoted.hint) == (
+        'a string, "1e-3"',
+        "a number",
+        "write 1e-3 without quotes",
+    )
+    assert negative.message == "Adam rejects `lr`: Invalid learning rate: -0.1"
 
 
 def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():

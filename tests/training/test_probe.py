@@ -62,6 +62,50 @@ def test_what_does_not_go_together_is_told(tmp_path):
     ]
 
 
+def test_values_are_tried_out_in_leaf_configs_that_differ_in_numbers_alone(tmp_path):
+    def adam(rate):
+        return leaf({"name": "Adam", "args": {"lr": rate}})
+
+    residents = Workplace(tmp_path).residents
+    answer = residents.probe(
+        Probe((json.dumps(adam(0.1)),), (), tuple(map(json.dumps, (adam(0.2), adam(-0.1)))))
+    )
+
+    assert codes(answer.findings) == [(2, "train.optimizer.args.lr", "E406")]
+    assert len(answer.measured) == 1
+
+
+def test_a_cycle_is_compared_with_the_steps_of_the_run(tmp_path):
+    def cycle(steps):
+        return leaf(lr_scheduler={"name": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": steps}})
+
+    found = probed(tmp_path, cycle(14), cycle(15), spec="Plain")
+
+    assert codes(found) == [(0, "train.lr_scheduler.args.total_steps", "E409")]
+    assert (found[0].found, found[0].expected) == ("14", "15")
+
+
+def test_data_that_cannot_be_loaded_leave_the_length_of_the_run_open(tmp_path):
+    def cycle(steps):
+        return leaf(lr_scheduler={"name": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": steps}})
+
+    found = probed(tmp_path, cycle(2), cycle(3), spec="NoData")
+
+    assert codes(found) == [(0, "train.lr_scheduler.args.total_steps", "E409")]
+    assert found[0].expected == "at least 3"
+
+
+def test_plateau_without_a_mode_on_a_metric_of_no_known_direction_is_told(tmp_path):
+    def plateau(metric, **args):
+        section = {"name": "ReduceLROnPlateau", "monitor": metric, "args": args}
+        return leaf(lr_scheduler=section, named_metrics=[metric])
+
+    unknown, known = plateau("kendall_rank_corr_coef"), plateau("top1_accuracy")
+    told = plateau("kendall_rank_corr_coef", mode="max")
+
+    assert codes(probed(tmp_path, unknown, known, told)) == [(0, "train.lr_scheduler.args", "E403")]
+
+
 def test_data_that_nobody_loads_are_told(tmp_path):
     (finding,) = probed(tmp_path, leaf(), spec="Default")
 
