@@ -23,8 +23,9 @@ from rapidfire_cli.manifest.knobs import dotted, knobs
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.home import Home
-from rapidfire_cli.store.queries import RunRow, overview
+from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import ranking
+from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import DEFAULT_SEED, Objective, RunState
 from rapidfire_cli.view.audience import watching
 from rapidfire_cli.view.board import Board
@@ -70,6 +71,7 @@ class Experiment:
         self.mlspec = mlspec if isinstance(mlspec, str) else importable(mlspec)
         self.data = data
         self.name = name or self.mlspec.rpartition(":")[2]
+        self._source = Source(name or self.mlspec, given=name is not None)
         self.dir = dir or os.environ.get("RAPIDFIRE_DIR")
 
     def run_fit(
@@ -86,9 +88,9 @@ class Experiment:
         """
         subject = self._subject(ml_config, seed, objective, execution)
         with stop_signal() as stop:
-            train(subject, Request(), stop, _watch(_cell()))
+            seen = train(subject, Request(), stop, _watch(_cell()))
         _raise(stop)
-        return results(subject.home)
+        return results(subject.home, seen)
 
     def _subject(
         self,
@@ -103,7 +105,7 @@ class Experiment:
         check_size(total(file), MOST_RUNS, Span(PYTHON, 0, 0))
         path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
         home = home_of(file, str(self.dir) if self.dir else None)
-        return Subject(file, self.mlspec, tuple(expand(file)), home, path)
+        return Subject(file, self.mlspec, tuple(expand(file)), home, path, self._source)
 
 
 def importable(cls: type[MLSpec]) -> str:
@@ -117,9 +119,8 @@ def importable(cls: type[MLSpec]) -> str:
     raise Refusal([_unimportable(cls.__name__, where)])
 
 
-def results(home: Home) -> Results:
-    """How the experiment stands, as its journal tells it."""
-    seen = overview(home.journal, alive=False)
+def results(home: Home, seen: Overview) -> Results:
+    """How the experiment stands after a fit."""
     ranked = ranking(seen.rows, seen.about.objective)
     rows = tuple(row for place in ranked for row in place.rows)
     return Results(seen.about.experiment, home.path, seen.state, seen.about.objective, rows)

@@ -165,6 +165,7 @@ TITLES: Mapping[str, str] = {
     "E606": "runs begun with other code or data",
     "E607": "journal that is gone",
     "E608": "nothing to rebuild a journal from",
+    "E609": "directory of another file",
 }
 """Every code with what it stands for; the first digit is the stage that finds it."""
 

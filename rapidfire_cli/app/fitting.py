@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.app import continuing
@@ -13,10 +14,10 @@ from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
-from rapidfire_cli.app.probing import problems, question
+from rapidfire_cli.app.probing import deciding, problems, question
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
 from rapidfire_cli.app.streams import lags, settle, unhurried
-from rapidfire_cli.app.subjects import Subject
+from rapidfire_cli.app.subjects import NAME, Subject
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import DIRECTORY
@@ -25,17 +26,19 @@ from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.numbering import number, successors
+from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.shapes import representatives
 from rapidfire_cli.manifest.varied import varied
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.about import About
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
-from rapidfire_cli.store.home import Home, set_aside
+from rapidfire_cli.store.home import Home, is_kept, set_aside
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.queries import overview
-from rapidfire_cli.store.ranking import usual_objective
-from rapidfire_cli.store.standings import Standing, standings
+from rapidfire_cli.store.queries import Overview, overview
+from rapidfire_cli.store.ranking import known_metrics, unknown, usual_objective
+from rapidfire_cli.store.source import Source, check_source
+from rapidfire_cli.store.standings import Standing, source_of, standings
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
 from rapidfire_cli.terms import Objective, Run
@@ -61,6 +64,7 @@ class Plan:
     members: tuple[Membership, ...]  # of early stopping's brackets
     past: tuple[Past, ...]  # what they heard and decided
     left: tuple[Run, ...]  # to train; failed runs are tried again
+    source: Source | None  # the file that the directory belongs to from now on
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,47 +83,85 @@ def fit(subject: Subject, request: Request, output: Output) -> int:
     """Train what is not trained yet and print the ranking; the exit code."""
     events = sys.stdout if output is Output.JSONL else None
     with stop_signal() as stop, unhurried(stop.asked):
-        train(subject, request, stop, lambda seen: watching(seen, events, sys.stderr, os.environ, lags))
+        seen = train(
+            subject, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
+        )
         settle(sys.stderr)  # the ranking follows what was shown of the training
-        code = conclude(subject.home, stop, output)
-    return code or judge(subject.home, request.required)
+        code = conclude(seen, stop, output)
+    return code or judge(seen, request.required)
 
 
-def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> None:
-    """Train what is not trained yet, while holding the experiment. Raises Held, Refusal, Unavailable."""
+def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> Overview:
+    """Train what is not trained yet, while holding the experiment; how its runs stand then.
+
+    A refusal leaves everything as it was. Raises Held, Refusal, Unavailable.
+    """
     faults.arm(os.environ)
-    if request.fresh:
-        _start_over(subject.home)
-    with held(subject.home):
-        plan = _plan(subject, request.shard)
-        if plan.left:
-            _train(plan, request, stop, watch)
+    home = subject.home
+    aside = _start_over(home) if request.fresh else None
+    try:
+        with held(home):
+            plan = _plan(subject, request.shard)
+            if plan.left:
+                _train(plan, request, stop, watch)
+            else:
+                _settle(plan, request)
+            return overview(home.journal, alive=False)
+    except Refusal:
+        if aside and not home.path.exists():
+            disk.rename(aside, home.path)
+            disk.sync(home.path.parent)
+            print(f"{aside} is {home.path} again", file=sys.stderr)
+        raise
 
 
 @contextmanager
 def held(home: Home) -> Iterator[None]:
-    """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created."""
+    """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created.
+
+    A refusal takes back what came to be meanwhile, unless there is a journal by then.
+    """
     made = disk.make_directory(home.path)
     with ExitStack() as stack:
+        locked = home.lock.exists()
         try:
             stack.enter_context(lock(home.lock, f"process {os.getpid()}"))
         except OSError:
             disk.withdraw(made)
             raise
+        before = {path for path in home.path.iterdir() if locked or path != home.lock}
         publication.sweep(home.path)
-        yield
+        try:
+            yield
+        except Refusal:
+            if not home.journal.exists():
+                _withdraw(home, before, made)
+            raise
 
 
-def _start_over(home: Home) -> None:
+def _withdraw(home: Home, before: Container[Path], made: list[Path]) -> None:
+    """Delete what is there now and was not `before`, and the directories that were `made` for it."""
+    with suppress(OSError):
+        for path in [path for path in home.path.iterdir() if path not in before]:
+            (disk.discard if path.is_dir() and not path.is_symlink() else disk.unlink)(path)
+        disk.withdraw(made)
+
+
+def _start_over(home: Home) -> Path | None:
+    if not is_kept(home):
+        return None
     with held(home):
-        if aside := set_aside(home):
-            print(f"{home.path} is now {aside}", file=sys.stderr)
+        aside = set_aside(home)
+    print(f"{home.path} is now {aside}", file=sys.stderr)
+    return aside
 
 
 def _plan(subject: Subject, shard: Shard | None) -> Plan:
     known = standings(subject.home.journal, subject.file.execution.chunks)
     if not known:
         _check_for_lost(subject.home)
+    was = source_of(subject.home.journal)
+    check_source(subject.home, was, subject.source, _named_at(subject.file))
     ever = [one.run for one in known]
     whole = number(subject.runs, ever).listed
     asked = shard.of(whole) if shard else whole
@@ -129,7 +171,13 @@ def _plan(subject: Subject, shard: Shard | None) -> Plan:
     stood = {one.run.number: one for one in known}
     past = history(subject.home.journal) if first_rule(subject.file) else ()
     members = memberships(subject.file, whole, asked, stood, past, later)
-    return Plan(subject, runs, free, stood, members, past, remaining(runs, stood, members, past))
+    left = remaining(runs, stood, members, past)
+    return Plan(subject, runs, free, stood, members, past, left, subject.source or was)
+
+
+def _named_at(file: ExperimentFile) -> Span:
+    """Where the experiment's name is written; else the file as a whole."""
+    return file.origins.get(NAME) or Span(file.origins[()].file, 0, 0)
 
 
 def _check_for_lost(home: Home) -> None:
@@ -138,6 +186,25 @@ def _check_for_lost(home: Home) -> None:
         message = f"{home.journal} is gone, but runs have checkpoints"
         hint = f"{REPAIR}; `--fresh` starts over"
         raise Refusal([Problem("E607", message, hint=hint)])
+
+
+def _settle(plan: Plan, request: Request) -> None:
+    """Make runs that are trained already the ones asked for. Raises Refusal for a metric that none has."""
+    home, file = plan.subject.home, plan.subject.file
+    numbers = {run.number for run in plan.runs}
+    kept = overview(home.journal, alive=False, unlisted=True).rows if plan.stood else ()
+    rows = [row for row in kept if row.number in numbers]
+    asked = [
+        (metric, nearest(file.origins, at), [row for row in rows if group in (None, row.group)])
+        for metric, at, group in deciding(file)
+    ]
+    asked += [(one.metric, one.at, rows) for one in request.required]
+    known = [(metric, at, known_metrics(among)) for metric, at, among in asked]
+    found = [unknown(metric, names, at) for metric, at, names in known if names]
+    if wrong := list(filter(None, found)):
+        raise Refusal(wrong)
+    _enroll(plan, journal := SqliteJournal(home.journal))
+    journal.close()
 
 
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
@@ -220,9 +287,9 @@ def _continues(plan: Plan, run: Run) -> bool:
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> About:
-    """Write down what is about to be trained: the journal first, then what people read."""
+    """Write down which runs are asked for: the journal first, then what people read."""
     file, home = plan.subject.file, plan.subject.home
-    about = about_of(file, plan.runs)
+    about = replace(about_of(file, plan.runs), source=plan.source)
     journal.enroll(about, plan.runs, [epochs_of(run) for run in plan.runs])
     keep_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))

@@ -13,8 +13,7 @@ from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.engine.ports import Audience, Fact, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.home import Home
-from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
 from rapidfire_cli.store.replicates import spread
 from rapidfire_cli.syntax.overrides import Argument, arguments
@@ -114,11 +113,10 @@ def shard(text: str) -> Shard:
     return Shard(int(found[1]), int(found[2]))
 
 
-def judge(home: Home, required: Sequence[Requirement]) -> int:
+def judge(seen: Overview, required: Sequence[Requirement]) -> int:
     """Hold the best run, by the experiment's objective, against what is required; the exit code."""
     if not required:
         return 0
-    seen = overview(home.journal, alive=False)
     best, known = ranking(seen.rows, seen.about.objective)[0], known_metrics(seen.rows)
     code = 0
     if known and (problems := list(filter(None, (unknown(one.metric, known, one.at) for one in required)))):

@@ -1,14 +1,19 @@
 """`status` and `best`: an experiment as its journal tells it, while it trains or after."""
 
 import sys
+from pathlib import Path
 
 from rapidfire_cli.app.files import load
 from rapidfire_cli.app.printing import print_rows
+from rapidfire_cli.app.subjects import source_of
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.problems import Span
 from rapidfire_cli.store.home import Home, find, parent_directory
 from rapidfire_cli.store.queries import Overview, lasting, overview
 from rapidfire_cli.store.ranking import measured, ranking, usual_direction
+from rapidfire_cli.store.source import check_source
+from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Direction, Objective, RunState
 from rapidfire_cli.view.documents import experiment_document, ranking_document, run_document
 from rapidfire_cli.view.formats import Output
@@ -19,7 +24,7 @@ SIGNALLED = 128  # plus the signal's number (POSIX shells)
 
 def status(experiment: str | None, parent: str | None, output: Output) -> int:
     """Print where every run stands."""
-    seen = _look(experiment, parent)
+    seen, _ = look(experiment, parent)
     print_rows(
         output,
         lambda: status_table(seen),
@@ -38,14 +43,13 @@ def best(
     output: Output,
 ) -> int:
     """Print the leaf configs best first."""
-    seen = _look(experiment, parent)
+    seen, _ = look(experiment, parent)
     _print_ranking(seen, _objective(seen, metric, direction), top, output)
     return 0
 
 
-def conclude(home: Home, stop: StopSignal, output: Output) -> int:
+def conclude(seen: Overview, stop: StopSignal, output: Output) -> int:
     """Print the ranking that a fit ends with, unless its events were printed; the fit's exit code."""
-    seen = overview(home.journal, alive=False)
     if output is not Output.JSONL:
         _print_ranking(seen, seen.about.objective, None, output)
     for line in failures(seen.rows):
@@ -68,9 +72,19 @@ def _print_ranking(seen: Overview, objective: Objective, top: int | None, output
     )
 
 
-def _look(experiment: str | None, parent: str | None) -> Overview:
-    home = find(parent_directory(parent), experiment, lambda path: load(path).name)
-    return overview(home.journal, is_held(home.lock))
+def look(experiment: str | None, parent: str | None, unlisted: bool = False) -> tuple[Overview, Home]:
+    """The experiment that is meant, and where it is. Raises Refusal when there is none."""
+    files: dict[Path, ExperimentFile] = {}
+
+    def name_of(path: Path) -> str:
+        files[path] = load(path)
+        return files[path].name
+
+    home = find(parent_directory(parent), experiment, name_of)
+    seen = overview(home.journal, is_held(home.lock), unlisted)
+    for path, file in files.items():
+        check_source(home, seen.about.source, source_of(path, file, home), Span(str(path), 0, 0))
+    return seen, home
 
 
 def _objective(seen: Overview, metric: str | None, direction: Direction | None) -> Objective:

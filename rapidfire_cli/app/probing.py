@@ -74,13 +74,13 @@ def _unmeasured(
     file: ExperimentFile, samples: Sequence[Run], measured: Sequence[Sequence[str]]
 ) -> Iterator[Problem]:
     """The metrics that decide on runs, and that the runs do not measure."""
-    for metric, at, group in _deciding(file):
+    for metric, at, group in deciding(file):
         among = [names for run, names in zip(samples, measured, strict=False) if group in (None, run.group)]
         if among and (problem := _unknown(metric, among, nearest(file.origins, at))):
             yield problem
 
 
-def _deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
+def deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
     """Each metric by which runs are ranked or end early, where it stands, and the group it decides on."""
     if file.objective:
         yield file.objective.metric, ("objective", "metric"), None

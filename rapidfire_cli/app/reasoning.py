@@ -1,12 +1,9 @@
 """`why`: the ledger of early stopping, read for one run."""
 
-from rapidfire_cli.app.files import load
+from rapidfire_cli.app.looking import look
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.store.account import account
 from rapidfire_cli.store.history import history
-from rapidfire_cli.store.home import find, parent_directory
-from rapidfire_cli.store.queries import overview
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.why import judgement_records, why_document
 from rapidfire_cli.view.why import why as sentences
@@ -14,8 +11,7 @@ from rapidfire_cli.view.why import why as sentences
 
 def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
     """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
-    home = find(parent_directory(parent), experiment, lambda path: load(path).name)
-    seen = overview(home.journal, is_held(home.lock), unlisted=True)
+    seen, home = look(experiment, parent, unlisted=True)
     found = account(seen, history(home.journal), run)  # the past is read last, so that it lacks nothing seen
     print_either(
         output,

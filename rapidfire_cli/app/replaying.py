@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rapidfire_cli.app.files import load
+from rapidfire_cli.app.looking import look
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.brackets import course
@@ -17,8 +16,8 @@ from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.schedule.rules import HalvingRule, Rule, policy, rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, heard, history
-from rapidfire_cli.store.home import Home, find, parent_directory
-from rapidfire_cli.store.queries import Overview, overview
+from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import ranking, usual_direction
 from rapidfire_cli.terms import Direction, Objective
 from rapidfire_cli.view.formats import Output
@@ -50,8 +49,7 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
 
     Raises Refusal when the setting fits no run.
     """
-    home = find(parent_directory(parent), experiment, lambda path: load(path).name)
-    seen = overview(home.journal, is_held(home.lock))
+    seen, home = look(experiment, parent)
     past = history(home.journal)
     if setting == Setting():
         return _rehearse(past, output)

@@ -10,12 +10,14 @@ from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.home import Home, parent_directory
+from rapidfire_cli.store.source import Source, file_source
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.overrides import Argument
 from rapidfire_cli.terms import Run
 
 MOST_RUNS = 100_000  # assumed: more is a mistake in the file
 MANIFEST = ".jsonl"
+NAME = ("experiment",)  # where the name is written, if it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Subject:
     runs: tuple[Run, ...]  # in order, numbered by their place
     home: Home
     path: tuple[str, ...] = ()  # where the MLSpec's module is looked up beside the working directory
+    source: Source | None = None  # what its directory then belongs to; None leaves that as it is
 
 
 def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subject:
@@ -37,12 +40,18 @@ def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subje
     say(file.warnings)
     mlspec = mlspec_of(file, given.path)
     check_size(total(file), most, Span(str(given.path), 1, 1))
-    return Subject(file, mlspec, tuple(expand(file)), home_of(file, parent))
+    home = home_of(file, parent)
+    return Subject(file, mlspec, tuple(expand(file)), home, source=source_of(given.path, file, home))
 
 
 def home_of(file: ExperimentFile, parent: str | None) -> Home:
     """Where the experiment lives."""
     return Home(parent_directory(parent) / file.name)
+
+
+def source_of(path: Path, file: ExperimentFile, home: Home) -> Source | None:
+    """Where the experiment comes from; None for a file that its own directory holds."""
+    return file_source(path, file.name if NAME in file.origins else None, home)
 
 
 def mlspec_of(file: ExperimentFile, path: Path) -> str:

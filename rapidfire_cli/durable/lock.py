@@ -1,4 +1,6 @@
-"""The experiment's lock: the kernel's, on a file that is never deleted."""
+"""The experiment's lock: the kernel's, on a file.
+
+Only its holder may delete the file; whoever has locked a file that is not the one at its path tries again."""
 
 import fcntl
 import os
@@ -24,21 +26,38 @@ def lock(path: Path, holder: str) -> Iterator[None]:
 
     Raises Held at once when another process has it, and OSError, having made nothing, where none can be had.
     """
-    known = path.exists()
-    descriptor = disk.holdable(path)
+    descriptor = _locked(path)
     try:
-        try:
-            _take(path, descriptor)
-        except OSError:
-            if not known:  # and never will be: nobody can hold it
-                disk.unlink(path)
-            raise
         passing("write", path)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of the file at that path, locked."""
+    while True:
+        known = path.exists()
+        descriptor = disk.holdable(path)
+        try:
+            _take(path, descriptor)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, OSError) and not known:  # and never will be: nobody can hold it
+                disk.unlink(path)
+            raise
+        if _is_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # its holder deleted it after we opened it
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: Path) -> bool:

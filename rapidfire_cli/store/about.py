@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from rapidfire_cli.terms import Objective, canonical
+from rapidfire_cli.store.source import Source
+from rapidfire_cli.terms import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,20 +17,23 @@ class About:
     objective: Objective
     varied: tuple[str, ...] = ()  # dotted paths of the knobs that vary from run to run
     chunks: int = 1  # turns per epoch, so ticks per epoch
+    source: Source | None = None  # the file that the directory belongs to; None where nobody knows
 
 
 def to_rows(about: About) -> Iterable[tuple[str, str]]:
     """The `meta` table's rows."""
     values = {**asdict(about), "varied": list(about.varied)}
-    return [(key, canonical(value)) for key, value in values.items()]
+    return [(key, json.dumps(value)) for key, value in values.items()]
 
 
 def about(db: sqlite3.Connection) -> About:
     """What the journal says about the experiment."""
     values = {key: json.loads(text) for key, text in db.execute("SELECT key, value FROM meta")}
+    source = values.get("source")
     return About(
         experiment=values["experiment"],
         objective=Objective(**values["objective"]),
         varied=tuple(values["varied"]),
         chunks=values["chunks"],
+        source=Source(**source) if source else None,
     )

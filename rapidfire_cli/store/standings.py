@@ -8,6 +8,7 @@ from rapidfire_cli.engine.messages import RunOpened
 from rapidfire_cli.store.about import about
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.store.queries import origin_of
+from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Run, RunState
 
 RUNS = """
@@ -38,6 +39,14 @@ def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
             return ()
         before = about(db).chunks
         return tuple(_standing(row, chunks, before) for row in db.execute(RUNS))
+
+
+def source_of(journal: Path) -> Source | None:
+    """The file that the experiment's directory belongs to; None where the journal does not say."""
+    if not journal.is_file():
+        return None
+    with reader(journal) as db:
+        return about(db).source if begun(db) else None
 
 
 def _standing(row: tuple[Any, ...], chunks: int, before: int) -> Standing:

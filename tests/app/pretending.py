@@ -188,7 +188,7 @@ class Desk:
     def states(self) -> dict[int, RunState]:
         return {one.run.number: one.state for one in standings(self.home.journal, 1)}
 
-    def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None) -> bool:
+    def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None, **asked: Any) -> bool:
         """Fit once; False when the controller was killed."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "file.yaml"
@@ -199,7 +199,7 @@ class Desk:
             patch.setattr(driver, "BEAT", 0.0)  # so that it may die after any fact
             patch.setattr(fitting, "SqliteJournal", lambda path: Journal(path, luck, crew))
             subject = subject_of(Given(file), str(self.path / "experiments"))
-            request = fitting.Request(Machinery(workers), shard)
+            request = fitting.Request(Machinery(workers), shard, **asked)
             try:
                 fitting.train(subject, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))
             except Crash:

@@ -53,8 +53,8 @@ def test_adam_takes_no_momentum_and_nothing_is_left_behind(desk):
     error = desk.run("fit", "experiment.yaml", exits=2).stderr
     assert "experiment.yaml:4:" in error.splitlines()[0] and "error[E402]" in error
     assert "momentum" in error and "betas" in error
-    assert not (desk.path / "rapidfire_experiments/tiny/journal.db").exists()
-    assert "error[E602]: no run has begun" in desk.run("status", exits=2).stderr
+    assert [path.name for path in desk.path.iterdir()] == ["experiment.yaml"]
+    assert "error[E601]: there is no experiment" in desk.run("status", exits=2).stderr
 
 
 def test_an_objective_that_no_run_measures_is_refused_before_anything_is_trained(desk):

@@ -1,0 +1,107 @@
+"""What is told follows from the file that was asked for, though there be nothing left to train."""
+
+import pytest
+
+from rapidfire_cli.app.gates import Shard, requirements
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.ranking import ranking
+from tests.app.pretending import Desk, Luck
+
+CALM = Luck()
+
+
+def grid(lrs: str, top: str = "", epochs: int = 2) -> str:
+    knobs = f"epochs: {epochs}, batch_size: 1, optimizer: {{name: SGD, args: {{lr: !list {lrs}}}}}"
+    return f"mlspec: none:None\n{top}gridsearch: {{named_metrics: [quality], train: {{{knobs}}}}}\n"
+
+
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    """The metric of a run is its learning rate."""
+    return Desk(tmp_path, lambda lr, epoch: lr)
+
+
+def ranked(desk: Desk) -> list[int]:
+    seen = overview(desk.home.journal, alive=False)
+    return [place.row.number for place in ranking(seen.rows, seen.about.objective)]
+
+
+def kept(desk: Desk) -> list[str]:
+    """What people read, and the runs that the journal lists."""
+    seen = overview(desk.home.journal, alive=False)
+    return [desk.home.file.read_text(), desk.home.manifest.read_text(), f"{seen}"]
+
+
+def test_a_file_that_is_changed_and_changed_back_is_told_as_it_was(desk):
+    desk.fit(grid("[0.1, 0.2]"), CALM)
+    before = kept(desk)
+    desk.fit(grid("[0.3, 0.4]"), CALM)
+    assert ranked(desk) == [4, 3]
+    desk.fit(grid("[0.1, 0.2]"), CALM)
+    assert ranked(desk) == [2, 1] and kept(desk) == before
+
+
+def test_a_subset_is_told_alone_and_the_others_stay_known(desk):
+    desk.fit(grid("[0.1, 0.2, 0.3]"), CALM)
+    desk.fit(grid("[0.1]"), CALM)
+    assert ranked(desk) == [1] and len(desk.home.manifest.read_text().splitlines()) == 2
+    desk.fit(grid("[0.1, 0.3]"), CALM)
+    assert ranked(desk) == [3, 1]
+
+
+def test_another_objective_counts_at_once(desk):
+    desk.fit(grid("[0.1, 0.2]"), CALM)
+    desk.fit(grid("[0.1, 0.2]", "objective: {metric: quality, direction: min}\n"), CALM)
+    assert ranked(desk) == [1, 2] and "direction: min" in desk.home.file.read_text()
+
+
+def test_a_shard_is_told_of_its_share_also_where_that_is_empty(desk):
+    text = grid("[0.1, 0.2, 0.3]")
+    desk.fit(text, CALM)
+    desk.fit(text, CALM, shard=Shard(2, 2))
+    assert ranked(desk) == [2]
+    desk.fit(text, CALM, shard=Shard(4, 4))
+    assert ranked(desk) == []
+
+
+@pytest.mark.parametrize(
+    ("top", "required", "at"),
+    [
+        ("objective: {metric: qualiti, direction: min}\n", (), (str, 2, 21)),
+        ("", ("loss<1", "qualiti>0"), ("--require", 1, 1)),
+    ],
+)
+def test_a_metric_that_no_run_has_is_refused_and_changes_nothing_that_is_told(desk, top, required, at):
+    desk.fit(grid("[0.1, 0.2]"), CALM)
+    before = kept(desk)
+    with pytest.raises(Refusal) as refused:
+        desk.fit(grid("[0.2]", top), CALM, required=requirements(required))
+    first = refused.value.problems[0]
+    assert first.code == "E605" and first.span and first.span[1:3] == at[1:]
+    assert kept(desk) == before
+
+
+def test_a_fit_that_is_refused_leaves_nothing_of_what_it_made(desk):
+    desk.home.path.mkdir(parents=True)
+    (desk.home.path / "notes.txt").write_text("mine")
+    (desk.home.runs / "1-x/checkpoints/step-1").mkdir(parents=True)
+    with pytest.raises(Refusal, match="E607"):
+        desk.fit(grid("[0.1]"), CALM)
+    assert sorted(path.name for path in desk.home.path.iterdir()) == ["notes.txt", "runs"]
+
+
+def test_a_fresh_start_that_is_refused_puts_back_what_was_there(desk, monkeypatch, capsys):
+    desk.fit(grid("[0.1]"), CALM)
+    before = kept(desk)
+
+    def refusing(*_: object) -> None:
+        raise Refusal([])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rapidfire_cli.app.fitting._probe", refusing)
+        with pytest.raises(Refusal):
+            desk.fit(grid("[0.2]"), CALM, fresh=True)
+    assert [path.name for path in desk.home.path.parent.iterdir()] == ["file"]
+    assert kept(desk) == before
+    assert capsys.readouterr().err.splitlines()[-1].endswith("file~1 is " + f"{desk.home.path} again")
