@@ -2,27 +2,30 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rapidfire_cli.engine.driver import CodeChanged
 from rapidfire_cli.engine.messages import Probed, RunOpened
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.standings import Standing
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Run, RunState
 from rapidfire_cli.view.wording import numbered
 
 WAYS_ON = "`fit --fresh` starts over, `fit --accept-changes` goes on with what is there now"
 
 
-def check(stood: Mapping[int, Standing], answer: Probed, accepted: bool) -> None:
+def check(stood: Mapping[int, Standing], listed: Sequence[Run], answer: Probed, accepted: bool) -> None:
     """Refuse to continue runs with other code or data than they began with, unless that is `accepted`.
 
-    What cannot be refused is said on stderr. Raises Refusal.
+    What cannot be refused is said on stderr, of the runs that are `listed`. Raises Refusal.
     """
     pairs = [(was, now) for now in answer.continued if (was := stood[now.run].opened)]
-    if (changed := [*_changed(pairs)]) and not accepted:
-        raise Refusal([_problem(changed, sorted({now.run for was, now in pairs if [*_changes(was, now)]}))])
-    for told in (*_environments(pairs), *_older(stood.values(), json.loads(answer.code))):
+    changes = {now.run: [*_changes(was, now, answer.texts)] for was, now in pairs}
+    if any(changes.values()) and not accepted:
+        changed = dict.fromkeys(change for of_run in changes.values() for change in of_run)
+        raise Refusal([_problem(changed, sorted(run for run, of_run in changes.items() if of_run))])
+    known = [stood[run.number] for run in listed if run.number in stood]
+    for told in (*_environments(pairs), *_older(known, answer)):
         print(told, file=sys.stderr)
 
 
@@ -39,14 +42,17 @@ def _problem(changed: Iterable[str], runs: list[int]) -> Problem:
     return Problem("E606", message, found=f"changed: {', '.join(changed)}", hint=WAYS_ON)
 
 
-def _changed(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]:
-    """What changed, each thing once."""
-    return iter(dict.fromkeys(change for was, now in pairs for change in _changes(was, now)))
-
-
-def _changes(was: RunOpened, now: RunOpened) -> Iterator[str]:
-    yield from (f"module {name}" for name in _differing(was.code, now.code))
+def _changes(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
+    yield from (f"module {name}" for name in _rewritten(was.code, now.code, texts))
     yield from (f"split {name}" for name in _differing(was.data, now.data))
+
+
+def _rewritten(was: str, now: str, texts: str) -> list[str]:
+    """The modules that are not what they were; fingerprints without tokens are compared by `texts`."""
+    before, bytes_now = json.loads(was), json.loads(texts)
+    return [
+        name for name in _differing(was, now) if name not in before or before[name] != bytes_now.get(name)
+    ]
 
 
 def _differing(was: str, now: str) -> list[str]:
@@ -68,9 +74,9 @@ def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]
         yield f"warning: {numbered(runs)} will not be bit for bit what an undisturbed fit makes: {told}"
 
 
-def _older(stood: Iterable[Standing], code: Mapping[str, str]) -> Iterator[str]:
+def _older(stood: Iterable[Standing], answer: Probed) -> Iterator[str]:
     """The completed runs whose code has changed since."""
     done = [(one.run.number, one.opened) for one in stood if one.state is RunState.COMPLETED]
-    runs = [number for number, opened in done if opened and json.loads(opened.code) != code]
+    runs = [number for number, was in done if was and _rewritten(was.code, answer.code, answer.texts)]
     if runs:
         yield f"note: {numbered(runs)} {'was' if len(runs) == 1 else 'were'} trained with older code"

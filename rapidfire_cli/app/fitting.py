@@ -278,7 +278,7 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
     required = [(one.metric, one.at) for one in request.required]
     if found := problems(plan.subject.file, samples, answer, required):
         raise Refusal(found)
-    continuing.check(plan.stood, answer, request.accepted)
+    continuing.check(plan.stood, plan.runs, answer, request.accepted)
 
 
 def _continues(plan: Plan, run: Run) -> bool:

@@ -127,6 +127,7 @@ class Probed:
     measured: tuple[tuple[str, ...], ...] = ()  # each leaf's metrics by name; none where nobody can tell
     continued: tuple[RunOpened, ...] = ()  # as they would be opened now
     code: str = "{}"  # JSON: as in RunOpened
+    texts: str = "{}"  # JSON: hashes of the same modules' bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,15 @@
 """What a run's bits depend on beside its config: the user's code, the rows, the environment; in short hashes.
 
-Code is every module of the user's own that importing the MLSpec brought in; rows are a split's length and up
-to 64 of its rows, spread evenly; the environment is what may round differently.
+Code is the tokens of every module of the user's own that importing the MLSpec brought in, so that comments,
+blank lines and the kind of line ends do not count. Rows are a split's length and up to 64 of its rows, spread
+evenly; the environment is what may round differently.
 """
 
 import hashlib
+import io
 import platform
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,12 +27,29 @@ from rapidfire_cli.training.user_code import is_users
 SAMPLE = 64  # rows of a split that are looked at (assumed: a blink, where each is a picture to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
+TOKENS = "tokens-"
+"""Before a hash of tokens; one without it is of bytes."""
+
+LAYOUT = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT})
+UNSEEN = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER})
 
 
 def code() -> dict[str, str]:
-    """A hash of the source of each module that is the user's own, by the module's name."""
-    theirs = ((name, _source(module)) for name, module in [*sys.modules.items()])
-    return {name: _short(source.read_bytes()) for name, source in sorted(theirs) if source}
+    """A hash of the tokens of each module that is the user's own, by the module's name."""
+    return {name: hashed(source) for name, source in _sources()}
+
+
+def texts() -> dict[str, str]:
+    """A hash of the bytes of each: what fingerprints of earlier versions were made of."""
+    return {name: _short(source) for name, source in _sources()}
+
+
+def hashed(source: bytes) -> str:
+    """The hash of a module's tokens; of its bytes where they are no Python."""
+    try:
+        return TOKENS + _short("\0".join(_tokens(source)).encode(errors="surrogatepass"))
+    except (tokenize.TokenError, SyntaxError, UnicodeError):
+        return _short(source)
 
 
 def data(splits: Mapping[str, Dataset]) -> dict[str, str]:
@@ -45,6 +65,20 @@ def environment(device: str, threads: int) -> dict[str, str]:
     """Packages, device and threads."""
     known = {"python": platform.python_version(), "device": _device(device), "threads": str(threads)}
     return known | {package: told for package in PACKAGES if (told := _version(package))}
+
+
+def _tokens(source: bytes) -> Iterator[str]:
+    """The tokens that mean something; of those that are layout, only their kind."""
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type in LAYOUT:
+            yield f"\1{tokenize.tok_name[token.type]}"
+        elif token.type not in UNSEEN:
+            yield token.string.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    theirs = ((name, _source(module)) for name, module in [*sys.modules.items()])
+    return ((name, source.read_bytes()) for name, source in sorted(theirs) if source)
 
 
 def _source(module: ModuleType) -> Path | None:

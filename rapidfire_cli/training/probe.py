@@ -8,8 +8,8 @@ from dataclasses import replace
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.terms import LOSS, TRAIN, LeafConfig
-from rapidfire_cli.training import measures, optimizers, schedulers, spec
+from rapidfire_cli.terms import LOSS, TRAIN, LeafConfig, canonical
+from rapidfire_cli.training import fingerprint, measures, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.opening import Shared, fingerprinted
@@ -28,7 +28,8 @@ def probe(order: Probe, shared: Shared) -> Probed:
         found += [replace(finding, leaf=index) for finding in wrong]
         if index < len(order.leaves):
             measured.append(_measured(its, leaf, shared.spec))
-    return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code)
+    texts = canonical(dict(fingerprint.texts()))
+    return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code, texts)
 
 
 def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:

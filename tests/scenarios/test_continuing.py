@@ -26,7 +26,7 @@ class Own(MLSpec):
         dies = Path("dies")
         if cfg["user_knobs"]["does"] == "die" and dies.exists():
             dies.unlink()
-            Path("own.py").open("a").write("# one more line\\n")
+            Path("own.py").open("a").write("one_more = True\\n")
             os._exit(1)
         if cfg["user_knobs"]["does"] == "fail" and Path("broken").exists() and model.weight.grad_fn is None:
             if (steps := Path("steps")).exists() and steps.stat().st_size > 2:
@@ -61,7 +61,10 @@ def status(desk: Desk) -> list:
     return json.loads(desk.run("status", "--output", "json").stdout)["runs"]
 
 
-def test_with_the_same_code_and_data_it_continues(begun):
+def test_with_the_same_code_and_data_it_continues_though_a_comment_was_added(begun):
+    begun.write(
+        "# a remark\n\n" + SPEC.replace("    def create", "\n    # another\n    def create"), "own.py"
+    )
     done = begun.run("fit", "experiment.yaml")
     assert "warning" not in done.stderr and "note" not in done.stderr
 
@@ -110,7 +113,7 @@ def test_a_rebuilt_journal_knows_what_runs_began_with(begun):
     for file in (begun.path / "rapidfire_experiments/own").glob("journal.db*"):
         file.unlink()
     begun.run("repair", "-e", "own")
-    begun.write(SPEC + "# changed\n", "own.py")
+    begun.write(SPEC + "changed = True\n", "own.py")
     refused = begun.run("fit", "experiment.yaml", exits=2).stderr
     assert "error[E606]: run 1 would continue from a checkpoint with other code or data" in refused
     assert "changed: module own" in refused
