@@ -143,7 +143,10 @@ def _withdraw(home: Home, before: Container[Path], made: list[Path]) -> None:
     """Delete what is there now and was not `before`, and the directories that were `made` for it."""
     with suppress(OSError):
         for path in [path for path in home.path.iterdir() if path not in before]:
-            (disk.discard if path.is_dir() and not path.is_symlink() else disk.unlink)(path)
+            if path.is_dir() and not path.is_symlink():
+                disk.discard(path)
+            else:
+                disk.unlink(path)
         disk.withdraw(made)
 
 
