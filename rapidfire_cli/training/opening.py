@@ -25,6 +25,7 @@ from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.scores import Scores
+from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.tally import Tally
 
 
@@ -37,6 +38,7 @@ class Shared:
     device: torch.device
     data: DataCache
     rows: RowCache
+    misc: SharedFiles
     code: str  # JSON: hashes of the user's modules, as the MLSpec was imported
     environment: str  # JSON: packages, device, threads
 
@@ -50,6 +52,7 @@ def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
         device,
         DataCache(spec, json.loads(setup.data)),
         RowCache(setup.data_cache, device),
+        SharedFiles(Path(setup.misc)),
         canonical(dict(fingerprint.code())),
         canonical(dict(fingerprint.environment(setup.device, setup.threads))),
     )
@@ -108,19 +111,21 @@ def _feeds(
     reads |= loaded.reads
     rng.reseed(assignment.seed, "initialize_run")
     before = rng.capture()
-    spec.initialize_run(Path(shared.setup.misc), cfg, "fit")
+    with shared.misc.initializing(leaf, reads):
+        spec.initialize_run(shared.misc.path, cfg, "fit")
     drawn = not rng.undrawn(before)
     source = Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded)
-    other = cache(partial(_initialized, assignment.seed, cfg, shared))
+    other = cache(partial(_initialized, assignment.seed, leaf, cfg, reads, shared))
     splits = (split for split in (TRAIN, VALIDATION) if split in loaded.splits)
     return {split: shared.rows.feed(split, source, other) for split in splits}
 
 
-def _initialized(seed: int, cfg: Knobs, shared: Shared) -> MLSpec:
+def _initialized(seed: int, leaf: LeafConfig, cfg: Knobs, reads: Reads, shared: Shared) -> MLSpec:
     """Another instance of the MLSpec, as the run's own is before its model is made."""
     spec = shared.spec()
     rng.reseed(seed, "initialize_run")
-    spec.initialize_run(Path(shared.setup.misc), cfg, "fit")
+    with shared.misc.initializing(leaf, reads):
+        spec.initialize_run(shared.misc.path, cfg, "fit")
     return spec
 
 
