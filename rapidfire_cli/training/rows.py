@@ -21,8 +21,9 @@ from rapidfire_cli.training import generators, rng
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.feeds import Feed, Fresh, Kept, Row, Stacked
+from rapidfire_cli.training.footprint import compact, footprint
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
-from rapidfire_cli.training.stacking import Stacks, kind, stacked_size, weight
+from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
 
 SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
 REFUSALS = 1000  # that are remembered (assumed: a few kB each)
@@ -159,7 +160,7 @@ class RowCache:
                 if fields := trial.stacks(sample):
                     placed = {name: fields.pop(name).to(self._device) for name in [*fields]}
                     return Stacked(placed, trial.count, self._device), size
-            size = sum(map(weight, sample.values())) * trial.count // len(sample)
+            size = sum(footprint(compact(row)) for row in sample.values()) * trial.count // len(sample)
             self._make_room(size)
             trial.repeat(sample)
             rows, size = trial.rows(sample, self._room - self._used())
@@ -235,8 +236,8 @@ class Trial:
         rows: list[Row] = []
         size = 0
         for index in range(self.count):
-            rows.append(self._next(index, sample))
-            size += weight(rows[-1]) + POINTER
+            rows.append(compact(self._next(index, sample)))
+            size += footprint(rows[-1]) + POINTER
             if size > room:
                 raise NotKept(f"they take more than the {_mebibytes(room)} that `data_cache` has left", size)
         self._check_draws()

@@ -1,6 +1,5 @@
-"""Prepared rows joined field by field, where that gives what collating them would, and what rows weigh."""
+"""Prepared rows joined field by field, where that gives what collating them would."""
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from rapidfire_cli.training.feeds import Row
 
-TENSOR = 600  # bytes of a tensor beside its elements: the Python object, torch's, its storage (measured)
 NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}  # as default_collate makes of them
 
 
@@ -41,23 +39,6 @@ def kind(row: Any) -> tuple[Any, ...] | None:
 def stacked_size(row: Row, count: int) -> int:
     """How many bytes so many rows of this kind take as stacks."""
     return sum(_stack(value, 1).nbytes for value in row.values()) * count
-
-
-def weight(value: Any) -> int:
-    """About how many bytes a prepared row takes in memory, Python's objects included."""
-    match value:
-        case Tensor():
-            return TENSOR + (
-                value.untyped_storage().nbytes() if value.layout is torch.strided else value.nbytes
-            )
-        case np.ndarray():
-            return sys.getsizeof(value) + (0 if value.base is None else value.nbytes)
-        case dict():
-            return sys.getsizeof(value) + sum(map(weight, value.values()))
-        case list() | tuple():
-            return sys.getsizeof(value) + sum(map(weight, value))
-    held = getattr(value, "__dict__", None)
-    return sys.getsizeof(value) + (weight(held) if isinstance(held, dict) else 0)
 
 
 def _stack(value: Any, count: int) -> Tensor:

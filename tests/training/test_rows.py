@@ -7,6 +7,7 @@ from torch.utils.data import default_collate
 
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.feeds import Fresh, Kept, Stacked
+from rapidfire_cli.training.footprint import TENSOR
 from rapidfire_cli.training.stacking import Stacks, kind
 from tests.training import specs
 from tests.training.workplace import Workplace, leaf, same
@@ -109,7 +110,7 @@ def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
 
 
 def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(tmp_path):
-    row = 2 * 600 + 6 * 4 + 28 + 300  # two tensors, six floats, an int, and the dict
+    row = 2 * TENSOR + 6 * 4 + 28 + 300  # two tensors, six floats, an int, and the dict
     place = Workplace(tmp_path, "Growing", data_cache=ROWS * row)
     place.train(leaf(), until=1)
 
