@@ -48,7 +48,7 @@ class Objective:
 class Execution:
     """How runs are executed; never part of what a run is."""
 
-    checkpoint_every: float = 30.0  # seconds of a run's own training
+    checkpoint_every: float = 30.0  # seconds that training may be old before a checkpoint holds it
     hang_timeout: float | None = 1800.0  # seconds that a step may take, a run's first ones excepted (assumed)
     chunks: int = 1  # turns per epoch
     data_cache: int = 2**30  # bytes of prepared rows kept per worker

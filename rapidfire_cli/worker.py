@@ -2,6 +2,7 @@
 
 import faulthandler
 import gc
+import math
 import os
 import select
 import socket
@@ -52,11 +53,18 @@ class Pipe:
         """Send a report, together with those that follow at once: waking the controller costs time."""
         self._channel.put(encode(report))
 
-    def next(self) -> Order:
-        """The next order, waiting for it."""
+    def next(self, spare: Callable[[bool], float | None] = lambda idle: None) -> Order:
+        """The next order, waiting for it.
+
+        `spare` may do something meanwhile: it is told whether the last wait was in vain, and says how many
+        seconds the next may take, None for ever.
+        """
         self._exchange()
+        idle = False
         while not self._orders:
-            self._wait()
+            pause = spare(idle)
+            self._push()
+            idle = not self._wait(pause)
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
@@ -80,11 +88,12 @@ class Pipe:
         while self._channel.behind:
             self._wait()
 
-    def _wait(self) -> None:
-        """Wait until something can be sent or received, and do so."""
+    def _wait(self, seconds: float | None = None) -> bool:
+        """Wait until something can be sent or received, and do so; False when that took too long."""
         self._poll.register(self._channel, self._channel.wants)
-        self._poll.poll()
+        ready = self._poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         self._exchange()
+        return bool(ready)
 
     def _exchange(self) -> None:
         self._push()
@@ -133,7 +142,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     gc.enable()
     pipe.tell(Ready(os.getpid(), *ready))
     while True:
-        match pipe.next():
+        match pipe.next(residents.spare):
             case Probe() as order:
                 pipe.tell(residents.probe(order))
             case Smoke() as order:

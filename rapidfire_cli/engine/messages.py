@@ -22,7 +22,7 @@ class Setup:
     device: str  # "cpu" or "cuda:0"
     threads: int
     chunks: int  # turns per epoch
-    checkpoint_every: float  # seconds of a run's training
+    checkpoint_every: float  # seconds that training may be old before a checkpoint holds it
     data_cache: int  # bytes of prepared rows
     share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
     measured: bool = False  # named metrics are asked for

@@ -85,7 +85,7 @@ class TurnEnded:
 
 @dataclass(frozen=True, slots=True)
 class RunSaved:
-    """A checkpoint holds the run's first `at` ticks."""
+    """A checkpoint holds the run's first `at` ticks; it may have been taken while the run waits."""
 
     run: int
     at: int

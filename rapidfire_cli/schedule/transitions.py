@@ -52,6 +52,7 @@ RUN_MOVES = {
     (RunPhase.WAITING, GiveUp): RunPhase.FAILED,
     (RunPhase.WAITING, Replace): RunPhase.FAILED,
     (RunPhase.WAITING, WorkerDied): RunPhase.WAITING,
+    (RunPhase.WAITING, RunSaved): RunPhase.WAITING,
     (RunPhase.TRAINING, RunSaved): RunPhase.TRAINING,
     (RunPhase.TRAINING, TurnEnded): RunPhase.WAITING,
     (RunPhase.TRAINING, RunFailed): RunPhase.FAILED,

@@ -42,6 +42,8 @@ __all__ = ["Residents", "SpecProblem"]
 
 CONFIG = "config.yaml"
 TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
+SHARE = 0.1  # of a busy worker's time that may go into saving runs that wait (assumed)
+IDLE = 0.05  # seconds without an order until a worker has time to spare (assumed; mostly the next is there)
 SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not worth changing runs (assumed)
 
 
@@ -65,6 +67,8 @@ class Residents:
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec))
         self._runs: dict[int, Run] = {}
+        self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
+        self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
 
     def probe(self, order: Probe) -> Probed:
         """What can be told of leaf configs without training."""
@@ -83,6 +87,48 @@ class Residents:
         """Make the run durable and let go of it."""
         if run := self._runs.get(order.run):
             self._accounted(run.assignment, partial(self._let_go, run))
+
+    def spare(self, idle: bool) -> float | None:
+        """Make durable a resident for which a checkpoint has been due longest.
+
+        A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
+        it is worth asking again, None where nothing is unsaved.
+        """
+        if not self._unsaved:
+            return None
+        now = self._clock()
+        if (overdue := self._overdue(now)) is None:
+            return next(iter(self._unsaved.values())) + self._setup.checkpoint_every - now
+        if not idle and now < self._spare_due:
+            return IDLE
+        self._save_waiting(overdue, now)
+        return 0.0
+
+    def _overdue(self, now: float, besides: int = -1) -> int | None:
+        """The resident that has been unsaved longest, if that is longer than a checkpoint may take."""
+        for number, since in self._unsaved.items():
+            if number != besides:
+                return number if now - since >= self._setup.checkpoint_every else None
+        return None
+
+    def _save_waiting(self, number: int, now: float) -> float:
+        """Save a run that waits; return the time. What fails is tried again, and fails in its own turn."""
+        run = self._runs[number]
+        try:
+            with keeping(), blaming(), logged(Path(run.assignment.directory) / LOG):
+                self._save(run)
+        except Failure as failure:
+            self._unsaved.pop(number)
+            self._unsaved[number] = now
+            if failure.kind == "disk":
+                self._tell(RunFailed(number, failure.kind, failure.cause, run.step))
+        return self._spent(now)
+
+    def _spent(self, since: float) -> float:
+        """The time, after what was saved since then; the share of it bounds when the next may be."""
+        now = self._clock()
+        self._spare_due = now + (now - since) * (1 - SHARE) / SHARE
+        return now
 
     def _placed(self, assignment: Assignment) -> Assignment:
         """With its directory spelt out."""
@@ -155,21 +201,33 @@ class Residents:
             self._progress(run.step)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
+            self._unsaved.setdefault(run.assignment.run, began)
             stopped = self._pulse()
             if stopped and mark is Mark.LOOK:
                 rewind(run)
             enough = mark is Mark.EPOCH and _enough(now - entered, run.ticks - from_ticks, limit - run.ticks)
             if stopped or (run.ticks >= until and (enough or run.ticks >= limit)):
                 return stopped
-            if run.unsaved >= self._setup.checkpoint_every and mark is not Mark.LOOK:
-                run.streams = rng.capture()
-                self._save(run)
-                now = self._clock()
+            if mark is not Mark.LOOK:
+                now = self._checkpointed(run, now)
             began = now
         return False
 
+    def _checkpointed(self, run: Run, now: float) -> float:
+        """Save what is due by the clock: the run in its turn, and one that waits; returns the time."""
+        every, number = self._setup.checkpoint_every, run.assignment.run
+        has_spare = now >= self._spare_due
+        if run.unsaved >= every or (has_spare and now - self._unsaved[number] >= every):
+            run.streams = rng.capture()
+            self._save(run)
+            now = self._spent(now)
+        elif has_spare and (overdue := self._overdue(now, besides=number)) is not None:
+            now = self._save_waiting(overdue, now)
+        return now
+
     def _save(self, run: Run) -> None:
         checkpoint.save(run, self._setup.objective)
+        self._unsaved.pop(run.assignment.run, None)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
     def _complete(self, run: Run) -> None:
@@ -180,6 +238,7 @@ class Residents:
 
     def _drop(self, number: int) -> None:
         self._runs.pop(number, None)
+        self._unsaved.pop(number, None)
         self._shared.rows.release(number)
 
 

@@ -13,7 +13,7 @@ from rapidfire_cli.schedule.actions import (
     Train,
 )
 from rapidfire_cli.schedule.asynchronous import AsyncHalving
-from rapidfire_cli.schedule.events import Entry, RunsAdded, RunSaved, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import Entry, RunEvicted, RunsAdded, RunSaved, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.floor import MOST_STILLBORN
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.machine import MOST_DEATHS, Machine
@@ -87,6 +87,19 @@ def test_a_dead_worker_sets_its_resident_runs_back_to_what_is_durable():
     assert completed(world) == {1, 2}
 
 
+def test_a_run_that_is_saved_while_it_waits_keeps_its_epochs_when_the_worker_dies():
+    world = World(slots=1, goals=[3, 3])
+    world.advance(0)
+    world.advance(0)
+    assert world.machine.runs[1].phase is RunPhase.WAITING
+    world.save(1)
+    world.kill(0)
+    assert world.machine.runs[1].trained == 1
+    assert world.machine.runs[2].trained == 0
+    world.finish()
+    assert completed(world) == {1, 2}
+
+
 def test_a_run_that_kills_its_workers_is_given_up_after_three_retries_and_the_others_go_on():
     world = World(slots=1, goals=[2, 2])
     for _ in range(MOST_DEATHS + 1):
@@ -147,8 +160,8 @@ def test_what_is_not_listed_raises():
         machine.step(RunSaved(7, 1))
     with pytest.raises(IllegalMove, match="run 1 was added twice"):
         machine.step(RunsAdded((Entry(1, goal=1),)))
-    with pytest.raises(IllegalMove, match="a waiting run takes no RunSaved"):
-        machine.step(RunSaved(1, 1))
+    with pytest.raises(IllegalMove, match="a waiting run takes no RunEvicted"):
+        machine.step(RunEvicted(1, 1))
     machine.step(WorkerReady(0, room=1))
     with pytest.raises(IllegalMove, match="a busy slot takes no WorkerReady"):
         machine.step(WorkerReady(0, room=1))

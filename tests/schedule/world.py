@@ -171,8 +171,8 @@ class World:
                 self.tell(RunEvicted(run, self.durable[run]))
 
     def save(self, run: int) -> None:
-        """A checkpoint becomes due in the run's turn."""
-        if any(host.turn and host.turn.runs == (run,) and run in host.held for host in self.hosts.values()):
+        """A checkpoint becomes due, in the run's turn or while it waits for one."""
+        if any(run in host.held for host in self.hosts.values()):
             self._save(run)
 
     def kill(self, slot: int) -> None:

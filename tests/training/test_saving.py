@@ -1,0 +1,129 @@
+"""What a killed worker takes with it is bounded: checkpoints fall due by the clock, also while runs wait."""
+
+import pytest
+
+from rapidfire_cli.engine.messages import RunFailed, Saved, TurnEnded
+from rapidfire_cli.training.residents import IDLE, SHARE
+from tests.training.workplace import Workplace, leaf, same
+
+SGD = {"name": "SGD", "args": {"lr": 0.1}}
+EVERY = 1000.0  # seconds on the test's clock, on which each look takes one
+
+
+def place_with_residents(directory, spec="Restless", runs=(1, 2, 3), until=1):
+    place = Workplace(directory, spec, checkpoint_every=EVERY)
+    for run in runs:
+        place.train(leaf(), until=until, run=run)
+    return place
+
+
+def saved(place):
+    return [(one.run, one.at) for one in place.told if isinstance(one, Saved)]
+
+
+def pass_time(place, seconds):
+    place.residents._clock.now += seconds
+
+
+def test_nothing_is_due_before_its_time_and_the_pause_ends_when_it_is(tmp_path):
+    assert Workplace(tmp_path).residents.spare(idle=True) is None
+
+    place = place_with_residents(tmp_path)
+    pause = place.residents.spare(idle=True)
+    assert 0 < pause < EVERY
+    assert saved(place) == []
+
+    pass_time(place, pause)
+    assert place.residents.spare(idle=True) == 0
+    assert saved(place) == [(1, 1)]
+
+
+def test_an_idle_worker_saves_its_residents_one_by_one_the_longest_unsaved_first(tmp_path):
+    place = place_with_residents(tmp_path, runs=(2, 3, 1))
+    pass_time(place, EVERY)
+
+    for count in (1, 2, 3):
+        assert place.residents.spare(idle=True) == 0
+        assert len(saved(place)) == count
+    assert place.residents.spare(idle=True) is None
+    assert saved(place) == [(2, 1), (3, 1), (1, 1)]
+
+
+def test_a_busy_worker_spends_a_share_of_its_time_on_runs_that_wait(tmp_path):
+    place = place_with_residents(tmp_path)
+    pass_time(place, EVERY)
+
+    assert place.residents.spare(idle=False) == 0
+    assert place.residents.spare(idle=False) == IDLE
+    assert saved(place) == [(1, 1)]
+
+    pass_time(place, 1 / SHARE)  # saving took one second
+    assert place.residents.spare(idle=False) == 0
+    assert saved(place) == [(1, 1), (2, 1)]
+
+
+def test_runs_that_wait_are_saved_during_a_long_turn_of_another(tmp_path):
+    place = place_with_residents(tmp_path, runs=(1, 2))
+    pass_time(place, EVERY)
+    place.train(leaf(epochs=20), until=20, run=3)
+
+    assert saved(place)[:2] == [(1, 1), (2, 1)]
+
+
+def test_time_in_which_a_run_waits_counts_in_its_own_turn_too(tmp_path):
+    place = place_with_residents(tmp_path, runs=(1,))
+    pass_time(place, EVERY)
+    place.train(leaf(), until=2)
+
+    assert saved(place) == [(1, 1)]
+    assert place.residents._runs[1].unsaved < EVERY
+
+
+@pytest.mark.parametrize("spec", ["Blobs", "Restless", "Remembering"])
+def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_elsewhere(tmp_path, spec):
+    alone = Workplace(tmp_path / "alone", spec)
+    alone.train(leaf(), until=3)
+
+    place = place_with_residents(tmp_path / "saved", spec, runs=(1, 2))
+    pass_time(place, EVERY)
+    while place.residents.spare(idle=True) == 0:
+        pass
+    assert saved(place) == [(1, 1), (2, 1)]
+    place.train(leaf(), until=3, run=1)
+    after_a_kill = Workplace(tmp_path / "saved", spec)
+    assert isinstance(after_a_kill.train(leaf(), until=1, run=2)[-1], TurnEnded)
+    after_a_kill.train(leaf(), until=3, run=2)
+
+    for weights, epochs in ((place.weights(1), place.epochs(1)), (after_a_kill.weights(2), None)):
+        assert same(weights, alone.weights())
+        assert epochs in (None, alone.epochs())
+
+
+def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):
+    place = place_with_residents(tmp_path, "Hoarding", runs=(1,))
+    pass_time(place, EVERY)
+
+    assert place.residents.spare(idle=True) == 0
+    assert not [one for one in place.told if isinstance(one, RunFailed)]
+    assert place.residents.spare(idle=True) > EVERY / 2
+    place.train(leaf(), until=3)
+    assert "state_dict" in place.failure().cause
+
+
+def test_a_disk_that_takes_no_checkpoint_is_told_at_once(tmp_path):
+    place = place_with_residents(tmp_path, runs=(1,))
+    (tmp_path / "1" / "checkpoints").rmdir()
+    (tmp_path / "1" / "checkpoints").symlink_to("/dev/full")
+    pass_time(place, EVERY)
+
+    assert place.residents.spare(idle=True) == 0
+    assert place.failure().kind == "disk"
+
+
+def test_what_is_gone_is_not_saved(tmp_path):
+    place = place_with_residents(tmp_path, runs=(1, 2))
+    place.evict(1)
+    place.train(leaf(), until=3, run=2)
+    pass_time(place, EVERY)
+
+    assert place.residents.spare(idle=True) is None
