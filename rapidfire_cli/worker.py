@@ -128,6 +128,9 @@ def main() -> None:
 
 
 def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
+    from rapidfire_cli.training.log import keep_standard
+
+    keep_standard()
     from rapidfire_cli.training.device import prepare
     from rapidfire_cli.training.residents import Residents, SpecProblem
 

@@ -10,6 +10,7 @@ from rapidfire_cli.terms import TRAIN, LeafConfig, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
+from rapidfire_cli.training.settings import Changes, ProcessSettings
 
 KEPT = 4  # loaded data sets beyond those in use (assumed)
 
@@ -22,6 +23,7 @@ class Loaded:
     reads: Reads
     seed: int | None  # where load_data drew randomness
     fingerprint: str  # JSON: hashes of the splits
+    changes: Changes  # of the process's settings; each run that shares the datasets shares these, too
 
     def fits(self, seed: int, leaf: LeafConfig) -> bool:
         """Whether a run of this seed and leaf config would load just this."""
@@ -31,9 +33,10 @@ class Loaded:
 class DataCache:
     """Loads data once for the runs that share it."""
 
-    def __init__(self, spec: type[MLSpec], data: dict[str, Any] | None) -> None:
+    def __init__(self, spec: type[MLSpec], data: dict[str, Any] | None, settings: ProcessSettings) -> None:
         self._spec = spec
         self._data = data
+        self._settings = settings
         self._loaded: list[Loaded] = []
 
     def load(self, seed: int, leaf: LeafConfig) -> Loaded:
@@ -47,11 +50,12 @@ class DataCache:
     def _load(self, seed: int, leaf: LeafConfig) -> Loaded:
         reads: Reads = {}
         rng.reseed(seed, "load_data")
-        before = rng.capture()
+        before, settings = rng.capture(), self._settings.all_changes()
         splits = self._spec().load_data(copy.deepcopy(self._data or {}), Knobs(leaf, reads))
         _check(splits)
         drawn = None if rng.undrawn(before) else seed
-        return Loaded(splits, reads, drawn, canonical(dict(fingerprint.data(splits))))
+        hashes = canonical(dict(fingerprint.data(splits)))
+        return Loaded(splits, reads, drawn, hashes, self._settings.since(settings))
 
 
 def _check(splits: Any) -> None:

@@ -23,6 +23,7 @@ def prepare(setup: Setup) -> tuple[str, int]:
     torch.set_num_interop_threads(1)
     _warm_up(setup)
     if setup.device == "cpu":
+        torch.set_deterministic_debug_mode("warn")  # as most runs want it: they change nothing then
         return "cpu", int(_free_memory() * setup.share * AT_REST)
     torch.cuda.set_device(setup.device)
     free, _ = torch.cuda.mem_get_info()

@@ -4,9 +4,10 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rapidfire_cli.durable import disk
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 STANDARD = (1, 2)  # the descriptors of stdout and stderr
 
 
-class Log(io.FileIO):
+class Lasting(io.IOBase):
+    """Stays open, whoever closes it or what was built on it: every run prints to it."""
+
+    def close(self) -> None:
+        with suppress(ValueError):  # when the interpreter ends, in any order
+            self.flush()
+
+
+class Raw(Lasting, io.FileIO):
     """What a full disk does not take is lost, and whoever prints goes on."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
@@ -26,25 +35,58 @@ class Log(io.FileIO):
             return memoryview(data).nbytes
 
 
+class Buffer(Lasting, io.BufferedWriter):
+    """The bytes of a stream."""
+
+
+class Stream(Lasting, io.TextIOWrapper):
+    """Leads to the log of the run that has its turn; user code that kept it can use it in every turn."""
+
+    def detach(self) -> Any:
+        """The bytes below, which stay here as well."""
+        self.flush()
+        return self.buffer
+
+
+@cache
+def stream() -> Stream:
+    """The one stream of this process, written through line by line."""
+    buffer = Buffer(Raw(STANDARD[0], "a", closefd=False))
+    return Stream(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def keep_standard() -> None:
+    """Make it what all code of this process prints to."""
+    sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = stream()  # type: ignore[misc]
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """All that is printed inside goes to the one stream."""
+    with redirect_stdout(stream()), redirect_stderr(stream()):
+        yield
+
+
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
     """Append to `path` what is written to stdout and stderr, line by line. Raises OSError."""
-    raw = io.BufferedWriter(Log(disk.append(path), "a"))
-    with io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True) as log:
-        kept = [os.dup(descriptor) for descriptor in STANDARD]
-        _flush()
-        for descriptor in STANDARD:
-            os.dup2(log.fileno(), descriptor)
-        try:
-            with redirect_stdout(log), redirect_stderr(log):
-                yield
-        finally:
-            _flush()
-            for descriptor, former in zip(STANDARD, kept, strict=True):
-                os.dup2(former, descriptor)
-                os.close(former)
+    log = disk.append(path)
+    kept = [os.dup(descriptor) for descriptor in STANDARD]
+    _flush()
+    for descriptor in STANDARD:
+        os.dup2(log, descriptor)
+    os.close(log)
+    try:
+        with printing():
+            yield
+    finally:
+        stream().flush()
+        for descriptor, former in zip(STANDARD, kept, strict=True):
+            os.dup2(former, descriptor)
+            os.close(former)
 
 
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """What was written before belongs where it was written to."""
+    for each in (sys.stdout, sys.stderr, stream()):
+        each.flush()

@@ -69,7 +69,8 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
             weight = float(weight)
             expected = expected or rows * weight / size
             weighed += weight
-            loss = loss * (weight / expected) if weight else loss
+            with torch.enable_grad():  # user code may have turned it off
+                loss = loss * (weight / expected) if weight else loss
         if isinstance(weight, Tensor) or weight:
             run.scaler.scale(loss).backward()
             shares.append(loss.detach())
@@ -108,8 +109,8 @@ def validate(run: Run) -> Iterator[Mark]:
     run.own = deepcopy(run.spec.state_dict())
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
-    tally = run.tallies[VALIDATION]
-    for begin, batch in zip(count(0, size), feed.batches(torch.arange(len(feed)), size), strict=False):
+    tally, rows = run.tallies[VALIDATION], torch.arange(len(feed), device="cpu")
+    for begin, batch in zip(count(0, size), feed.batches(rows, size), strict=False):
         with torch.no_grad():
             outputs = forward(run, batch)
         tally.add(outputs, batch, tally.weight(outputs, batch, min(size, len(feed) - begin)), run.step)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from rapidfire_cli.training.datasets import DataCache
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.knobs import Knobs, Reads
+from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.losses import STRIDE, Losses
 from rapidfire_cli.training.plan import Plan, plan
 from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.scores import Scores
+from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.tally import Tally
 
@@ -36,6 +38,7 @@ class Shared:
     setup: Setup
     spec: type[MLSpec]
     device: torch.device
+    settings: ProcessSettings
     data: DataCache
     rows: RowCache
     misc: SharedFiles
@@ -46,11 +49,14 @@ class Shared:
 def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
     """Nothing loaded yet."""
     device = torch.device(setup.device)
+    with printing():  # as every run does
+        settings = ProcessSettings()
     return Shared(
         setup,
         spec,
         device,
-        DataCache(spec, json.loads(setup.data)),
+        settings,
+        DataCache(spec, json.loads(setup.data), settings),
         RowCache(setup.data_cache, device),
         SharedFiles(Path(setup.misc)),
         canonical(dict(fingerprint.code())),
@@ -75,8 +81,11 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     spec = shared.spec()
     reads = {} if reads is None else reads
     cfg = Knobs(leaf, reads)
-    feeds = _feeds(assignment, leaf, spec, cfg, reads, shared)
+    source = _source(assignment, leaf, spec, cfg, reads, shared)
+    feeds = _feeds(source, shared)
     model = _model(spec, cfg, assignment.seed, shared.device)
+    if (under := shared.settings.of_rows()) != source.under:
+        feeds = _feeds(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
     steps = its.steps(len(feeds[TRAIN]))
     custom = spec.metrics(cfg)
@@ -96,6 +105,8 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         scaler=_scaler(its, shared.device),
         tallies=_tallies(its, custom, model, shared, feeds),
         streams=_first_streams(assignment.seed),
+        settings=shared.settings,
+        opened=shared.settings.changes(),
     )
     if run.schedule:
         run.schedule.check_monitor({split: tally.names for split, tally in run.tallies.items()})
@@ -103,29 +114,37 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     return run
 
 
-def _feeds(
+def _source(
     assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: Knobs, reads: Reads, shared: Shared
-) -> dict[str, Feed]:
-    """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
+) -> Source:
+    """The data loaded, and the MLSpec initialised."""
     loaded = shared.data.load(assignment.seed, leaf)
+    shared.settings.repeat(loaded.changes)
     reads |= loaded.reads
     rng.reseed(assignment.seed, "initialize_run")
     before = rng.capture()
     with shared.misc.initializing(leaf, reads):
         spec.initialize_run(shared.misc.path, cfg, "fit")
     drawn = not rng.undrawn(before)
-    source = Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded)
-    other = cache(partial(_initialized, assignment.seed, leaf, cfg, reads, shared))
-    splits = (split for split in (TRAIN, VALIDATION) if split in loaded.splits)
+    under = shared.settings.of_rows()
+    return Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded, under)
+
+
+def _feeds(source: Source, shared: Shared) -> dict[str, Feed]:
+    """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
+    other = cache(partial(_initialized, source, shared))
+    splits = (split for split in (TRAIN, VALIDATION) if split in source.loaded.splits)
     return {split: shared.rows.feed(split, source, other) for split in splits}
 
 
-def _initialized(seed: int, leaf: LeafConfig, cfg: Knobs, reads: Reads, shared: Shared) -> MLSpec:
+def _initialized(source: Source, shared: Shared) -> MLSpec:
     """Another instance of the MLSpec, as the run's own is before its model is made."""
     spec = shared.spec()
-    rng.reseed(seed, "initialize_run")
-    with shared.misc.initializing(leaf, reads):
-        spec.initialize_run(shared.misc.path, cfg, "fit")
+    with shared.settings.apart():
+        shared.settings.repeat(source.loaded.changes)
+        rng.reseed(source.seed, "initialize_run")
+        with shared.misc.initializing(source.leaf, source.reads):
+            spec.initialize_run(shared.misc.path, source.cfg, "fit")
     return spec
 
 

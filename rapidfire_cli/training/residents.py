@@ -72,11 +72,13 @@ class Residents:
 
     def probe(self, order: Probe) -> Probed:
         """What can be told of leaf configs without training."""
-        return probe(order, self._shared)
+        with self._shared.settings.apart():
+            return probe(order, self._shared)
 
     def smoke(self, order: Smoke) -> Smoked:
         """What can be told of a leaf config by training one batch."""
-        return smoke(order, self._shared)
+        with self._shared.settings.apart():
+            return smoke(order, self._shared)
 
     def train(self, order: Train) -> None:
         """Give each run its turn; whatever user code does fails that run alone."""
@@ -145,6 +147,7 @@ class Residents:
                     if assignment.run not in self._runs:
                         disk.make_directory(directory, below=directory.parents[1], lasting=False)
                     stack.enter_context(logged(directory / LOG))
+                stack.enter_context(self._shared.settings.of(assignment.run))
                 work()
             except Failure as failure:
                 run = self._runs.get(assignment.run)
@@ -154,6 +157,8 @@ class Residents:
                 self._tell(
                     RunFailed(assignment.run, failure.kind, failure.cause, step, failure.traceback[-TRACED:])
                 )
+        if assignment.run not in self._runs:
+            self._shared.settings.forget(assignment.run)
 
     def _turn(self, assignment: Assignment, until: int, limit: int) -> None:
         run = self._resident(assignment)

@@ -46,8 +46,8 @@ def reseed(seed: int, purpose: Purpose) -> None:
 
 def order(seed: int, epoch: int, rows: int) -> Tensor:
     """The rows' indices (rows,) in the order in which `epoch` (from 1) trains on them."""
-    generator = torch.Generator().manual_seed(derive(seed, f"epoch {epoch}"))
-    return torch.randperm(rows, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(derive(seed, f"epoch {epoch}"))
+    return torch.randperm(rows, generator=generator, device="cpu")
 
 
 def capture() -> Streams:
@@ -86,8 +86,8 @@ def pack(streams: Streams) -> dict[str, Any]:
     version, words, gauss = streams.python
     name, keys, *rest = streams.numpy
     return {
-        "python": (version, torch.tensor(_words(words).astype(np.int64)), gauss),
-        "numpy": (str(name), torch.tensor(keys.astype(np.int64)), *rest),
+        "python": (version, torch.from_numpy(_words(words).astype(np.int64)), gauss),
+        "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), *rest),
         "torch": streams.torch,
         "cuda": streams.cuda,
     }

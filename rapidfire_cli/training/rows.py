@@ -45,6 +45,7 @@ class Source:
     reads: Reads  # what was read through `cfg`
     drawn: bool  # whether `initialize_run` drew randomness
     loaded: Loaded
+    under: Sequence[Any]  # settings of the process that rows may depend on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,12 @@ class Scope:
     split: str
     reads: Reads
     seed: int | None  # where the rows depend on it
+    under: Sequence[Any]  # settings of the process
 
     def fits(self, split: str, source: Source) -> bool:
         """Whether the run is one of them."""
         same = self.loaded() is source.loaded and self.split == split and self.seed in (None, source.seed)
-        return same and agrees(self.reads, source.leaf)
+        return same and self.under == source.under and agrees(self.reads, source.leaf)
 
 
 @dataclass(slots=True, eq=False)
@@ -140,7 +142,7 @@ class RowCache:
         except Exception:  # it may need what create_model prepares; if not, training will fail on it
             reason, needed = "", None
         seed = source.seed if source.drawn else None
-        scope = Scope(ref(source.loaded), split, dict(source.reads), seed)
+        scope = Scope(ref(source.loaded), split, dict(source.reads), seed, source.under)
         if reason is None:
             return Entry(scope, source.loaded, content, size)
         self._refusals = [*self._refusals[-REFUSALS + 1 :], Refusal(scope, reason, needed)]

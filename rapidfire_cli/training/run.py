@@ -16,6 +16,7 @@ from rapidfire_cli.training import rng
 from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.plan import Plan
 from rapidfire_cli.training.schedulers import Schedule
+from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.tally import Tally
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,6 +44,8 @@ class Run:
     scaler: torch.amp.GradScaler
     tallies: Mapping[Split, Tally]
     streams: rng.Streams  # while the run does not train, and before a validation
+    settings: ProcessSettings
+    opened: Changes  # of the settings, before its training began
     own: dict[str, Any] = field(default_factory=dict)  # what the MLSpec kept on itself before a validation
     epoch: int = 0  # finished
     done: int = 0  # optimizer steps in the epoch under way
@@ -90,9 +93,8 @@ class Run:
         return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
     def enter(self) -> None:
-        """Begin a turn: the process's random streams and determinism are the run's from now on."""
+        """Begin a turn: the process's random streams are the run's from now on."""
         rng.restore(self.streams)
-        torch.set_deterministic_debug_mode(self.plan.determinism(self.device.type))
 
     def leave(self) -> None:
         """End a turn: keep the random streams, and no gradients."""

@@ -28,6 +28,7 @@ def packed(run: Run) -> dict[str, Any]:
         "tally": run.tallies[TRAIN].state(),
         "spec": own_state(run),
         "streams": rng.pack(run.streams),
+        "settings": run.settings.packed(run.opened),
     }
 
 
@@ -44,6 +45,7 @@ def unpack(run: Run, state: dict[str, Any]) -> None:
     run.tallies[TRAIN].restore(moved(state["tally"], run.device))
     run.spec.load_state_dict(state["spec"])
     run.streams = rng.unpack(state["streams"])
+    run.settings.unpack(state.get("settings", {}))
 
 
 def own_state(run: Run) -> dict[str, Any]:

@@ -513,3 +513,11 @@ class Sized(Plain):
         if data.get("shuffle"):
             random.shuffle(rows)
         return {"train": rows[: int(data["rows"] * cfg["user_knobs"]["share"])]}
+
+
+class Telling(Plain):
+    """Prints what torch does about operations without a deterministic form."""
+
+    def compute_forward(self, model, batch, cfg):
+        print("mode", torch.get_deterministic_debug_mode())
+        return super().compute_forward(model, batch, cfg)
