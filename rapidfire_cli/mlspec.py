@@ -29,7 +29,8 @@ class MLSpec:
     """Subclass it, override `create_model` and `compute_forward`, and the rest as needed.
 
     Every run has an instance of its own. Randomness (Python's, NumPy's and torch's global generators) is
-    reseeded before `load_data`, `initialize_run`, `create_model` and training; each run has its own streams.
+    reseeded before `prepare`, `load_data`, `initialize_run`, `create_model` and training; each run has its
+    own streams.
     """
 
     def load_data(self, data: dict[str, Any], cfg: Cfg) -> "Mapping[str, Dataset]":
@@ -42,6 +43,13 @@ class MLSpec:
 
         loaded: Mapping[str, Dataset] = datasets.load_dataset(**data)
         return loaded
+
+    def prepare(self, misc_path: Path, data: dict[str, Any], cfgs: Sequence[Cfg]) -> None:
+        """Make the files that every run needs, such as a tokenizer; called once, before anything is trained.
+
+        `misc_path` is an empty directory, which appears whole as the `misc_path` of every run's
+        `initialize_run`; `cfgs` are the leaf configs of all runs. Called on an instance of its own.
+        """
 
     def initialize_run(self, misc_path: Path, cfg: Cfg, mode: Mode) -> None:
         """Prepare what the other methods need, such as a tokenizer; `misc_path` is a directory for files."""

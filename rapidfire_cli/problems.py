@@ -134,6 +134,7 @@ TITLES: Mapping[str, str] = {
     "E414": "no data section where the default load_data needs one",
     "E420": "unknown named metric",
     "E421": "metric that no run measures",
+    "E415": "prepare that fails",
     "E430": "knob that is read but never set",
     "E431": "first batch that fails",
     "W430": "knob that is set but never read",

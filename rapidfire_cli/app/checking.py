@@ -11,7 +11,7 @@ from typing import TypeAlias
 from rapidfire_cli.app.failing import REFUSED, Unavailable, say
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
-from rapidfire_cli.app.probing import located, problems, question
+from rapidfire_cli.app.probing import located, preparation, problems, question
 from rapidfire_cli.app.subjects import MOST_RUNS, Subject, mlspec_of
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.interview import Interview
@@ -62,7 +62,10 @@ def _asked(file: ExperimentFile, path: Path, runs: Sequence[Run], smoke: bool) -
         subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
         disk.make_directory(subject.home.misc)
         with _interview(subject) as interview:
-            found = problems(file, samples, _probed(interview, subject, asked))
+            answer = _probed(interview, subject, asked)
+            found = problems(file, samples, answer)
+            if smoke and answer.prepares and not found:
+                found = problems(file, (), _prepared(interview, runs, file.seed))
             kinds = samples[: len(asked.leaves)]
             return found if found or not smoke else _smoked(file, _smokes(interview, kinds))
 
@@ -85,6 +88,15 @@ def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
     except WorkerGone as gone:
         said = (subject.home.misc / "worker-0.log").read_text(errors="replace").strip()
         raise Unavailable(f"no worker came up: it {gone}\n{said}".strip()) from None
+    assert isinstance(answer, Probed)
+    return answer
+
+
+def _prepared(interview: Interview, runs: Sequence[Run], seed: int) -> Probed:
+    try:
+        answer = interview.ask(Probe((), prepare=preparation(runs, seed)))
+    except WorkerGone as gone:
+        return Probed((Finding(-1, ("mlspec",), "E415", "`prepare` fails", f"its worker {gone}"),))
     assert isinstance(answer, Probed)
     return answer
 

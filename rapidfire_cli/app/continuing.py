@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rapidfire_cli.engine.driver import CodeChanged
-from rapidfire_cli.engine.messages import Probed, RunOpened
+from rapidfire_cli.engine.messages import PREPARED, Probed, RunOpened
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.standings import Standing
 from rapidfire_cli.terms import Run, RunState
@@ -44,7 +44,8 @@ def _problem(changed: Iterable[str], runs: list[int]) -> Problem:
 
 def _changes(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
     yield from (f"module {name}" for name in _rewritten(was.code, now.code, texts))
-    yield from (f"split {name}" for name in _differing(was.data, now.data))
+    for name in _differing(was.data, now.data):
+        yield f"what {name} made" if name == PREPARED else f"split {name}"
 
 
 def _rewritten(was: str, now: str, texts: str) -> list[str]:

@@ -14,7 +14,7 @@ from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
-from rapidfire_cli.app.probing import deciding, problems, question
+from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
 from rapidfire_cli.app.streams import lags, settle, unhurried
 from rapidfire_cli.app.subjects import NAME, Subject
@@ -22,6 +22,7 @@ from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import DIRECTORY
 from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
@@ -269,7 +270,7 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
 
     Raises Refusal, located in the file, with all that it found.
     """
-    continued = (_job(plan, run).assignment for run in plan.left if _continues(plan, run))
+    continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
     asked, samples = question(plan.runs, continued)
     try:
         answer = driver.probe(asked, len(plan.left))
@@ -281,7 +282,29 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
     required = [(one.metric, one.at) for one in request.required]
     if found := problems(plan.subject.file, samples, answer, required):
         raise Refusal(found)
-    continuing.check(plan.stood, plan.runs, answer, request.accepted)
+    if answer.prepares:
+        answer = _prepare(plan, request, driver, continued)
+    if answer:
+        continuing.check(plan.stood, plan.runs, answer, request.accepted)
+
+
+def _prepare(
+    plan: Plan, request: Request, driver: Driver, continued: tuple[Assignment, ...]
+) -> Probed | None:
+    """Have a worker make what the MLSpec's `prepare` makes; what those that continue depend on then.
+
+    None when a stop was asked for meanwhile. Raises Refusal, Unavailable.
+    """
+    kept = not request.accepted and any(one.opened for one in plan.stood.values())
+    order = preparation(plan.subject.runs, plan.subject.file.seed, kept)
+    try:
+        answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
+    except NoWorker as ending:
+        log = plan.subject.home.misc / "worker-0.log"
+        raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
+    if answer and (found := problems(plan.subject.file, (), answer)):
+        raise Refusal(found)
+    return answer
 
 
 def _continues(plan: Plan, run: Run) -> bool:

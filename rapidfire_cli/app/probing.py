@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.app.files import code
-from rapidfire_cli.engine.messages import Assignment, Finding, Probe, Probed
+from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.shapes import sampled
 from rapidfire_cli.problems import Problem, Span, did_you_mean
@@ -20,6 +20,11 @@ def question(runs: Sequence[Run], continued: Iterable[Assignment] = ()) -> tuple
     kinds, others = sampled(runs)
     leaves, more = (tuple(run.config for run in some) for some in (kinds, others))
     return Probe(leaves, tuple(continued), more, runs[0].seed if runs else 0), (*kinds, *others)
+
+
+def preparation(runs: Sequence[Run], seed: int, kept: bool = False) -> Preparation:
+    """What to make once for all these runs; what has been `kept` so far must not change."""
+    return Preparation(tuple(dict.fromkeys(run.config for run in runs)), seed, kept)
 
 
 def problems(

@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.terms import Plain, canonical
@@ -32,6 +32,7 @@ class Published:
 
     path: Path
     facts: dict[str, Plain]
+    files: dict[str, Plain]  # what proves each, by its path in the directory
 
 
 class Damaged(Exception):  # noqa: N818 - a state, not a mistake
@@ -73,20 +74,66 @@ def publish(
         disk.discard(each)
 
 
+@contextmanager
+def draft(target: Path) -> Iterator[Path]:
+    """A directory for others to fill, subdirectories too; it is deleted unless `issue` publishes it."""
+    temporary = aside(target)
+    _forget(temporary)
+    try:
+        disk.make_temporary(temporary)
+        yield temporary
+    finally:
+        _forget(temporary)
+
+
+def measured(directory: Path) -> dict[str, Plain]:
+    """What proves each file in a draft, by its path in it. Raises OSError where one is a symbolic link."""
+    files = sorted(path for path in directory.rglob("*") if not path.is_dir() or path.is_symlink())
+    return {path.relative_to(directory).as_posix(): _measure(path) for path in files}
+
+
+def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping[str, Plain]) -> None:
+    """Publish a draft with the files that were `measured`, in the place of what is there. Raises OSError."""
+    with disk.create(filled / MANIFEST) as manifest:
+        manifest.write(_proof(facts, files))
+    directories = [path for path in filled.rglob("*") if path.is_dir()]
+    disk.sync(*(filled / name for name in (*files, MANIFEST)), *directories, filled)
+    if target.exists():
+        remove(target)
+    disk.rename(filled, target)
+    disk.sync(target.parent)
+
+
 def verify(path: Path) -> Published:
     """The publication at `path`. Raises Damaged when a byte is missing, added or changed."""
+    published = claimed(path)
+    try:
+        for name, measure in published.files.items():
+            if not _lies_in(path, name) or _measure(path / name) != measure:
+                raise Damaged(f"{path.name}/{name} is not what was written")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path.name}: {error}") from error
+    return published
+
+
+def claimed(path: Path) -> Published:
+    """What the manifest at `path` says, itself proven, its files unread. Raises Damaged."""
     try:
         text = (path / MANIFEST).read_bytes()
         proof = json.loads(text)
         files, facts = proof["files"], proof["facts"]
         if text != _proof(facts, files):
             raise Damaged(f"{path.name}/{MANIFEST} is not what was written")
-        for name, measure in files.items():
-            if name != Path(name).name or _measure(path / name) != measure:
-                raise Damaged(f"{path.name}/{name} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path.name}: {error}") from error
-    return Published(path, facts)
+    return Published(path, facts, files)
+
+
+def _lies_in(directory: Path, name: str) -> bool:
+    """Whether the name is one that `measured` gives, and no link leads out of the directory on its way."""
+    path = PurePosixPath(name)
+    plain = not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
+    return plain and not any((directory / parent).is_symlink() for parent in path.parents)
 
 
 def equal(file: Path, published: Published, name: str) -> bool:

@@ -113,10 +113,10 @@ class Driver:
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
 
-        None when a stop was asked for meanwhile. Raises NoWorker.
+        It may be asked again, something else. None when a stop was asked for meanwhile. Raises NoWorker.
         """
         self._tell(events.RunsExpected(expected))
-        asked = None
+        asked = self._answer = None
         while self._answer is None and not self._stop_asked():
             self._listen()
             if self._ready and self._ready[0] != asked:  # the first, or the next when that one is gone

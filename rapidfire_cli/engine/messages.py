@@ -28,6 +28,7 @@ class Setup:
     measured: bool = False  # named metrics are asked for
     objective: Objective | None = None  # by which the best checkpoint is kept
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
+    prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """Have the MLSpec's `prepare` make its files, unless they are there already."""
+
+    cfgs: tuple[str, ...]  # canonical JSON of the experiment's distinct leaf configs
+    seed: int
+    kept: bool = False  # runs have been trained with the files that are there: make no others
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Answer what only torch and the MLSpec can: are these leaf configs trainable as far as can be told?"""
 
@@ -48,6 +58,7 @@ class Probe:
     continued: tuple[Assignment, ...] = ()  # runs that have a checkpoint: what are their data now?
     variants: tuple[str, ...] = ()  # more leaf configs, of which only the `train` section is looked at
     seed: int = 0  # with which data are loaded where the length of a run is in question
+    prepare: Preparation | None = None  # before the rest is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +104,16 @@ class Ready:
     room: int  # bytes for runs at rest
 
 
+PREPARED = "prepare()"  # a name that no split is likely to have
+
+
 @dataclass(frozen=True, slots=True)
 class RunOpened:
     """A run is in memory, and what its bits depend on beside its config: hashes and versions by name."""
 
     run: int
     code: str  # JSON: the user's modules
-    data: str  # JSON: splits
+    data: str  # JSON: splits, and what `prepare` made, under PREPARED
     environment: str  # JSON: packages, device, threads
 
 
@@ -128,6 +142,7 @@ class Probed:
     continued: tuple[RunOpened, ...] = ()  # as they would be opened now
     code: str = "{}"  # JSON: as in RunOpened
     texts: str = "{}"  # JSON: hashes of the same modules' bytes
+    prepares: bool = False  # the MLSpec has a `prepare` of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +258,7 @@ def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split,
 
 KINDS = by_name(
     (
-        *(Objective, Setup, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
+        *(Objective, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
         *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
         *(TurnEnded, Evicted, RunFailed),
     )

@@ -46,6 +46,10 @@ class Home:
     def misc(self) -> Path:
         return self.path / "misc"
 
+    @property
+    def prepared(self) -> Path:
+        return self.path / "prepared"
+
     def run(self, run: Run) -> Path:
         """The directory of one run: `runs/<number>-<id>`."""
         return self.runs / f"{run.number}-{run.id}"

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rapidfire_cli.durable import publication
 from rapidfire_cli.mlspec import Dataset
+from rapidfire_cli.terms import canonical
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.user_code import is_users
 
@@ -59,6 +61,14 @@ def data(splits: Mapping[str, Dataset]) -> dict[str, str]:
         return {split: _short(_rows(rows)) for split, rows in sorted(splits.items())}
     finally:
         rng.restore(before)
+
+
+def files(published: Path) -> str:
+    """A hash of what was published there; empty where nothing was."""
+    try:
+        return _short(canonical(publication.claimed(published).files).encode())
+    except publication.Damaged:
+        return ""
 
 
 def environment(device: str, threads: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rapidfire_cli.engine.messages import Assignment, RunOpened, Setup
+from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, measures, optimizers, rng, schedulers
@@ -58,16 +58,23 @@ def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
         settings,
         DataCache(spec, json.loads(setup.data), settings),
         RowCache(setup.data_cache, device),
-        SharedFiles(Path(setup.misc)),
+        SharedFiles(Path(setup.prepared if prepares(spec) else setup.misc)),
         canonical(dict(fingerprint.code())),
         canonical(dict(fingerprint.environment(setup.device, setup.threads))),
     )
 
 
+def prepares(spec: type[MLSpec]) -> bool:
+    """Whether there is something to be made once for all runs."""
+    return spec.prepare is not MLSpec.prepare
+
+
 def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
     """What the run's bits depend on here beside its config. Raises Failure, and what load_data raises."""
     loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
-    return RunOpened(assignment.run, shared.code, loaded.fingerprint, shared.environment)
+    made = {PREPARED: fingerprint.files(shared.misc.path)} if prepares(shared.spec) else {}
+    data = canonical({**json.loads(loaded.fingerprint), **made}) if made else loaded.fingerprint
+    return RunOpened(assignment.run, shared.code, data, shared.environment)
 
 
 def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> Run:

@@ -32,7 +32,8 @@ from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blaming, keeping
 from rapidfire_cli.training.log import logged
 from rapidfire_cli.training.loop import Mark, rewind, train
-from rapidfire_cli.training.opening import opened, shared
+from rapidfire_cli.training.opening import opened, prepares, shared
+from rapidfire_cli.training.preparing import counted, prepare
 from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.smoke import smoke
@@ -60,7 +61,8 @@ class Residents:
     ) -> None:
         """Import the MLSpec. Raises SpecProblem."""
         self._home = Path.cwd()  # user code may go elsewhere
-        self._setup = replace(setup, misc=str(self._home / setup.misc))
+        misc, prepared = (str(self._home / place) for place in (setup.misc, setup.prepared))
+        self._setup = replace(setup, misc=misc, prepared=prepared)
         self._tell = tell
         self._pulse = pulse
         self._progress = progress
@@ -73,12 +75,14 @@ class Residents:
     def probe(self, order: Probe) -> Probed:
         """What can be told of leaf configs without training."""
         with self._shared.settings.apart():
-            return probe(order, self._shared)
+            if order.prepare and (failed := prepare(order.prepare, self._shared)):
+                return Probed((failed,))
+            return replace(probe(order, self._shared), prepares=prepares(self._shared.spec))
 
     def smoke(self, order: Smoke) -> Smoked:
         """What can be told of a leaf config by training one batch."""
         with self._shared.settings.apart():
-            return smoke(order, self._shared)
+            return counted(smoke(order, self._shared), self._shared)
 
     def train(self, order: Train) -> None:
         """Give each run its turn; whatever user code does fails that run alone."""

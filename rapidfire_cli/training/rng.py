@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose: TypeAlias = Literal["load_data", "initialize_run", "create_model", "training"]
+Purpose: TypeAlias = Literal["prepare", "load_data", "initialize_run", "create_model", "training"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

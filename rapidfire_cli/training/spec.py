@@ -17,6 +17,7 @@ OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer 
 PASSED = {  # how many arguments each method is given
     "__init__": 0,
     "load_data": 2,
+    "prepare": 3,
     "initialize_run": 3,
     "create_model": 1,
     "row_prep": 3,

@@ -26,11 +26,11 @@ class Place(NamedTuple):
     """Where in the user's code an error came from."""
 
     span: Span
-    function: str  # `<module>` at a module's top level; empty for a syntax error
+    function: str  # `<module>`, `<lambda>` and the like where it has no name; empty for a syntax error
 
     def __str__(self) -> str:
         """`specs/x.py:41, in compute_forward`."""
-        inside = f", in {self.function}" if self.function not in ("", "<module>") else ""
+        inside = f", in {self.function}" if self.function.isidentifier() else ""
         return f"{self.span.file}:{self.span.line}{inside}"
 
 

@@ -83,11 +83,11 @@ def test_a_publication_that_its_manifest_does_not_prove_is_damaged(published, da
         verify(published)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", "", "sub/file"])
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", "", "sub/../a", "linked/outside"])
 def test_a_manifest_cannot_name_files_elsewhere(published, name):
     (published.parent / "outside").write_text("first")
     (published / "sub").mkdir()
-    (published / "sub" / "file").write_text("first")
+    (published / "linked").symlink_to(published.parent)
     said = json.loads((published / "MANIFEST.json").read_text())
     forged = publication._proof(said["facts"], {name: said["files"]["a"]})
     (published / "MANIFEST.json").write_bytes(forged)
@@ -157,3 +157,29 @@ def test_names_that_are_no_checkpoints_are_never_touched(tmp_path):
     place.train(leaf(), until=3)
     assert place.weights()
     assert all((unknown / name).is_dir() for name in names)
+
+
+def test_a_draft_is_published_with_its_subdirectories_or_leaves_nothing(tmp_path):
+    target = tmp_path / "tree"
+    with publication.draft(target) as draft:
+        (draft / "sub" / "empty").mkdir(parents=True)
+        (draft / "sub" / "file").write_text("first")
+        files = publication.measured(draft)
+        publication.issue(draft, target, files, {"fact": 1})
+    with pytest.raises(ValueError), publication.draft(tmp_path / "other") as draft:
+        (draft / "file").touch()
+        raise ValueError
+
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+    assert publication.verify(target).files.keys() == {"sub/file"}
+    assert publication.claimed(target).facts == {"fact": 1}
+    (target / "sub" / "file").write_text("other")
+    with pytest.raises(Damaged, match=r"tree/sub/file is not what was written"):
+        publication.verify(target)
+
+
+def test_a_draft_with_a_symbolic_link_cannot_be_published(tmp_path):
+    with publication.draft(tmp_path / "tree") as draft:
+        (draft / "link").symlink_to("/etc")
+        with pytest.raises(OSError, match="link"):
+            publication.measured(draft)

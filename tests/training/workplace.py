@@ -64,6 +64,7 @@ class Workplace:
             mlspec=spec if ":" in spec else f"{SPECS}:{spec}",
             data=json.dumps(data),
             misc=str(self.directory / "misc"),
+            prepared=str(self.directory / "prepared"),
             device="cpu",
             threads=1,
             chunks=chunks,
