@@ -190,20 +190,23 @@ def fit(
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
     """Train every run; again, it continues and retries."""
-    from rapidfire_cli.app import fitting, gates, subjects
+    from rapidfire_cli.app import failing, fitting, gates, subjects
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.machinery import Machinery
 
-    request = fitting.Request(
-        machinery=Machinery(workers, threads, gpus),
-        shard=gates.shard(shard) if shard else None,
-        fresh=fresh,
-        accepted=accepted,
-        fail_fast=fail_fast,
-        required=gates.requirements(require or ()),
-    )
-    given = Given(file, sets or (), unsets or (), max_bytes)
-    raise typer.Exit(fitting.fit(subjects.subject_of(given, parent, most), request, output))
+    def train() -> int:
+        request = fitting.Request(
+            machinery=Machinery(workers, threads, gpus),
+            shard=gates.shard(shard) if shard else None,
+            fresh=fresh,
+            accepted=accepted,
+            fail_fast=fail_fast,
+            required=gates.requirements(require or ()),
+        )
+        given = Given(file, sets or (), unsets or (), max_bytes)
+        return fitting.fit(subjects.subject_of(given, parent, most), request, output)
+
+    raise typer.Exit(failing.reported(train, output))
 
 
 @verb()
@@ -221,19 +224,23 @@ def best(
     metric: Annotated[str | None, typer.Option(help="Rank by this metric; default: the objective.")] = None,
     minimize: Annotated[bool, typer.Option("--min", help="Less of it is better.")] = False,
     maximize: Annotated[bool, typer.Option("--max", help="More of it is better.")] = False,
-    top: Annotated[int | None, typer.Option(min=1, help="Show the best so many.")] = None,
+    at: Annotated[
+        Literal["last", "best"] | None,
+        typer.Option("--by", help="Compare the runs' last finished epochs, or the best ones."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show the N best.", metavar="N")] = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Rank the leaf configs by the objective.
 
-    What counts is the last finished epoch, and the mean over replicates.
+    A run counts by its last finished epoch, unless the objective or --by says best; replicates by their mean.
     """
     from rapidfire_cli.app import looking
 
     direction: Direction | None = "min" if minimize else "max" if maximize else None
     if minimize and maximize:
         raise typer.BadParameter("--min and --max exclude each other")
-    raise typer.Exit(looking.best(experiment, parent, metric, direction, top, output))
+    raise typer.Exit(looking.best(experiment, parent, metric, direction, at, top, output))
 
 
 @verb()

@@ -22,7 +22,6 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.knobs import dotted, knobs
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.store.source import Source
@@ -46,7 +45,7 @@ class Results:
 
     @property
     def best(self) -> RunRow:
-        """The best run by the objective at its last finished epoch."""
+        """The best run by the objective, at the epoch that it names: by default the last finished one."""
         return self.runs[0]
 
     def records(self) -> list[dict[str, Any]]:
@@ -90,7 +89,7 @@ class Experiment:
         with stop_signal() as stop:
             seen = train(subject, Request(), stop, _watch(_cell()))
         _raise(stop)
-        return results(subject.home, seen)
+        return results(seen)
 
     def _subject(
         self,
@@ -119,11 +118,11 @@ def importable(cls: type[MLSpec]) -> str:
     raise Refusal([_unimportable(cls.__name__, where)])
 
 
-def results(home: Home, seen: Overview) -> Results:
+def results(seen: Overview) -> Results:
     """How the experiment stands after a fit."""
-    ranked = ranking(seen.rows, seen.about.objective)
+    ranked = ranking(seen.rows, seen.objective)
     rows = tuple(row for place in ranked for row in place.rows)
-    return Results(seen.about.experiment, home.path, seen.state, seen.about.objective, rows)
+    return Results(seen.about.experiment, seen.home.path, seen.state, seen.objective, rows)
 
 
 def _unimportable(name: str, where: str) -> Problem:
@@ -139,11 +138,13 @@ def _unimportable(name: str, where: str) -> Problem:
 
 def _record(row: RunRow) -> dict[str, Any]:
     facts: dict[str, Any] = {"run": row.number, "id": row.id, "state": str(row.state), "epoch": row.epoch}
+    facts |= {"seed": row.seed, "replicate": row.replicate}
+    best = {"best.epoch": row.best.epoch, "best.value": row.best.value} if row.best else {}
     metrics = {
         f"{split}.{name}": value for split, named in row.metrics.items() for name, value in named.items()
     }
     own = {dotted(path): value for path, value in knobs(dict(row.config))}
-    return {**facts, "error": row.error or None, **metrics, **own}
+    return {**facts, "error": row.error or None, **metrics, **best, **own}
 
 
 def _watch(cell: Replace | None) -> Callable[[Board], AbstractContextManager[Audience]]:

@@ -14,6 +14,9 @@ LeafConfig: TypeAlias = "Mapping[str, Plain]"
 """A config without value sets: the knobs of one run."""
 
 Direction: TypeAlias = Literal["min", "max"]
+Epoch: TypeAlias = Literal["last", "best"]
+"""The epoch at which runs are compared: their last finished one, or the best by the metric."""
+
 Split: TypeAlias = str
 
 TRAIN: Split = "train"
@@ -38,10 +41,11 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What runs are ranked by: a validation metric and its better direction."""
+    """What runs are ranked by: a validation metric, its better direction, and the epoch that counts."""
 
     metric: str
     direction: Direction
+    at: Epoch = "last"
 
 
 @dataclass(frozen=True, slots=True)

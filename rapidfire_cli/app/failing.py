@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rapidfire_cli.app.files import remembered
 from rapidfire_cli.app.streams import ReaderGone, debugging
 from rapidfire_cli.problems import Problem, Refusal, render
-from rapidfire_cli.view.findings import annotation, problems_document
-from rapidfire_cli.view.formats import Output, json_text
+from rapidfire_cli.view.findings import annotation, problem_record, problems_document
+from rapidfire_cli.view.formats import Output, json_line, json_text, yaml_text
 
 REFUSED, HELD, ENVIRONMENT, BUG = 2, 4, 5, 70
 INTERRUPTED, UNREAD = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as shells say it
@@ -47,8 +47,16 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
             return _line(f"error: this is a bug of rapidfire: {cause} (--debug shows the traceback)", BUG)
 
 
+def reported(work: Callable[[], int], output: Output) -> int:
+    """The exit code of `work`; what it refuses is printed as `output` asks."""
+    try:
+        return work()
+    except Refusal as refusal:
+        return say(refusal.problems, output)
+
+
 def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
-    """Print problems, as JSON to stdout where that was asked for; the exit code for what the user wrote.
+    """Print problems, as data to stdout where that was asked for; the exit code for what the user wrote.
 
     Everything else goes to stderr, with the lines that the problems point at; GitHub takes annotations there.
     """
@@ -56,6 +64,11 @@ def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
         print("\n".join(map(annotation, problems)), file=sys.stderr)
     if output is Output.JSON:
         print(json_text(problems_document(problems)))
+    elif output is Output.YAML:
+        print(yaml_text(problems_document(problems)))
+    elif output is Output.JSONL:
+        events = ({"event": "problem", **problem_record(problem)} for problem in problems)
+        sys.stdout.writelines(f"{json_line(event)}\n" for event in events)
     elif problems:
         sources = {problem.span.file: remembered(problem.span.file) for problem in problems if problem.span}
         print("\n\n".join(render(problem, sources) for problem in problems), file=sys.stderr)

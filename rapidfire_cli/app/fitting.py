@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TypeAlias
 from rapidfire_cli.app import continuing
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.failing import Unavailable
-from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge
+from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge, say_gates
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
@@ -88,8 +88,15 @@ def fit(subject: Subject, request: Request, output: Output) -> int:
             subject, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
         )
         settle(sys.stderr)  # the ranking follows what was shown of the training
-        code = conclude(seen, stop, output)
-    return code or judge(seen, request.required)
+        try:
+            gates = () if stop.asked() else judge(seen, request.required)
+        except Refusal:
+            if output is Output.TABLE:
+                conclude(seen, stop, output, ())
+            raise
+        code = conclude(seen, stop, output, gates)
+    missed = say_gates(gates)
+    return code or missed
 
 
 def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> Overview:
@@ -120,7 +127,8 @@ def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) ->
 def held(home: Home) -> Iterator[None]:
     """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created.
 
-    A refusal takes back what came to be meanwhile, unless there is a journal by then.
+    Until there is a journal, a refusal takes back what came to be meanwhile; another error does so where that
+    is no more than the directory.
     """
     made = disk.make_directory(home.path)
     with ExitStack() as stack:
@@ -134,16 +142,17 @@ def held(home: Home) -> Iterator[None]:
         publication.sweep(home.path)
         try:
             yield
-        except Refusal:
-            if not home.journal.exists():
-                _withdraw(home, before, made)
+        except Exception as error:
+            new = [path for path in home.path.iterdir() if path not in before]
+            if not home.journal.exists() and (isinstance(error, Refusal) or new == [home.lock]):
+                _withdraw(new, made)
             raise
 
 
-def _withdraw(home: Home, before: Container[Path], made: list[Path]) -> None:
-    """Delete what is there now and was not `before`, and the directories that were `made` for it."""
+def _withdraw(new: Iterable[Path], made: list[Path]) -> None:
+    """Delete what is new, and the directories that were `made` for it."""
     with suppress(OSError):
-        for path in [path for path in home.path.iterdir() if path not in before]:
+        for path in new:
             if path.is_dir() and not path.is_symlink():
                 disk.discard(path)
             else:
@@ -213,10 +222,10 @@ def _settle(plan: Plan, request: Request) -> None:
 
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
     home = plan.subject.home
+    slots, threads = seats(plan.subject.file, request.machinery)
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
-    slots, threads = seats(plan.subject.file, request.machinery)
     starting = f"starting {counted(min(len(slots), len(plan.left)), 'worker')}"
     with _driver(plan, slots, threads, stop) as driver:
         with waiting(starting, sys.stderr, os.environ):

@@ -2,22 +2,25 @@
 
 import math
 import operator
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from rapidfire_cli.app.files import argument, remember
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.engine.ports import Audience, Fact, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
-from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.problems import Problem, Refusal, Severity, Span
+from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
-from rapidfire_cli.store.replicates import spread
+from rapidfire_cli.store.replicates import Spread, spread
 from rapidfire_cli.syntax.overrides import Argument, arguments
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Epoch, Plain, RunState, Split, spoken
+from rapidfire_cli.view.findings import notice
+from rapidfire_cli.view.wording import numbered
 
 MISSED = 3  # the exit code of a gate that failed
 
@@ -34,6 +37,9 @@ REQUIRE, SHARD = "--require", "--shard"
 _REQUIREMENT = re.compile(
     rf"\s*(?P<metric>[^\s<>=!]+)\s*(?P<operator>{'|'.join(OPERATORS)})\s*(?P<bound>[^\s=<>!](?:.*\S)?)\s*"
 )
+Known: TypeAlias = "Mapping[Split, Collection[str]]"
+"""The names of the metrics that runs have, by split."""
+
 _SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
 
 Item = TypeVar("Item")
@@ -52,6 +58,47 @@ class Requirement:
     def met(self, value: float | None) -> bool:
         """Whether the value is good enough; none and NaN never are."""
         return value is not None and not math.isnan(value) and OPERATORS[self.operator](value, self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A requirement, and what it was held against: the best run, or the mean of the best replicates."""
+
+    required: Requirement
+    runs: tuple[int, ...]  # of the best leaf config
+    value: Spread | None  # None where none of them has the metric
+    epoch: int | None = None  # of the value, where it is one run's best
+
+    @property
+    def met(self) -> bool:
+        return self.required.met(self.value.mean if self.value else None)
+
+    @property
+    def text(self) -> str:
+        """The requirement and the value, in words."""
+        shown = f"{self.value.mean:.6g}" if self.value else "no such metric yet"
+        if not self.runs:
+            told = "there is no run"
+        elif len(self.runs) == 1:
+            at = f" at epoch {self.epoch}" if self.epoch else ""
+            told = f"the best run, {self.runs[0]}, has {shown}{at}"
+        else:
+            of = numbered(self.value.runs if self.value else self.runs)
+            told = f"the mean over {of} (the best leaf config's replicates) is {shown}"
+        return f"required {self.required.text}: {told}"
+
+    @property
+    def record(self) -> dict[str, Plain]:
+        """It as plain data."""
+        value, runs = self.value, self.value.runs if self.value else self.runs
+        return {
+            "requirement": self.required.text,
+            "met": self.met,
+            "value": spoken(value.mean) if value else None,
+            "std": spoken(value.deviation) if value else None,
+            "runs": list(runs),
+            "epoch": self.epoch,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +160,32 @@ def shard(text: str) -> Shard:
     return Shard(int(found[1]), int(found[2]))
 
 
-def judge(seen: Overview, required: Sequence[Requirement]) -> int:
-    """Hold the best run, by the experiment's objective, against what is required; the exit code."""
-    if not required:
-        return 0
-    best, known = ranking(seen.rows, seen.about.objective)[0], known_metrics(seen.rows)
-    code = 0
+def judge(seen: Overview, required: Sequence[Requirement]) -> tuple[Gate, ...]:
+    """Hold the best leaf config, by the experiment's objective, against what is required.
+
+    A run's metrics count at the epoch that the objective names. Raises Refusal when no run has such a metric.
+    """
+    known = known_metrics(seen.rows)
     if known and (problems := list(filter(None, (unknown(one.metric, known, one.at) for one in required)))):
         raise Refusal(problems)
-    for one in required:
-        found = spread(best.rows, *reading(known, one.metric))
-        if not one.met(found.mean if found else None):
-            shown = f"{found.mean:.6g}" if found else "no such metric yet"
-            print(f"required {one.text}: the best run, {best.row.number}, has {shown}", file=sys.stderr)
-            code = MISSED
-    return code
+    best = ranking(seen.rows, seen.objective)[:1] if required else []
+    rows = best[0].rows if best else ()
+    return tuple(_gate(one, rows, known, seen.objective.at) for one in required)
+
+
+def _gate(one: Requirement, rows: Sequence[RunRow], known: Known, at: Epoch) -> Gate:
+    found = spread(rows, *reading(known, one.metric), at)
+    epoch = rows[0].best.epoch if at == "best" and len(rows) == 1 and rows[0].best else None
+    return Gate(one, tuple(row.number for row in rows), found, epoch)
+
+
+def say_gates(gates: Sequence[Gate]) -> int:
+    """Print what each requirement came to on stderr; the exit code. GitHub shows a missed one as an error."""
+    for gate in gates:
+        if not gate.met and os.environ.get("GITHUB_ACTIONS") == "true":
+            print(notice(Severity.ERROR, REQUIRE, gate.text), file=sys.stderr)
+        print(f"{gate.text} (met)" if gate.met else gate.text, file=sys.stderr)
+    return 0 if all(gate.met for gate in gates) else MISSED
 
 
 def _number(text: str) -> float | None:

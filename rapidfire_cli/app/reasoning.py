@@ -11,8 +11,10 @@ from rapidfire_cli.view.why import why as sentences
 
 def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
     """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
-    seen, home = look(experiment, parent, unlisted=True)
-    found = account(seen, history(home.journal), run)  # the past is read last, so that it lacks nothing seen
+    seen = look(experiment, parent, unlisted=True)
+    found = account(
+        seen, history(seen.home.journal), run
+    )  # the past is read last, so that it lacks nothing seen
     print_either(
         output,
         lambda: print("\n".join(sentences(found))),

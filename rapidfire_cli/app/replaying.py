@@ -16,7 +16,6 @@ from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.schedule.rules import HalvingRule, Rule, policy, rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, heard, history
-from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import ranking, usual_direction
 from rapidfire_cli.terms import Direction, Objective
@@ -49,11 +48,11 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
 
     Raises Refusal when the setting fits no run.
     """
-    seen, home = look(experiment, parent)
-    past = history(home.journal)
+    seen = look(experiment, parent)
+    past = history(seen.home.journal)
     if setting == Setting():
         return _rehearse(past, output)
-    found = [*_replays(home, seen, past, setting, slots)]
+    found = [*_replays(seen, past, setting, slots)]
     print_either(
         output,
         lambda: sys.stdout.writelines(f"{line}\n" for each in found for line in replay_lines(each)),
@@ -63,10 +62,8 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
     return 0
 
 
-def _replays(
-    home: Home, seen: Overview, past: Sequence[Past], setting: Setting, slots: int
-) -> Iterator[Replay]:
-    took = paces(home.journal, seen.about.chunks)
+def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int) -> Iterator[Replay]:
+    took = paces(seen.home.journal, seen.about.chunks)
     usual = sum(took.values()) / len(took) if took else 1.0
     for each in compared(seen, past):
         rule = _rule(each, seen.about.objective, setting)

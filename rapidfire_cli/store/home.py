@@ -4,12 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.problems import Problem, Refusal, did_you_mean
-from rapidfire_cli.terms import Run
 
 DEFAULT_PARENT = "rapidfire_experiments"
+
+
+class Numbered(Protocol):
+    """A run, as far as its directory goes."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class Home:
     def prepared(self) -> Path:
         return self.path / "prepared"
 
-    def run(self, run: Run) -> Path:
+    def run(self, run: Numbered) -> Path:
         """The directory of one run: `runs/<number>-<id>`."""
         return self.runs / f"{run.number}-{run.id}"
 

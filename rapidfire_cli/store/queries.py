@@ -3,27 +3,48 @@
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.about import About, about
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
-from rapidfire_cli.terms import Origin, RunState, Split
+from rapidfire_cli.store.home import Home
+from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, Origin, RunState, Split
 
 RUNS = """
-    SELECT number, id, "group", state, epoch, epochs, step, cause, config, replicate, origin FROM runs
+    SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin FROM runs
     WHERE listed OR ? ORDER BY number"""
 LAST_METRICS = """
     SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
     WHERE listed OR ?"""
+BEST_METRICS = """
+    WITH top AS (
+      SELECT run, {extreme}(value) AS value
+      FROM metrics JOIN runs ON run = number AND metrics.epoch <= runs.epoch
+      WHERE split = ? AND name = ? AND (listed OR ?) GROUP BY run),
+    first AS (
+      SELECT metrics.run, min(epoch) AS epoch, value FROM metrics JOIN top USING (run, value)
+      WHERE split = ? AND name = ? GROUP BY metrics.run)
+    SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
+"""Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
 SO_FAR = """
     SELECT run, name, value FROM so_far JOIN runs ON run = number AND so_far.epoch = runs.epoch + 1
     WHERE (listed OR ?) AND so_far.step = (
       SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The epoch in which a run was best by the objective, the first of equal ones."""
+
+    epoch: int
+    value: float  # of the objective's metric
+    metrics: Mapping[Split, Mapping[str, float]]  # by split and name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +64,14 @@ class RunRow:
     replicate: int = 0
     so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
     origin: Origin | None = None  # of a replacement
+    seed: int = DEFAULT_SEED
+    best: Best | None = None  # None where no finished epoch has a value
+
+    def metrics_at(self, epoch: Epoch) -> Mapping[Split, Mapping[str, float]]:
+        """What was measured in the last finished epoch, or in the best one."""
+        if epoch == "last":
+            return self.metrics
+        return self.best.metrics if self.best else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +81,31 @@ class Overview:
     about: About
     state: RunState  # running, stopped, completed or failed
     rows: tuple[RunRow, ...]
+    home: Home
+    objective: Objective  # by which epochs are the best ones
 
 
-def overview(journal: Path, alive: bool, unlisted: bool = False) -> Overview:
+def overview(
+    journal: Path,
+    alive: bool,
+    unlisted: bool = False,
+    choose: Callable[[Objective], Objective] = lambda usual: usual,
+) -> Overview:
     """The experiment as its journal tells it; `alive` says whether a process holds it.
 
-    `unlisted` adds the runs that its file no longer asks for. Raises Refusal where nothing can be read.
+    `unlisted` adds the runs that its file no longer asks for; `choose` may put another objective in the place
+    of the experiment's. Raises Refusal where nothing can be read.
     """
     with reader(journal) as db:
         if not begun(db):
             raise Refusal([nothing_yet(journal)])
+        known = about(db)
+        objective = choose(known.objective)
         metrics = _last_metrics(db, unlisted)
         so_far = _so_far(db, unlisted)
-        rows = tuple(_row(found, metrics, so_far, alive) for found in db.execute(RUNS, [unlisted]))
-        return Overview(about(db), experiment_state(rows, alive), rows)
+        best = _best(db, unlisted, objective, metrics.values())
+        rows = tuple(_row(found, metrics, so_far, best, alive) for found in db.execute(RUNS, [unlisted]))
+        return Overview(known, experiment_state(rows, alive), rows, Home(journal.parent), objective)
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
@@ -100,6 +140,28 @@ def _last_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[Spli
     return metrics
 
 
+def _best(
+    db: sqlite3.Connection,
+    unlisted: bool,
+    objective: Objective,
+    measured: Iterable[Mapping[Split, Mapping[str, float]]],
+) -> dict[int, Best]:
+    """Each run's best epoch by the objective, read on the split that the ranking reads it on."""
+    known: dict[Split, set[str]] = {}
+    for splits in measured:
+        for split, named in splits.items():
+            known.setdefault(split, set()).update(named)
+    of = reading(known, objective.metric)
+    statement = BEST_METRICS.format(extreme=objective.direction)
+    best: dict[int, Best] = {}
+    metrics: dict[int, dict[Split, dict[str, float]]] = {}
+    for run, epoch, reached, split, name, value in db.execute(statement, [*of, unlisted, *of]):
+        splits = metrics.setdefault(run, {})
+        splits.setdefault(split, {})[name] = math.nan if value is None else value
+        best[run] = Best(epoch, reached, splits)
+    return best
+
+
 def _so_far(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float]]:
     metrics: dict[int, dict[str, float]] = {}
     for run, name, value in db.execute(SO_FAR, [unlisted]):
@@ -111,13 +173,16 @@ def _row(
     found: tuple[Any, ...],
     metrics: Mapping[int, dict[Split, dict[str, float]]],
     so_far: Mapping[int, dict[str, float]],
+    best: Mapping[int, Best],
     alive: bool,
 ) -> RunRow:
-    number, id_, group, state, epoch, epochs, step, cause, config, replicate, origin = found
+    number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin = found
     shown = RunState.STOPPED if state == RunState.RUNNING and not alive else RunState(state)
     last, leaf = metrics.get(number, {}), json.loads(config)
     early = so_far.get(number, {})
     return RunRow(
         *(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early),
         origin_of(origin),
+        seed,
+        best.get(number),
     )

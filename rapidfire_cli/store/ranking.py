@@ -49,8 +49,9 @@ def usual_objective(named_metrics: Sequence[str]) -> Objective:
 
 
 def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
-    """The leaf configs, best first, by the objective at the last finished epoch, its mean over replicates.
+    """The leaf configs, best first, by the objective at the epoch that it names, its mean over replicates.
 
+    The rows' best epochs must be those by this objective.
     Ties go to the lower number. NaN ranks below every number, no value below that, and failed runs last; a
     run whose place another one took is not among them.
     Raises Refusal when runs have finished epochs but none has such a metric.
@@ -59,7 +60,7 @@ def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
     split, name = reading(known, objective.metric)
     if known and (problem := unknown(objective.metric, known)):
         raise Refusal([problem])
-    valued = [(same, spread(same, split, name)) for same in together(lasting(rows))]
+    valued = [(same, spread(same, split, name, objective.at)) for same in together(lasting(rows))]
     valued.sort(key=lambda pair: (_merit(pair[0], pair[1], objective.direction), pair[0][0].number))
     return [Ranked(rank, same, value) for rank, (same, value) in enumerate(valued, start=1)]
 

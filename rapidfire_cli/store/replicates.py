@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from rapidfire_cli.store.queries import RunRow
-from rapidfire_cli.terms import RunState, Split, canonical
+from rapidfire_cli.terms import Epoch, RunState, Split, canonical
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A metric over replicates, each at its last finished epoch; failed ones do not count."""
+    """A metric over replicates, each at its last finished epoch or at its best; failed ones do not count."""
 
     mean: float  # NaN where one of them is
-    deviation: float | None  # of a sample: divided by count - 1; None for a single value
-    count: int  # replicates that have a value
+    deviation: float | None  # of a sample: divided by one less than there are; None for a single value
+    runs: tuple[int, ...]  # the replicates that have a value, by number
+
+    @property
+    def count(self) -> int:
+        return len(self.runs)
 
 
 def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
@@ -28,12 +32,14 @@ def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
     return [tuple(found) for found in by_leaf.values()]
 
 
-def spread(rows: Iterable[RunRow], split: Split, name: str) -> Spread | None:
+def spread(rows: Iterable[RunRow], split: Split, name: str, at: Epoch = "last") -> Spread | None:
     """The metric over these replicates; None where none of them has it."""
-    found = [row.metrics.get(split, {}).get(name) for row in rows if row.state is not RunState.FAILED]
-    values = [value for value in found if value is not None]
-    if not values:
+    counting = [row for row in rows if row.state is not RunState.FAILED]
+    found = {row.number: row.metrics_at(at).get(split, {}).get(name) for row in counting}
+    known = {number: value for number, value in found.items() if value is not None}
+    if not known:
         return None
+    values, runs = [*known.values()], tuple(known)
     if not all(map(math.isfinite, values)):
-        return Spread(sum(values) / len(values), math.nan if len(values) > 1 else None, len(values))
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+        return Spread(sum(values) / len(values), math.nan if len(values) > 1 else None, runs)
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, runs)

@@ -151,7 +151,10 @@ SEARCHES = alternatives([f"`{word}:`" for word in GENERATORS if word != "config"
 GROUP_KEYS = ("config_group", *GENERATORS)
 """What opens the file's config groups, one of them per file."""
 
-OBJECTIVE = Record({"metric": _METRIC, "direction": _DIRECTION}, required=("metric", "direction"))
+OBJECTIVE = Record(
+    {"metric": _METRIC, "direction": _DIRECTION, "at": Choice(("last", "best"))},
+    required=("metric", "direction"),
+)
 EXECUTION = Record(
     {
         "checkpoint_every": Number(least=0),

@@ -1,19 +1,27 @@
 """What `status` and `best` print for machines: one shape, whatever the notation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.store.queries import Overview, RunRow
+from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
-from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, spoken
+from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, Split, spoken
+
+WEIGHTS = ("final", "best")
+"""What weights are called in a run's directory: those it ended with, and those of its best epoch."""
+
+FORMATS = (".safetensors", ".pt")  # of weights
 
 
 def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str, Plain]:
     """The whole of what `status` prints as JSON."""
     return {
         "experiment": overview.about.experiment,
+        "directory": str(overview.home.path),
         "state": str(overview.state),
-        "runs": [run_document(row) for row in rows],
+        "runs": [run_document(row, overview.home) for row in rows],
     }
 
 
@@ -22,7 +30,7 @@ def ranking_document(overview: Overview, ranked: Sequence[Ranked], objective: Ob
     rows = [row for place in ranked for row in place.rows]
     return {
         **experiment_document(overview, rows),
-        "objective": {"metric": objective.metric, "direction": objective.direction},
+        "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
         "leaf_configs": [_leaf_config(place) for place in ranked],
     }
 
@@ -38,8 +46,9 @@ def _leaf_config(place: Ranked) -> dict[str, Plain]:
     }
 
 
-def run_document(row: RunRow) -> dict[str, Plain]:
+def run_document(row: RunRow, home: Home) -> dict[str, Plain]:
     """One run of it."""
+    directory = home.run(row)
     splits = [TRAIN, VALIDATION, *(split for split in row.metrics if split not in (TRAIN, VALIDATION))]
     return {
         "number": row.number,
@@ -50,12 +59,30 @@ def run_document(row: RunRow) -> dict[str, Plain]:
         "epochs": row.epochs,
         "step": row.step,
         "metrics": {split: _spoken(row.metrics.get(split, {})) for split in splits},
+        "best": _best(row.best, splits),
         "so_far": _spoken(row.so_far),
         "error": row.error or None,
-        **({"replicate": row.replicate} if row.replicate else {}),
+        "seed": row.seed,
+        "replicate": row.replicate,
+        "directory": str(directory),
+        "weights": {name: _weights(directory, name) for name in WEIGHTS},
         **({"origin": spelt(row.origin)} if row.origin else {}),
         "config": dict(row.config),
     }
+
+
+def _best(best: Best | None, splits: Iterable[Split]) -> Plain:
+    """The run's best epoch by the objective."""
+    if best is None:
+        return None
+    metrics: dict[str, Plain] = {split: _spoken(best.metrics.get(split, {})) for split in splits}
+    return {"epoch": best.epoch, "value": spoken(best.value), "metrics": metrics}
+
+
+def _weights(directory: Path, name: str) -> str | None:
+    """The file of weights, where there is one."""
+    paths = (directory / f"{name}{suffix}" for suffix in FORMATS)
+    return next((str(path) for path in paths if path.is_file()), None)
 
 
 def _spoken(named: Mapping[str, float]) -> dict[str, Plain]:

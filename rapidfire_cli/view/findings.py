@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rapidfire_cli.problems import Problem, visible
+from rapidfire_cli.problems import Problem, Severity, visible
 from rapidfire_cli.terms import Plain
 
 
@@ -42,6 +42,11 @@ def annotation(problem: Problem) -> str:
     details = {"found": problem.found, "expected": problem.expected, "hint": problem.hint}
     lines = [problem.message, *(f"{name}: {text}" for name, text in details.items() if text)]
     return f"::{problem.severity} {properties}::" + _escaped("\n".join(map(visible, lines)))
+
+
+def notice(severity: Severity, title: str, text: str) -> str:
+    """The workflow command that makes GitHub show a text that belongs to no line."""
+    return f"::{severity} title={_property(title)}::{_escaped(visible(text))}"
 
 
 def _escaped(text: str) -> str:

@@ -1,55 +1,102 @@
 """What `status`, `best` and the end of `fit` print for people."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.engine.output import LOG
+from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, RunState, Split
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Objective, RunState, Split
 from rapidfire_cli.view.knobs import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
-from rapidfire_cli.view.wording import NOTHING, metric_text, metric_title
+from rapidfire_cli.view.wording import NOTHING, metric_text, metric_title, numbered
 
 
 def status_table(overview: Overview) -> Table[RunRow]:
     """Every run as it stands, in order."""
     known = known_metrics(overview.rows)
     objective = reading(known, overview.about.objective.metric)
+    of = in_order(known, objective)
+    metrics: list[Column[RunRow]] = [_metric(metric, objective, lambda row: (row,)) for metric in of]
     columns: list[Column[RunRow]] = [
         Column("run", lambda row: str(row.number), right=True),
         Column("state", lambda row: row.state, styles=STYLES),
         Column("epoch", lambda row: f"{row.epoch}/{row.epochs}", right=True),
-        *(_metric(metric, objective, lambda row: (row,)) for metric in in_order(known, objective)),
+        *metrics[:1],
+        *_best(overview.rows, overview.objective, objective, lambda row: (row,)),
+        *metrics[1:],
         *map(_so_far, dict.fromkeys(name for row in overview.rows for name in row.so_far)),
         *knob_columns(overview.about.varied, overview.rows, lambda row: row.config),
     ]
     if any(row.origin for row in overview.rows):
         columns.insert(1, Column("in place of", _origin, right=True))
-    return Table(columns, overview.rows, notes=failures(overview.rows))
+    return Table(columns, overview.rows, notes=failures(overview.rows, overview.home))
 
 
-def ranking_table(ranked: Sequence[Ranked], objective: Metric, varied: Sequence[str]) -> Table[Ranked]:
-    """The leaf configs best first: the objective's metric, the other metrics, the knobs that vary."""
-    known = known_metrics(row for place in ranked for row in place.rows)
+def ranking_table(
+    ranked: Sequence[Ranked], objective: Objective, measured: Metric, varied: Sequence[str], more: str = ""
+) -> Table[Ranked]:
+    """The leaf configs best first: what they are ranked by, the other metrics, the knobs that vary.
+
+    `measured` is the objective's metric where it is measured; `more` says how to see those that are left out.
+    """
+    rows = [row for place in ranked for row in place.rows]
+    known = known_metrics(rows)
+    of = in_order(known, measured)
+    metrics: list[Column[Ranked]] = [_metric(metric, measured, lambda place: place.rows) for metric in of]
+    best: list[Column[Ranked]] = [*_best(rows, objective, measured, lambda place: place.rows)]
     columns: list[Column[Ranked]] = [
         Column("rank", lambda place: str(place.rank) if _counts(place) else NOTHING, right=True),
         Column("", lambda place: BEST if _counts(place) and place.rank == 1 else "", styles={BEST: "yellow"}),
         Column("run", lambda place: numbers_text(row.number for row in place.rows), right=True),
-        *(_metric(metric, objective, lambda place: place.rows) for metric in in_order(known, objective)),
+        *([*best, *metrics] if objective.at == "best" else [*metrics[:1], *best, *metrics[1:]]),
         *knob_columns(varied, ranked, lambda place: place.row.config),
     ]
-    if any(row.state is not RunState.COMPLETED for place in ranked for row in place.rows):
+    if any(row.state is not RunState.COMPLETED for row in rows):
         columns.insert(3, Column("state", lambda place: _states(place.rows), styles=STYLES))
-    return Table(columns, ranked, crowned=any(map(_counts, ranked)))
+    return Table(columns, ranked, crowned=any(map(_counts, ranked)), notes=[more] if more else [])
 
 
-def failures(rows: Iterable[RunRow]) -> list[str]:
-    """One line for each failed run, with its cause."""
-    return [f"run {row.number} failed: {row.error}" for row in rows if row.state is RunState.FAILED]
+def failures(rows: Iterable[RunRow], home: Home) -> list[str]:
+    """A line for each cause for which runs failed, with their numbers and the log of the first."""
+    causes: dict[str, list[RunRow]] = {}
+    for row in rows:
+        if row.state is RunState.FAILED:
+            causes.setdefault(row.error, []).append(row)
+    return [_failure(cause, failed, home) for cause, failed in causes.items()]
+
+
+def _failure(cause: str, rows: Sequence[RunRow], home: Home) -> str:
+    log = home.run(rows[0]) / LOG
+    if len(rows) == 1:
+        return f"run {rows[0].number} failed: {cause}; see {log}"
+    return f"{len(rows):,} runs failed: {cause}; {numbered([row.number for row in rows])}, see {log}"
+
+
+def _best(
+    rows: Iterable[RunRow], objective: Objective, measured: Metric, runs: Callable[[Row], Sequence[RunRow]]
+) -> Iterator[Column[Row]]:
+    """The best value and its epoch, where runs have more than one epoch to choose from."""
+    if any(row.best and row.epoch > 1 for row in rows):
+        text = partial(_best_text, measured=measured)
+        spare = 0 if objective.at == "best" else 1
+        yield Column(f"best {metric_title(*measured)}", lambda row: text(runs(row)), right=True, spare=spare)
+
+
+def _best_text(rows: Sequence[RunRow], measured: Metric) -> str:
+    """`0.9722 @ 7`; of replicates the mean of each one's best, and their epochs."""
+    if len(rows) == 1:
+        best = rows[0].best
+        return f"{metric_text(best.value)} @ {best.epoch}" if best else NOTHING
+    epochs = {row.best.epoch for row in rows if row.best}
+    text = _spread_text(spread(rows, *measured, "best"), rows)
+    return f"{text} @ {numbers_text(epochs)}" if epochs else text
 
 
 def in_order(known: Mapping[Split, Iterable[str]], objective: Metric) -> list[Metric]:

@@ -171,10 +171,11 @@ class Desk:
     checkpoints: dict[int, list[EpochEnded]] = field(default_factory=dict)
     fits: float = math.inf  # the largest batch for which there is memory
     fills: int = 1  # the epoch in which memory runs out for larger ones
+    parent: Path | None = None  # of experiments, where others share it
 
     @property
     def home(self) -> Home:
-        return Home(self.path / "experiments" / "file")
+        return Home((self.parent or self.path / "experiments") / "file")
 
     @property
     def past(self) -> tuple[Past, ...]:
@@ -198,7 +199,7 @@ class Desk:
             patch.setattr(fitting, "LocalWorkers", lambda *_: Crew(self, luck, crew))
             patch.setattr(driver, "BEAT", 0.0)  # so that it may die after any fact
             patch.setattr(fitting, "SqliteJournal", lambda path: Journal(path, luck, crew))
-            subject = subject_of(Given(file), str(self.path / "experiments"))
+            subject = subject_of(Given(file), str(self.home.path.parent))
             request = fitting.Request(Machinery(workers), shard, **asked)
             try:
                 fitting.train(subject, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))

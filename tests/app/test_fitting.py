@@ -1,10 +1,14 @@
 """What is told follows from the file that was asked for, though there be nothing left to train."""
 
+import random
+
 import pytest
 
 from rapidfire_cli.app.gates import Shard, requirements
+from rapidfire_cli.app.looking import look
+from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.queries import RunRow, overview
 from rapidfire_cli.store.ranking import ranking
 from tests.app.pretending import Desk, Luck
 
@@ -63,6 +67,46 @@ def test_a_shard_is_told_of_its_share_also_where_that_is_empty(desk):
     assert ranked(desk) == [2]
     desk.fit(text, CALM, shard=Shard(4, 4))
     assert ranked(desk) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_was_fitted_before_a_file_is_told_as_in_a_directory_of_its_own(tmp_path, seed):
+    draw = random.Random(seed)
+    used = Desk(tmp_path / "used", lambda lr, epoch: lr / epoch)
+    for version in range(6):
+        lrs = draw.sample([0.1, 0.2, 0.3, 0.4, 0.5], draw.randint(1, 4))
+        at = draw.choice(["last", "best"])
+        top = f"objective: {{metric: quality, direction: {draw.choice(['min', 'max'])}, at: {at}}}\n"
+        text, shard = grid(f"{lrs}", draw.choice(["", top])), draw.choice([None, Shard(1, 2), Shard(2, 2)])
+        new = Desk(tmp_path / f"new{version}", used.curve)
+        told = []
+        for desk in (used, new):
+            desk.fit(text, CALM, shard=shard)
+            seen = overview(desk.home.journal, alive=False)
+            places = ranking(seen.rows, seen.objective)
+            told.append((seen.objective, [(place.row.config, place.value.mean) for place in places]))
+            assert [run.id for run in codec.read_whole(desk.home.manifest.read_text(), "")[1]] == [
+                row.id for row in sorted(seen.rows, key=lambda row: order(text, row))
+            ]
+        assert told[0] == told[1]
+        assert used.home.file.read_text() == new.home.file.read_text()
+
+
+def order(text: str, row: RunRow) -> int:
+    """Where the file lists the run's learning rate."""
+    return text.index(f"{row.config['train']['optimizer']['args']['lr']}")
+
+
+def test_another_file_of_the_same_name_is_neither_trained_there_nor_told_of_what_is_there(desk):
+    desk.fit(grid("[0.1]"), CALM)
+    before = kept(desk)
+    other = Desk(desk.path / "other", desk.curve, parent=desk.home.path.parent)
+    with pytest.raises(Refusal, match="E609"):
+        other.fit(grid("[0.2]"), CALM)
+    with pytest.raises(Refusal, match="E609"):
+        look(str(other.path / "file.yaml"), str(desk.home.path.parent))
+    assert look(str(desk.path / "file.yaml"), str(desk.home.path.parent)).rows
+    assert kept(desk) == before
 
 
 @pytest.mark.parametrize(

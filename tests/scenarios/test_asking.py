@@ -69,6 +69,25 @@ def test_a_requirement_that_the_best_run_misses_exits_with_3(trained):
     assert "required top1_accuracy>=1.1: the best run, 1, has 0.8" in missed.stderr
 
 
+def test_a_document_holds_the_gates_and_where_each_run_is(trained):
+    done = trained.run("fit", "experiment.yaml", "-o", "json", "--require", "top1_accuracy>=1.1", exits=3)
+    told = json.loads(done.stdout)
+    assert [(gate["requirement"], gate["met"]) for gate in told["requirements"]] == [
+        ("top1_accuracy>=1.1", False)
+    ]
+    for run in told["runs"]:
+        assert (run["seed"], run["replicate"]) == (42, 0)
+        assert (trained.path / run["weights"]["final"]).parent == trained.path / run["directory"]
+
+
+def test_runs_can_be_ranked_by_their_best_epochs(trained):
+    told = json.loads(trained.run("best", "--metric", "loss", "--max", "--by", "best", "-o", "json").stdout)
+    assert told["objective"] == {"metric": "loss", "direction": "max", "at": "best"}
+    values = [run["best"]["value"] for run in told["runs"]]
+    assert values == sorted(values, reverse=True) and all(run["best"]["epoch"] == 1 for run in told["runs"])
+    assert " @ 1" in trained.run("best", "--metric", "loss", "--max").stdout
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [

@@ -1,6 +1,9 @@
 """What is wrong in a file, a spec or an argument is said in located lines, with the right exit code."""
 
+import json
+
 import pytest
+import yaml
 
 from tests.scenarios.conftest import GRID, HEADER
 
@@ -78,6 +81,21 @@ def test_more_runs_than_anybody_means_are_refused(desk):
     assert "error[E511]" in desk.run("fit", "experiment.yaml", exits=2).stderr
 
 
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_what_fit_refuses_is_a_document_where_one_is_asked_for(desk, form):
+    desk.write(HEADER + CONFIG.replace("epochs: 1", "epochs: 0"))
+    refused = desk.run("fit", "experiment.yaml", "-o", form, exits=2)
+    (problem,) = yaml.safe_load(refused.stdout)["problems"]
+    assert (problem["code"], problem["line"]) == ("E204", 4) and refused.stderr == ""
+
+
+def test_what_fit_refuses_is_an_event_among_events(desk):
+    desk.write(HEADER + CONFIG)
+    refused = desk.run("fit", "experiment.yaml", "-o", "jsonl", "--shard", "5/4", exits=2)
+    event = json.loads(refused.stdout)
+    assert (event["event"], event["code"], event["file"]) == ("problem", "E514", "--shard")
+
+
 def test_usage_and_unknown_experiments_exit_with_2(desk):
     assert "--nonsense" in desk.run("fit", "--nonsense", exits=2).stderr
     assert "E601" in desk.run("status", exits=2).stderr
@@ -87,6 +105,7 @@ def test_usage_and_unknown_experiments_exit_with_2(desk):
 def test_more_gpus_than_there_are_exit_with_5(desk):
     desk.write(HEADER + CONFIG)
     assert "GPUs" in desk.run("fit", "experiment.yaml", "--gpus", "99", exits=5).stderr
+    assert [path.name for path in desk.path.iterdir()] == ["experiment.yaml"]
 
 
 def test_a_problem_of_an_argument_is_shown_against_the_argument(desk):

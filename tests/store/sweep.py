@@ -5,7 +5,7 @@ from pathlib import Path
 from rapidfire_cli.engine.messages import EpochEnded, Metric
 from rapidfire_cli.store.about import About
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.store.queries import Best, RunRow
 from rapidfire_cli.terms import Objective, Run, RunState, canonical
 
 VARIED = ("train.batch_size", "train.optimizer.args.lr")
@@ -41,6 +41,10 @@ def epoch(run: int, epoch: int, accuracy: float, loss: float = 0.5) -> EpochEnde
         Metric("validation", "top1_accuracy", accuracy),
     )
     return EpochEnded(run, epoch, epoch * 20, metrics, seconds=1.0)
+
+
+def best(epoch: int, accuracy: float) -> Best:
+    return Best(epoch, accuracy, {"validation": {"loss": 0.4, "top1_accuracy": accuracy}})
 
 
 def row(number: int, accuracy: float | None = None, state=RunState.COMPLETED, **changes) -> RunRow:

@@ -1,6 +1,7 @@
 """The best run is best by the objective, and nothing undefined ever beats a number."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.ranking import measured, ranking, usual_direction, usual_objective
 from rapidfire_cli.store.replicates import Spread
 from rapidfire_cli.terms import Objective, RunState
-from tests.store.sweep import leaf, row
+from tests.store.sweep import best, leaf, row
 
 MOST = Objective("top1_accuracy", "max")
 
@@ -32,6 +33,18 @@ def test_nan_ranks_below_numbers_nothing_below_nan_and_failed_runs_last(directio
     rows = [row(1, 0.99, RunState.FAILED), row(2), row(3, math.nan), row(4, -math.inf), row(5, math.inf)]
     numbers = [4, 5] if direction == "min" else [5, 4]
     assert order(rows, Objective("top1_accuracy", direction)) == [*numbers, 3, 2, 1]
+
+
+def test_runs_are_compared_at_their_best_epochs_where_the_objective_says_so():
+    rows = [row(1, 0.9, best=best(5, 0.9)), row(2, 0.5, best=best(2, 0.95)), row(3, 0.7)]
+    assert order(rows) == [1, 3, 2]
+    assert order(rows, replace(MOST, at="best")) == [2, 1, 3]
+
+
+def test_replicates_are_compared_by_the_mean_of_each_ones_best_epoch():
+    rows = [replicate(1, 0, 0.1, best=best(1, 0.9)), replicate(2, 1, 0.2, best=best(3, 0.7))]
+    (place,) = ranking(rows, replace(MOST, at="best"))
+    assert place.value and (place.value.mean, place.value.runs) == (pytest.approx(0.8), (1, 2))
 
 
 def test_before_the_first_epoch_every_run_is_ranked_by_its_number():
@@ -61,9 +74,9 @@ def test_a_metric_that_no_run_has_is_refused_with_the_nearest():
     assert problem.expected == "one of loss, top1_accuracy"
 
 
-def replicate(number: int, k: int, accuracy: float | None, state=RunState.COMPLETED):
+def replicate(number: int, k: int, accuracy: float | None, state=RunState.COMPLETED, **changes):
     """The k-th run of the first leaf config."""
-    return row(number, accuracy, state, config=leaf(1), replicate=k)
+    return row(number, accuracy, state, config=leaf(1), replicate=k, **changes)
 
 
 def test_replicates_of_a_leaf_config_are_ranked_as_one_by_their_mean():
@@ -71,16 +84,16 @@ def test_replicates_of_a_leaf_config_are_ranked_as_one_by_their_mean():
     places = ranking(rows, MOST)
     assert [[found.number for found in place.rows] for place in places] == [[5], [1, 2, 3], [4]]
     assert [place.value for place in places] == [
-        Spread(0.8, None, 1),
-        Spread(0.75, 0.25, 3),
-        Spread(0.7, None, 1),
+        Spread(0.8, None, (5,)),
+        Spread(0.75, 0.25, (1, 2, 3)),
+        Spread(0.7, None, (4,)),
     ]
 
 
 def test_a_failed_replicate_does_not_count_and_a_missing_one_is_waited_for():
     rows = [replicate(1, 0, 0.5), replicate(2, 1, 0.9, RunState.FAILED), replicate(3, 2, None)]
     (place,) = ranking(rows, MOST)
-    assert (place.value, place.failed) == (Spread(0.5, None, 1), False)
+    assert (place.value, place.failed) == (Spread(0.5, None, (1,)), False)
 
 
 def test_a_leaf_config_fails_when_all_its_replicates_do():

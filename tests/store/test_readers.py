@@ -1,5 +1,6 @@
 """Anybody may look at a journal, at any time, and changes nothing by it."""
 
+import math
 import os
 import sqlite3
 from contextlib import closing
@@ -13,8 +14,8 @@ from rapidfire_cli.store.connection import reader, writer
 from rapidfire_cli.store.queries import experiment_state, overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.store.standings import standings
-from rapidfire_cli.terms import Origin, RunState
-from tests.store.sweep import ABOUT, enrolled, row, runs
+from rapidfire_cli.terms import Objective, Origin, RunState
+from tests.store.sweep import ABOUT, enrolled, epoch, row, runs
 
 
 @pytest.fixture
@@ -115,6 +116,26 @@ def test_a_run_does_not_run_where_nobody_holds_the_experiment(path):
 def test_what_is_about_the_experiment_needs_no_file(path):
     enrolled(path)
     assert overview(path, alive=False).about == ABOUT
+
+
+def test_a_runs_best_epoch_is_the_first_of_equal_ones_and_never_nan(path):
+    journal = enrolled(path)
+    journal.record([epoch(1, at, value) for at, value in enumerate([0.1, 0.9, 0.5, 0.9, math.nan], 1)])
+    journal.record([epoch(2, 1, math.nan), epoch(3, 1, 0.3, loss=0.2), epoch(3, 2, 0.2, loss=0.1)])
+    first, second, third = (seen.best for seen in overview(path, alive=False).rows)
+    assert first and (first.epoch, first.value) == (2, 0.9) and second is None
+    assert third and third.metrics["validation"] == {"loss": pytest.approx(0.3), "top1_accuracy": 0.3}
+    by_loss = overview(path, alive=False, choose=lambda usual: Objective("loss", "min")).rows[2].best
+    assert by_loss and (by_loss.epoch, by_loss.value) == (2, pytest.approx(0.2))
+
+
+def test_the_best_epoch_of_a_run_that_is_no_longer_listed_is_told_where_that_is_asked_for(path):
+    journal = enrolled(path)
+    journal.record([epoch(1, 1, 0.5), epoch(2, 1, 0.6)])
+    journal.enroll(ABOUT, runs(1), [5])
+    assert [seen.best and seen.best.value for seen in overview(path, alive=False).rows] == [0.5]
+    everything = overview(path, alive=False, unlisted=True).rows
+    assert [seen.best and seen.best.value for seen in everything] == [0.5, 0.6, None]
 
 
 def test_the_config_is_the_runs_leaf(path):

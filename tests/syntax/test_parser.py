@@ -27,6 +27,11 @@ execution: {{checkpoint_every: 2.5, chunks: 4, data_cache: 512MiB, workers: 2, t
     assert file.execution == Execution(2.5, chunks=4, data_cache=512 * 2**20, workers=2, threads=3)
 
 
+def test_an_objective_may_name_the_epoch_that_counts():
+    file = understood(f"objective: {{metric: loss, direction: min, at: best}}\n{CONFIG}")
+    assert file.objective == Objective("loss", "min", "best")
+
+
 def test_a_file_need_only_say_its_config_group():
     file = understood(CONFIG, "sweeps/my digits.yaml")
     assert (file.name, file.mlspec, file.data, file.seed, file.objective) == (

@@ -2,10 +2,12 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
+from rapidfire_cli.store.home import Home
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.formats import csv_columns, csv_lines, json_line, json_text, yaml_text
 from tests.store.sweep import row
@@ -23,7 +25,7 @@ def test_a_record_is_one_line_of_jsonl():
 
 
 def test_json_knows_no_nan():
-    nan = run_document(row(1, float("nan")))
+    nan = run_document(row(1, float("nan")), Home(Path("digits")))
     assert nan["metrics"]["validation"]["top1_accuracy"] == "NaN"
     with pytest.raises(ValueError):
         json_line({"value": float("nan")})

@@ -3,15 +3,17 @@
 import io
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from rapidfire_cli.engine.ports import WorkerDied
+from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import measured, ranking
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Epoch, RunState
 from rapidfire_cli.view.columns import columns
 from rapidfire_cli.view.documents import experiment_document, ranking_document, run_document
 from rapidfire_cli.view.expansion import expansion_table
@@ -21,7 +23,7 @@ from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines
 from rapidfire_cli.view.results import failures, ranking_table, status_table
 from rapidfire_cli.view.tables import plain
-from tests.store.sweep import ABOUT, VARIED, leaf, row, runs
+from tests.store.sweep import ABOUT, VARIED, best, leaf, row, runs
 from tests.view.sweeps import CAUSE, sweep, told
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view"
@@ -31,14 +33,17 @@ ROWS = (
         1,
         0.9722,
         metrics={"validation": {"loss": 0.0871, "top1_accuracy": 0.9722}, "train": {"loss": 1.2e-05}},
+        best=best(4, 0.9806),
     ),
     row(2, metrics={"validation": {"loss": float("inf"), "top1_accuracy": float("nan")}}),
     row(3, 0.9812, RunState.FAILED, epoch=2, step=40, error=CAUSE),
     row(4, 0.9889),
     row(5, state=RunState.QUEUED, epoch=0, step=0),
+    row(6, 0.9701, RunState.FAILED, epoch=1, step=20, error=CAUSE, seed=7, replicate=1),
 )
-SEEN = Overview(ABOUT, RunState.FAILED, ROWS)
-RECORDS = [run_document(row) for row in ROWS]
+HOME = Home(Path("experiments/digits"))
+SEEN = Overview(ABOUT, RunState.FAILED, ROWS, HOME, ABOUT.objective)
+RECORDS = [run_document(row, HOME) for row in ROWS]
 
 
 def drawn(runs: int, facts: int, width: int, height: int) -> str:
@@ -49,18 +54,25 @@ def drawn(runs: int, facts: int, width: int, height: int) -> str:
 
 def ranked() -> str:
     places = ranking(ROWS, ABOUT.objective)
-    table = ranking_table(places, measured(ROWS, ABOUT.objective.metric), VARIED)
-    return "\n".join([*plain(table), *failures(ROWS)])
+    table = ranking_table(places, ABOUT.objective, measured(ROWS, ABOUT.objective.metric), VARIED)
+    return "\n".join([*plain(table), *failures(ROWS, HOME)])
 
 
-def replicated() -> str:
+def replicated(at: Epoch = "last", more: str = "") -> str:
     pairs = [(0.97, 0), (0.98, 1), (0.99, 2)]
-    rows = [row(number, value, config=leaf(1), replicate=k) for number, (value, k) in enumerate(pairs, 1)]
-    rows += [row(4, 0.95), row(5, 0.96, config=leaf(3)), row(6, config=leaf(3), replicate=1)]
+    rows = [
+        row(number, value, config=leaf(1), replicate=k, best=best(k + 2, value + 0.005))
+        for number, (value, k) in enumerate(pairs, 1)
+    ]
+    rows += [
+        row(4, 0.95, best=best(1, 0.99)),
+        row(5, 0.96, config=leaf(3)),
+        row(6, config=leaf(3), replicate=1),
+    ]
     rows += [row(7, 0.9, RunState.FAILED, config=leaf(3), replicate=2)]
-    return "\n".join(
-        plain(ranking_table(ranking(rows, ABOUT.objective), measured(rows, "top1_accuracy"), VARIED))
-    )
+    objective = replace(ABOUT.objective, at=at)
+    table = ranking_table(ranking(rows, objective), objective, measured(rows, "top1_accuracy"), VARIED, more)
+    return "\n".join(plain(table))
 
 
 def heard(audience: Callable[[io.StringIO], Lines | JsonLines]) -> str:
@@ -78,6 +90,7 @@ VIEWS: dict[str, Callable[[], str]] = {
         ranking_document(SEEN, ranking(ROWS, ABOUT.objective), ABOUT.objective)
     ),
     "replicates.txt": replicated,
+    "best-epochs.txt": lambda: replicated("best", "the best 3 of 4; `rapidfire best` shows all"),
     "experiment.json": lambda: json_text(experiment_document(SEEN, ROWS[:2])),
     "experiment.yaml": lambda: yaml_text(experiment_document(SEEN, ROWS[:2])),
     "runs.jsonl": lambda: "\n".join(map(json_line, RECORDS)),
