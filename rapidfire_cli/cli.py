@@ -184,13 +184,19 @@ def fit(
         list[str] | None,
         typer.Option(metavar="METRIC>=X", help="Exit with 3 when the best run misses it; may be repeated."),
     ] = None,
+    debug_run: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="RUN", help="Train one run in this process, for breakpoint(); keep nothing."
+        ),
+    ] = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="The ranking's form; jsonl: events, as they happen.")
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
     """Train every run; again, it continues and retries."""
-    from rapidfire_cli.app import failing, fitting, gates, subjects
+    from rapidfire_cli.app import debugging, failing, fitting, gates, subjects
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.machinery import Machinery
 
@@ -203,8 +209,10 @@ def fit(
             fail_fast=fail_fast,
             required=gates.requirements(require or ()),
         )
-        given = Given(file, sets or (), unsets or (), max_bytes)
-        return fitting.fit(subjects.subject_of(given, parent, most), request, output)
+        subject = subjects.subject_of(Given(file, sets or (), unsets or (), max_bytes), parent, most)
+        if debug_run:
+            return debugging.debug(subject, debug_run, request.machinery)
+        return fitting.fit(subject, request, output)
 
     raise typer.Exit(failing.reported(train, output))
 

@@ -148,6 +148,7 @@ TITLES: Mapping[str, str] = {
     "E512": "no such run",
     "E513": "malformed requirement",
     "E514": "malformed shard",
+    "E515": "no run of this number",
     # E52: what Python hands over
     "E520": "value that is no plain data",
     "E521": "MLSpec that workers cannot import",

@@ -1,0 +1,47 @@
+"""A run trained where nothing stands between its code and the person: no worker, no log, no other runs.
+
+Nothing that user code raises is caught, and the standard streams and other settings of the process stay as
+they are, so `breakpoint()` works.
+"""
+
+import time
+from collections.abc import Callable
+
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Finding, Preparation, Setup
+from rapidfire_cli.training import device, spec
+from rapidfire_cli.training.loop import Mark, train
+from rapidfire_cli.training.opening import opened, prepares, shared
+from rapidfire_cli.training.preparing import prepare
+from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.spec import SpecProblem
+
+
+def train_here(
+    setup: Setup, assignment: Assignment, order: Preparation, tell: Callable[[EpochEnded], None]
+) -> Finding | None:
+    """Train the run to its end and keep nothing; what keeps it from beginning, if something does.
+
+    Raises what user code raises.
+    """
+    device.prepare(setup)
+    try:
+        known = shared(setup, spec.load(setup.mlspec))
+    except SpecProblem as problem:
+        return problem.finding
+    if prepares(known.spec) and (failed := prepare(order, known)):
+        return failed
+    _to_the_end(opened(assignment, known), tell)
+    return None
+
+
+def _to_the_end(run: Run, tell: Callable[[EpochEnded], None]) -> None:
+    run.enter()
+    began = time.monotonic()
+    for mark in train(run):
+        now = time.monotonic()
+        run.pass_time(now - began)
+        began = now
+        if mark is Mark.EPOCH:
+            tell(run.record_epoch())
+        if run.ticks >= run.goal:
+            break
