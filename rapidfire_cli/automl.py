@@ -233,7 +233,7 @@ class _Reading:
             case set() | frozenset() if all(isinstance(item, type | int | float | str) for item in value):
                 return self._node(sorted(map(_named, value), key=_in_order), path)
             case type() if dotted(value):
-                return Scalar(dotted(value), span)
+                return Scalar(_torchs_own(value, path) or dotted(value), span)
             case int() if not _LOWEST <= value < _BEYOND:
                 self.problems.append(compose.too_big(f"{value:#x}", span))
                 return Scalar(0, span)
@@ -248,6 +248,13 @@ def _said(interval: Range) -> dict[str, Any]:
     more = {"dtype": interval.dtype, "log": interval.log or None, "step": interval.step}
     said = {key: value for key, value in more.items() if value is not None}
     return {"start": interval.start, "end": interval.end, **said}
+
+
+def _torchs_own(cls: type, path: Path) -> str | None:
+    """The name by which files call a class of torch.optim, where an optimizer or scheduler is named."""
+    names = [step for step in path if isinstance(step, str)]
+    called = names[-1:] == ["name"] and {"optimizer", "lr_scheduler"} & set(names)
+    return cls.__name__ if called and f"{cls.__module__}.".startswith("torch.optim.") else None
 
 
 def _named(item: Any) -> Any:

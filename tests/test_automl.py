@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rapidfire_cli.automl import (
     LIST,
@@ -293,6 +294,30 @@ def test_values_that_are_not_plain_data_are_refused():
         "bytes": b"",
     }
     assert wrong({**train(), "user_knobs": knobs}) == [f"E520 config.user_knobs.{name}" for name in knobs]
+
+
+def test_classes_of_torch_optim_are_called_as_files_call_them():
+    step = {"name": torch.optim.lr_scheduler.StepLR, "args": {"step_size": 3}}
+    schedule = {"name": torch.optim.lr_scheduler.ChainedScheduler, "args": {"schedulers": [step]}}
+    several = [{"name": torch.optim.Muon, "match": "*.weight"}, {"name": torch.optim.Adam}]
+    config = train(optimizer={"name": List([torch.optim.SGD, ViTLayer])}, lr_scheduler=schedule)
+
+    first, second = expand(experiment_file(GridSearch(config)))
+    (listed,) = expand(experiment_file(train(optimizer=several)))
+
+    assert first.leaf["train"]["optimizer"] == {"name": "SGD"}
+    assert second.leaf["train"]["optimizer"] == {"name": "tests.test_automl.ViTLayer"}
+    assert first.leaf["train"]["lr_scheduler"] == {
+        "name": "ChainedScheduler",
+        "args": {"schedulers": [{"name": "StepLR", "args": {"step_size": 3}}]},
+    }
+    assert [one["name"] for one in listed.leaf["train"]["optimizer"]] == ["Muon", "Adam"]
+
+
+def test_a_class_among_the_user_s_knobs_stays_a_dotted_path():
+    (run,) = expand(experiment_file({**train(), "user_knobs": {"name": torch.optim.Adam}}))
+
+    assert run.leaf["user_knobs"] == {"name": "torch.optim.adam.Adam"}
 
 
 def test_a_config_that_holds_itself_is_refused():

@@ -9,7 +9,17 @@ from rapidfire_cli.syntax.check import Place, check
 from rapidfire_cli.syntax.findings import Findings
 from rapidfire_cli.syntax.knobs import TRAIN
 from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
-from rapidfire_cli.syntax.shapes import Free, Integer, Number, OrNull, Record, Shape, expected
+from rapidfire_cli.syntax.shapes import (
+    AnyOf,
+    Free,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    expected,
+)
 from rapidfire_cli.syntax.values import value_sets
 from rapidfire_cli.terms import Plain
 
@@ -115,6 +125,12 @@ def _below(shape: Shape, steps: list[str]) -> Shape | None:
             return shape
         case OrNull(inner), _:
             return _below(inner, steps)
+        case AnyOf(shapes), _:
+            return next((found for inner in shapes if (found := _below(inner, steps)) is not None), None)
+        case Items(inner), [index, *rest] if index.isdecimal():
+            return _below(inner, rest)
         case Record(keys), [key, *rest] if key in keys:
             return _below(keys[key], rest)
+        case Record(free=True), _:
+            return Free()
     return None

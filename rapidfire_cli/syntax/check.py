@@ -68,10 +68,12 @@ def check(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
             )
         case OrNull(inner), Mapping() | Sequence():
             check(inner, node, place, findings)
-        case AnyOf((*_, Items() as inner)), Sequence():
+        case (AnyOf((*_, Items() as inner)), Sequence()) | (AnyOf((Record() as inner, *_)), Mapping()):
             check(inner, node, place, findings)
         case Record(), Mapping():
             _check_record(shape, node, place, findings)
+        case Items(least=least), Sequence(items) if len(items) < least:
+            _few(shape, node, place, findings)
         case Items(inner), Sequence(items):
             for item in items:
                 check(inner, item, place.item(item.span), findings)
@@ -98,11 +100,17 @@ def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) ->
     )
 
 
+def _few(shape: Items, node: Sequence, place: Place, findings: Findings) -> None:
+    found, wanted = f"{len(node.items)} items", expected(shape)
+    message = _MESSAGES[OUT_OF_BOUNDS].format(place.called)
+    findings.error(OUT_OF_BOUNDS, message, node.span, found=found, expected=wanted)
+
+
 def _check_record(shape: Record, node: Mapping, place: Place, findings: Findings) -> None:
     for entry in node.entries:
         if entry.key in shape.keys:
             check(shape.keys[entry.key], entry.node, place.below(entry.key, entry.at), findings)
-        else:
+        elif not shape.free:
             unknown_key(entry, shape, place.called, findings)
     for key in shape.required:
         if node.get(key) is None:

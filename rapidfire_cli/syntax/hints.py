@@ -9,6 +9,7 @@ from rapidfire_cli.syntax.knobs import (
     GRIDSEARCH,
     HYPERBAND,
     LR_SCHEDULER,
+    OPTIMIZER,
     RANDOMSEARCH,
     SHA,
     SINGLE,
@@ -16,7 +17,18 @@ from rapidfire_cli.syntax.knobs import (
 )
 from rapidfire_cli.syntax.nodes import Node, Scalar
 from rapidfire_cli.syntax.scalars import resolve
-from rapidfire_cli.syntax.shapes import FLAG, Choice, Integer, Items, Number, OrNull, Record, Shape, Text
+from rapidfire_cli.syntax.shapes import (
+    FLAG,
+    AnyOf,
+    Choice,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    Text,
+)
 
 _SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped
 _HOMES = {
@@ -31,6 +43,7 @@ _HOMES = {
     "in `sha`": SHA,
     "in `early_stopping`": EARLY_STOPPING,
     "in `lr_scheduler`": LR_SCHEDULER,
+    "in `optimizer`": OPTIMIZER,
 }
 _SPOKEN = {
     **dict.fromkeys(("yes", "on", "y", "true"), "true"),
@@ -41,7 +54,7 @@ _SPOKEN = {
 def of_value(shape: Shape, node: Node) -> str:
     """The hint for a node that lacks its shape; empty when there is nothing to say."""
     match shape, node:
-        case OrNull(inner), _:
+        case ((OrNull(inner) | AnyOf((Record() as inner, *_))), _):
             return of_value(inner, node)
         case _, Scalar(None):
             return "give it a value, or remove the key"

@@ -39,14 +39,22 @@ SIZES = {
 
 _OWN = "knobs of your own stand under `user_knobs`"
 
+_PATTERN = Text("a pattern of parameter names, such as head.* or *.bias")
+_PATTERNS = AnyOf((_PATTERN, Items(_PATTERN, least=1)))
+PARAMETER_GROUP = Record({"match": _PATTERNS}, required=("match",), free=True)
 OPTIMIZER = Record(
-    {"name": Text("the name of a class of torch.optim"), "args": Free()},
+    {
+        "name": Text("the name of a class of torch.optim, or the dotted path of a class of your own"),
+        "args": Free(),
+        "match": _PATTERNS,
+        "groups": Items(PARAMETER_GROUP),
+    },
     required=("name",),
     hint="arguments of the optimizer stand under `args`",
 )
 LR_SCHEDULER = Record(
     {
-        "name": Text("the name of a class of torch.optim.lr_scheduler"),
+        "name": Text("the name of a class of torch.optim.lr_scheduler, or the dotted path of your own"),
         "args": Free(),
         "interval": Choice(("step", "epoch")),
         "monitor": _NAME,
@@ -58,7 +66,7 @@ TRAIN = Record(
     {
         "epochs": Integer(1),
         "batch_size": Integer(1),
-        "optimizer": OPTIMIZER,
+        "optimizer": AnyOf((OPTIMIZER, Items(OPTIMIZER, least=1))),
         "lr_scheduler": OrNull(LR_SCHEDULER),
         "precision": Choice(("fp32", "bf16", "fp16")),
         "grad_accumulation": Integer(1),

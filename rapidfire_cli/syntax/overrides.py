@@ -180,6 +180,8 @@ def _changed(node: Node, steps: tuple[Step, ...], value: Node | None, new: bool)
             changed = [_changed(item, steps, value, new) for item in items]
             kept = tuple(item if other is None else other for item, other in zip(items, changed, strict=True))
             return None if kept == items else node._replace(items=kept)
+        case Sequence(items):
+            return _changed_item(node, steps, value, new)
         case Mapping(entries):
             step, *rest = steps
             old = node.get(step.key)
@@ -197,6 +199,22 @@ def _changed(node: Node, steps: tuple[Step, ...], value: Node | None, new: bool)
     return None
 
 
+def _changed_item(node: Sequence, steps: tuple[Step, ...], value: Node | None, new: bool) -> Node | None:
+    """The list with the value at the path, whose first step is an index; a new item can follow the last."""
+    step, *rest = steps
+    items = list(node.items)
+    index = next((place for place in range(len(items) + 1) if step.key == str(place)), None)
+    if index is None or (index == len(items) and not (new and value is not None)):
+        return None
+    inner = value
+    if rest:
+        inner = _changed(items[index] if index < len(items) else Mapping((), step.at), (*rest,), value, new)
+        if inner is None:
+            return None
+    items[index : index + 1] = [] if inner is None else [inner]
+    return node._replace(items=tuple(items))
+
+
 def _unknown(change: Change, root: Node) -> Problem:
     where = f"group {change.group}" if change.group else "the file"
     hint = did_you_mean(change.path, islice(_paths(root), _COMPARED))
@@ -212,9 +230,12 @@ def _unknown(change: Change, root: Node) -> Problem:
 def _paths(node: Node, prefix: str = "") -> Iterator[str]:
     """The dotted paths that an override may name, openers of groups left out."""
     match node:
-        case Alternatives(items) | Sequence(items):
+        case Alternatives(items):
             for item in items:
                 yield from _paths(item, prefix)
+        case Sequence(items):
+            for index, item in enumerate(items):
+                yield from _paths(item, f"{prefix}{index}." if prefix else "")
         case Mapping(entries):
             for entry in entries:
                 opens = not prefix and entry.key in GROUP_KEYS

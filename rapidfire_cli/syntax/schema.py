@@ -131,20 +131,31 @@ class _Grammar:
                 return _any(*(self.allowed(inner, name, takes) for inner in shapes))
             case OrNull(inner):
                 return _any(self.allowed(inner, name, takes), NULL)
-            case Items(inner):
-                return {"type": "array", "items": self.place(inner, f"{name}[]", takes)}
-            case Record(keys):
-                return _closed(
-                    {key: self.place(inner, f"{name}.{key}", takes) for key, inner in keys.items()}
+            case Items(inner, least):
+                return _said(
+                    {
+                        "type": "array",
+                        "items": self.place(inner, f"{name}[]", takes),
+                        "minItems": least or None,
+                    }
                 )
+            case Record(keys, required, free=free):
+                known = {key: self.place(inner, f"{name}.{key}", takes) for key, inner in keys.items()}
+                if not free:
+                    return _closed(known)
+                return {**_open(self._free(name, takes)), "properties": {**known}, "required": [*required]}
             case Free():
-                word = name.partition(".")[0]
-                return _open(_ref(f"{word} value" if takes else "plain"))
+                return _open(self._free(name, takes))
+
+    def _free(self, name: str, takes: tuple[str, ...]) -> Schema:
+        """Any value, or a value set of it."""
+        word = name.partition(".")[0]
+        return _ref(f"{word} value" if takes else "plain")
 
     def needed(self, shape: Shape, name: str) -> Schema:
         """What must be in a mapping, or in each alternative of a value set that stands in its place."""
         match shape:
-            case OrNull(inner):
+            case OrNull(inner) | AnyOf((Record() as inner, *_)):
                 return self.needed(inner, name)
             case Record(keys, required):
                 inside = {

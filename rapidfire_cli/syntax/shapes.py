@@ -39,9 +39,9 @@ class Text(NamedTuple):
 
 
 class AnyOf(NamedTuple):
-    """One of several shapes; a list's, if any, is the last."""
+    """One of several shapes; a mapping's, if any, is the first, a list's the last."""
 
-    shapes: "tuple[Integer | Text | Items, ...]"
+    shapes: "tuple[Integer | Text | Items | Record, ...]"
 
 
 class OrNull(NamedTuple):
@@ -54,14 +54,16 @@ class Items(NamedTuple):
     """A list whose items have one shape."""
 
     shape: "Shape"
+    least: int = 0  # items
 
 
 class Record(NamedTuple):
-    """A mapping of known keys; `hint` is for whoever writes another one."""
+    """A mapping of known keys; `hint` is for whoever writes another one, unless the others are free."""
 
     keys: "Mapping[str, Shape]"
     required: tuple[str, ...] = ()
     hint: str = ""
+    free: bool = False  # any other key may have any value
 
 
 class Free(NamedTuple):
@@ -109,14 +111,16 @@ def expected(shape: Shape) -> str:
             return alternatives([str(word).lower() if isinstance(word, bool) else word for word in words])
         case Text(text):
             return text
+        case AnyOf((one, Items(item))) if one == item:
+            return f"{expected(one)}, or a list of such"
         case AnyOf(shapes):
             return alternatives([expected(inner) for inner in shapes])
         case OrNull(inner):
             return f"{expected(inner)}, or null"
-        case Items(inner):
-            return f"a list, each item {expected(inner)}"
-        case Record(keys):
-            return f"a mapping of {', '.join(keys)}"
+        case Items(inner, least):
+            return f"a list{f' of at least {least}' if least else ''}, each item {expected(inner)}"
+        case Record(keys, free=free):
+            return f"a mapping of {', '.join(keys)}" + (" and others" if free else "")
         case Free():
             return "a mapping"
 

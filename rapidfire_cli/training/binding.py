@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.problems import did_you_mean, shortened
+from rapidfire_cli.training.failure import one_line
 
 NEEDED = "E403"  # whatever the family: of torch 2.13's classes only schedulers have such arguments
 REJECTED = "E406"
@@ -48,19 +49,40 @@ class Family:
     """Classes of one kind that files call by name, and the codes of what can be wrong with a call."""
 
     kind: str  # as messages name it
+    base: type
     classes: Mapping[str, type]  # by lower-case name
-    given: frozenset[str]  # parameters that training provides itself
+    given: frozenset[str]  # parameters that training provides itself, beside the first of a user's class
     unknown: str
     unexpected: str
 
     def find(self, name: str) -> type | None:
-        """The class of that name in any case."""
-        return self.classes.get(name.lower())
+        """The class of that name in any case, or at that dotted path."""
+        if known := self.classes.get(name.lower()):
+            return known
+        try:
+            found = locate(name) if is_dotted(name) else None
+        except Exception:
+            return None
+        return found if isinstance(found, type) and issubclass(found, self.base) else None
+
+    def is_own(self, cls: type) -> bool:
+        """Whether the class is the user's own."""
+        return cls not in self.classes.values()
 
     def parameters(self, cls: type) -> dict[str, inspect.Parameter]:
         """What an experiment file may pass to `cls`."""
-        declared = inspect.signature(cls).parameters
-        return {name: parameter for name, parameter in declared.items() if name not in self.given}
+        declared = list(inspect.signature(cls).parameters.items())[self.is_own(cls) :]
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return {
+            name: parameter
+            for name, parameter in declared
+            if name not in self.given and parameter.kind not in variable
+        }
+
+    def takes_all(self, cls: type) -> bool:
+        """Whether `cls` takes arguments that its signature does not name."""
+        declared = inspect.signature(cls).parameters.values()
+        return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in declared)
 
     def needed(self, cls: type) -> list[str]:
         """What an experiment file must pass to `cls`."""
@@ -73,14 +95,21 @@ def findings(family: Family, name: str, args: Mapping[str, Any], at: tuple[str, 
     cls = family.find(name)
     if cls is None:
         return [_unknown(family, name, (*at, "name"))]
-    accepted = family.parameters(cls)
-    known = {key: value for key, value in args.items() if key in accepted}
-    mistyped = (_mistyped(cls, accepted[key], value, (*at, "args", key)) for key, value in known.items())
     return [
-        *(_unexpected(family, cls, key, (*at, "args", key)) for key in args if key not in accepted),
+        *misfits(family, cls, args, (*at, "args")),
         *(_missing(family, cls, key, (*at, "args")) for key in family.needed(cls) if key not in args),
-        *filter(None, mistyped),
     ]
+
+
+def misfits(family: Family, cls: type, args: Args, at: tuple[str, ...]) -> Iterator[Finding]:
+    """The arguments that `cls` does not take, or not of this type; `at` is the path of their mapping."""
+    accepted = family.parameters(cls)
+    for key in args:
+        if key not in accepted and not family.takes_all(cls):
+            yield _unexpected(family, cls, key, (*at, key))
+    for key, value in args.items():
+        if key in accepted and (found := _mistyped(cls, accepted[key], value, (*at, key))):
+            yield found
 
 
 def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[tuple[str | None, str]]:
@@ -99,12 +128,10 @@ def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[
 
 
 def rejected(called: str, key: str | None, said: str, args: Args, at: tuple[str, ...]) -> Finding:
-    """What a class says of the value of an argument, `at` being the path of the mapping that holds `args`."""
+    """What a class says of the value of an argument, `at` being the path of `args`."""
     if key is None:
         return Finding(0, at, REJECTED, f"{called} cannot be made: {said}")
-    return Finding(
-        *(0, (*at, "args", key), REJECTED, f"{called} rejects `{key}`: {said}"), found=_plain(args[key])
-    )
+    return Finding(*(0, (*at, key), REJECTED, f"{called} rejects `{key}`: {said}"), found=_plain(args[key]))
 
 
 def mistaken(message: str, value: Any, expected: str, at: tuple[str, ...]) -> Finding:
@@ -135,8 +162,13 @@ def _said(attempt: Attempt, args: Args) -> str | None:
             warnings.simplefilter("ignore")
             attempt(args)
     except Exception as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return words(error)
     return None
+
+
+def words(error: Exception) -> str:
+    """The first line of what the error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def locate(dotted: str) -> Any:
@@ -144,11 +176,30 @@ def locate(dotted: str) -> Any:
     return pkgutil.resolve_name(dotted)
 
 
+def is_dotted(name: str) -> bool:
+    """Whether this is the path of a class, as `specs.optimizers:Lion` is."""
+    return "." in name or ":" in name
+
+
 def _unknown(family: Family, name: str, path: tuple[str, ...]) -> Finding:
+    if is_dotted(name):
+        return _unlocated(family, name, path)
     names = {lower: cls.__name__ for lower, cls in family.classes.items()}
     hint = did_you_mean(name, names.values()) or did_you_mean(name.lower(), names)
     message, expected = f"torch has no {family.kind} `{name}`", f"one of {', '.join(sorted(names.values()))}"
     return Finding(0, path, family.unknown, message, name, expected, hint)
+
+
+def _unlocated(family: Family, name: str, path: tuple[str, ...]) -> Finding:
+    """Why there is no class at the dotted path."""
+    expected = f"the dotted path of a subclass of {family.base.__module__}.{family.base.__qualname__}"
+    try:
+        found = locate(name)
+    except Exception as error:
+        return Finding(
+            *(0, path, family.unknown, f"`{name}` cannot be imported: {one_line(error)}"), expected=expected
+        )
+    return Finding(0, path, family.unknown, f"`{name}` is not an {family.kind}", f"{found!r}", expected)
 
 
 def _unexpected(family: Family, cls: type, key: str, path: tuple[str, ...]) -> Finding:

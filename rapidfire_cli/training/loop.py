@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import cut
+from rapidfire_cli.training.optimizers import clip, members
 from rapidfire_cli.training.run import Run
 
 
@@ -36,7 +36,8 @@ def train(run: Run) -> Iterator[Mark]:
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
             elif gradient(run, len(rows), batches):
-                run.scaler.step(run.optimizer)
+                for optimizer in members(run.optimizer):
+                    run.scaler.step(optimizer)
                 run.scaler.update()
             if run.schedule:
                 run.schedule.after_step()
@@ -79,8 +80,9 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
     if weighed != expected:
         divide(run, weighed / expected)
     if shares and run.plan.max_grad_norm is not None:
-        run.scaler.unscale_(run.optimizer)
-        clip_grad_norm_(run.model.parameters(), run.plan.max_grad_norm)
+        for optimizer in members(run.optimizer):
+            run.scaler.unscale_(optimizer)
+        clip(run.model.parameters(), run.plan.max_grad_norm)
     return shares
 
 
@@ -100,7 +102,8 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
         shares = gradient(run, len(rows), batches, next(counted, False))
         return sum(shares, torch.zeros((), device=run.device))
 
-    run.optimizer.step(closure)  # type: ignore[arg-type]
+    (optimizer,) = members(run.optimizer)
+    optimizer.step(closure)  # type: ignore[arg-type]
 
 
 def validate(run: Run) -> Iterator[Mark]:

@@ -166,7 +166,7 @@ def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Modu
 
 
 def _schedule(
-    its: Plan, optimizer: torch.optim.Optimizer, steps: int, custom: Mapping[str, Any]
+    its: Plan, optimizer: optimizers.AnyOptimizer, steps: int, custom: Mapping[str, Any]
 ) -> schedulers.Schedule | None:
     if its.lr_scheduler is None:
         return None

@@ -1,79 +1,327 @@
-"""Every optimizer of torch.optim, by name."""
+"""Optimizers: every class of torch.optim, by name, or the user's own; one for all parameters or several.
 
-from collections.abc import Mapping
-from typing import Any
+`train.optimizer` is one section or a list of them. A parameter belongs to the first section that matches one
+of its names (without a `match` it matches all), and inside it to the first of the `groups` that does so, or
+to none of them. Several optimizers look like one to those who ask for groups and state.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.training.binding import Args, Family, culprits, findings, rejected
-from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.binding import Args, Family, culprits, findings, misfits, rejected, words
+from rapidfire_cli.training.failure import Failure, one_line
 
 OPTIMIZERS = Family(
     kind="optimizer",
+    base=Optimizer,
     classes={
         name.lower(): cls
         for name, cls in vars(torch.optim).items()
-        if isinstance(cls, type)
-        and issubclass(cls, torch.optim.Optimizer)
-        and cls is not torch.optim.Optimizer
+        if isinstance(cls, type) and issubclass(cls, Optimizer) and cls is not Optimizer
     },
     given=frozenset({"params"}),
     unknown="E401",
     unexpected="E402",
 )
+CLASH = "E408"
+MATCH, GROUPS = "match", "groups"
+SHOWN = 5  # names of parameters in a message
+
+At: TypeAlias = tuple[str, ...]
+Section: TypeAlias = Mapping[str, Any]
+"""`name`, `args`, `match`, `groups`."""
+
+Said: TypeAlias = Section | Sequence[Section]
+"""What `train.optimizer` says."""
+
+Named: TypeAlias = "list[tuple[tuple[str, ...], nn.Parameter]]"
+"""Parameters with all their names: tied ones have several."""
 
 
-def check(section: Mapping[str, Any]) -> list[Finding]:
+class Optimizers:
+    """Several optimizers, each with parameters of its own."""
+
+    def __init__(self, members: Iterable[Optimizer]) -> None:
+        self.members = tuple(members)
+        self._owners = {
+            parameter: member
+            for member in self.members
+            for group in member.param_groups
+            for parameter in group["params"]
+        }
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all."""
+        return [group for member in self.members for group in member.param_groups]
+
+    @property
+    def state(self) -> "States":
+        """What all keep of their parameters."""
+        return States(self.members, self._owners)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What each says."""
+        return {"members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        for member, kept in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(kept)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for member in self.members:
+            member.zero_grad()
+
+
+AnyOptimizer: TypeAlias = Optimizer | Optimizers
+
+
+class States(MutableMapping[Tensor, Any]):
+    """What several optimizers keep of their parameters, as one mapping."""
+
+    def __init__(self, members: Sequence[Optimizer], owners: Mapping[Tensor, Optimizer]) -> None:
+        self._members = members
+        self._owners = owners
+
+    def __getitem__(self, parameter: Tensor) -> Any:
+        return self._owners[parameter].state[parameter]
+
+    def __setitem__(self, parameter: Tensor, state: Any) -> None:
+        self._owners[parameter].state[parameter] = state
+
+    def __delitem__(self, parameter: Tensor) -> None:
+        del self._owners[parameter].state[parameter]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return chain.from_iterable(member.state for member in self._members)
+
+    def __len__(self) -> int:
+        return sum(len(member.state) for member in self._members)
+
+
+def members(optimizer: AnyOptimizer) -> tuple[Optimizer, ...]:
+    """The optimizers that step."""
+    return optimizer.members if isinstance(optimizer, Optimizers) else (optimizer,)
+
+
+def sections(said: Said, at: At = ("train", "optimizer")) -> list[tuple[At, Section]]:
+    """The sections, each with the path where it stands."""
+    if isinstance(said, Mapping):
+        return [(at, said)]
+    return [((*at, str(index)), section) for index, section in enumerate(said)]
+
+
+def check(said: Said) -> list[Finding]:
     """What is wrong with `train.optimizer`."""
-    return findings(OPTIMIZERS, section["name"], section.get("args", {}), ("train", "optimizer"))
+    every = sections(said)
+    return [finding for at, section in every for finding in _check(section, at, len(every) == 1)]
 
 
-def build(section: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all parameters of `model`. Raises Failure, and whatever torch refuses."""
-    for finding in check(section):
-        raise Failure("error", finding.message)
-    cls = OPTIMIZERS.classes[section["name"].lower()]
-    optimizer: torch.optim.Optimizer = cls(model.parameters(), **_tuples(section.get("args", {})))
-    _settle(optimizer)
-    return optimizer
-
-
-def rehearse(section: Mapping[str, Any], device: torch.device) -> list[Finding]:
-    """What the class says of these arguments when it is made for a parameter of its own and takes a step.
+def rehearse(said: Said, device: torch.device) -> list[Finding]:
+    """What each class says of its arguments when it is made for a parameter of its own and takes a step.
 
     Arguments that `check` finds wrong are left out; so are classes that it does not find.
     """
-    cls = OPTIMIZERS.find(section["name"])
-    if cls is None:
-        return []
-    wrong = {finding.path[-1] for finding in check(section)}
-    args = {key: value for key, value in section.get("args", {}).items() if key not in wrong}
-
-    def attempt(args: Args) -> None:
-        dummy({"name": section["name"], "args": args}, device)
-
-    found = culprits(attempt, args, OPTIMIZERS.needed(cls))
-    return [rejected(cls.__name__, key, said, args, ("train", "optimizer")) for key, said in found]
+    wrong = {finding.path for finding in check(said)}
+    return [finding for at, section in sections(said) for finding in _rehearse(section, at, wrong, device)]
 
 
-def dummy(section: Mapping[str, Any], device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over a parameter (2, 2) of its own, after a step. Raises what torch raises."""
-    parameter = torch.nn.Parameter(torch.ones(2, 2, device=device))
-    cls = OPTIMIZERS.classes[section["name"].lower()]
-    optimizer: torch.optim.Optimizer = cls([parameter], **_tuples(section.get("args", {})))
-    gradient = torch.full_like(parameter, 1e-3)
-    parameter.grad = gradient.to_sparse(1) if cls is torch.optim.SparseAdam else gradient
+def dummy(section: Section, device: torch.device, rest: bool = True) -> Optimizer:
+    """The optimizer over parameters (2, 2) of its own, one per group, after a step. Raises what torch raises.
+
+    `rest` says whether parameters are left that belong to none of the groups.
+    """
+    cls = _class_of(section)
+    groups = [
+        {**_tuples(_options(group)), "params": [_parameter(cls, device)]} for group in section.get(GROUPS, ())
+    ]
+    groups += [{"params": [_parameter(cls, device)]}] if rest or not groups else []
+    optimizer = cls(groups, **_tuples(section.get("args", {})))
     optimizer.step(lambda: 0.0)
     return optimizer
 
 
-def reevaluates(section: Mapping[str, Any]) -> bool:
+def build(said: Said, model: nn.Module) -> AnyOptimizer:
+    """The optimizers over all parameters of `model`. Raises Failure."""
+    for finding in check(said):
+        raise Failure("error", finding.message, knob=finding.path)
+    every, named = sections(said), _named(model)
+    parts = _parted(named, [section.get(MATCH, "*") for _, section in every])
+    if left := parts.pop():
+        cause = f"no optimizer takes {_shown(left)}; one without `{MATCH}` takes all that are left"
+        raise Failure("error", cause, knob=("train", "optimizer"))
+    for (at, section), part in zip(every, parts, strict=True):
+        _check_taken(section, at, part, named)
+    made = [_built(section, at, part) for (at, section), part in zip(every, parts, strict=True)]
+    return made[0] if len(made) == 1 else Optimizers(made)
+
+
+def reevaluates(said: Said) -> bool:
     """Whether a step of this optimizer evaluates the loss several times."""
-    return OPTIMIZERS.find(section["name"]) is torch.optim.LBFGS
+    return any(OPTIMIZERS.find(section["name"]) is torch.optim.LBFGS for _, section in sections(said))
 
 
-def _settle(optimizer: torch.optim.Optimizer) -> None:
+def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Clip the norm of all gradients together, sparse ones included."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    gradients = []
+    for parameter in trained:
+        assert parameter.grad is not None
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()  # a row that was met twice counts once, with its sum
+        gradients.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
+    if all(parameter.grad is gradient for parameter, gradient in zip(trained, gradients, strict=True)):
+        nn.utils.clip_grad_norm_(trained, most)
+        return
+    factor = torch.clamp(most / (nn.utils.get_total_norm(gradients) + 1e-6), max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)
+
+
+def _check(section: Section, at: At, alone: bool) -> Iterator[Finding]:
+    yield from findings(OPTIMIZERS, section["name"], section.get("args", {}), at)
+    cls = OPTIMIZERS.find(section["name"])
+    if cls is None:
+        return
+    for index, group in enumerate(section.get(GROUPS, ())):
+        yield from misfits(OPTIMIZERS, cls, _options(group), (*at, GROUPS, str(index)))
+    if cls is torch.optim.LBFGS and not (alone and not section.get(GROUPS)):
+        message, expected = "LBFGS trains all parameters alike", "one optimizer without groups"
+        yield Finding(0, (*at, "name"), CLASH, message, section["name"], expected)
+
+
+def _rehearse(section: Section, at: At, wrong: set[At], device: torch.device) -> Iterator[Finding]:
+    cls = OPTIMIZERS.find(section["name"])
+    if cls is None:
+        return
+    args = {key: value for key, value in section.get("args", {}).items() if (*at, "args", key) not in wrong}
+    own = OPTIMIZERS.is_own(cls)  # may need more than a rehearsal offers
+
+    def attempt(args: Args) -> None:
+        dummy({"name": section["name"], "args": args}, device)
+
+    blamed = list(culprits(attempt, args, OPTIMIZERS.needed(cls)))
+    yield from (
+        rejected(cls.__name__, key, said, args, (*at, "args")) for key, said in blamed if key or not own
+    )
+    if blamed:
+        return
+    for index, group in enumerate(section.get(GROUPS, ())):
+        place = (*at, GROUPS, str(index))
+        options = {key: value for key, value in _options(group).items() if (*place, key) not in wrong}
+        for key, said in culprits(lambda options: attempt({**args, **options}), options, ()):
+            yield rejected(cls.__name__, key, said, options, place)
+
+
+def _parameter(cls: type, device: torch.device) -> nn.Parameter:
+    """A parameter with a gradient."""
+    parameter = nn.Parameter(torch.ones(2, 2, device=device))
+    gradient = torch.full_like(parameter, 1e-3)
+    parameter.grad = gradient.to_sparse(1) if cls is torch.optim.SparseAdam else gradient
+    return parameter
+
+
+def _named(model: nn.Module) -> Named:
+    """The model's parameters in its order."""
+    names: dict[int, list[str]] = {}
+    parameters: dict[int, nn.Parameter] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        parameters.setdefault(id(parameter), parameter)
+    return [(tuple(names[key]), parameter) for key, parameter in parameters.items()]
+
+
+def _parted(named: Named, patterns: Sequence[str | Sequence[str]]) -> list[Named]:
+    """For each pattern the parameters that it is the first to match, and last those that none does."""
+    parts: list[Named] = [[] for _ in (*patterns, None)]
+    for names, parameter in named:
+        taker = (place for place, pattern in enumerate(patterns) if matches(pattern, names))
+        parts[next(taker, len(patterns))].append((names, parameter))
+    return parts
+
+
+def matches(pattern: str | Sequence[str], names: Iterable[str]) -> bool:
+    """Whether one of the patterns fits one of the names, `*` standing for any text, dots included."""
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    return any(fnmatchcase(name, each) for name in names for each in patterns)
+
+
+def _built(section: Section, at: At, named: Named) -> Optimizer:
+    """The optimizer over the parameters that are its own. Raises Failure."""
+    cls, args, groups = _class_of(section), _tuples(section.get("args", {})), section.get(GROUPS, ())
+    *parts, rest = _parted(named, [group[MATCH] for group in groups])
+    for index, (group, part) in enumerate(zip(groups, parts, strict=True)):
+        _check_taken(group, (*at, GROUPS, str(index)), part, named)
+    own = OPTIMIZERS.is_own(cls)
+    given = [
+        {**_tuples(_options(group)), "params": _given(part, own)}
+        for group, part in zip(groups, parts, strict=True)
+    ]
+    given += [{"params": _given(rest, own)}] if rest else []
+    try:
+        optimizer = cls(given if groups else _given(rest, own), **args)
+    except Exception as error:
+        raise _rejecting(cls, args, named, at, error) from error
+    _settle(optimizer)
+    return optimizer
+
+
+def _given(named: Named, own: bool) -> list[Any]:
+    """What the class gets: torch's own keep the names."""
+    return [parameter if own else (names[0], parameter) for names, parameter in named]
+
+
+def _check_taken(said: Section, at: At, taken: Named, among: Named) -> None:
+    """Raises Failure where a section or group takes no parameter."""
+    if taken:
+        return
+    pattern = said.get(MATCH, "*")
+    shown = f"`{pattern}`" if isinstance(pattern, str) else " and ".join(f"`{each}`" for each in pattern)
+    if any(matches(pattern, names) for names, _ in among):
+        raise Failure("error", f"all parameters that {shown} matches are taken by those before it", knob=at)
+    raise Failure("error", f"{shown} matches no parameter; there are {_shown(among)}", knob=(*at, MATCH))
+
+
+def _rejecting(cls: type, args: Args, named: Named, at: At, error: Exception) -> Failure:
+    """The first parameter that the class rejects by itself, or what it says of all together."""
+    for names, parameter in named:
+        try:
+            cls([parameter], **args)
+        except Exception as alone:
+            shape = tuple(parameter.shape)
+            cause = f"{cls.__name__} rejects the parameter `{names[0]}` of shape {shape}: {words(alone)}"
+            return Failure("error", cause, knob=at)
+    return Failure("error", one_line(error), knob=at)
+
+
+def _shown(named: Named) -> str:
+    names = [names[0] for names, _ in named]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _class_of(section: Section) -> type[Optimizer]:
+    """The class of a section that `check` has found right."""
+    cls = OPTIMIZERS.find(section["name"])
+    assert cls is not None and issubclass(cls, Optimizer)
+    return cls
+
+
+def _options(group: Section) -> dict[str, Any]:
+    """What a group says of its parameters."""
+    return {key: value for key, value in group.items() if key != MATCH}
+
+
+def _settle(optimizer: Optimizer) -> None:
     """Say what torch finds out at every step: on the CPU it goes tensor by tensor (measured: 2 %)."""
     for group in optimizer.param_groups:
         undecided = "foreach" in group and group["foreach"] is None
@@ -81,6 +329,6 @@ def _settle(optimizer: torch.optim.Optimizer) -> None:
             group["foreach"] = False
 
 
-def _tuples(args: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples(args: Args) -> dict[str, Any]:
     """What torch declares as tuples (betas, etas, …) files write as lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}

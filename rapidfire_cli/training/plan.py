@@ -1,7 +1,7 @@
 """What a leaf config says about training, as types."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -16,7 +16,7 @@ class Plan:
 
     epochs: int
     batch_size: int  # rows per forward and backward
-    optimizer: Mapping[str, Any]
+    optimizer: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     lr_scheduler: Mapping[str, Any] | None
     named_metrics: tuple[str, ...]
     eval_batch_size: int

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
 from rapidfire_cli.mlspec import MLSpec
@@ -77,11 +78,22 @@ class _Rehearsals:
     def _scheduler(
         self, its: Plan, section: schedulers.Section, length: schedulers.Length, sound: bool
     ) -> list[Finding]:
-        optimizer = its.optimizer if sound else {"name": "SGD", "args": {"momentum": 0.9}}
-        wrong = schedulers.check_length(section, length)
-        return wrong or schedulers.rehearse(
-            section, length, lambda: optimizers.dummy(optimizer, self._shared.device)
+        said = its.optimizer if sound else {"name": "SGD", "args": {"momentum": 0.9}}
+        found = schedulers.check_length(section, length)
+        for _, optimizer in optimizers.sections(said):
+            found = found or self._on(optimizer, section, length)
+        return found
+
+    def _on(
+        self, optimizer: optimizers.Section, section: schedulers.Section, length: schedulers.Length
+    ) -> list[Finding]:
+        """What the scheduler says, whether parameters are left beside the optimizer's groups or not."""
+        device = self._shared.device
+        both = (
+            schedulers.rehearse(section, length, partial(optimizers.dummy, optimizer, device, rest))
+            for rest in ((True, False) if optimizer.get(optimizers.GROUPS) else (True,))
         )
+        return min(both, key=len)
 
     def _steps(self, its: Plan, leaf: LeafConfig) -> int | None:
         """The optimizer steps of an epoch; None where loading the data fails, as the run will."""

@@ -14,6 +14,7 @@ from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import TRAIN, Split
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.feeds import Feed
+from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.plan import Plan
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
@@ -39,7 +40,7 @@ class Run:
     feeds: Mapping[Split, Feed]
     model: nn.Module
     forward: nn.Module  # the model, compiled where asked
-    optimizer: torch.optim.Optimizer
+    optimizer: AnyOptimizer
     schedule: Schedule | None
     scaler: torch.amp.GradScaler
     tallies: Mapping[Split, Tally]

@@ -5,7 +5,7 @@ the run's length, and so does an argument `T_max`, `total_iters` or `total_steps
 SequentialLR it gets the stretch between the milestones.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,9 +16,11 @@ from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction
 from rapidfire_cli.training.binding import Args, Family, culprits, findings, locate, mistaken, rejected
 from rapidfire_cli.training.failure import Failure, one_line
+from rapidfire_cli.training.optimizers import AnyOptimizer, members
 
 SCHEDULERS = Family(
     kind="learning-rate scheduler",
+    base=LRScheduler,
     classes={
         name.lower(): cls
         for name, cls in vars(lr_scheduler).items()
@@ -68,17 +70,38 @@ class Length:
         return None if self.steps is None else self.epochs * self.steps
 
 
+class Schedulers:
+    """The schedulers of several optimizers, which step together."""
+
+    def __init__(self, members: Iterable[LRScheduler]) -> None:
+        self.members = tuple(members)
+
+    def step(self, *metrics: float) -> None:
+        """As each does."""
+        for member in self.members:
+            member.step(*metrics)  # type: ignore[arg-type]  # ReduceLROnPlateau takes the metric
+
+    def state_dict(self) -> dict[str, Any]:
+        """What each says."""
+        return {"members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        for member, kept in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(kept)
+
+
 @dataclass(slots=True)
 class Schedule:
     """A scheduler and when it steps."""
 
-    scheduler: LRScheduler
+    scheduler: LRScheduler | Schedulers
     per_epoch: bool
-    monitor: str  # what ReduceLROnPlateau watches: `top1_accuracy`, `train.loss`
+    monitor: str | None  # what ReduceLROnPlateau watches: `top1_accuracy`, `train.loss`; None for all others
 
     def check_monitor(self, names: Names) -> None:
         """Raises Failure when the metric to watch will not be among these."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
+        if self.monitor is not None:
             watched(self.monitor, names)
 
     def after_step(self) -> None:
@@ -88,9 +111,9 @@ class Schedule:
 
     def after_epoch(self, values: Values) -> None:
         """An epoch is over, with these metrics."""
-        if isinstance(self.scheduler, ReduceLROnPlateau):
+        if self.monitor is not None:
             split, name = watched(self.monitor, values)
-            self.scheduler.step(values[split][name])
+            self.scheduler.step(values[split][name])  # type: ignore[arg-type]  # as ReduceLROnPlateau does
         elif self.per_epoch:
             self.scheduler.step()
 
@@ -137,7 +160,7 @@ def rehearse(
 
 def build(
     section: Section,
-    optimizer: Optimizer,
+    optimizer: AnyOptimizer,
     length: Length,
     direction: Callable[[str], Direction | None] = lambda _: None,
 ) -> Schedule:
@@ -150,8 +173,11 @@ def build(
     monitor = section.get("monitor", LOSS)
     span = length.of(section)
     assert span is not None
-    scheduler = _construct(watching(section, direction(monitor)), optimizer, span)
-    return Schedule(scheduler, by_epoch(section), monitor)
+    said = watching(section, direction(monitor))
+    made = [_construct(said, member, span) for member in members(optimizer)]
+    plateau = SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
+    scheduler = made[0] if len(made) == 1 else Schedulers(made)
+    return Schedule(scheduler, by_epoch(section), monitor if plateau else None)
 
 
 def watching(section: Section, direction: Direction | None) -> Section:
@@ -181,7 +207,7 @@ def watched(monitor: str, names: Names) -> tuple[str, str]:
 
 
 def _construct(section: Section, optimizer: Optimizer, span: int) -> LRScheduler:
-    cls = SCHEDULERS.classes[section["name"].lower()]
+    cls = _class_of(section)
     args = _spanned(cls, section.get("args", {}), span)
     for key in _callables(section["name"], args):
         args[key] = _located(args[key])
@@ -190,6 +216,13 @@ def _construct(section: Section, optimizer: Optimizer, span: int) -> LRScheduler
         args[NESTED] = [_construct(nested, optimizer, stretch or LONG) for nested, stretch in parts]
     scheduler: LRScheduler = cls(optimizer=optimizer, **args)
     return scheduler
+
+
+def _class_of(section: Section) -> type:
+    """The class of a section that `check` has found right."""
+    cls = SCHEDULERS.find(section["name"])
+    assert cls is not None
+    return cls
 
 
 def _spanned(cls: type, args: Args, span: int) -> dict[str, Any]:
@@ -288,9 +321,10 @@ def _tried(section: Section, span: int, dummy: Callable[[], Optimizer], at: At) 
         for _ in range(min(span, _most(section))):
             scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
 
-    cls = SCHEDULERS.classes[section["name"].lower()]
+    cls = _class_of(section)
     blamed = culprits(attempt, args, SCHEDULERS.needed(cls))
-    return [rejected(cls.__name__, key, said, args, at) for key, said in blamed]
+    own = SCHEDULERS.is_own(cls)  # may need more than a rehearsal offers
+    return [rejected(cls.__name__, key, said, args, (*at, "args")) for key, said in blamed if key or not own]
 
 
 def _most(section: Section) -> int:

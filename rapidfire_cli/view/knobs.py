@@ -58,4 +58,4 @@ def _is_number(text: str) -> bool:
 def _endings(path: str) -> list[str]:
     parts = path.split(".")
     endings = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
-    return [end for end in endings if end not in NEVER_ALONE]
+    return [end for end in endings if end not in NEVER_ALONE and not end.partition(".")[0].isdecimal()]

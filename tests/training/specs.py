@@ -77,6 +77,13 @@ class Sparse(Blobs):
         return super().compute_forward(model, {**batch, "x": batch["x"].abs().mul(5).long()}, cfg)
 
 
+class SparseUnderDense(Sparse):
+    """A head that learns from an embedding whose gradients are sparse."""
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.EmbeddingBag(20, 4, sparse=True), nn.Linear(4, CLASSES))
+
+
 class Augmented(Blobs):
     """Rows are shaken at random, by every generator that a spec may use, while training."""
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from rapidfire_cli.training import optimizers, rng
+from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.optimizers import OPTIMIZERS
 from tests.training.specs import Plain
 from tests.training.workplace import Workplace, leaf, same
@@ -105,7 +106,7 @@ def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
     place = Workplace(tmp_path)
     place.train(leaf(section("Muon")), until=1)
 
-    assert place.failure().cause.startswith("ValueError: Muon only supports 2D parameters")
+    assert place.failure().cause.startswith("Muon rejects the parameter `0.bias` of shape (")
 
 
 @pytest.mark.parametrize(
@@ -172,3 +173,234 @@ def test_a_misspelt_argument_or_name_gets_the_nearest():
 
     assert argument.hint == "did you mean `momentum`?"
     assert (name.code, name.hint) == ("E401", "did you mean `AdamW`?")
+
+
+class Lion(torch.optim.Optimizer):
+    """An optimizer of a user's own: steps by the sign of the gradient."""
+
+    def __init__(self, parameters, rate=0.1):
+        if rate < 0:
+            raise ValueError("not so")
+        super().__init__(parameters, {"lr": rate})
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data -= group["lr"] * parameter.grad.sign()
+
+
+class Picky(torch.optim.Optimizer):
+    """Takes what no rehearsal offers: parameters of three dimensions."""
+
+    def __init__(self, params, **options):
+        params = list(params)
+        if any(parameter.ndim != 3 for parameter in params):
+            raise ValueError("three, please")
+        super().__init__(params, options)
+
+
+HERE = "tests.training.test_optimizers"
+
+
+def test_a_class_of_a_user_s_own_trains_by_its_dotted_path(tmp_path):
+    lion = {"name": f"{HERE}:Lion", "args": {"rate": 0.01}}
+    assert optimizers.check(lion) + optimizers.rehearse(lion, CPU) == []
+
+    place = Workplace(tmp_path, "Plain")
+    place.train(leaf(lion, epochs=2), until=2)
+    assert place.epochs()[2]["train", "loss"] < place.epochs()[1]["train", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "at"),
+    [
+        ({"name": f"{HERE}:Lion", "args": {"lr": 0.1}}, "E402", "args.lr"),
+        ({"name": f"{HERE}:Lion", "args": {"rate": -0.1}}, "E406", "args.rate"),
+        ({"name": f"{HERE}:Tiger"}, "E401", "name"),
+        ({"name": f"{HERE}.functional"}, "E401", "name"),
+    ],
+)
+def test_a_class_of_a_user_s_own_is_checked_as_torch_s_are(said, code, at):
+    (finding,) = [*optimizers.check(said), *optimizers.rehearse(said, CPU)]
+
+    assert (finding.code, ".".join(finding.path)) == (code, f"train.optimizer.{at}")
+
+
+def test_a_class_of_a_user_s_own_may_need_more_than_a_rehearsal_offers():
+    picky = {"name": f"{HERE}:Picky", "args": {"anything": 1}}
+
+    assert optimizers.check(picky) + optimizers.rehearse(picky, CPU) == []
+
+
+def net():
+    return nn.ModuleDict({"body": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "head": nn.Linear(4, 2)})
+
+
+def shared(optimizer):
+    """The names of each group's parameters, with the group's rate."""
+    return [(group["lr"], *group["param_names"]) for group in optimizer.param_groups]
+
+
+def test_a_parameter_belongs_to_the_first_group_that_matches():
+    groups = [{"match": "head.*", "lr": 0.5}, {"match": ["*.bias", "norm.*"], "lr": 0.25}]
+    built = optimizers.build({**section("AdamW", lr=0.125), "groups": groups}, net())
+
+    assert shared(built) == [
+        (0.5, "head.weight", "head.bias"),
+        (0.25, "body.bias", "norm.weight", "norm.bias"),
+        (0.125, "body.weight"),
+    ]
+
+
+def test_a_parameter_belongs_to_the_first_optimizer_that_matches():
+    said = [
+        {**section("Muon", lr=0.5), "match": ["body.weight", "head.weight"]},
+        {**section("AdamW", lr=0.25), "groups": [{"match": "norm.*", "lr": 0.125}]},
+    ]
+    built = optimizers.build(said, net())
+
+    assert [type(member).__name__ for member in optimizers.members(built)] == ["Muon", "AdamW"]
+    assert shared(built) == [
+        (0.5, "body.weight", "head.weight"),
+        (0.125, "norm.weight", "norm.bias"),
+        (0.25, "body.bias", "head.bias"),
+    ]
+
+
+def test_a_tied_parameter_is_matched_by_each_of_its_names():
+    model = net()
+    model["body"].weight = model["norm"].weight = nn.Parameter(torch.ones(4))
+    built = optimizers.build([{**section("SGD"), "match": "norm.weight"}, section("Adam")], model)
+
+    assert shared(built)[0] == (0.001, "body.weight")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "at"),
+    [
+        (
+            {**section("SGD"), "match": "head.*"},
+            "no optimizer takes body.weight, body.bias, norm.weight, norm.bias; "
+            "one without `match` takes all that are left",
+            "",
+        ),
+        (
+            {**section("SGD"), "groups": [{"match": "tail.*", "lr": 0.1}]},
+            "`tail.*` matches no parameter; "
+            "there are body.weight, body.bias, norm.weight, norm.bias, head.weight and 1 more",
+            ".groups.0.match",
+        ),
+        (
+            {**section("SGD"), "groups": [{"match": "*"}, {"match": ["head.*"]}]},
+            "all parameters that `head.*` matches are taken by those before it",
+            ".groups.1",
+        ),
+        (
+            [section("SGD"), section("Adam")],
+            "all parameters that `*` matches are taken by those before it",
+            ".1",
+        ),
+        (
+            section("Muon"),
+            "Muon rejects the parameter `body.bias` of shape (4,): "
+            "Muon only supports 2D parameters whereas we found a parameter with size: torch.Size([4])",
+            "",
+        ),
+    ],
+)
+def test_parameters_that_nobody_or_the_wrong_one_takes_fail_the_run_before_it_trains(said, cause, at):
+    with pytest.raises(Failure) as raised:
+        optimizers.build(said, net())
+
+    assert raised.value.cause == cause
+    assert ".".join(raised.value.knob) == f"train.optimizer{at}"
+
+
+def test_what_groups_say_is_checked_where_it_stands():
+    group = {"match": "head.*", "momentum": 0.9, "betas": [0.9], "lr": -1.0}
+    said = [{**section("Adam"), "groups": [group]}, section("SGD", lr=-1.0)]
+
+    found = [*optimizers.check(said), *optimizers.rehearse(said, CPU)]
+
+    assert [(finding.code, ".".join(finding.path).removeprefix("train.optimizer.")) for finding in found] == [
+        ("E402", "0.groups.0.momentum"),
+        ("E406", "0.groups.0.betas"),
+        ("E406", "0.groups.0.lr"),
+        ("E406", "1.args.lr"),
+    ]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_lbfgs_trains_all_parameters_alike(alone):
+    lbfgs = section("LBFGS")
+    said = {**lbfgs, "groups": [{"match": "*"}]} if alone else [{**lbfgs, "match": "head.*"}, section("SGD")]
+    (finding,) = optimizers.check(said)
+
+    assert (finding.code, finding.message) == ("E408", "LBFGS trains all parameters alike")
+
+
+SPLIT = [
+    {**section("Muon", lr=0.02), "match": "0.*"},
+    {**section("AdamW", lr=0.01), "groups": [{"match": "2.*", "lr": 0.02, "betas": [0.8, 0.9]}]},
+]
+
+
+def test_several_optimizers_train_as_a_loop_by_hand(tmp_path):
+    place = Workplace(tmp_path, "Plain")
+    place.train(leaf(SPLIT, epochs=2, batch_size=8, max_grad_norm=0.5), until=2)
+
+    spec = Plain()
+    rows = spec.load_data({}, {})["train"]
+    inputs = torch.stack([row["x"] for row in rows])
+    labels = torch.tensor([row["labels"] for row in rows])
+    torch.manual_seed(rng.derive(42, "create_model"))
+    model = spec.create_model({})
+    muon = torch.optim.Muon(model[0].parameters(), lr=0.02)
+    adamw = torch.optim.AdamW([{"params": [model[2].weight], "lr": 0.02, "betas": (0.8, 0.9)}], lr=0.01)
+    for epoch in (1, 2):
+        for batch in rng.order(42, epoch, len(rows)).split(8):
+            muon.zero_grad()
+            adamw.zero_grad()
+            functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            muon.step()
+            adamw.step()
+
+    assert same(place.weights(), dict(model.state_dict()))
+
+
+def test_several_optimizers_with_a_schedule_continue_bit_for_bit(tmp_path):
+    schedule = {"name": "OneCycleLR", "args": {"max_lr": 0.05, "cycle_momentum": False}}
+    config = leaf(SPLIT, epochs=2, lr_scheduler=schedule)
+    whole = Workplace(tmp_path / "whole", "Plain")
+    whole.train(config, until=2)
+
+    stopped = Workplace(tmp_path / "stopped", "Plain")
+    stopped.stop_at = 3
+    stopped.train(config, until=2)
+    continued = Workplace(tmp_path / "stopped", "Plain")
+    continued.train(config, until=2)
+
+    assert same(continued.weights(), whole.weights())
+
+
+def test_a_sparse_embedding_trains_under_a_dense_head(tmp_path):
+    said = [{**section("SparseAdam", lr=0.1), "match": "0.weight"}, section("Adam", lr=0.1)]
+    place = Workplace(tmp_path, "SparseUnderDense")
+    place.train(leaf(said, epochs=2, max_grad_norm=0.5), until=2)
+
+    assert place.epochs()[2]["train", "loss"] < place.epochs()[1]["train", "loss"]
+
+
+def test_sparse_gradients_are_clipped_as_dense_ones_are():
+    torch.manual_seed(0)
+    sparse, head = nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1)
+    dense, other = nn.Embedding(5, 3), nn.Linear(3, 1)
+    dense.load_state_dict(sparse.state_dict())
+    other.load_state_dict(head.state_dict())
+    for embedding, top in ((sparse, head), (dense, other)):
+        top(embedding(torch.tensor([1, 2, 2, 4]))).square().sum().backward()
+        optimizers.clip([*embedding.parameters(), *top.parameters()], 0.1)
+
+    torch.testing.assert_close(sparse.weight.grad.to_dense(), dense.weight.grad)
+    torch.testing.assert_close(head.weight.grad, other.weight.grad)

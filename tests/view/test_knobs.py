@@ -13,6 +13,11 @@ from rapidfire_cli.view.knobs import knob_value, numeric, short_names
         (["train.optimizer.name", "train.batch_size"], ["optimizer.name", "batch_size"]),
         (["train.optimizer.name", "train.lr_scheduler.name"], ["optimizer.name", "lr_scheduler.name"]),
         (["a.x", "b.a.x"], ["a.x", "b.a.x"]),
+        (["train.optimizer.0.args.lr"], ["lr"]),
+        (
+            ["train.optimizer.0.args.lr", "train.optimizer.1.args.lr"],
+            ["optimizer.0.args.lr", "optimizer.1.args.lr"],
+        ),
     ],
 )
 def test_names_are_as_short_as_they_can_be(paths, names):
