@@ -33,9 +33,15 @@ class Failure(Exception):  # noqa: N818 - what became of the run
 
 def blamed(error: BaseException) -> Failure:
     """What user code or torch raised, SystemExit included, as the run's failure; the traceback is printed."""
+    if not isinstance(error, Failure):
+        traceback.print_exception(error)
+    return failed(error)
+
+
+def failed(error: BaseException) -> Failure:
+    """The same, and nothing is printed."""
     if isinstance(error, Failure):
         return error
-    traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno in DISK:
         return refused(error)
     kind = "oom" if _starved(error) else "error"
@@ -57,6 +63,16 @@ def blaming() -> Iterator[None]:
         raise
     except BaseException as error:
         raise blamed(error) from error
+
+
+@contextmanager
+def blaming_knob(*path: str) -> Iterator[None]:
+    """Raises Failure that blames the knob at this path, whatever error is raised inside."""
+    try:
+        yield
+    except Exception as error:
+        failure = failed(error)
+        raise Failure(failure.kind, failure.cause, failure.traceback, failure.knob or path) from error
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
 import torch
 
+from rapidfire_cli.training.failure import blaming_knob
 from rapidfire_cli.training.measures import Measure, Wrapped, measure
 from rapidfire_cli.training.predictions import Pair, Reader, counted
 
+NAMED = "named_metrics"
 BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
 
 
@@ -20,10 +23,10 @@ class Scores:
         self._names = tuple(names)
         self._custom = custom
         wrapped = {name: Wrapped(name, metric) for name, metric in custom.items()}
-        self._raw = _Group(tuple(custom), lambda _: wrapped, lambda pair: pair)
-        self._flat = _Group(
-            self._names, lambda like: {name: measure(name, *like) for name in self._names}, counted
+        self._raw = _Group(
+            tuple(custom), lambda name, _: wrapped[name], lambda pair: pair, lambda _: nullcontext()
         )
+        self._flat = _Group(self._names, lambda name, like: measure(name, *like), counted, self._blaming)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,7 +41,9 @@ class Scores:
         if self._custom:
             self._raw.add(reader.raw(outputs, batch))
         if self._names:
-            self._flat.add(reader.flat(outputs, batch))
+            with blaming_knob(NAMED):
+                pair = reader.flat(outputs, batch)
+            self._flat.add(pair)
 
     def values(self) -> dict[str, float]:
         """The metrics over everything since `reset`. Raises Failure."""
@@ -68,6 +73,10 @@ class Scores:
         self._flat.restore(state["flat"])
         self._raw.restore(state["raw"])
 
+    def _blaming(self, name: str) -> AbstractContextManager[None]:
+        """Where a named metric fails, the file's entry for it is to blame."""
+        return blaming_knob(NAMED, str(self._names.index(name)))
+
 
 class _Group:
     """Metrics that are fed alike; logits and labels are kept and taken in many rows at a time."""
@@ -75,12 +84,14 @@ class _Group:
     def __init__(
         self,
         names: Sequence[str],
-        make: Callable[[Pair], Mapping[str, Measure]],
+        make: Callable[[str, Pair], Measure],
         choose: Callable[[Pair], Pair],
+        blaming: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self._names = names
         self._make = make
         self._choose = choose  # what they are to see of what is kept
+        self._blaming = blaming
         self._measures: Mapping[str, Measure] = {}
         self._like: Pair | None = None  # one row of the first batch: what the measures were made for
         self._kept: list[Pair] = []
@@ -104,11 +115,11 @@ class _Group:
     def values(self) -> dict[str, float]:
         """NaN where nothing counted. Raises Failure."""
         self._flush()
-        return _computed(self._names, self._measures if self._seen else {})
+        return self._computed(self._measures if self._seen else {})
 
     def so_far(self) -> dict[str, float]:
         measures = deepcopy(self._measures)
-        return _computed(self._names, measures if self._feed(measures) or self._seen else {})
+        return self._computed(measures if self._feed(measures) or self._seen else {})
 
     def reset(self) -> None:
         self._kept.clear()
@@ -132,7 +143,11 @@ class _Group:
 
     def _prepare(self, like: Pair) -> None:
         self._like = like
-        self._measures = self._make(like)
+        measures = {}
+        for name in self._names:
+            with self._blaming(name):
+                measures[name] = self._make(name, like)
+        self._measures = measures
 
     def _flush(self) -> None:
         self._seen |= self._feed(self._measures)
@@ -145,9 +160,17 @@ class _Group:
         pair = self._choose(joined) if joined else None
         if pair is None or not len(pair[0]):
             return False
-        for each in measures.values():
-            each.update(*pair)
+        for name, each in measures.items():
+            with self._blaming(name):
+                each.update(*pair)
         return True
+
+    def _computed(self, measures: Mapping[str, Measure]) -> dict[str, float]:
+        values = dict.fromkeys(self._names, math.nan)
+        for name, each in measures.items():
+            with self._blaming(name):
+                values[name] = each.compute()
+        return values
 
     def _joined(self) -> Pair | None:
         """What is kept, as one batch from now on."""
@@ -155,10 +178,6 @@ class _Group:
             logits, labels = zip(*self._kept, strict=True)
             self._kept = [(torch.cat(logits), torch.cat(labels))]
         return self._kept[0] if self._kept else None
-
-
-def _computed(names: Sequence[str], measures: Mapping[str, Measure]) -> dict[str, float]:
-    return {name: measures[name].compute() if measures else math.nan for name in names}
 
 
 def _alike(one: Pair, other: Pair) -> bool:

@@ -51,7 +51,8 @@ def load(dotted: str) -> type[MLSpec]:
     for method in OVERRIDDEN:
         if getattr(spec, method) is getattr(MLSpec, method):
             expected = f"def {method}{inspect.signature(getattr(MLSpec, method))}"
-            raise _problem("E412", f"`{dotted}` lacks `{method}`", expected=expected)
+            problem = _problem("E412", f"`{dotted}` lacks `{method}`", expected=expected)
+            raise SpecProblem(replace(problem.finding, at=user_code.definition(spec)))
     return spec
 
 
@@ -76,6 +77,7 @@ def _misfit(spec: type[MLSpec], method: str, signature: inspect.Signature) -> Fi
         *(-1, ("mlspec",), "E413", f"`{spec.__name__}.{method}` does not take what it is passed"),
         found=f"{method}{signature}",
         expected="__init__(self)" if method == "__init__" else f"{method}({declared})",
+        at=user_code.definition(getattr(spec, method)),
     )
 
 

@@ -1,13 +1,15 @@
 """Which code is the user's own, and where in it an error came from."""
 
+import inspect
 import linecache
 import os
+import re
 import site
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import rapidfire_cli
 from rapidfire_cli.problems import Span
@@ -20,6 +22,9 @@ _INSTALLED = (
 )
 LIBRARIES = tuple({f"{form(place)}{os.sep}" for place in _INSTALLED for form in (str, os.path.realpath)})
 """The directories of Python's library, of installed packages and of rapidfire."""
+
+
+HEAD = re.compile(r"\s*(?:async\s+)?(?:def|class)\b")  # of a definition, below its decorators
 
 
 class Place(NamedTuple):
@@ -50,6 +55,20 @@ def place(error: BaseException) -> Place | None:
         frames = [frame for frame in traceback.extract_tb(each.__traceback__) if is_users(frame.filename)]
         if frames:
             return Place(_span(frames[-1]), frames[-1].name)
+    return None
+
+
+def definition(of: Any) -> Span | None:
+    """The first line of a class or function of the user's: what it is called and takes."""
+    try:
+        file, (lines, first) = inspect.getsourcefile(of), inspect.getsourcelines(of)
+    except (OSError, TypeError):  # not made from source
+        return None
+    if not file or not is_users(file):
+        return None
+    for number, line in enumerate(lines, first):
+        if HEAD.match(line):
+            return Span(relative(file), number, len(line) - len(line.lstrip()) + 1, len(line.strip()))
     return None
 
 

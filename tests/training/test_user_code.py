@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rapidfire_cli.training.failure import located
-from rapidfire_cli.training.user_code import is_users, place
+from rapidfire_cli.training.user_code import definition, is_users, place
 
 
 @pytest.fixture
@@ -82,3 +82,15 @@ def test_code_outside_of_the_working_directory_is_shown_by_its_whole_path(module
 def test_libraries_are_told_from_the_users_code():
     assert is_users(__file__)
     assert not any(map(is_users, (torch.__file__, json.__file__, place.__code__.co_filename, "<string>")))
+
+
+def test_a_definition_is_shown_below_its_decorators(module):
+    module(
+        "defines",
+        "import functools\n\nclass Spec:\n    @functools.cache\n    def prep(self):\n        pass\n",
+    )
+    spec = import_module("defines").Spec
+
+    assert definition(spec) == ("defines.py", 3, 1, len("class Spec:"))
+    assert definition(spec.prep) == ("defines.py", 5, 5, len("def prep(self):"))
+    assert definition(json.dumps) is None and definition(len) is None
