@@ -204,15 +204,15 @@ def _check_for_lost(home: Home) -> None:
 def _settle(plan: Plan, request: Request) -> None:
     """Make runs that are trained already the ones asked for. Raises Refusal for a metric that none has."""
     home, file = plan.subject.home, plan.subject.file
-    numbers = {run.number for run in plan.runs}
-    kept = overview(home.journal, alive=False, unlisted=True).rows if plan.stood else ()
-    rows = [row for row in kept if row.number in numbers]
-    asked = [
-        (metric, nearest(file.origins, at), [row for row in rows if group in (None, row.group)])
-        for metric, at, group in deciding(file)
+    groups = {run.number: run.group for run in plan.runs}
+    asked = [(metric, nearest(file.origins, at), group) for metric, at, group in deciding(file)]
+    asked += [(one.metric, one.at, None) for one in request.required]
+    kept = overview(home.journal, alive=False, unlisted=True).rows if asked and plan.stood else ()
+    rows = [row for row in kept if row.number in groups]
+    known = [
+        (metric, at, known_metrics(row for row in rows if group in (None, groups[row.number])))
+        for metric, at, group in asked
     ]
-    asked += [(one.metric, one.at, rows) for one in request.required]
-    known = [(metric, at, known_metrics(among)) for metric, at, among in asked]
     found = [unknown(metric, names, at) for metric, at, names in known if names]
     if wrong := list(filter(None, found)):
         raise Refusal(wrong)

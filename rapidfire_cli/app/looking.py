@@ -51,7 +51,7 @@ def best(
     """Print the leaf configs best first."""
     seen = look(experiment, parent, choose=lambda usual: _chosen(usual, metric, direction, at))
     ranked = ranking(seen.rows, seen.objective)[:top]
-    _print_ranking(seen, ranked, output, lambda: ranking_document(seen, ranked, seen.objective))
+    _print_ranking(seen, ranked, output, lambda: ranking_document(seen, ranked))
     return 0
 
 
@@ -71,7 +71,7 @@ def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[G
         more = f"the best {MOST} of {len(ranked):,}; {see}" if len(shown) < len(ranked) else ""
 
         def document() -> Record:
-            return {**ranking_document(seen, ranked, seen.objective), "requirements": [*judged]}
+            return {**ranking_document(seen, ranked), "requirements": [*judged]}
 
         _print_ranking(seen, shown, output, document, more)
     _print_failures(seen)

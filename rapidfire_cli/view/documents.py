@@ -7,7 +7,7 @@ from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
-from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, Split, spoken
+from rapidfire_cli.terms import TRAIN, VALIDATION, Plain, Split, spoken
 
 WEIGHTS = ("final", "best")
 """What weights are called in a run's directory: those it ended with, and those of its best epoch."""
@@ -16,21 +16,22 @@ FORMATS = (".safetensors", ".pt")  # of weights
 
 
 def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str, Plain]:
-    """The whole of what `status` prints as JSON."""
+    """The whole of what `status` prints as JSON; best epochs are those by the objective."""
+    objective = overview.objective
     return {
         "experiment": overview.about.experiment,
         "directory": str(overview.home.path),
         "state": str(overview.state),
+        "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
         "runs": [run_document(row, overview.home) for row in rows],
     }
 
 
-def ranking_document(overview: Overview, ranked: Sequence[Ranked], objective: Objective) -> dict[str, Plain]:
+def ranking_document(overview: Overview, ranked: Sequence[Ranked]) -> dict[str, Plain]:
     """The whole of what `best` prints as JSON: every run, best first, and the leaf configs."""
     rows = [row for place in ranked for row in place.rows]
     return {
         **experiment_document(overview, rows),
-        "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
         "leaf_configs": [_leaf_config(place) for place in ranked],
     }
 

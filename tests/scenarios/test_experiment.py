@@ -11,9 +11,13 @@ import rapidfire_cli
 from rapidfire_cli import Experiment, GridSearch, List
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.about import About
+from rapidfire_cli.store.source import Source
+from rapidfire_cli.terms import Objective
 from tests.goldens import agree
 from tests.scenarios.conftest import GRID, HEADER, ROOT, Desk
 from tests.scenarios.specs import Tiny
+from tests.store.sweep import enrolled
 
 OURS = """\
 from tests.scenarios.specs import Tiny
@@ -133,6 +137,16 @@ def test_everything_wrong_is_told_before_a_worker_starts(tmp_path):
         experiment.run_fit(GridSearch({"train": {"epochs": List([]), "batch_size": 0}}), seed=-1)
     assert sorted(problem.code for problem in refusal.value.problems) == ["E202", "E204", "E204", "E302"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_of_the_same_name_in_another_module_has_no_part_in_its_experiment(tmp_path):
+    about = About("Tiny", Objective("loss", "min"), source=Source("other:Tiny", given=False))
+    enrolled(tmp_path / "Tiny/journal.db", about=about).close()
+    config = {"train": {"epochs": 1, "batch_size": 8, "optimizer": {"name": "SGD", "args": {"lr": 0.1}}}}
+    with pytest.raises(Refusal) as refused:
+        Experiment("tests.scenarios.specs:Tiny", dir=tmp_path).run_fit(config)
+    (problem,) = refused.value.problems
+    assert (problem.code, problem.expected) == ("E609", "other:Tiny") and "`name=`" in problem.hint
 
 
 def test_the_package_says_what_it_offers():

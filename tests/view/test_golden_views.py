@@ -86,9 +86,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "expansion.txt": lambda: "\n".join(plain(expansion_table(runs(4), VARIED))),
     "status.txt": lambda: "\n".join(plain(status_table(SEEN))),
     "ranking.txt": ranked,
-    "ranking.json": lambda: json_text(
-        ranking_document(SEEN, ranking(ROWS, ABOUT.objective), ABOUT.objective)
-    ),
+    "ranking.json": lambda: json_text(ranking_document(SEEN, ranking(ROWS, ABOUT.objective))),
     "replicates.txt": replicated,
     "best-epochs.txt": lambda: replicated("best", "the best 3 of 4; `rapidfire best` shows all"),
     "experiment.json": lambda: json_text(experiment_document(SEEN, ROWS[:2])),
