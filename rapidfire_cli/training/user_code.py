@@ -61,7 +61,8 @@ def place(error: BaseException) -> Place | None:
 def definition(of: Any) -> Span | None:
     """The first line of a class or function of the user's: what it is called and takes."""
     try:
-        file, (lines, first) = inspect.getsourcefile(of), inspect.getsourcelines(of)
+        written = inspect.unwrap(of)
+        file, (lines, first) = inspect.getsourcefile(written), inspect.getsourcelines(written)
     except (OSError, TypeError):  # not made from source
         return None
     if not file or not is_users(file):
