@@ -17,6 +17,7 @@ Config: TypeAlias = Mapping[str, Any]
 """Nested dicts of knobs, with value sets where a generator takes them."""
 
 PYTHON = "<python>"
+MOST = 10_000_000  # values: what a program made may be longer than a file (assumed)
 """What stands in a problem's place for the name of a file."""
 
 _LOWEST, _BEYOND = -(2**63), 2**63
@@ -174,8 +175,8 @@ class _Reading:
         span = Span(PYTHON, len(self._paths), 1)
         if len(path) > compose.MAX_DEPTH:
             raise Refusal([self.placed(compose.too_deep(span))])
-        if len(self._paths) > compose.MAX_NODES:
-            raise Refusal([self.placed(compose.too_many(span))])
+        if len(self._paths) > MOST:
+            raise Refusal([self.placed(compose.too_many(span, MOST, hint=""))])
         return span
 
     def _group(self, group: Any, path: Path) -> Iterator[Node]:

@@ -54,7 +54,13 @@ Unsets = Annotated[
     list[str] | None, typer.Option("--unset", metavar="PATH", help="Take a knob away, or N:PATH of group N.")
 ]
 MaxBytes = Annotated[
-    int, typer.Option("--max-spec-bytes", min=1, metavar="BYTES", help="Read files up to this size.")
+    int,
+    typer.Option(
+        "--max-spec-bytes",
+        min=1,
+        metavar="BYTES",
+        help="Read files up to this size, with as many more values.",
+    ),
 ]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How rows are printed.")]
 

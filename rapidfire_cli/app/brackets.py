@@ -9,7 +9,7 @@ from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.schedule.brackets import Share, course, shares
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
-from rapidfire_cli.store.history import Past, Replaced, heard
+from rapidfire_cli.store.history import Past, Replaced, by_bracket, heard
 from rapidfire_cli.store.standings import Standing
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -72,8 +72,11 @@ def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:
 
 
 def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[Share, list[Run]]]:
+    grouped: dict[int, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(run.group, []).append(run)
     for index, group in enumerate(file.groups, 1):
-        members = iter([run for run in runs if run.group == index])
+        members = iter(grouped.get(index, ()))
         for share in shares(group):
             yield share, list(islice(members, share.runs))
 
@@ -105,9 +108,12 @@ def _bracket(known: Standing | None, rule: str, left: Mapping[int, str], replace
 
 
 def changes(
-    members: Sequence[Membership], stood: Mapping[int, Standing]
+    members: Sequence[Membership], stood: Mapping[int, Standing], epochs: Mapping[int, int]
 ) -> tuple[BracketBegun | RunLeft, ...]:
-    """What is different from now on: runs that leave their bracket, brackets that begin."""
+    """What is different from now on: runs that leave their bracket, brackets that begin.
+
+    `epochs` says how long each run trains.
+    """
     homes = {run.number: member.number for member in members for run in member.runs}
     known = {standing.bracket for standing in stood.values()}
     replaced = _replaced(standing.run for standing in stood.values())
@@ -122,7 +128,7 @@ def changes(
             member.number,
             settings(member.rule),
             tuple(run.number for run in member.runs),
-            tuple(run.leaf["train"]["epochs"] for run in member.runs),
+            tuple(epochs[run.number] for run in member.runs),
         )
         for member in members
         if member.number not in known
@@ -164,13 +170,15 @@ def revived(
 ) -> tuple[Revived, ...]:
     """The brackets in which somebody is left to train, as they stand after what they heard."""
     alive = [member for member in members if any(run.number in jobs for run in member.runs)]
-    return tuple(_revived(member, jobs, chunks, past) for member in alive)
+    told = by_bracket(past)
+    return tuple(_revived(member, jobs, chunks, told[member.number]) for member in alive)
 
 
 def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]) -> Revived:
-    [began] = [event for event in past if isinstance(event, BracketBegun) and event.bracket == member.number]
+    """The bracket as it stands after its own past."""
+    [began] = [event for event in past if isinstance(event, BracketBegun)]
     found = course(policy(member.rule), member.number, began.goals, heard(began, member.rule.metric, past))
-    known = sum(isinstance(event, Decision) and event.bracket == member.number for event in past)
+    known = sum(isinstance(event, Decision) for event in past)
     entries = tuple(
         replace(
             entry(jobs[run.number]),

@@ -21,7 +21,7 @@ from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of
-from rapidfire_cli.manifest.shapes import representatives
+from rapidfire_cli.manifest.shapes import outlined, representatives
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.syntax.group import ExperimentFile
@@ -57,7 +57,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
 
 def _asked(file: ExperimentFile, path: Path, runs: Sequence[Run], smoke: bool) -> tuple[Problem, ...]:
     """What a worker finds wrong; only what passes everything else is trained."""
-    asked, samples = question(runs)
+    asked, samples = question(outlined(runs))
     with TemporaryDirectory() as place:
         subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
         disk.make_directory(subject.home.misc)

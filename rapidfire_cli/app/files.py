@@ -14,6 +14,7 @@ from rapidfire_cli.syntax.overrides import SET, UNSET, Argument, arguments
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.text import MAX_BYTES
 
+TRAINED = 1 << 26  # bytes of a file that was trained, at most (assumed)
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 _texts: dict[str, str] = {}
@@ -37,6 +38,11 @@ def load(
     """
     given = Given(path, sets, unsets, max_bytes)
     return understood(given, read(path, max_bytes), lambda text, file: _beside(text, file, max_bytes))
+
+
+def reload(path: Path) -> ExperimentFile:
+    """The file of an experiment that was trained, whatever size was allowed then. Raises Refusal."""
+    return load(path, max_bytes=min(max(MAX_BYTES, path.stat().st_size), TRAINED))
 
 
 def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:

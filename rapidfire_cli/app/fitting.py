@@ -28,7 +28,7 @@ from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
-from rapidfire_cli.manifest.shapes import representatives
+from rapidfire_cli.manifest.shapes import Outline, outlined
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.about import About
@@ -66,6 +66,7 @@ class Plan:
     past: tuple[Past, ...]  # what they heard and decided
     left: tuple[Run, ...]  # to train; failed runs are tried again
     source: Source | None  # the file that the directory belongs to from now on
+    outline: Outline  # of the runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,8 @@ def _plan(subject: Subject, shard: Shard | None) -> Plan:
     past = history(subject.home.journal) if first_rule(subject.file) else ()
     members = memberships(subject.file, whole, asked, stood, past, later)
     left = remaining(runs, stood, members, past)
-    return Plan(subject, runs, free, stood, members, past, left, subject.source or was)
+    source = subject.source or was
+    return Plan(subject, runs, free, stood, members, past, left, source, outlined(runs))
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -232,7 +234,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
             _probe(plan, request, driver)
         about = _enroll(plan, journal := SqliteJournal(home.journal))
         jobs = {run.number: _job(plan, run) for run in plan.left}
-        changed = changes(plan.members, plan.stood)
+        changed = changes(plan.members, plan.stood, plan.outline.epochs)
         found = revived(plan.members, jobs, about.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
@@ -258,7 +260,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
 
 @contextmanager
 def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
-    subject, objective = plan.subject, _objective(plan.subject.file, plan.runs)
+    subject, objective = plan.subject, _objective(plan.subject.file, plan.outline)
     setups = {slot.index: replace(setup(subject, slot, threads), objective=objective) for slot in slots}
     execution = subject.file.execution
     driver = Driver(
@@ -280,7 +282,7 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
     Raises Refusal, located in the file, with all that it found.
     """
     continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
-    asked, samples = question(plan.runs, continued)
+    asked, samples = question(plan.outline, continued)
     try:
         answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
@@ -324,35 +326,29 @@ def _continues(plan: Plan, run: Run) -> bool:
 def _enroll(plan: Plan, journal: SqliteJournal) -> About:
     """Write down which runs are asked for: the journal first, then what people read."""
     file, home = plan.subject.file, plan.subject.home
-    about = replace(about_of(file, plan.runs), source=plan.source)
-    journal.enroll(about, plan.runs, [epochs_of(run) for run in plan.runs])
+    about = replace(about_of(file, plan.outline), source=plan.source)
+    journal.enroll(about, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
     keep_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
     return about
 
 
-def about_of(file: ExperimentFile, runs: Sequence[Run]) -> About:
+def about_of(file: ExperimentFile, outline: Outline) -> About:
     """The experiment, apart from its runs."""
-    return About(file.name, _objective(file, runs), varied(file), file.execution.chunks)
+    return About(file.name, _objective(file, outline), varied(file), file.execution.chunks)
 
 
-def _objective(file: ExperimentFile, runs: Sequence[Run]) -> Objective:
+def _objective(file: ExperimentFile, outline: Outline) -> Objective:
     """The file's, else what ends runs early, else the usual one."""
     if rule := first_rule(file):
         return file.objective or Objective(rule.metric, rule.direction)
-    metrics = (run.leaf.get("named_metrics", ()) for run in representatives(runs))
+    metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)
     named = dict.fromkeys(name for names in metrics for name in names)
     return file.objective or usual_objective(list(named))
 
 
-def epochs_of(run: Run) -> int:
-    """How long the run is."""
-    epochs: int = run.leaf["train"]["epochs"]
-    return epochs
-
-
 def _job(plan: Plan, run: Run) -> Job:
     asked = assignment(plan.subject.home, run)
-    goal = epochs_of(run) * plan.subject.file.execution.chunks
+    goal = plan.outline.epochs[run.number] * plan.subject.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rapidfire_cli.app.files import load
+from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.gates import Gate
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.app.subjects import source_of
@@ -113,7 +113,7 @@ def look(
     files: dict[Path, ExperimentFile] = {}
 
     def name_of(path: Path) -> str:
-        files[path] = load(path)
+        files[path] = reload(path)
         return files[path].name
 
     home = find(parent_directory(parent), experiment, name_of)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rapidfire_cli.app.files import code
 from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
-from rapidfire_cli.manifest.shapes import sampled
+from rapidfire_cli.manifest.shapes import Outline
 from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import shares
 from rapidfire_cli.syntax.group import ExperimentFile, MedianRule, Path
@@ -15,11 +15,11 @@ SPLITS = (TRAIN, VALIDATION)
 """What may stand before a metric's name: `train.loss`."""
 
 
-def question(runs: Sequence[Run], continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
-    """What to ask about the shapes and `train` sections of these runs; and the runs asked about, in order."""
-    kinds, others = sampled(runs)
+def question(outline: Outline, continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
+    """What to ask about the shapes and `train` sections of runs; and the runs asked about, in order."""
+    kinds, others = outline.kinds, outline.others
     leaves, more = (tuple(run.config for run in some) for some in (kinds, others))
-    return Probe(leaves, tuple(continued), more, runs[0].seed if runs else 0), (*kinds, *others)
+    return Probe(leaves, tuple(continued), more, kinds[0].seed if kinds else 0), (*kinds, *others)
 
 
 def preparation(runs: Sequence[Run], seed: int, kept: bool = False) -> Preparation:

@@ -3,20 +3,21 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 from rapidfire_cli.app.brackets import Membership, changes, memberships
-from rapidfire_cli.app.files import load, read
-from rapidfire_cli.app.fitting import about_of, epochs_of, held
+from rapidfire_cli.app.files import read, reload
+from rapidfire_cli.app.fitting import about_of, held
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.publication import Damaged, Published
 from rapidfire_cli.engine.checkpoints import DIRECTORY, FINAL, MODEL, Reached, from_facts, newest_first
 from rapidfire_cli.engine.messages import EpochEnded, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
+from rapidfire_cli.manifest.shapes import Outline, outlined
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.connection import SUFFIXES
 from rapidfire_cli.store.home import Home, find, parent_directory
@@ -30,14 +31,15 @@ from rapidfire_cli.view.wording import counted
 def repair(experiment: str | None, parent: str | None) -> int:
     """Rebuild the journal of an experiment, if there is anything wrong with it; the exit code."""
     faults.arm(os.environ)
-    home = find(parent_directory(parent), experiment, lambda path: load(path).name)
+    home = find(parent_directory(parent), experiment, lambda path: reload(path).name)
     with held(home):
         if _is_sound(home.journal):
             print(f"{home.journal} is sound: nothing to repair", file=sys.stderr)
             return 0
         file, runs = _manifest(home)
-        facts, found = _facts(home, runs)
-        made = _rebuilt(home, file, runs, facts)
+        outline = outlined(runs)
+        facts, found = _facts(home, runs, outline.epochs)
+        made = _rebuilt(home, file, runs, outline, facts)
         old = _replace(home.journal, made)
     print(f"{home.journal} is rebuilt from the checkpoints of {counted(found, 'run')}{old}", file=sys.stderr)
     return 0
@@ -68,7 +70,7 @@ def _manifest(home: Home) -> tuple[ExperimentFile, tuple[Run, ...]]:
     return codec.read_whole(text, str(home.manifest))
 
 
-def _facts(home: Home, runs: Sequence[Run]) -> tuple[list[Fact], int]:
+def _facts(home: Home, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
     """What the checkpoints prove, in an order in which it may have happened, and of how many runs."""
     known = {run.number: found for run in runs if (found := _newest(home.run(run) / DIRECTORY))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
@@ -79,7 +81,7 @@ def _facts(home: Home, runs: Sequence[Run]) -> tuple[list[Fact], int]:
             reached = said[run.number]
             facts += [reached.opened] if reached.opened else []
             facts.append(Saved(run.number, reached.at, reached.step))
-            whole = _is_whole(home.run(run), reached, known[run.number], epochs_of(run))
+            whole = _is_whole(home.run(run), reached, known[run.number], epochs[run.number])
             facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.STOPPED))
     return facts, len(known)
 
@@ -107,18 +109,20 @@ def _is_whole(directory: Path, reached: Reached, published: Published, epochs: i
     return reached.epoch >= epochs and final.is_file() and publication.equal(final, published, MODEL)
 
 
-def _rebuilt(home: Home, file: ExperimentFile, runs: Sequence[Run], facts: Sequence[Fact]) -> Path:
+def _rebuilt(
+    home: Home, file: ExperimentFile, runs: Sequence[Run], outline: Outline, facts: Sequence[Fact]
+) -> Path:
     """A new journal, under a temporary name."""
     made = publication.aside(home.journal)
     for path in _files(made):
         disk.unlink(path)
     journal = SqliteJournal(made)
-    journal.enroll(about_of(file, runs), runs, list(map(epochs_of, runs)))
+    journal.enroll(about_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
     listed = [run for run in runs if run.origin is None]
     members = memberships(file, listed, listed, {}, ())
     replaced = list(_replacements(members, runs))  # before what their brackets hear of them
     lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
-    journal.record([*changes(members, {}), *replaced, *facts, *lost])
+    journal.record([*changes(members, {}, outline.epochs), *replaced, *facts, *lost])
     journal.close()
     return made
 

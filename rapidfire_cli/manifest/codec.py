@@ -57,7 +57,7 @@ def read_whole(text: str, file: str) -> tuple[ExperimentFile, tuple[Run, ...]]:
     head, _, lines = text.partition("\n")
     if not head.startswith('{"experiment":'):
         raise Refusal([_headless(Span(file, 1, 1))])
-    experiment = understand(read_json(head, file), file)
+    experiment = understand(read_json(head, file, most=len(head)), file)
     runs = read(lines, file, first=2)
     _check_against(experiment, runs, file)
     return experiment, runs

@@ -1,6 +1,7 @@
 """Runs of one shape: leaf configs that are equal once numbers are replaced by their types."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from rapidfire_cli.syntax.group import Path
@@ -17,24 +18,36 @@ def representatives(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(first.values())
 
 
-def sampled(runs: Iterable[Run], most: int = VARIANTS) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    """The representatives; and of the other runs the first of each distinct `train` section, in order.
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What must be known of runs before they train; each leaf config is parsed once for all of it."""
+
+    kinds: tuple[Run, ...]  # the representatives
+    others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
+    epochs: Mapping[int, int]  # that each run trains, by number
+
+
+def outlined(runs: Iterable[Run], most: int = VARIANTS) -> Outline:
+    """The outline of runs.
 
     Of more than `most` sections those are kept that hold the smallest or the largest value of a number among
     the sections of one shape, with others at even distances.
     """
     kinds: dict[str, Run] = {}
     sections: dict[str, Run] = {}
+    epochs: dict[int, int] = {}
     for run in runs:
         leaf = run.leaf
         kinds.setdefault(canonical(shape(leaf)), run)
         sections.setdefault(canonical(leaf["train"]), run)
+        epochs[run.number] = leaf["train"]["epochs"]
     distinct = tuple(sections.values())
     if len(distinct) > most:
         chosen = {run.number: run for run in (*_extremes(distinct), *_spread(distinct, most))}
         distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
     known = {run.number for run in kinds.values()}
-    return tuple(kinds.values()), tuple(run for run in distinct if run.number not in known)
+    others = tuple(run for run in distinct if run.number not in known)
+    return Outline(tuple(kinds.values()), others, epochs)
 
 
 def shape(value: Plain) -> Plain:

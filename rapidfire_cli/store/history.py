@@ -1,10 +1,10 @@
 """The ledger of early stopping: what brackets heard and decided, in the order of the journal."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
@@ -58,6 +58,32 @@ def history(journal: Path) -> tuple[Past, ...]:
             return ()
         told = [_past(kind, json.loads(body)) for kind, body in db.execute(EVENTS)]
     return tuple(past for past in told if past)
+
+
+def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
+    """What concerns each bracket or a run that is or was in it, in the order of the journal."""
+    homes: dict[int, set[int]] = {}  # brackets by run
+    for event in past:
+        match event:
+            case BracketBegun(bracket, _, runs):
+                for run in runs:
+                    homes.setdefault(run, set()).add(bracket)
+            case Replaced(run, by):
+                homes.setdefault(by, set()).update(homes.get(run, ()))
+    found: dict[int, list[Past]] = {}
+    for event in past:
+        for bracket in _concerned(event, homes):
+            found.setdefault(bracket, []).append(event)
+    return found
+
+
+def _concerned(event: Past, homes: Mapping[int, set[int]]) -> Collection[int]:
+    match event:
+        case BracketBegun(bracket) | RunLeft(_, bracket) | Decision(bracket):
+            return (bracket,)
+        case Finished(run) | Failed(run) | Replaced(run):
+            return homes.get(run, ())
+    assert_never(event)
 
 
 def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[Heard]:

@@ -19,7 +19,7 @@ from rapidfire_cli.syntax.nodes import (
 from rapidfire_cli.syntax.scalars import Value
 
 MAX_DEPTH = 64
-MAX_NODES = 100_000  # counted as if every alias were written out
+MAX_NODES = 100_000  # counted as if every alias were written out, for a file of usual size
 
 _FITTING = {
     "!list": "a list",
@@ -137,10 +137,10 @@ def too_deep(span: Span) -> Problem:
     return Problem("E114", "nested too deep", span, f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH}")
 
 
-def too_many(span: Span) -> Problem:
-    """The problem of one node too many."""
-    found = f"more than {MAX_NODES:,} values, aliases written out"
-    return Problem("E115", "too many values", span, found, f"at most {MAX_NODES:,}")
+def too_many(span: Span, most: int, hint: str = "--max-spec-bytes raises this limit with its own") -> Problem:
+    """The problem of one node more than `most`."""
+    found = f"more than {most:,} values, aliases written out"
+    return Problem("E115", "too many values", span, found, f"at most {most:,}", hint)
 
 
 def too_big(text: str, span: Span) -> Problem:

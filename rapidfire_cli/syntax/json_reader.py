@@ -48,10 +48,10 @@ class Token(NamedTuple):
     end: int
 
 
-def read_json(text: str, file: str) -> Document:
-    """The document in `text`. Raises Refusal where reading cannot go on."""
+def read_json(text: str, file: str, most: int = MAX_NODES) -> Document:
+    """The document in `text`, of at most so many nodes. Raises Refusal where reading cannot go on."""
     lines = Lines(text, file)
-    reader = _Reader(lines)
+    reader = _Reader(lines, most)
     try:
         for token in _tokens(text, lines):
             reader.take(token)
@@ -82,13 +82,14 @@ def _tokens(text: str, lines: Lines) -> Iterator[Token]:
 class _Reader:
     """Tokens in, one root node out; iterative, so that hostile depth costs a refusal and not the process."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, most: int) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._frames: list[Frame] = []
         self._state: State = "next"
         self._count = 0
         self._lines = lines
+        self._most = most
 
     def take(self, token: Token) -> None:
         """Read the next token. Raises Refusal where it cannot stand, or beyond a limit."""
@@ -158,8 +159,8 @@ class _Reader:
 
     def _tally(self, span: Span) -> None:
         self._count += 1
-        if self._count > MAX_NODES:
-            raise Refusal([compose.too_many(span)])
+        if self._count > self._most:
+            raise Refusal([compose.too_many(span, self._most)])
 
     def _misplaced(self, token: Token) -> Never:
         """Refuse a token that cannot stand where it does."""

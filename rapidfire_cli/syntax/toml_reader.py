@@ -21,8 +21,8 @@ _CLOSING = {"[": "]", "{": "}", '"': '"', "'": "'"}
 _AGAIN = re.compile(r"Cannot (declare|overwrite|redefine|mutate)|Duplicate")
 
 
-def read_toml(text: str, file: str) -> Document:
-    """The document in `text`. Raises Refusal where reading cannot go on."""
+def read_toml(text: str, file: str, most: int = MAX_NODES) -> Document:
+    """The document in `text`, of at most so many nodes. Raises Refusal where reading cannot go on."""
     text = text.replace("\r\n", "\n")
     places = Places(text, Lines(text, file))
     places.scan()
@@ -34,7 +34,7 @@ def read_toml(text: str, file: str) -> Document:
         raise Refusal([_endless(places)]) from None
     if not data:
         raise Refusal([compose.nothing(places.lines.span(0))])
-    builder = _Builder(places)
+    builder = _Builder(places, most)
     root = builder.build(data, ())
     return Document(root, tuple(builder.problems), (places.found,))
 
@@ -42,8 +42,9 @@ def read_toml(text: str, file: str) -> Document:
 class _Builder:
     """Plain data in, nodes out; recursive, as the scan has bounded the depth."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, most: int) -> None:
         self.problems: list[Problem] = []
+        self._most = most
         self._places = places
         self._count = 0
 
@@ -75,8 +76,8 @@ class _Builder:
 
     def _tally(self, span: Span) -> None:
         self._count += 1
-        if self._count > MAX_NODES:
-            raise Refusal([compose.too_many(span)])
+        if self._count > self._most:
+            raise Refusal([compose.too_many(span, self._most)])
 
 
 def _explain(error: tomli.TOMLDecodeError, places: Places) -> Problem:

@@ -15,9 +15,9 @@ _VALUE_SETS = ("!list", "!zip", "!range")
 _COLLECTIONS = {f"{CORE}seq": Sequence, f"{CORE}map": Mapping}
 
 
-def read_yaml(text: str, file: str) -> Document:
-    """The one document in `text`. Raises Refusal where reading cannot go on."""
-    composer = _Composer(file)
+def read_yaml(text: str, file: str, most: int = MAX_NODES) -> Document:
+    """The one document in `text`, of at most so many nodes. Raises Refusal where reading cannot go on."""
+    composer = _Composer(file, most)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             composer.take(event)
@@ -31,13 +31,14 @@ def read_yaml(text: str, file: str) -> Document:
 class _Composer:
     """Events in, one root node out; iterative, so that hostile depth costs a refusal and not the process."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, most: int) -> None:
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._file = file
         self._frames: list[Frame] = []
         self._anchors: dict[str, Part] = {}
         self._size = 0
+        self._most = most
 
     def take(self, event: yaml.Event) -> None:
         """Compose the next event. Raises Refusal beyond a limit."""
@@ -84,8 +85,8 @@ class _Composer:
 
     def _count(self, event: yaml.Event, size: int, height: int = 0) -> None:
         self._size += size
-        if self._size > MAX_NODES:
-            self.refuse(compose.too_many(self._span(event)))
+        if self._size > self._most:
+            self.refuse(compose.too_many(self._span(event), self._most))
         if len(self._frames) + height > MAX_DEPTH:
             self.refuse(compose.too_deep(self._span(event)))
 

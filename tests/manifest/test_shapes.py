@@ -1,7 +1,7 @@
 """Runs of one shape."""
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.shapes import representatives, sampled, shape
+from rapidfire_cli.manifest.shapes import outlined, representatives, shape
 from rapidfire_cli.syntax.group import GridSearch, List
 from tests.manifest.trees import file
 
@@ -19,24 +19,26 @@ def test_the_first_run_of_each_shape_stands_for_all_of_it():
 
 
 def test_every_train_section_is_looked_at_once_beside_the_shapes():
-    train = {"lr": List((0.1, -0.1)), "name": List(("a", "b"))}
+    train = {"epochs": 1, "lr": List((0.1, -0.1)), "name": List(("a", "b"))}
     runs = list(expand(file(GridSearch({"train": train, "user_knobs": {"seed": List((1, 2, 3))}}))))
 
-    kinds, others = sampled(runs)
+    outline = outlined(runs)
 
-    assert [run.leaf["train"] for run in kinds] == [{"lr": 0.1, "name": "a"}, {"lr": 0.1, "name": "b"}]
-    assert [run.leaf["train"] for run in others] == [{"lr": -0.1, "name": "a"}, {"lr": -0.1, "name": "b"}]
+    sections = [{"epochs": 1, "lr": lr, "name": name} for lr in (0.1, -0.1) for name in ("a", "b")]
+    assert [run.leaf["train"] for run in outline.kinds] == sections[:2]
+    assert [run.leaf["train"] for run in outline.others] == sections[2:]
+    assert outline.epochs == dict.fromkeys(range(1, 13), 1)
 
 
 def test_of_very_many_sections_the_ends_of_each_number_are_looked_at():
     rates = tuple(0.001 * (7 * step % 101) for step in range(101))
-    train = {"lr": List(rates), "betas": [0.9, List(rates)], "name": List(("a", "b"))}
+    train = {"epochs": 1, "lr": List(rates), "betas": [0.9, List(rates)], "name": List(("a", "b"))}
     runs = list(expand(file(GridSearch({"train": train}))))
 
-    kinds, others = sampled(runs, most=20)
+    outline = outlined(runs, most=20)
 
-    seen = [run.leaf["train"] for run in (*kinds, *others)]
+    seen = [run.leaf["train"] for run in (*outline.kinds, *outline.others)]
     for name in ("a", "b"):
         assert {min(rates), max(rates)} <= {one["lr"] for one in seen if one["name"] == name}
         assert {min(rates), max(rates)} <= {one["betas"][1] for one in seen if one["name"] == name}
-    assert len(others) <= 20
+    assert len(outline.others) <= 20

@@ -76,6 +76,26 @@ def test_as_many_values_as_allowed_are_read():
     assert problem.code == "E115"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("f.yaml", "config_group:\n" + "- config: {train: {epochs: 1, batch_size: 8}}\n" * 20_000),
+        (
+            "f.json",
+            '{"config_group": [' + ", ".join(['{"config": {"train": {"epochs": 1}}}'] * 20_000) + "]}",
+        ),
+        ("f.toml", "[[config_group]]\nconfig = {train = {epochs = 1, batch_size = 8}}\n" * 20_000),
+    ],
+)
+def test_a_file_that_may_be_larger_may_hold_more_values(name: str, text: str):
+    data = text.encode()
+    assert read(data, name, max_bytes=2**21).problems == ()
+
+
+def test_fewer_bytes_allow_no_fewer_values():
+    assert read(b"[1, 2, 3]", "f.yaml", max_bytes=10).problems == ()
+
+
 def test_a_file_beyond_the_limit_is_not_read():
     assert [problem.code for problem in refused(b" " * (MAX_BYTES + 1))] == ["E101"]
 
