@@ -135,6 +135,7 @@ TITLES: Mapping[str, str] = {
     "E420": "unknown named metric",
     "E421": "metric that no run measures",
     "E415": "prepare that fails",
+    "E422": "metric that cannot be used",
     "E430": "knob that is read but never set",
     "E431": "first batch that fails",
     "W430": "knob that is set but never read",
@@ -168,6 +169,7 @@ TITLES: Mapping[str, str] = {
     "E607": "journal that is gone",
     "E608": "nothing to rebuild a journal from",
     "E609": "directory of another file",
+    "E610": "metric whose better direction is unknown",
 }
 """Every code with what it stands for; the first digit is the stage that finds it."""
 

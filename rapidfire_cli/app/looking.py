@@ -10,11 +10,12 @@ from rapidfire_cli.app.gates import Gate
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.app.subjects import source_of
 from rapidfire_cli.durable.lock import is_held
+from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.problems import Span
 from rapidfire_cli.store.home import find, parent_directory
 from rapidfire_cli.store.queries import Overview, lasting, overview
-from rapidfire_cli.store.ranking import Ranked, measured, ranking, usual_direction
+from rapidfire_cli.store.ranking import Ranked, direction_of, measured, ranking
 from rapidfire_cli.store.source import check_source
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Direction, Epoch, Objective, RunState
@@ -50,6 +51,8 @@ def best(
 ) -> int:
     """Print the leaf configs best first."""
     seen = look(experiment, parent, choose=lambda usual: _chosen(usual, metric, direction, at))
+    if metric and metric != seen.about.objective.metric and not direction:
+        direction_of(metric, seen.rows)  # refuses where a name does not say it
     ranked = ranking(seen.rows, seen.objective)[:top]
     _print_ranking(seen, ranked, output, lambda: ranking_document(seen, ranked))
     return 0
@@ -127,4 +130,4 @@ def _chosen(usual: Objective, metric: str | None, direction: Direction | None, a
     """The experiment's objective, or the metric named instead in its usual direction; at the epoch named."""
     if metric is None or metric == usual.metric:
         return Objective(usual.metric, direction or usual.direction, at or usual.at)
-    return Objective(metric, direction or usual_direction(metric), at or usual.at)
+    return Objective(metric, direction or usual_direction(metric) or "max", at or usual.at)

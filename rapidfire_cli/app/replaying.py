@@ -13,11 +13,11 @@ from rapidfire_cli.schedule.brackets import course
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
-from rapidfire_cli.schedule.rules import HalvingRule, Rule, policy, rule_of
+from rapidfire_cli.schedule.rules import HalvingRule, policy, rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, heard, history
 from rapidfire_cli.store.queries import Overview
-from rapidfire_cli.store.ranking import ranking, usual_direction
+from rapidfire_cli.store.ranking import direction_of, ranking
 from rapidfire_cli.terms import Direction, Objective
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.replay import (
@@ -74,7 +74,7 @@ def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int)
 
 def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule:
     """The setting, over the rule that these runs had, over the usual. Raises Refusal."""
-    metric, direction = _compared_by(each.rule, objective, setting)
+    metric, direction = _compared_by(each, objective, setting)
     before = each.rule if isinstance(each.rule, HalvingRule) else None
     rule = HalvingRule(
         metric,
@@ -90,11 +90,11 @@ def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule
     return rule
 
 
-def _compared_by(rule: Rule | None, objective: Objective, setting: Setting) -> tuple[str, Direction]:
-    usual = rule or objective
+def _compared_by(each: Compared, objective: Objective, setting: Setting) -> tuple[str, Direction]:
+    usual = each.rule or objective
     if setting.metric in (None, usual.metric):
         return usual.metric, setting.direction or usual.direction
-    return setting.metric, setting.direction or usual_direction(setting.metric)
+    return setting.metric, setting.direction or direction_of(setting.metric, each.rows)
 
 
 def _rehearse(past: Sequence[Past], output: Output) -> int:

@@ -5,14 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean
 from rapidfire_cli.store.queries import RunRow, lasting
 from rapidfire_cli.store.replicates import Spread, spread, together
 from rapidfire_cli.terms import LOSS, VALIDATION, Direction, Objective, RunState, Split
-
-LESS_IS_BETTER = ("loss", "error", "distance", "divergence", "deviance", "deviance_score", "perplexity")
-"""Endings of the metric names that are better when smaller (read off torchmetrics' `higher_is_better`)."""
 
 Metric: TypeAlias = tuple[Split, str]
 """A metric where it is measured: its split and its name."""
@@ -37,15 +35,20 @@ class Ranked:
         return _failed(self.rows)
 
 
-def usual_direction(metric: str) -> Direction:
-    """Whether less or more of a metric is better, by its name."""
-    return "min" if metric.endswith(LESS_IS_BETTER) else "max"
-
-
 def usual_objective(named_metrics: Sequence[str]) -> Objective:
     """What runs are ranked by when nobody says: the first named metric, else the loss."""
     metric = named_metrics[0] if named_metrics else LOSS
-    return Objective(metric, usual_direction(metric))
+    return Objective(metric, usual_direction(metric) or "max")
+
+
+def direction_of(metric: str, rows: Iterable[RunRow]) -> Direction:
+    """The usual direction of a metric that is asked for by name. Raises Refusal where nothing says it."""
+    if usual := usual_direction(metric):
+        return usual
+    message = f"the better direction of `{metric}` is unknown"
+    undirected = Problem("E610", message, hint="use `--min` if lower is better, `--max` if higher is")
+    known = known_metrics(rows)
+    raise Refusal([(unknown(metric, known) if known else None) or undirected])
 
 
 def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:

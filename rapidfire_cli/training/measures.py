@@ -13,13 +13,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rapidfire_cli.engine.directions import LESS, MORE
 from rapidfire_cli.terms import Direction
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.moments import MOMENTS, Moments
-from rapidfire_cli.training.predictions import IGNORED, shapes
+from rapidfire_cli.training.orders import CORRELATIONS, CURVES, correlation, curve
+from rapidfire_cli.training.predictions import IGNORED, Pair, shapes
+from rapidfire_cli.training.sums import BINARY, ENSEMBLE, MULTICLASS, MULTILABEL, REGRESSION, VECTORS
 
 ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
-CURVES = {"precision_recall_curve", "roc", "confusion_matrix", "stat_scores"}  # not a number each
 
 
 class Measure(Protocol):
@@ -49,10 +51,7 @@ class Wrapped:
         self._metric.update(logits, labels)
 
     def compute(self) -> float:
-        value = torch.as_tensor(self._metric.compute())
-        if value.numel() != 1:
-            raise Failure("error", f"metric `{self._name}` is no number: its shape is {tuple(value.shape)}")
-        return float(value)
+        return _number(self._name, self._metric.compute())
 
     def reset(self) -> None:
         self._metric.reset()
@@ -67,21 +66,58 @@ class Wrapped:
             setattr(self._metric, name, value)
 
 
+def _number(name: str, value: Any) -> float:
+    """What a metric computed. Raises Failure unless it is one number."""
+    if isinstance(value, Mapping | list | tuple):
+        raise Failure("error", f"metric `{name}` is more than one number: a {type(value).__name__}")
+    if (numbers := torch.as_tensor(value)).numel() != 1:
+        shape = tuple(numbers.shape)
+        raise Failure("error", f"metric `{name}` is more than one number: its shape is {shape}")
+    return float(numbers)
+
+
 class Fed(Wrapped):
     """A metric of torchmetrics that adds up in float64, fed with what `feed` makes of logits and labels."""
 
-    def __init__(
-        self, name: str, metric: Any, feed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-    ) -> None:
+    def __init__(self, name: str, metric: Any, feed: Callable[[Tensor, Tensor], Pair]) -> None:
         super().__init__(name, metric.set_dtype(torch.float64))
         self._feed = feed
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         super().update(*self._feed(logits, labels))
 
+
+class Classified:
+    """A classification metric, which sees the labels that count, as classes."""
+
+    def __init__(self, name: str, metric: Measure, classes: int) -> None:
+        self._name = name
+        self._metric = metric
+        self._classes = classes
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Raises Failure where a label is not a class."""
+        if labels.ndim == 1 and (ignored := labels == IGNORED).any():
+            logits, labels = logits[~ignored], labels[~ignored]
+        known = labels[labels != IGNORED]
+        wrong = known[(known < 0) | (known >= self._classes) | (known != known.long())]
+        if len(wrong):
+            needs = f"labels from 0 to {self._classes - 1}, or {IGNORED} for none"
+            raise Failure("error", f"metric `{self._name}` needs {needs}; it got {wrong[0].item():g}")
+        if len(labels):
+            self._metric.update(logits, labels.long())
+
     def compute(self) -> float:
-        """The mean over the outputs where there are several."""
-        return float(torch.as_tensor(self._metric.compute()).mean())
+        return self._metric.compute()
+
+    def reset(self) -> None:
+        self._metric.reset()
+
+    def state(self) -> Any:
+        return self._metric.state()
+
+    def restore(self, state: Any) -> None:
+        self._metric.restore(state)
 
 
 class Accuracy(Wrapped):
@@ -112,19 +148,11 @@ def known(name: str) -> bool:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The snake_case names of torchmetrics' scalar classification and regression metrics."""
+    """The snake_case names of torchmetrics' metrics of classes and of values whose direction is known."""
     found = {*_regression()}
     for prefix in ("Binary", "Multiclass", "Multilabel"):
         found |= {*_classification(prefix)}
-    return tuple(sorted(found))
-
-
-def direction(name: str) -> Direction | None:
-    """The better direction of a named metric; None where torchmetrics does not say."""
-    if ACCURACY.fullmatch(name):
-        return "max"
-    families = (*map(_classification, ("Binary", "Multiclass", "Multilabel")), _regression())
-    return direction_of(next((known[name] for known in families if name in known), None))
+    return tuple(sorted(found & (LESS | MORE)))
 
 
 def direction_of(metric: Any) -> Direction | None:
@@ -134,32 +162,54 @@ def direction_of(metric: Any) -> Direction | None:
 
 
 def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
-    """The metric `name` for logits and labels of these shapes. Raises Failure."""
+    """The metric `name` for logits and labels like these. Raises Failure where it is not defined for them."""
     if accuracy := ACCURACY.fullmatch(name):
         _check_accuracy(name, logits, labels)
-        return Accuracy(name, _top(int(accuracy[1]), 2 if binary(logits) else logits.shape[1]))
-    prefix, sizes = _task(logits, labels)
-    if cls := _classification(prefix).get(name):
-        micro = {"average": "micro"} if name == "accuracy" and sizes else {}
-        return Fed(name, cls(**sizes, **micro, ignore_index=IGNORED), _probabilities)
-    outputs = labels.shape[1] if labels.ndim > 1 else 1
-    if logits.shape == labels.shape and name in MOMENTS:
-        return Moments(MOMENTS[name], outputs)
-    if cls := _regression().get(name):
-        return Fed(name, cls(), _values)
+        classes = 2 if binary(logits) else logits.shape[1]
+        return Classified(name, Accuracy(name, _top(int(accuracy[1]), classes)), classes)
+    for find in (_classifying, _regressing):
+        if found := find(name, logits, labels):
+            return found
     raise Failure("error", f"metric `{name}` is not defined for {shapes(logits, labels)}")
 
 
-def _probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, C) logits become softmax, or sigmoid where labels are (N, C) too or the logits are binary."""
-    logits = logits.double()
-    if binary(logits) or labels.shape == logits.shape:
-        return logits.sigmoid(), labels.long()
-    return logits.softmax(1), labels.long()
+def _classifying(name: str, logits: Tensor, labels: Tensor) -> Measure | None:
+    prefix, sizes, own = _task(logits, labels)
+    classes = sizes.get("num_classes", 2)
+    if name in own:
+        return Classified(name, own[name](), classes)
+    if name in CURVES:
+        return Classified(name, curve(CURVES[name]), classes)
+    if cls := _classification(prefix).get(name):
+        micro = {"average": "micro"} if name == "accuracy" and sizes else {}
+        return Classified(name, Fed(name, cls(**sizes, **micro, ignore_index=IGNORED), _decided), classes)
+    return None
 
 
-def _values(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    return logits.double(), labels.double().reshape(logits.shape)
+def _regressing(name: str, logits: Tensor, labels: Tensor) -> Measure | None:
+    if name in ENSEMBLE and logits.ndim == 2 and labels.ndim == 1 and labels.is_floating_point():
+        return ENSEMBLE[name]()
+    if logits.shape != labels.shape or name in ENSEMBLE:
+        return None
+    if name in VECTORS:
+        return VECTORS[name]() if logits.ndim == 2 else None
+    if name in REGRESSION:
+        return REGRESSION[name]()
+    if name in CORRELATIONS:
+        return correlation(CORRELATIONS[name])
+    if name in MOMENTS:
+        return Moments(MOMENTS[name], labels.shape[1] if labels.ndim > 1 else 1)
+    return Fed(name, cls(), _values) if (cls := _regression().get(name)) else None
+
+
+def _decided(logits: Tensor, labels: Tensor) -> Pair:
+    """Which class is predicted, or whether each label is."""
+    predicted = (logits > 0).long() if binary(logits) or labels.shape == logits.shape else logits.argmax(1)
+    return predicted, labels
+
+
+def _values(logits: Tensor, labels: Tensor) -> Pair:
+    return logits.double(), labels.double()
 
 
 def _top(k: int, classes: int) -> Any:
@@ -174,12 +224,12 @@ def _check_accuracy(name: str, logits: Tensor, labels: Tensor) -> None:
         raise Failure("error", f"{name} needs logits (B, C) or (B,) and labels (B,); it got {told}")
 
 
-def _task(logits: Tensor, labels: Tensor) -> tuple[str, dict[str, int]]:
+def _task(logits: Tensor, labels: Tensor) -> tuple[str, dict[str, int], Mapping[str, Callable[[], Measure]]]:
     if binary(logits):
-        return "Binary", {}
+        return "Binary", {}, BINARY
     if labels.shape == logits.shape:
-        return "Multilabel", {"num_labels": logits.shape[1]}
-    return "Multiclass", {"num_classes": logits.shape[1]}
+        return "Multilabel", {"num_labels": logits.shape[1]}, MULTILABEL
+    return "Multiclass", {"num_classes": logits.shape[1]}, MULTICLASS
 
 
 @cache
@@ -187,8 +237,7 @@ def _classification(prefix: str) -> Mapping[str, Any]:
     import torchmetrics.classification
 
     found = _constructible(torchmetrics.classification, {"num_classes", "num_labels"})
-    named = {_snake(name[len(prefix) :]): cls for name, cls in found.items() if name.startswith(prefix)}
-    return {name: cls for name, cls in named.items() if name not in CURVES}
+    return {snake(name[len(prefix) :]): cls for name, cls in found.items() if name.startswith(prefix)}
 
 
 @cache
@@ -196,7 +245,7 @@ def _regression() -> Mapping[str, Any]:
     import torchmetrics.regression
 
     found = _constructible(torchmetrics.regression, set())
-    return {_snake(name): cls for name, cls in found.items()}
+    return {snake(name): cls for name, cls in found.items()}
 
 
 def _constructible(module: Any, sizes: set[str]) -> dict[str, Any]:
@@ -210,5 +259,6 @@ def _required(cls: type) -> set[str]:
     return {one.name for one in declared if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """`R2Score` as `r2_score`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

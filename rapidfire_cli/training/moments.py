@@ -20,87 +20,90 @@ class Moments:
     def __init__(self, value: "Formula", outputs: int) -> None:
         self._value = value
         self._outputs = outputs
-        self._count = 0
-        self._origin: Tensor | None = None
-        self._means: Tensor | None = None
-        self._products: Tensor | None = None
+        self.count = 0
+        self.origin = self.means = self.products = torch.zeros(0)  # (D,), (3, D), (4, D)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """(N, D) or (N,) values and labels."""
         labels, values = (each.double().reshape(len(each), self._outputs) for each in (labels, logits))
-        if self._origin is None:
-            self._origin = labels[0].clone()
-        seen = torch.stack([labels - self._origin, values - self._origin, labels - values])  # (3, N, D)
-        mean = seen.mean(1)
-        off = seen - mean.unsqueeze(1)
-        products = torch.stack([(off[one] * off[other]).sum(0) for one, other in PAIRS])  # (4, D)
-        self._join(seen.shape[1], mean, products)
+        if not self.count:
+            self.origin = labels[0].clone()
+        seen = torch.stack([labels - self.origin, values - self.origin, labels - values])  # (3, N, D)
+        means = seen.mean(1)
+        off = seen - means.unsqueeze(1)
+        products = torch.stack([(off[one] * off[other]).sum(0) for one, other in PAIRS])
+        self._join(seen.shape[1], means, products)
 
     def compute(self) -> float:
-        if self._means is None or self._products is None:
-            return float("nan")
-        return float(self._value(self._count, self._means, self._products).mean())
+        return float(self._value(self).mean()) if self.count else float("nan")
 
     def reset(self) -> None:
-        self.restore((0, None, None, None))
+        self.count = 0
 
     def state(self) -> Any:
-        return self._count, self._origin, self._means, self._products
+        return self.count, self.origin, self.means, self.products
 
     def restore(self, state: Any) -> None:
-        self._count, self._origin, self._means, self._products = state
+        self.count, self.origin, self.means, self.products = state
+
+    def squares(self) -> Tensor:
+        """The summed squares of the residuals (D,)."""
+        return self.products[2] + self.count * self.means[2] ** 2
 
     def _join(self, count: int, means: Tensor, products: Tensor) -> None:
-        if self._means is None or self._products is None:
-            self._count, self._means, self._products = count, means, products
+        if not self.count:
+            self.count, self.means, self.products = count, means, products
             return
-        total = self._count + count
-        apart = means - self._means
+        total = self.count + count
+        apart = means - self.means
         between = torch.stack([apart[one] * apart[other] for one, other in PAIRS])
-        self._products = self._products + products + between * (self._count * count / total)
-        self._means = self._means + apart * (count / total)
-        self._count = total
+        self.products = self.products + products + between * (self.count * count / total)
+        self.means = self.means + apart * (count / total)
+        self.count = total
 
 
-Formula: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
-"""A metric of each output (D,), of the count, the means (3, D) and the products (4, D)."""
+Formula: TypeAlias = Callable[[Moments], Tensor]
+"""A metric of each output (D,)."""
 
 
-def _r2(count: int, means: Tensor, products: Tensor) -> Tensor:
-    return _score(_squares(count, means, products), products[0])
+def r2(seen: Moments) -> Tensor:
+    """Of one row it is undefined."""
+    return _explained(seen.squares(), seen.products[0]) if seen.count > 1 else torch.tensor(torch.nan)
 
 
-def _explained(count: int, means: Tensor, products: Tensor) -> Tensor:
-    return _score(products[2], products[0])
+def explained_variance(seen: Moments) -> Tensor:
+    return _explained(seen.products[2], seen.products[0])
 
 
-def _relative(count: int, means: Tensor, products: Tensor) -> Tensor:
-    return _squares(count, means, products) / products[0]
+def relative_squared_error(seen: Moments) -> Tensor:
+    return seen.squares() / seen.products[0]
 
 
-def _pearson(count: int, means: Tensor, products: Tensor) -> Tensor:
-    return (products[3] / (products[0] * products[1]).sqrt()).clamp(-1, 1)
+def normalized_error(seen: Moments) -> Tensor:
+    """By the mean label, whose sign does not make an error negative."""
+    return (seen.squares() / seen.count).sqrt() / (seen.origin + seen.means[0]).abs()
 
 
-def _concordance(count: int, means: Tensor, products: Tensor) -> Tensor:
-    """Lin's coefficient."""
-    return 2 * products[3] / (products[0] + products[1] + count * means[2] ** 2)
+def pearson(seen: Moments) -> Tensor:
+    return (seen.products[3] / (seen.products[0] * seen.products[1]).sqrt()).clamp(-1, 1)
 
 
-def _squares(count: int, means: Tensor, products: Tensor) -> Tensor:
-    """The summed squares of the residuals."""
-    return products[2] + count * means[2] ** 2
+def concordance(seen: Moments) -> Tensor:
+    """Lin's coefficient, with unbiased variances as in torchmetrics."""
+    apart = (seen.count - 1) * seen.means[2] ** 2
+    return 2 * seen.products[3] / (seen.products[0] + seen.products[1] + apart)
 
 
-def _score(left: Tensor, whole: Tensor) -> Tensor:
+def _explained(left: Tensor, whole: Tensor) -> Tensor:
     """The share explained; with nothing to explain it is 1 if nothing is left, else 0, as in scikit-learn."""
-    return torch.where(whole > 0, 1 - left / whole, torch.where(left > 0, 0.0, 1.0))
+    return torch.where(whole > 0, 1 - left / whole, (left == 0).double())
 
 
 MOMENTS: Mapping[str, Formula] = {
-    "r2_score": _r2,
-    "explained_variance": _explained,
-    "relative_squared_error": _relative,
-    "pearson_corr_coef": _pearson,
-    "concordance_corr_coef": _concordance,
+    "r2_score": r2,
+    "explained_variance": explained_variance,
+    "relative_squared_error": relative_squared_error,
+    "normalized_root_mean_squared_error": normalized_error,
+    "pearson_corr_coef": pearson,
+    "concordance_corr_coef": concordance,
 }

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, measures, optimizers, rng, schedulers
 from rapidfire_cli.training.checkpoint import restore
+from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.datasets import DataCache
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import Feed
@@ -95,7 +97,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         feeds = _feeds(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
     steps = its.steps(len(feeds[TRAIN]))
-    custom = spec.metrics(cfg)
+    custom = _custom(spec, cfg, its)
     run = Run(
         assignment=assignment,
         fingerprint=fingerprinted(assignment, shared),
@@ -173,11 +175,18 @@ def _schedule(
 
     def direction(monitor: str) -> Direction | None:
         name = monitor.rpartition(".")[2]
-        if name == LOSS:
-            return "min"
-        return measures.direction_of(custom[name]) if name in custom else measures.direction(name)
+        said = measures.direction_of(custom[name]) if name in custom else None
+        return said or usual_direction(name)
 
     return schedulers.build(its.lr_scheduler, optimizer, schedulers.Length(its.epochs, steps), direction)
+
+
+def _custom(spec: MLSpec, cfg: Knobs, its: Plan) -> Mapping[str, Any]:
+    """The MLSpec's own metrics. Raises Failure where one cannot be used."""
+    own = spec.metrics(cfg)
+    for wrong in unusable(own, its.named_metrics):
+        raise Failure("error", wrong.cause)
+    return own
 
 
 def _chunk_ends(steps: int, chunks: int) -> tuple[int, ...]:

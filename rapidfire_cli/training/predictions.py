@@ -72,24 +72,38 @@ class Reader:
 
     def flat(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
         """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure."""
+        logits, labels = self._read(outputs, batch)
+        if logits.ndim > labels.ndim:
+            return logits.flatten(0, -2), labels.flatten()
+        if logits.ndim == 2 and logits.shape[1] > 1:
+            return logits, labels
+        return logits.flatten(), labels.flatten()
+
+    def rows(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
+        """Per row (B,) how many labels are predicted wrongly, and how many count. Raises Failure."""
+        logits, labels = self._read(outputs, batch)
+        predicted = (logits > 0).long() if logits.ndim == labels.ndim else logits.argmax(-1)
+        counts = (labels != IGNORED).reshape(len(labels), -1)
+        wrong = (predicted != labels).reshape(len(labels), -1) & counts
+        return wrong.sum(1), counts.sum(1)
+
+    def _read(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
+        """Logits (B, …, C) and labels (B, …), or both (B, …) with one logit a label. Raises Failure."""
         logits, labels = self.raw(outputs, batch)
         if labels.ndim == 2 and logits.ndim == 3 and self._is_shifted(outputs, labels):
             logits, labels = logits[:, :-1], labels[:, 1:]
-        if logits.shape == labels.shape and logits.ndim == 2 and logits.shape[1] > 1:
-            return logits, labels
         single = (
             logits.shape == labels.shape or logits.ndim == 1 or 1 in (*logits.shape[1:], *labels.shape[1:])
         )
         if logits.numel() == labels.numel() and single:
-            return logits.flatten(), labels.flatten()
+            return logits, labels.reshape(logits.shape)
         fits = _fit(logits, labels)
         if not fits:
             raise Failure("error", f"metrics cannot relate {shapes(logits, labels)}")
         last = self._is_last(logits, labels, outputs) if len(fits) > 1 else fits == ["last"]
         if logits.ndim > 2:
             self.classes_last = last
-        classes = logits if last else logits.movedim(1, -1)
-        return classes.flatten(0, -2), labels.flatten()
+        return (logits if last else logits.movedim(1, -1)), labels
 
     def state(self) -> tuple[bool | None, bool | None]:
         """What is settled."""

@@ -2,15 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, TRAIN, LeafConfig, canonical
-from rapidfire_cli.training import fingerprint, measures, optimizers, schedulers, spec
+from rapidfire_cli.training import custom, fingerprint, measures, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.opening import Shared, fingerprinted
@@ -25,10 +27,11 @@ def probe(order: Probe, shared: Shared) -> Probed:
     for index, text in enumerate((*order.leaves, *order.variants)):
         leaf = json.loads(text)
         its = plan(leaf)
-        wrong = [*_findings(its, shared.setup.device), *rehearsals.findings(its, leaf)]
-        found += [replace(finding, leaf=index) for finding in wrong]
+        own = _own(leaf, shared.spec)
+        wrong = [*_findings(its, own, shared.setup.device), *rehearsals.findings(its, leaf)]
+        found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
         if index < len(order.leaves):
-            measured.append(_measured(its, leaf, shared.spec))
+            measured.append(_measured(its, own))
     texts = canonical(dict(fingerprint.texts()))
     return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code, texts)
 
@@ -104,21 +107,25 @@ class _Rehearsals:
         return its.steps(rows)
 
 
-def _findings(its: Plan, device: str) -> Iterator[Finding]:
+def _findings(its: Plan, own: Any, device: str) -> Iterator[Finding]:
     yield from _metrics(its)
-    yield from _monitor(its)
+    unusable = () if own is None else custom.unusable(own, its.named_metrics)
+    yield from (Finding(-1, ("mlspec",), "E422", each.cause, hint=each.hint) for each in unusable)
+    yield from _monitor(its, own)
     yield from _combinations(its, device)
 
 
-def _measured(its: Plan, leaf: LeafConfig, spec: type[MLSpec]) -> tuple[str, ...]:
-    """The names of the leaf config's metrics; none when the MLSpec can only tell once a run has begun."""
-    usual = (LOSS, *its.named_metrics)
-    if spec.metrics is MLSpec.metrics:
-        return usual
+def _own(leaf: LeafConfig, spec: type[MLSpec]) -> Any:
+    """The MLSpec's own metrics; None where it can only tell once a run has begun."""
     try:
-        return (*usual, *spec().metrics(Knobs(leaf, {})))
+        return spec().metrics(Knobs(leaf, {}))
     except Exception:  # it may need what initialize_run prepares
-        return ()
+        return None
+
+
+def _measured(its: Plan, own: Any) -> tuple[str, ...]:
+    """The names of the leaf config's metrics; none when the MLSpec can only tell once a run has begun."""
+    return () if own is None else (LOSS, *its.named_metrics, *map(str, own))
 
 
 def _metrics(its: Plan) -> Iterator[Finding]:
@@ -132,16 +139,15 @@ def _metrics(its: Plan) -> Iterator[Finding]:
             )
 
 
-def _monitor(its: Plan) -> Iterator[Finding]:
+def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
     """A metric that ReduceLROnPlateau watches without being told what is better of it."""
     section = its.lr_scheduler
-    if section is None:
+    if section is None or not isinstance(own, Mapping):
         return
     monitor = section.get("monitor", LOSS)
-    name = monitor.rpartition(".")[2]
-    if name in its.named_metrics and measures.known(name):
+    if (name := monitor.rpartition(".")[2]) in own:
         try:
-            schedulers.watching(section, measures.direction(name))
+            schedulers.watching(section, measures.direction_of(own[name]) or usual_direction(name))
         except Failure as failure:
             yield Finding(
                 *(0, ("train", "lr_scheduler", "args"), "E403", failure.cause),

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from rapidfire_cli.training.failure import blaming_knob
+from rapidfire_cli.training import rng
+from rapidfire_cli.training.failure import Failure, blaming_knob
 from rapidfire_cli.training.measures import Measure, Wrapped, measure
 from rapidfire_cli.training.predictions import Pair, Reader, counted
+from rapidfire_cli.training.sums import EXACT, exact
 
 NAMED = "named_metrics"
 BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
@@ -23,10 +25,11 @@ class Scores:
         self._names = tuple(names)
         self._custom = custom
         wrapped = {name: Wrapped(name, metric) for name, metric in custom.items()}
-        self._raw = _Group(
-            tuple(custom), lambda name, _: wrapped[name], lambda pair: pair, lambda _: nullcontext()
-        )
-        self._flat = _Group(self._names, lambda name, like: measure(name, *like), counted, self._blaming)
+        flat = tuple(name for name in names if name != EXACT)
+        rows = (EXACT,) if EXACT in names else ()
+        self._raw = _Group(tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext())
+        self._flat = _Group(flat, lambda name, like: measure(name, *like), counted, self._blaming)
+        self._rows = _Group(rows, lambda name, _: exact(), _all, self._blaming)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,14 +43,15 @@ class Scores:
         """
         if self._custom:
             self._raw.add(reader.raw(outputs, batch))
-        if self._names:
-            with blaming_knob(NAMED):
-                pair = reader.flat(outputs, batch)
-            self._flat.add(pair)
+        for group, read in ((self._flat, reader.flat), (self._rows, reader.rows)):
+            if group.names:
+                with blaming_knob(NAMED):
+                    pair = read(outputs, batch)
+                group.add(pair)
 
     def values(self) -> dict[str, float]:
         """The metrics over everything since `reset`. Raises Failure."""
-        return {**self._flat.values(), **self._raw.values()}
+        return self._together(lambda group: group.values())
 
     def so_far(self) -> dict[str, float]:
         """The same on copies, so that sums are taken in the same order however turns are cut.
@@ -55,23 +59,32 @@ class Scores:
         None where that fails: what has no value yet, or cannot be copied, must not fail a run that would not.
         """
         try:
-            return {**self._flat.so_far(), **self._raw.so_far()}
+            return self._together(lambda group: group.so_far())
         except Exception:
             return {}
 
     def reset(self) -> None:
         """Forget every row."""
-        self._flat.reset()
-        self._raw.reset()
+        for group in self._groups():
+            group.reset()
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> list[dict[str, Any]]:
         """Everything since `reset`, as tensors and plain data."""
-        return {"flat": self._flat.state(), "raw": self._raw.state()}
+        return [group.state() for group in self._groups()]
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
         """Put back what `state` gave."""
-        self._flat.restore(state["flat"])
-        self._raw.restore(state["raw"])
+        for group, its in zip(self._groups(), state, strict=True):
+            group.restore(its)
+
+    def _together(self, values: Callable[["_Group"], Mapping[str, float]]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for group in self._groups():
+            found |= values(group)
+        return {name: found[name] for name in self.names}
+
+    def _groups(self) -> tuple["_Group", ...]:
+        return self._flat, self._rows, self._raw
 
     def _blaming(self, name: str) -> AbstractContextManager[None]:
         """Where a named metric fails, the file's entry for it is to blame."""
@@ -88,7 +101,7 @@ class _Group:
         choose: Callable[[Pair], Pair],
         blaming: Callable[[str], AbstractContextManager[None]],
     ) -> None:
-        self._names = names
+        self.names = names
         self._make = make
         self._choose = choose  # what they are to see of what is kept
         self._blaming = blaming
@@ -103,6 +116,7 @@ class _Group:
         logits, labels = pair
         if self._like is None:
             self._prepare((logits[:1].clone(), labels[:1].clone()))
+            self._try(pair)
         if self._kept and not _alike(self._kept[0], pair):
             self._flush()
         if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
@@ -144,10 +158,27 @@ class _Group:
     def _prepare(self, like: Pair) -> None:
         self._like = like
         measures = {}
-        for name in self._names:
+        for name in self.names:
             with self._blaming(name):
                 measures[name] = self._make(name, like)
         self._measures = measures
+
+    def _try(self, pair: Pair) -> None:
+        """Measure a first batch, so that what cannot be a metric is noticed before training. Raises Failure.
+
+        What a metric raises itself is no reason: it may need more rows. Random streams are as before.
+        """
+        streams = rng.capture()
+        for name, each in deepcopy(self._measures).items():
+            with self._blaming(name):
+                try:
+                    each.update(*self._choose(pair))
+                    each.compute()
+                except Failure:
+                    raise
+                except Exception:
+                    continue
+        rng.restore(streams)
 
     def _flush(self) -> None:
         self._seen |= self._feed(self._measures)
@@ -166,7 +197,7 @@ class _Group:
         return True
 
     def _computed(self, measures: Mapping[str, Measure]) -> dict[str, float]:
-        values = dict.fromkeys(self._names, math.nan)
+        values = dict.fromkeys(self.names, math.nan)
         for name, each in measures.items():
             with self._blaming(name):
                 values[name] = each.compute()
@@ -178,6 +209,10 @@ class _Group:
             logits, labels = zip(*self._kept, strict=True)
             self._kept = [(torch.cat(logits), torch.cat(labels))]
         return self._kept[0] if self._kept else None
+
+
+def _all(pair: Pair) -> Pair:
+    return pair
 
 
 def _alike(one: Pair, other: Pair) -> bool:

@@ -82,10 +82,11 @@ def test_without_waiting_the_order_follows_from_the_slots(told):
 
 def test_another_metric_has_its_usual_direction(told):
     told.desk.fit(f"mlspec: none:None\n{SEARCH}", Luck())
-    assert told.document(metric="validation.quality")["direction"] == "max"
-    with pytest.raises(Refusal) as refused:
-        told.replay(metric="taste")
-    assert [problem.code for problem in refused.value.problems] == ["E605"]
+    assert told.document(metric="validation.quality", direction="max")["direction"] == "max"
+    for metric, code in (("validation.quality", "E610"), ("taste", "E605")):
+        with pytest.raises(Refusal) as refused:
+            told.replay(metric=metric)
+        assert [problem.code for problem in refused.value.problems] == [code]
 
 
 def test_a_first_rung_beyond_the_end_is_refused(told):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.ranking import measured, ranking, usual_direction, usual_objective
+from rapidfire_cli.store.ranking import direction_of, measured, ranking, usual_objective
 from rapidfire_cli.store.replicates import Spread
 from rapidfire_cli.terms import Objective, RunState
 from tests.store.sweep import best, leaf, row
@@ -115,16 +115,13 @@ def test_the_same_leaf_config_in_two_groups_is_ranked_twice():
     assert [len(place.rows) for place in ranking(rows, MOST)] == [2, 1]
 
 
-@pytest.mark.parametrize(
-    "name", ["loss", "mean_squared_error", "hinge_loss", "perplexity", "hamming_distance"]
-)
-def test_what_measures_error_is_better_when_smaller(name):
-    assert usual_direction(name) == "min"
-
-
-@pytest.mark.parametrize("name", ["top1_accuracy", "f1_score", "r2_score", "auroc"])
-def test_what_measures_success_is_better_when_larger(name):
-    assert usual_direction(name) == "max"
+def test_a_metric_asked_for_by_a_name_that_says_nothing_needs_a_direction():
+    measured = replace(row(1, 0.5), metrics={"validation": {"margin": 0.5}})
+    assert direction_of("loss", [measured]) == "min"
+    for metric, code in (("margin", "E610"), ("marge", "E605")):
+        with pytest.raises(Refusal) as refused:
+            direction_of(metric, [measured])
+        assert [problem.code for problem in refused.value.problems] == [code]
 
 
 def test_runs_are_ranked_by_the_first_named_metric_else_the_loss():

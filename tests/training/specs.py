@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torchmetrics import Metric
+from torchmetrics import MeanSquaredError, Metric, MetricCollection
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassF1Score
+from torchmetrics.wrappers import ClasswiseWrapper
 
 from rapidfire_cli.mlspec import MLSpec
 
@@ -398,6 +400,47 @@ class Margin(Metric):
 
 
 SHARED = Margin()
+
+
+def count(logits, labels):
+    return len(labels)
+
+
+class OddMetrics(Blobs):
+    """With metrics that no run can have, as a knob says."""
+
+    def metrics(self, cfg):
+        f1 = MulticlassF1Score(CLASSES, average=None)
+        odd = {
+            "function": count,
+            "collection": MetricCollection([MeanSquaredError()]),
+            "classes": f1,
+            "wrapped": ClasswiseWrapper(f1),
+            "matrix": MulticlassConfusionMatrix(CLASSES),
+        }
+        whole = {"loss": {"loss": Margin()}, "named": {"top1_accuracy": Margin()}, "list": [Margin()]}
+        which = cfg["user_knobs"]["metric"]
+        return whole[which] if which in whole else {"own": odd[which]}
+
+
+class Pairs(Metric):
+    """Two numbers, in the form that a knob says: noticed only when it is computed."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+        self.add_state("rows", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, logits, labels):
+        self.rows += len(labels) + 0 * torch.rand(())  # draws, which must not shift what the run draws
+
+    def compute(self):
+        return {"dict": {"one": self.rows}, "vector": self.rows.repeat(2), "number": self.rows}[self.form]
+
+
+class WithPairs(Blobs):
+    def metrics(self, cfg):
+        return {"pairs": Pairs(cfg["user_knobs"]["form"])}
 
 
 class WrongMetrics(Blobs):

@@ -12,7 +12,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.predictions import Reader
 from rapidfire_cli.training.scores import Scores
 from tests.training.specs import Margin, WithMetrics
-from tests.training.workplace import Workplace, leaf
+from tests.training.workplace import Workplace, leaf, same
 
 ROWS = 200
 
@@ -184,6 +184,30 @@ def test_a_run_continues_its_metrics_in_the_middle_of_an_epoch(tmp_path, monkeyp
     assert continued.epochs() == whole.epochs()
 
 
+@pytest.mark.parametrize(
+    ("form", "told"), [("dict", "a dict"), ("vector", "its shape is (2,)")], ids=["dict", "vector"]
+)
+def test_a_metric_that_computes_more_than_one_number_fails_at_the_first_batch(tmp_path, form, told):
+    place = Workplace(tmp_path, "WithPairs")
+    place.train(leaf(user_knobs={"form": form}), until=1)
+
+    assert place.failure().cause == f"metric `pairs` is more than one number: {told}"
+    assert place.failure().step == 0
+
+
+def test_trying_a_metric_on_a_first_batch_changes_nothing(tmp_path):
+    config = leaf(named_metrics=(), epochs=2, user_knobs={"form": "number"})
+    whole, stopped = Workplace(tmp_path / "a", "WithPairs"), Workplace(tmp_path / "b", "WithPairs")
+    whole.train(config, until=2)
+    stopped.train(config, until=1)
+    stopped.evict()
+    stopped.train(config, until=2)
+
+    assert whole.epochs()[1]["train", "pairs"] == 37
+    assert whole.epochs()[1]["validation", "pairs"] == 15
+    assert same(stopped.weights(), whole.weights())
+
+
 def test_metrics_without_logits_fail_the_run(tmp_path):
     place = Workplace(tmp_path, "LossOnly")
     place.train(leaf(), until=1)
@@ -251,4 +275,4 @@ def test_logits_are_kept_without_the_storage_they_were_cut_from(multiclass):
     kept = Scores(["top1_accuracy"], {})
     kept.add(*outputs(wide[:, :5], labels))
 
-    assert kept.state()["flat"]["kept"][0].untyped_storage().nbytes() == logits.nbytes
+    assert kept.state()[0]["kept"][0].untyped_storage().nbytes() == logits.nbytes

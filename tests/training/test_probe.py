@@ -97,13 +97,35 @@ def test_data_that_cannot_be_loaded_leave_the_length_of_the_run_open(tmp_path):
 
 def test_plateau_without_a_mode_on_a_metric_of_no_known_direction_is_told(tmp_path):
     def plateau(metric, **args):
-        section = {"name": "ReduceLROnPlateau", "monitor": metric, "args": args}
-        return leaf(lr_scheduler=section, named_metrics=[metric])
+        return leaf(lr_scheduler={"name": "ReduceLROnPlateau", "monitor": metric, "args": args})
 
-    unknown, known = plateau("kendall_rank_corr_coef"), plateau("top1_accuracy")
-    told = plateau("kendall_rank_corr_coef", mode="max")
+    unknown, known, told = plateau("margin"), plateau("top1_accuracy"), plateau("margin", mode="max")
+    found = probed(tmp_path, unknown, known, told, spec="WithMetrics")
 
-    assert codes(probed(tmp_path, unknown, known, told)) == [(0, "train.lr_scheduler.args", "E403")]
+    assert codes(found) == [(0, "train.lr_scheduler.args", "E403")]
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("loss", "`metrics` returned a metric `loss`, which the run already has"),
+        ("named", "`metrics` returned a metric `top1_accuracy`, which the run already has"),
+        ("list", "`metrics` returned a list, not a dict"),
+        ("function", "metric `own` is a function, not a torchmetrics.Metric"),
+        ("collection", "metric `own` is a collection, not one number"),
+        ("classes", "metric `own` is more than one number: one for each class"),
+        ("wrapped", "metric `own` is more than one number: a ClasswiseWrapper"),
+        ("matrix", "metric `own` is more than one number: a MulticlassConfusionMatrix"),
+    ],
+)
+def test_metrics_that_cannot_be_used_are_told(tmp_path, which, message):
+    config = leaf(user_knobs={"metric": which})
+    (finding,) = probed(tmp_path, config, spec="OddMetrics")
+    assert (finding.path, finding.code, finding.message) == (("mlspec",), "E422", message)
+
+    place = Workplace(tmp_path / "trained", "OddMetrics")
+    place.train(config, until=1)
+    assert place.failure().cause == message
 
 
 def test_data_that_nobody_loads_are_told(tmp_path):

@@ -1,0 +1,61 @@
+"""The MLSpec's own metrics: what is wrong with them as far as can be told before a batch is seen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rapidfire_cli.terms import LOSS
+
+TABLES = (
+    "ConfusionMatrix",
+    "ROC",
+    "PrecisionRecallCurve",
+    "StatScores",
+)  # ends of the names of torchmetrics' classes
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a metric cannot be one of a run, and what to do about it."""
+
+    cause: str
+    hint: str = ""
+
+
+def unusable(metrics: Any, named: Sequence[str]) -> Iterator[Unusable]:
+    """What is wrong with what `metrics` returned, beside the named metrics."""
+    if not isinstance(metrics, Mapping) and not hasattr(metrics, "items"):
+        kind = type(metrics).__name__
+        yield Unusable(f"`metrics` returned a {kind}, not a dict", "return {name: torchmetrics.Metric, …}")
+        return
+    for name, metric in metrics.items():
+        if name == LOSS or name in named:
+            yield Unusable(f"`metrics` returned a metric `{name}`, which the run already has", "rename it")
+        elif found := _wrong(metric):
+            yield Unusable(f"metric `{name}` {found.cause}", found.hint)
+
+
+def _wrong(metric: Any) -> Unusable | None:
+    import torchmetrics
+    from torchmetrics import wrappers
+
+    kind = type(metric).__name__
+    several = (
+        wrappers.BootStrapper,
+        wrappers.ClasswiseWrapper,
+        wrappers.MinMaxMetric,
+        wrappers.MultitaskWrapper,
+    )
+    if isinstance(metric, torchmetrics.MetricCollection):
+        return Unusable("is a collection, not one number", "return its metrics one by one: {**collection}")
+    if not isinstance(metric, torchmetrics.Metric):
+        return Unusable(f"is a {kind}, not a torchmetrics.Metric")
+    if isinstance(metric, several) or kind.endswith(TABLES):
+        return Unusable(f"is more than one number: a {kind}")
+    if getattr(metric, "average", "macro") in (None, "none") and _classes(metric) > 1:
+        return Unusable("is more than one number: one for each class", "use average='macro' or 'micro'")
+    return None
+
+
+def _classes(metric: Any) -> int:
+    return getattr(metric, "num_classes", None) or getattr(metric, "num_labels", None) or 1
