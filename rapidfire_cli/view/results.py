@@ -1,5 +1,6 @@
 """What `status`, `best` and the end of `fit` print for people."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,9 @@ from rapidfire_cli.view.knobs import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
 from rapidfire_cli.view.wording import NOTHING, metric_text, metric_title, numbered
+
+ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
+"""What differs between the causes of runs that failed for the same reason."""
 
 
 def status_table(overview: Overview) -> Table[RunRow]:
@@ -68,12 +72,12 @@ def failures(rows: Iterable[RunRow], home: Home) -> list[str]:
     causes: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.state is RunState.FAILED:
-            causes.setdefault(row.error, []).append(row)
-    return [_failure(cause, failed, home) for cause, failed in causes.items()]
+            causes.setdefault(ADDRESS.sub("", row.error), []).append(row)
+    return [_failure(failed, home) for failed in causes.values()]
 
 
-def _failure(cause: str, rows: Sequence[RunRow], home: Home) -> str:
-    log = home.run(rows[0]) / LOG
+def _failure(rows: Sequence[RunRow], home: Home) -> str:
+    cause, log = rows[0].error, home.run(rows[0]) / LOG
     if len(rows) == 1:
         return f"run {rows[0].number} failed: {cause}; see {log}"
     return f"{len(rows):,} runs failed: {cause}; {numbered([row.number for row in rows])}, see {log}"

@@ -1,4 +1,4 @@
-"""What is told follows from the file that was asked for, though there be nothing left to train."""
+"""What is told follows from the file that was asked for, also when nothing is left to train."""
 
 import random
 

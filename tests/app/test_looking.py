@@ -48,11 +48,13 @@ def test_programs_are_told_of_every_run_and_of_what_was_required(capsys):
 
 
 def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys):
-    rows = [failed(1, PIXELS), row(2, 0.5), failed(3, "OSError: no"), failed(4, PIXELS), failed(7, PIXELS)]
+    rows = [failed(1, PIXELS), row(2, 0.5), failed(4, PIXELS), failed(7, PIXELS)]
+    rows += [failed(5, "TypeError: <A at 0x1>"), failed(6, "TypeError: <A at 0x2>"), failed(8, "no")]
     assert conclude(seen(rows), StopSignal(), Output.TABLE, ()) == 1
     assert capsys.readouterr().err.splitlines() == [
         f"3 runs failed: {PIXELS}; runs 1, 4 and 7, see my sweeps/digits/runs/1-{1:016x}/log.txt",
-        f"run 3 failed: OSError: no; see my sweeps/digits/runs/3-{3:016x}/log.txt",
+        f"2 runs failed: TypeError: <A at 0x1>; runs 5 and 6, see my sweeps/digits/runs/5-{5:016x}/log.txt",
+        f"run 8 failed: no; see my sweeps/digits/runs/8-{8:016x}/log.txt",
     ]
 
 
