@@ -139,12 +139,12 @@ def held(home: Home) -> Iterator[None]:
         except OSError:
             disk.withdraw(made)
             raise
-        before = {path for path in home.path.iterdir() if locked or path != home.lock}
+        before = {path for path in home.path.glob("*") if locked or path != home.lock}
         publication.sweep(home.path)
         try:
             yield
         except Exception as error:
-            new = [path for path in home.path.iterdir() if path not in before]
+            new = [path for path in home.path.glob("*") if path not in before]
             if not home.journal.exists() and (isinstance(error, Refusal) or new == [home.lock]):
                 _withdraw(new, made)
             raise
