@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.app.files import code
-from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed
+from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed, reading
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.shapes import Outline
 from rapidfire_cli.problems import Problem, Span, did_you_mean
@@ -67,9 +67,9 @@ def _span(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Spa
 
 def _unknown(metric: str, measured: Sequence[Sequence[str]], at: Span | None) -> Problem | None:
     """What is wrong with a metric that none of these runs measures; nothing where one of them cannot tell."""
-    split, _, name = metric.rpartition(".")
     known = dict.fromkeys(name for names in measured for name in names)
-    if not all(measured) or metric in known or (split in SPLITS and name in known):
+    _, name = reading(dict.fromkeys(SPLITS, known), metric)
+    if not all(measured) or name in known:
         return None
     expected, hint = f"one of {', '.join(known)}", did_you_mean(metric, known)
     return Problem("E421", f"no run measures `{metric}`", at, metric, expected, hint)

@@ -249,6 +249,7 @@ def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split,
     """The split and name that a metric is read by.
 
     `train.loss` says its split; a bare name means validation, or training where nothing was ever validated.
+    A name can hold dots itself: what stands before the first one is a split only if it has such a metric.
     """
     split, _, name = metric.partition(".")
     if name in known.get(split, ()):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup
+from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, measures, optimizers, rng, schedulers
@@ -174,7 +174,7 @@ def _schedule(
         return None
 
     def direction(monitor: str) -> Direction | None:
-        name = monitor.rpartition(".")[2]
+        _, name = reading(dict.fromkeys((TRAIN, VALIDATION), (LOSS, *its.named_metrics, *custom)), monitor)
         said = measures.direction_of(custom[name]) if name in custom else None
         return said or usual_direction(name)
 

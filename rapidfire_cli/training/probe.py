@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened
+from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.terms import LOSS, TRAIN, LeafConfig, canonical
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import custom, fingerprint, measures, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.knobs import Knobs
@@ -144,8 +144,8 @@ def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
     section = its.lr_scheduler
     if section is None or not isinstance(own, Mapping):
         return
-    monitor = section.get("monitor", LOSS)
-    if (name := monitor.rpartition(".")[2]) in own:
+    _, name = reading(dict.fromkeys((TRAIN, VALIDATION), _measured(its, own)), section.get("monitor", LOSS))
+    if name in own:
         try:
             schedulers.watching(section, measures.direction_of(own[name]) or usual_direction(name))
         except Failure as failure:

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction
+from rapidfire_cli.engine.messages import Finding, reading
+from rapidfire_cli.terms import LOSS, Direction
 from rapidfire_cli.training.binding import Args, Family, culprits, findings, locate, mistaken, rejected
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.optimizers import AnyOptimizer, members
@@ -198,8 +198,7 @@ def watched(monitor: str, names: Names) -> tuple[str, str]:
 
     Raises Failure when there is no such metric.
     """
-    split, _, name = monitor.rpartition(".")
-    split = split or (VALIDATION if VALIDATION in names else TRAIN)
+    split, name = reading(names, monitor)
     if name not in names.get(split, ()):
         known = ", ".join(f"{split}.{name}" for split, those in names.items() for name in those)
         raise Failure("error", f"lr_scheduler.monitor is `{monitor}`, but the metrics are {known}")

@@ -271,6 +271,20 @@ def test_a_metric_without_a_split_is_validations_where_there_is_one():
     assert watched("loss", names) == ("validation", "loss")
     assert watched("train.loss", names) == ("train", "loss")
     assert watched("loss", {"train": ["loss"]}) == ("train", "loss")
+
+
+def test_a_metrics_name_can_hold_dots():
+    names = {"train": ["loss", "head.f1"], "validation": ["loss", "head.f1"]}
+
+    assert watched("head.f1", names) == ("validation", "head.f1")
+    assert watched("train.head.f1", names) == ("train", "head.f1")
+    assert watched("validation.head.f1", names) == ("validation", "head.f1")
+    with pytest.raises(Failure, match=r"the metrics are train.loss, train.head.f1, validation.loss"):
+        watched("f1", names)
+
+
+def test_a_metric_that_is_not_there_is_not_watched():
+    names = {"train": ["loss"], "validation": ["loss"]}
     with pytest.raises(Failure, match=r"the metrics are train\.loss, validation\.loss"):
         watched("los", names)
 
