@@ -1,5 +1,7 @@
 """`rapidfire`, and `python -m rapidfire_cli`."""
 
+import sys
+
 
 def main() -> None:
     """Run the command line; an interruption is no error, however early it comes."""
@@ -12,4 +14,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # `python -m` puts the working directory there, where modules would shadow others
     main()

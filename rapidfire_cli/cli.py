@@ -62,7 +62,16 @@ MaxBytes = Annotated[
         help="Read files up to this size, with as many more values.",
     ),
 ]
-Format = Annotated[Output, typer.Option("--output", "-o", help="How rows are printed.")]
+
+
+def _encoded(output: Output) -> Output:
+    """Data is UTF-8, a table what the terminal's encoding is."""
+    if output is not Output.TABLE:
+        streams.print_data()
+    return output
+
+
+Format = Annotated[Output, typer.Option("--output", "-o", callback=_encoded, help="How rows are printed.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -80,6 +89,12 @@ def rapidfire(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks (RAPIDFIRE_DEBUG=1).")] = False,
 ) -> None:
     """One file describes many training runs; one command trains them all, side by side."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        from rapidfire_cli.app.failing import Unavailable
+
+        raise Unavailable("the working directory was deleted; change to one that exists") from None
 
 
 @verb()
@@ -128,7 +143,8 @@ def check(
         bool, typer.Option("--smoke", help="Train one batch of every kind of run as well.")
     ] = False,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="json: problems as objects on stdout.")
+        Output,
+        typer.Option("--output", "-o", callback=_encoded, help="json: problems as objects on stdout."),
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
@@ -197,7 +213,10 @@ def fit(
         ),
     ] = None,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="The ranking's form; jsonl: events, as they happen.")
+        Output,
+        typer.Option(
+            "--output", "-o", callback=_encoded, help="The ranking's form; jsonl: events, as they happen."
+        ),
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
@@ -324,6 +343,7 @@ def schema(
     """Print the JSON Schema of experiment files, for editors."""
     from rapidfire_cli.app import describing
 
+    streams.print_data()
     raise typer.Exit(describing.schema(tags))
 
 

@@ -133,7 +133,9 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     keep_standard()
     from rapidfire_cli.training.device import prepare
     from rapidfire_cli.training.residents import Residents, SpecProblem
+    from rapidfire_cli.training.shadowing import forbid
 
+    forbid()
     sys.path += [place for place in setup.path if place not in sys.path]
     ready = prepare(setup)
     try:

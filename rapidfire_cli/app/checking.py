@@ -1,5 +1,6 @@
 """`check`: everything that can be known to be wrong with an experiment before it is trained."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from rapidfire_cli.app.failing import REFUSED, Unavailable, say
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
 from rapidfire_cli.app.probing import located, preparation, problems, question
+from rapidfire_cli.app.streams import debugging
 from rapidfire_cli.app.subjects import MOST_RUNS, Subject, mlspec_of
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.interview import Interview
@@ -86,8 +88,9 @@ def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
     try:
         answer = interview.ask(asked)
     except WorkerGone as gone:
-        said = (subject.home.misc / "worker-0.log").read_text(errors="replace").strip()
-        raise Unavailable(f"no worker came up: it {gone}\n{said}".strip()) from None
+        log = subject.home.misc / "worker-0.log"  # which is deleted in a moment
+        said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
+        raise Unavailable(f"workers failed to start: the last {gone}\n{said}".strip()) from None
     assert isinstance(answer, Probed)
     return answer
 

@@ -36,6 +36,9 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
             return _line(f"error: another process holds the experiment: {error}", HELD)
         case Unavailable():
             return _line(f"error: {error}", ENVIRONMENT)
+        case UnicodeEncodeError(object=text, encoding=encoding):
+            why = f"the locale's encoding, {encoding}, has no such characters; set LC_ALL=C.UTF-8"
+            return _line(f"error: {text!a}: {why}", ENVIRONMENT)
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             return _line(f"error: {place}{error.strerror or error}", ENVIRONMENT)

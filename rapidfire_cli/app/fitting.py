@@ -287,7 +287,7 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
         answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
-        raise Unavailable(f"no worker came up: the last {ending}; {log} may say why") from None
+        raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
     if answer is None:
         return
     required = [(one.metric, one.at) for one in request.required]

@@ -5,16 +5,24 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import rapidfire_cli
 from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
-from rapidfire_cli.engine.slots import Offer, slots, visible_gpus
+from rapidfire_cli.engine.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import canonical
 
-WORKER = (sys.executable, "-m", "rapidfire_cli.worker")
-"""The command that starts a worker."""
+_START = """\
+import sys
+if {place!r} not in sys.path:
+    sys.path.append({place!r})
+from rapidfire_cli.worker import main
+main()
+""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
+WORKER = (sys.executable, "-P", "-c", _START)
+"""The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,14 @@ def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
 def _offer(asked: int | None) -> Offer:
     present = len(list(Path("/dev").glob("nvidia[0-9]*")))
     gpus = visible_gpus(os.environ, present)
+    missing = ", ".join(missing_gpus(os.environ, present))
     if asked is not None and asked > len(gpus):
-        raise Unavailable(f"{asked} GPUs were asked for, and this machine has {len(gpus)}")
-    return Offer(len(os.sched_getaffinity(0)), gpus[:asked])
+        why = f"; {VISIBLE} names {missing}, which it does not have" if missing else ""
+        raise Unavailable(f"{asked} GPUs were asked for, and this machine has {len(gpus)}{why}")
+    if missing and asked != 0:
+        instead = f"on {', '.join(gpus)}" if gpus else "on the CPU"
+        print(
+            f"warning: {VISIBLE} names {missing}, which this machine does not have; training {instead}",
+            file=sys.stderr,
+        )
+    return Offer(cores(), gpus[:asked])

@@ -5,6 +5,7 @@ for its reader, but training goes on meanwhile (`unhurried`), and a reader that 
 """
 
 import atexit
+import codecs
 import io
 import os
 import select
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
+
+from rapidfire_cli.view.signs import PLAIN
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 MOST_UNREAD = 1 << 18  # bytes of progress that wait for a reader (assumed: some thousand lines)
 MOMENT = 0.05  # seconds that a write may take before nobody waits for it (assumed)
 PATIENCE = 2.0  # seconds without a read after which a reader has stalled (assumed)
+
+SIMPLER = "rapidfire.simpler"  # how errors of encoding are handled
 
 DEBUG = "RAPIDFIRE_DEBUG"
 """The environment variable that asks for Python tracebacks on stderr; `--debug` sets it to 1."""
@@ -118,6 +123,12 @@ def prepare() -> None:
     atexit.register(progress.settle)
 
 
+def print_data() -> None:
+    """Write stdout in UTF-8 from now on, whatever the locale: programs read it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors=SIMPLER)
+
+
 @contextmanager
 def unhurried(stopped: Callable[[], bool]) -> Iterator[None]:
     """Let nobody wait for the reader of stdout meanwhile; all that is printed is kept for it until the end.
@@ -181,6 +192,21 @@ def _write(descriptor: int, piece: bytes) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None, each_line: bool = False) -> TextIO:
-    encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "replace")
+    """Characters that its encoding lacks never fail: they are replaced by simpler ones."""
+    codecs.register_error(SIMPLER, _simpler)
+    encoding = before.encoding if before else "utf-8"
     lines = each_line or raw.isatty()
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=lines)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, SIMPLER, line_buffering=lines)
+
+
+def _simpler(error: UnicodeError) -> tuple[bytes, int]:
+    """Bytes for characters that an encoding lacks: file names keep the bytes that they are made of."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return b"".join(map(_bytes, error.object[error.start : error.end])), error.end
+
+
+def _bytes(character: str) -> bytes:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name (PEP 383)
+        return bytes([ord(character) - 0xDC00])
+    return PLAIN.get(character, "?").encode("ascii")

@@ -94,7 +94,7 @@ def sync(*paths: Path) -> None:
     with ExitStack() as stack:
         syncs = []
         for path in paths:
-            descriptor = os.open(path, os.O_RDONLY | OWN)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # experiments may live behind a link
             stack.callback(os.close, descriptor)
             syncs.append(_waiting().submit(os.fsync, descriptor))
             stack.callback(syncs[-1].exception)  # waits: nothing is closed that is being synced

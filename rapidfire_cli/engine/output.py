@@ -1,5 +1,6 @@
 """What a run prints, kept to a size that no disk minds."""
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,7 +8,20 @@ from rapidfire_cli.durable import disk
 
 LOG = "log.txt"
 BEFORE = ".1"  # suffix of what was printed before
+TAIL = 1 << 14  # bytes of a log in which an error is looked for (assumed; a traceback is shorter)
+ERROR = re.compile(r"[\w.]*(Error|Exception|Warning|Exit)(:|$)|Fatal Python error: ")
 MOST = 16 * 2**20  # bytes of a log, and again of the one before (assumed)
+
+
+def last_error(log: Path, begun: int) -> str:
+    """The last error that a log names beyond its first `begun` bytes; nothing where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(begun, log.stat().st_size - TAIL))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if ERROR.match(line)), "")
 
 
 def rotate(log: Path, most: int = MOST) -> None:

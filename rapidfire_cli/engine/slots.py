@@ -1,9 +1,17 @@
 """What this machine offers as slots: GPUs when there are any, else shares of the CPU."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
 
 from rapidfire_cli.engine.ports import Slot
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NONE = frozenset({"", "-1", "none", "NoDevFiles"})  # how it asks for none; the last is what SLURM writes
+UUIDS = ("GPU-", "MIG-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +23,25 @@ class Offer:
 
 
 def visible_gpus(environment: Mapping[str, str], present: int) -> tuple[str, ...]:
-    """The pool: what CUDA_VISIBLE_DEVICES names, or all that are present where it is unset."""
-    named = environment.get("CUDA_VISIBLE_DEVICES")
+    """The pool: what CUDA_VISIBLE_DEVICES names, or all that are present where it is unset.
+
+    CUDA itself stops at the first name that is no device.
+    """
+    named = environment.get(VISIBLE)
     if named is None:
         return tuple(str(index) for index in range(present))
-    listed = [name.strip() for name in named.split(",")]
-    # CUDA itself stops at the first name that is no device
-    return tuple(listed[: next((at for at, name in enumerate(listed) if name in ("", "-1")), len(listed))])
+    return tuple(takewhile(lambda name: _is_there(name, present), _listed(named)))
+
+
+def missing_gpus(environment: Mapping[str, str], present: int) -> tuple[str, ...]:
+    """What CUDA_VISIBLE_DEVICES names and this machine does not have; nothing where it asks for none."""
+    named = environment.get(VISIBLE, "")
+    return tuple(name for name in _listed(named) if name not in NONE and not _is_there(name, present))
+
+
+def cores(root: Path = Path("/")) -> int:
+    """The processors that this process may use: those it may run on, as far as its cgroup's quota goes."""
+    return max(1, min([len(os.sched_getaffinity(0)), *map(int, _quotas(root))]))
 
 
 def slots(offer: Offer, workers: int | None, threads: int) -> tuple[Slot, ...]:
@@ -35,3 +55,44 @@ def slots(offer: Offer, workers: int | None, threads: int) -> tuple[Slot, ...]:
         )
     count = workers or max(1, offer.cores // threads)
     return tuple(Slot(index, "cpu", visible="", share=1 / count) for index in range(count))
+
+
+def _listed(named: str) -> list[str]:
+    return [name.strip() for name in named.split(",")]
+
+
+def _is_there(name: str, present: int) -> bool:
+    """Whether a device of that name can be among those present."""
+    return int(name) < present if name.isdecimal() else bool(present) and name.startswith(UUIDS)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """How many processors' time this process's cgroup, and each one above it, may use (cgroups(7))."""
+    for place in _cgroups(root):
+        with suppress(OSError, ValueError):  # the other version of cgroups; "max"
+            quota, period = (place / "cpu.max").read_text("ascii").split()
+            yield int(quota) / int(period)
+        with suppress(OSError, ValueError):
+            quota, period = (
+                (place / f"cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period")
+            )
+            if int(quota) > 0:
+                yield int(quota) / int(period)
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The directories of this process's cgroups that control processors, up to where they are mounted.
+
+    A container may see its own at the top, and not under the path that it is told.
+    """
+    mount = root / "sys/fs/cgroup"
+    try:
+        lines = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for top in [mount] if not controllers else [mount / controllers, mount / "cpu"]:
+            if not controllers or "cpu" in controllers.split(","):
+                below = top / path.strip("/")
+                yield from (place for place in (below, *below.parents) if place.is_relative_to(top))

@@ -9,14 +9,17 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.channel import Channel
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
-from rapidfire_cli.engine.output import rotate
+from rapidfire_cli.engine.output import last_error, rotate
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
 from rapidfire_cli.engine.progress import DUMP, Page, Progress, blank
 
+CACHE = "cache"  # the experiment's own, where there is no other
+CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it
 PATIENCE = 1.0  # seconds that a process gets to end: by itself once its pipe is closed, or killed (assumed)
 
 
@@ -27,10 +30,14 @@ class LocalWorker:
     sent when `LocalWorkers.wait` finds that it can.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], pipe: socket.socket, page: Page) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], pipe: socket.socket, page: Page, log: Path, begun: int
+    ) -> None:
         self._process = process
         self._channel = Channel(pipe)
         self._page = page
+        self._log = log
+        self._begun = begun  # bytes of it that others have written
         self._life = os.pidfd_open(process.pid)  # readable once the process has ended
 
     @property
@@ -101,7 +108,9 @@ class LocalWorker:
         """How the process ended; what it started is swept up with it."""
         self._has_ended(within=PATIENCE)
         self.kill()
-        return _spell(self._process.returncode)
+        code = self._process.returncode
+        said = last_error(self._log, self._begun) if code else ""
+        return f"{_spell(code)}: {said}" if said else _spell(code)
 
 
 def _spell(code: int | None) -> str:
@@ -126,7 +135,7 @@ class LocalWorkers:
         setup, path = self._setup[slot.index], self._logs / f"worker-{slot.index}.log"
         rotate(path)
         with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
-            shared = theirs.fileno(), page.fileno()
+            shared, begun = (theirs.fileno(), page.fileno()), os.fstat(log.fileno()).st_size
             process = subprocess.Popen(
                 [*self._command, *map(str, shared), str(os.getpid())],
                 pass_fds=shared,
@@ -134,9 +143,13 @@ class LocalWorkers:
                 stdout=log,
                 stderr=log,
                 process_group=0,
-                env={**os.environ, **worker_environment(slot, setup.threads)},
+                env={
+                    **os.environ,
+                    **worker_environment(slot, setup.threads),
+                    **cache_environment(os.environ, self._logs.parent / CACHE),
+                },
             )
-            worker = LocalWorker(process, ours, Page(page.fileno()))
+            worker = LocalWorker(process, ours, Page(page.fileno()), path, begun)
         worker.send(setup)
         return worker
 
@@ -168,3 +181,20 @@ def worker_environment(slot: Slot, threads: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",  # sets of strings iterate alike in every worker
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def cache_environment(environment: Mapping[str, str], instead: Path) -> dict[str, str]:
+    """Where libraries keep what they download and convert: `instead`, where HOME cannot be written."""
+    home = environment.get(CACHE_HOME) or str(Path("~/.cache"))
+    usual = Path(os.path.expanduser(home))  # noqa: PTH111 - raises nothing where there is no home
+    return {} if usual.is_absolute() and _is_writable(usual) else {CACHE_HOME: str(instead.absolute())}
+
+
+def _is_writable(directory: Path) -> bool:
+    """Whether something can be made there, or where it would be made itself."""
+    try:
+        exists = next(place for place in (directory, *directory.parents) if place.exists())
+        TemporaryDirectory(dir=exists).cleanup()
+    except OSError:
+        return False
+    return True

@@ -25,6 +25,9 @@ def prepare(setup: Setup) -> tuple[str, int]:
     if setup.device == "cpu":
         torch.set_deterministic_debug_mode("warn")  # as most runs want it: they change nothing then
         return "cpu", int(_free_memory() * setup.share * AT_REST)
+    if not torch.cuda.is_available():
+        cause = "has no CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
+        raise RuntimeError(f"torch {torch.__version__} {cause}; `--gpus 0` trains on the CPU")
     torch.cuda.set_device(setup.device)
     free, _ = torch.cuda.mem_get_info()
     return torch.cuda.get_device_name(), int(free * setup.share * AT_REST)

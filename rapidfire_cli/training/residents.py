@@ -261,7 +261,7 @@ def _write_config(assignment: Assignment) -> None:
     config, text = Path(assignment.directory) / CONFIG, yaml(json.loads(assignment.config))
     with keeping():
         publication.sweep(config.parent)
-        if not (config.is_file() and config.read_text() == text):
+        if not (config.is_file() and config.read_text("utf-8") == text):
             publication.write(config, text, lasting=False)
 
 

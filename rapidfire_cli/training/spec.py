@@ -12,6 +12,7 @@ from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.training import user_code
 from rapidfire_cli.training.failure import one_line, traced
+from rapidfire_cli.training.shadowing import shadowed
 
 OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer for these
 PASSED = {  # how many arguments each method is given
@@ -84,15 +85,26 @@ def _misfit(spec: type[MLSpec], method: str, signature: inspect.Signature) -> Fi
 def _imported(module: str, dotted: str) -> Any:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
+    if file := shadowed(top := module.partition(".")[0]):
+        kind = "the standard library" if top in sys.stdlib_module_names else "an installed package"
+        found = f"`{user_code.relative(str(file))}`, which has the name of a module of {kind}"
+        raise _problem("E410", f"`{dotted}` cannot be imported", found, "", "give it another name")
     try:
         __import__(module)
         return sys.modules[module]
     except BaseException as error:  # whatever the user's module does, SystemExit included
         print(told := traced(error), file=sys.stderr)
-        hint = "modules are looked up from the working directory" if isinstance(error, ImportError) else ""
+        hint = _import_hint(error) if isinstance(error, ImportError) else ""
         problem = _problem("E410", f"`{dotted}` cannot be imported", one_line(error), "", hint)
         at = place.span if (place := user_code.place(error)) else None
         raise SpecProblem(replace(problem.finding, at=at, traceback=told)) from error
+
+
+def _import_hint(error: ImportError) -> str:
+    if error.name and (file := shadowed(error.name.partition(".")[0])):
+        where = user_code.relative(str(file))
+        return f"`{error.name}` is an installed module, not `{where}`: give that another name"
+    return "modules are looked up from the working directory"
 
 
 def _problem(code: str, message: str, found: str = "", expected: str = "", hint: str = "") -> SpecProblem:

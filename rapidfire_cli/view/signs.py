@@ -16,6 +16,8 @@ SIGNS: Mapping[RunState, str] = {
     RunState.FAILED: "✗",
     RunState.DELETED: "×",
 }
+PLAIN: Mapping[str, str] = dict(zip("★○·●■✓✂✗×–—…→≤≥≠━╸─", "*o.@#+%xx--.><>!---", strict=True))
+"""What stands for a sign where the terminal's encoding has only ASCII."""
 STYLES: Mapping[str, str] = {
     RunState.QUEUED: "dim",
     RunState.RUNNING: "cyan",

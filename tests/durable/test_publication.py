@@ -136,6 +136,18 @@ def test_a_small_file_is_replaced_whole_and_a_link_in_its_place_is_not_followed(
     assert (tmp_path / "manifest").read_text() == "theirs" and not (tmp_path / "manifest").is_symlink()
 
 
+def test_an_experiment_may_live_behind_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "linked").symlink_to("disk")
+    made = disk.make_directory(tmp_path / "linked" / "experiment" / "runs")
+    disk.sync(tmp_path / "linked", *made)
+    assert (tmp_path / "disk" / "experiment" / "runs").is_dir()
+
+    place = Workplace(tmp_path / "linked" / "experiment" / "runs", checkpoint_every=1)
+    place.train(leaf(), until=3)
+    assert place.weights()
+
+
 @pytest.mark.parametrize("linked", ["1", "1/checkpoints", "1/log.txt"])
 def test_no_run_is_led_out_of_the_experiment_by_a_link(tmp_path, linked):
     outside, inside = tmp_path / "outside", tmp_path / "experiment" / "runs"

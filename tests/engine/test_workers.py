@@ -24,7 +24,12 @@ from rapidfire_cli.engine.messages import (
 )
 from rapidfire_cli.engine.ports import Slot, WorkerGone
 from rapidfire_cli.engine.progress import blank
-from rapidfire_cli.engine.workers import LocalWorker, LocalWorkers, worker_environment
+from rapidfire_cli.engine.workers import (
+    LocalWorker,
+    LocalWorkers,
+    cache_environment,
+    worker_environment,
+)
 from tests.engine.obedient import ROOM
 
 COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
@@ -162,3 +167,36 @@ def test_a_worker_sees_its_slots_device_and_threads_only():
     environment = worker_environment(Slot(1, "cuda:0", visible="3", share=1.0), threads=4)
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
     assert environment["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nowhere", "ended with exit code 1: ModuleNotFoundError: No module named 'nowhere'"),
+        ("raise OSError('line\\nand more')", "ended with exit code 1: OSError: line"),
+        ("import sys; print('a hint:', 7); sys.exit(3)", "ended with exit code 3"),
+        ("import os; os.abort()", "killed by SIGABRT"),
+    ],
+)
+def test_a_worker_that_cannot_start_is_told_with_its_error(tmp_path, code, said):
+    (tmp_path / "worker-0.log").write_text("KeyError: of another worker, before\n")
+    workers = LocalWorkers([sys.executable, "-c", code], {0: SETUP}, tmp_path)
+    with pytest.raises(WorkerGone) as gone:
+        next_reports(workers, workers.start(SLOT))
+    assert str(gone.value) == said
+
+
+def test_caches_go_where_they_usually_do_if_that_can_be_written(tmp_path):
+    instead = tmp_path / "cache"
+    (tmp_path / "file").touch()
+    assert cache_environment({"XDG_CACHE_HOME": str(tmp_path / "not" / "yet")}, instead) == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+    for place in (tmp_path / "file" / "below", "/proc/nowhere"):
+        assert cache_environment({"XDG_CACHE_HOME": str(place)}, instead) == {"XDG_CACHE_HOME": str(instead)}
+
+
+def test_caches_are_the_experiments_where_home_cannot_be_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    assert cache_environment({}, tmp_path / "cache") == {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_environment({}, tmp_path / "cache") == {}
