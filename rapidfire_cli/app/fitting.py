@@ -13,7 +13,7 @@ from rapidfire_cli.app.brackets import Membership, changes, first_rule, membersh
 from rapidfire_cli.app.failing import Unavailable
 from rapidfire_cli.app.gates import FailFast, Requirement, Shard, judge, say_gates
 from rapidfire_cli.app.looking import conclude
-from rapidfire_cli.app.machinery import WORKER, Machinery, seats, setup
+from rapidfire_cli.app.machinery import WORKER, Machinery, advised, seats, setup
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
 from rapidfire_cli.app.streams import lags, settle, unhurried
@@ -228,7 +228,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
-    starting = f"starting {counted(min(len(slots), len(plan.left)), 'worker')}"
+    used = slots[: len(plan.left)]
+    if told := advised(plan.subject.file, request.machinery, used, threads):
+        print(told, file=sys.stderr)
+    starting = f"starting {counted(len(used), 'worker')}"
     with _driver(plan, slots, threads, stop) as driver:
         with waiting(starting, sys.stderr, os.environ):
             _probe(plan, request, driver)

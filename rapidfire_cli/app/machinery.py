@@ -2,11 +2,13 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import rapidfire_cli
 from rapidfire_cli.app.failing import Unavailable
+from rapidfire_cli.app.sharing import advice
 from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
@@ -42,6 +44,12 @@ def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int
     if threads is None:
         threads = max(1, offer.cores // (workers or len(offer.gpus))) if offer.gpus else 1
     return slots(offer, workers, threads), threads
+
+
+def advised(file: ExperimentFile, asked: Machinery, slots: Sequence[Slot], threads: int) -> str:
+    """What to say of workers on these slots, with `threads` each; empty where that is nothing."""
+    chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
+    return advice(len(os.sched_getaffinity(0)), len(slots), threads, chosen)
 
 
 def setup(subject: Subject, slot: Slot, threads: int) -> Setup:

@@ -40,6 +40,7 @@ class Line:
     training: bool = False
     seconds: float = 0.0  # its epochs took, as far as they were seen
     timed: int = 0  # epochs that were seen
+    turned: int = 0  # where its last turn ended, in ticks
 
 
 @dataclass(slots=True)
@@ -50,6 +51,8 @@ class Board:
     lines: dict[int, Line]
     workers: set[int] = field(default_factory=set)  # slots
     ended: list[int] = field(default_factory=list)  # runs, as they came to their end
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # first turn to last, by slot
+    ticks: int = 0  # trained in these spans
     known: dict[Split, dict[str, None]] = field(default_factory=dict)  # names of metrics, by split
 
 
@@ -59,8 +62,8 @@ def board(about: About, rows: Iterable[RunRow]) -> Board:
     return Board(about, {row.number: _line(about, row) for row in listed}, known=known_metrics(listed))
 
 
-def fold(board: Board, fact: Fact) -> None:
-    """Let the board know one more fact."""
+def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
+    """Let the board know one more fact, at this time of a clock in seconds."""
     match fact:
         case WorkerStarted(slot):
             board.workers.add(slot)
@@ -69,12 +72,16 @@ def fold(board: Board, fact: Fact) -> None:
         case TurnStarted(run, slot):
             line = board.lines[run]
             line.slot, line.training = slot, True
+            board.spans.setdefault(slot, (now, now))
         case EpochEnded(run):
             _progress(board, board.lines[run], fact)
         case Saved(run, at):
             board.lines[run].durable = at
-        case TurnOver(run, _, at, _, metrics):
+        case TurnOver(run, slot, at, _, metrics):
             line = board.lines[run]
+            board.spans[slot] = board.spans.get(slot, (now, now))[0], now
+            board.ticks += max(at - line.turned, 0)
+            line.turned = at
             line.at, line.training, line.so_far = at, False, by_split(metrics).get(TRAIN, {})
         case RunReplaced(run, by):
             knobs = tuple(knob_value(by.leaf, path) for path in board.about.varied)
@@ -97,6 +104,7 @@ def _line(about: About, row: RunRow) -> Line:
         row.metrics,
         row.so_far,
         row.error,
+        turned=at,
     )
 
 

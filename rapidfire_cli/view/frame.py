@@ -36,18 +36,28 @@ def frame(
 
 
 def time_left(board: Board) -> float | None:
-    """Seconds until everything is trained, judged by the epochs seen so far; None before the first."""
+    """Seconds until everything is trained, judged by the epochs seen so far; None before the first.
+
+    What turns take beside their epochs counts: opening runs, saving them, the way between two turns.
+    """
     lines = board.lines.values()
     timed = sum(line.timed for line in lines)
     if not timed or not board.workers:
         return None
     usual = sum(line.seconds for line in lines) / timed
-    left = [_seconds_left(board, line, usual) for line in lines if line.state in UNFINISHED]
+    beside = max(_whole_epoch(board) - usual, 0.0)
+    left = [_seconds_left(board, line, usual, beside) for line in lines if line.state in UNFINISHED]
     return max(sum(left) / len(board.workers), max(left, default=0.0))
 
 
-def _seconds_left(board: Board, line: Line, usual: float) -> float:
-    pace = line.seconds / line.timed if line.timed else usual
+def _whole_epoch(board: Board) -> float:
+    """The seconds of a slot that an epoch took, all in all, as far as turns have ended."""
+    spent = sum(last - first for first, last in board.spans.values())
+    return spent * board.about.chunks / board.ticks if board.ticks else 0.0
+
+
+def _seconds_left(board: Board, line: Line, usual: float, beside: float) -> float:
+    pace = beside + (line.seconds / line.timed if line.timed else usual)
     return pace * (line.epochs - line.at / board.about.chunks)
 
 

@@ -52,9 +52,9 @@ class Redrawn:
 
         Where the last frame has not been read yet, none is drawn.
         """
-        for fact in facts:
-            fold(self._board, fact)
         now = self._clock()
+        for fact in facts:
+            fold(self._board, fact, now)
         if now >= self._due and not self._lags():
             self.draw(now)
             self._due = now + max(PERIOD, (self._clock() - now) / SHARE)

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from rapidfire_cli.app.brackets import memberships
 from rapidfire_cli.app.gates import Shard
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import course
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import policy, rule_of
 from rapidfire_cli.store.history import heard
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.syntax.parser import parse
+from rapidfire_cli.terms import Run, RunState
 from tests.app.pretending import TRAIN, Desk, Luck, sha
 
 COMPLETED, PRUNED, FAILED = RunState.COMPLETED, RunState.PRUNED, RunState.FAILED
@@ -274,3 +277,27 @@ def test_the_median_rules_ledger_reproduces_its_decisions(tmp_path, seed):
     assert desk.decisions == relived(desk)
     assert set(desk.states.values()) == {COMPLETED, PRUNED}
     check_kept(desk)
+
+
+class Counted(tuple[Run, ...]):
+    """Runs that count how often somebody goes through all of them."""
+
+    rounds = 0
+
+    def __iter__(self):
+        Counted.rounds += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("groups", [2, 50])
+def test_the_runs_are_gone_through_a_fixed_number_of_times_however_many_groups_there_are(groups):
+    halving = "- sha: {num_runs: 4, min_epochs: 1, max_epochs: 4, reduction_factor: 2, metric: loss,"
+    halving += (
+        " direction: min, train: {batch_size: 1, optimizer: {name: SGD, args: {lr: !range [0.1, 1]}}}}\n"
+    )
+    file = parse(("config_group:\n" + halving * groups).encode(), "f.yaml")
+    runs = Counted(expand(file))
+    Counted.rounds = 0
+    members = memberships(file, runs, runs, {}, ())
+    assert [len(member.runs) for member in members] == [4] * groups
+    assert Counted.rounds <= 3

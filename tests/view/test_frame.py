@@ -13,7 +13,7 @@ from rapidfire_cli.view.board import fold
 from rapidfire_cli.view.columns import bar, columns, fitted
 from rapidfire_cli.view.frame import frame, time_left
 from tests.store.sweep import ABOUT
-from tests.view.sweeps import CAUSE, accuracy, epoch_ended, sweep, told
+from tests.view.sweeps import CAUSE, accuracy, blank, epoch_ended, sweep, told
 
 
 def drawn(board, width=100, height=24):
@@ -94,6 +94,17 @@ def test_time_left_is_no_less_than_the_longest_run_takes():
     workers = [WorkerStarted(slot, slot, "cpu") for slot in range(4)]
     board = told(2, iter([*workers, epoch_ended(1, 1)]))
     assert time_left(board) == 5 * 2.0
+
+
+def test_time_left_counts_what_turns_take_beside_their_epochs():
+    """An epoch of next to nothing, but a turn each second: 100 runs take 100 seconds, not none."""
+    board = blank(100)
+    fold(board, WorkerStarted(0, 1, "cpu"))
+    for run in range(1, 51):
+        fold(board, TurnStarted(run, 0, 1), now=run - 1.0)
+        fold(board, replace(epoch_ended(run, 1), seconds=0.0), now=float(run))
+        fold(board, TurnOver(run, 0, 1, 20), now=float(run))
+    assert time_left(board) == 50 * 4 + 50 * 5
 
 
 def test_runs_that_ended_early_take_no_more_time():
