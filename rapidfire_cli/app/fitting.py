@@ -231,10 +231,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     used = slots[: len(plan.left)]
     if told := advised(plan.subject.file, request.machinery, used, threads):
         print(told, file=sys.stderr)
-    starting = f"starting {counted(len(used), 'worker')}"
     with _driver(plan, slots, threads, stop) as driver:
-        with waiting(starting, sys.stderr, os.environ):
-            _probe(plan, request, driver)
+        _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
         about = _enroll(plan, journal := SqliteJournal(home.journal))
         jobs = {run.number: _job(plan, run) for run in plan.left}
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
@@ -279,7 +277,7 @@ def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -
         driver.close()
 
 
-def _probe(plan: Plan, request: Request, driver: Driver) -> None:
+def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
     """Ask a worker about every shape of run, and about what has changed under those that continue.
 
     Raises Refusal, located in the file, with all that it found.
@@ -287,7 +285,8 @@ def _probe(plan: Plan, request: Request, driver: Driver) -> None:
     continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
     asked, samples = question(plan.outline, continued)
     try:
-        answer = driver.probe(asked, len(plan.left))
+        with waiting(starting, sys.stderr, os.environ):
+            answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
         raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
@@ -312,7 +311,8 @@ def _prepare(
     kept = not request.accepted and any(one.opened for one in plan.stood.values())
     order = preparation(plan.subject.runs, plan.subject.file.seed, kept)
     try:
-        answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
+        with waiting("running prepare", sys.stderr, os.environ):
+            answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
     except NoWorker as ending:
         log = plan.subject.home.misc / "worker-0.log"
         raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
