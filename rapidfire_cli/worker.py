@@ -139,7 +139,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     sys.path += [place for place in setup.path if place not in sys.path]
     ready = prepare(setup)
     try:
-        residents = Residents(setup, pipe.tell, pipe.stop_asked, page.mark)
+        residents = Residents(setup, pipe.tell, pipe.stop_asked, page.mark, room=ready[1])
     except SpecProblem as problem:
         pipe.tell(Probed((problem.finding,)))
         return

@@ -174,7 +174,14 @@ class Machine:
                 yield from self._rest(run)
 
     def _relieve(self, slot: SlotEntry, run: RunEntry, instead: Entry | None) -> Iterator[Action]:
-        """Nobody is to blame for the worker; the run gets its slot to itself, once."""
+        """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
+
+        A run that finds no memory alone either is too large by itself: others get all of it again.
+        """
+        if run.alone:
+            slot.most = slot.former
+        else:
+            slot.crowd_out()
         orphans = self.floor.close(slot, blames=False)
         if run.alone or run.gang > 1:
             wanted = instead if run.ending is None else None

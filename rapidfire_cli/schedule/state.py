@@ -8,6 +8,8 @@ from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger, nex
 Gang: TypeAlias = tuple[int, ...]
 """The slots that a run trains on; () is nowhere."""
 
+FEWER = 0.75  # of the residents with which memory ran out fit, one hopes (assumed)
+
 Key: TypeAlias = tuple[int, int]
 """Who is next: ticks trained, then the run's number."""
 
@@ -58,6 +60,8 @@ class SlotEntry:
     slot: int
     phase: SlotPhase = SlotPhase.CLOSED
     room: int = 0  # bytes
+    most: int | None = None  # residents at once, since memory ran out with more
+    former: int | None = None  # what `most` was before that
     training: int | None = None
     residents: dict[int, None] = field(default_factory=dict)  # a set that keeps its order
     leaving: int = 0  # residents on their way out
@@ -70,7 +74,16 @@ class SlotEntry:
 
     def fits(self, size: int, others: int) -> bool:
         """Whether a run of `size` bytes, 0 when nobody knows, fits beside others; alone it may always try."""
-        return others == 0 or (not self.shut and size > 0 and (others + 1) * size <= self.room)
+        if others == 0:
+            return True
+        seats = self.most is None or others < self.most
+        return seats and not self.shut and size > 0 and (others + 1) * size <= self.room
+
+    def crowd_out(self) -> None:
+        """Memory ran out with these residents: fewer must do from now on."""
+        self.former = self.most
+        if (count := len(self.residents)) > 1:
+            self.most = max(1, int(count * FEWER))
 
     def has_room(self, size: int) -> bool:
         """Whether one more run fits now."""

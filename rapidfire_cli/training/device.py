@@ -14,7 +14,7 @@ def prepare(setup: Setup) -> tuple[str, int]:
     )  # without it cuBLAS may vary from call to call
     import torch
 
-    from rapidfire_cli.training import dynamo, profiler
+    from rapidfire_cli.training import dynamo, memory, profiler
 
     dynamo.defer()
     profiler.listen()
@@ -24,7 +24,7 @@ def prepare(setup: Setup) -> tuple[str, int]:
     _warm_up(setup)
     if setup.device == "cpu":
         torch.set_deterministic_debug_mode("warn")  # as most runs want it: they change nothing then
-        return "cpu", int(_free_memory() * setup.share * AT_REST)
+        return "cpu", int(memory.free(setup.share) * AT_REST)
     if not torch.cuda.is_available():
         cause = "has no CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
         raise RuntimeError(f"torch {torch.__version__} {cause}; `--gpus 0` trains on the CPU")
@@ -37,7 +37,3 @@ def _warm_up(setup: Setup) -> None:
     """What the first turn would wait for: torchmetrics imports for two seconds."""
     if setup.measured:
         import torchmetrics.classification  # noqa: F401
-
-
-def _free_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -23,6 +23,7 @@ from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.knobs import Knobs, Reads
 from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.losses import STRIDE, Losses
+from rapidfire_cli.training.memory import Growth
 from rapidfire_cli.training.plan import Plan, plan
 from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
@@ -43,13 +44,14 @@ class Shared:
     settings: ProcessSettings
     data: DataCache
     rows: RowCache
+    growth: Growth
     misc: SharedFiles
     code: str  # JSON: hashes of the user's modules, as the MLSpec was imported
     environment: str  # JSON: packages, device, threads
 
 
-def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
-    """Nothing loaded yet."""
+def shared(setup: Setup, spec: type[MLSpec], room: int) -> Shared:
+    """Nothing loaded yet; there is `room` for runs at rest, in bytes."""
     device = torch.device(setup.device)
     with printing():  # as every run does
         settings = ProcessSettings()
@@ -60,6 +62,7 @@ def shared(setup: Setup, spec: type[MLSpec]) -> Shared:
         settings,
         DataCache(spec, json.loads(setup.data), settings),
         RowCache(setup.data_cache, device),
+        Growth(room),
         SharedFiles(Path(setup.prepared if prepares(spec) else setup.misc)),
         canonical(dict(fingerprint.code())),
         canonical(dict(fingerprint.environment(setup.device, setup.threads))),
@@ -127,7 +130,8 @@ def _source(
     assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: Knobs, reads: Reads, shared: Shared
 ) -> Source:
     """The data loaded, and the MLSpec initialised."""
-    loaded = shared.data.load(assignment.seed, leaf)
+    with shared.growth.apart():
+        loaded = shared.data.load(assignment.seed, leaf)
     shared.settings.repeat(loaded.changes)
     reads |= loaded.reads
     rng.reseed(assignment.seed, "initialize_run")
@@ -143,7 +147,8 @@ def _feeds(source: Source, shared: Shared) -> dict[str, Feed]:
     """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
     other = cache(partial(_initialized, source, shared))
     splits = (split for split in (TRAIN, VALIDATION) if split in source.loaded.splits)
-    return {split: shared.rows.feed(split, source, other) for split in splits}
+    with shared.growth.apart():
+        return {split: shared.rows.feed(split, source, other) for split in splits}
 
 
 def _initialized(source: Source, shared: Shared) -> MLSpec:

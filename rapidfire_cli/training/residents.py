@@ -58,8 +58,9 @@ class Residents:
         pulse: Callable[[], bool],
         progress: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
+        room: int = 2**62,
     ) -> None:
-        """Import the MLSpec. Raises SpecProblem."""
+        """Import the MLSpec; there is `room` for runs at rest, in bytes. Raises SpecProblem."""
         self._home = Path.cwd()  # user code may go elsewhere
         misc, prepared = (str(self._home / place) for place in (setup.misc, setup.prepared))
         self._setup = replace(setup, misc=misc, prepared=prepared)
@@ -67,7 +68,7 @@ class Residents:
         self._pulse = pulse
         self._progress = progress
         self._clock = clock
-        self._shared = shared(self._setup, spec.load(setup.mlspec))
+        self._shared = shared(self._setup, spec.load(setup.mlspec), room)
         self._runs: dict[int, Run] = {}
         self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
         self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
@@ -174,7 +175,13 @@ class Residents:
                 self._save(run)
         if run.ticks >= run.goal:
             self._complete(run)
-        self._tell(TurnEnded(assignment.run, run.ticks, run.step, run.size, run.so_far))
+        self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.so_far))
+
+    def _size(self, run: Run) -> int:
+        """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""
+        if self._shared.device.type == "cpu":
+            return max(run.size, self._shared.growth.each(len(self._runs)))
+        return run.size
 
     def _let_go(self, run: Run) -> None:
         if run.durable != run.position:

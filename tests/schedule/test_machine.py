@@ -174,7 +174,7 @@ def test_a_run_that_finds_no_memory_is_tried_again_alone_on_its_slot():
     world.exhaust(0)
     world.advance(0)
     world.finish()
-    assert [run for _, run, _ in world.turns] == [1, 2, 2, 1, 3, 1, 3]
+    assert [run for _, run, _ in world.turns] == [1, 2, 2, 1, 1, 3, 3]
     assert world.machine.runs[2].deaths == 0
     assert completed(world) == {1, 2, 3}
 
@@ -189,6 +189,31 @@ def test_a_run_that_finds_no_memory_alone_is_given_up_and_the_others_go_on():
     assert GiveUp(1) in world.trace
     world.finish()
     assert completed(world) == {2, 3, 4}
+
+
+def test_a_slot_on_which_memory_ran_out_holds_fewer_runs_from_then_on():
+    world = World(slots=1, goals=[3] * 40, room=10**9, size=1)
+    lost = 0
+    most = []
+    while slots := world.movable():
+        held = world.hosts[0].held
+        if len(held) > 20 and world.hosts[0].turn:
+            lost += 1
+            world.exhaust(0)
+            most.append(world.machine.slots[0].most)
+        else:
+            world.advance(slots[0])
+    assert completed(world) == set(range(1, 41))
+    assert (lost, most) == (1, [16])  # of 22
+
+
+def test_a_run_that_is_too_large_by_itself_takes_no_room_from_others():
+    world = World(slots=1, goals=[2] * 9)
+    out_of_memory(world, 6, replaceable=False)
+    assert GiveUp(6) in world.trace
+    assert world.machine.slots[0].most is None
+    world.finish()
+    assert completed(world) == {1, 2, 3, 4, 5, 7, 8, 9}
 
 
 def test_a_slot_whose_worker_ran_out_of_memory_is_opened_again_though_others_are_idle():
