@@ -6,7 +6,7 @@ leftovers. That cannot be counted object by object, so the growth of the process
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,8 +89,9 @@ def _statm(root: Path) -> tuple[int, int]:
 class Growth:
     """By how much runs at rest have grown the process, beyond what its first run and loading data took."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, measure: Callable[[], int] = resident) -> None:
         self._room = room
+        self._measure = measure  # the process's bytes of memory
         self._begun: int | None = None  # bytes of memory with the first run at rest; what warms up is in it
         self._apart = 0  # bytes by which what runs share grew since then
         self._most = 1  # runs at rest at once
@@ -98,19 +99,19 @@ class Growth:
     @contextmanager
     def apart(self) -> Iterator[None]:
         """What is loaded inside is not a run's own."""
-        before = resident()
+        before = self._measure()
         try:
             yield
         finally:
             if self._begun is not None:
-                self._apart += resident() - before
+                self._apart += self._measure() - before
 
     def each(self, runs: int) -> int:
         """Bytes per run, with so many at rest; 0 while the growth is too small to matter or to be measured.
 
         Memory that runs leave behind is used by the next: it belongs to the most that there ever were.
         """
-        now = resident()
+        now = self._measure()
         if self._begun is None:
             self._begun = now
         self._most = max(self._most, runs)

@@ -120,9 +120,10 @@ class Residents:
 
     def _save_waiting(self, number: int, now: float) -> float:
         """Save a run that waits; return the time. What fails is tried again, and fails in its own turn."""
-        run = self._runs[number]
+        run, settings = self._runs[number], self._shared.settings
+        log = Path(run.assignment.directory) / LOG
         try:
-            with keeping(), blaming(), logged(Path(run.assignment.directory) / LOG):
+            with keeping(), blaming(), settings.apart(), logged(log), settings.of(number):
                 self._save(run)
         except Failure as failure:
             self._unsaved.pop(number)

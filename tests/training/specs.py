@@ -62,6 +62,22 @@ class Remembering(Blobs):
         self.seen, self.mean = state["seen"], state["mean"]
 
 
+class Switching(Blobs):
+    """Changes the default dtype in its first batch, and computes with it from then on."""
+
+    def compute_forward(self, model, batch, cfg):
+        noise = torch.rand(6).to(batch["x"].dtype)
+        torch.set_default_dtype(torch.float64)
+        return super().compute_forward(model, {**batch, "x": batch["x"] + noise}, cfg)
+
+
+class Filling(Blobs):
+    """Keeps 4 MiB on the MLSpec."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.table = b"x" * 2**22
+
+
 class Hoarding(Blobs):
     """Keeps what no checkpoint can hold."""
 

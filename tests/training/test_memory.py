@@ -8,6 +8,7 @@ import pytest
 
 from rapidfire_cli.training import memory
 from rapidfire_cli.training.memory import Growth, free
+from tests.training.workplace import Workplace, leaf
 
 MIB = 2**20
 
@@ -87,37 +88,57 @@ def test_the_real_files_can_be_read():
     assert resource.getpagesize() == memory.PAGE
 
 
-def take(megabytes):
-    """Memory of the process that is in use."""
-    block = bytearray(megabytes * MIB)
-    block[:: memory.PAGE] = bytes(len(block[:: memory.PAGE]))
-    return block
+class Process:
+    """A process whose memory grows as told."""
+
+    def __init__(self, room):
+        self.memory = 300 * MIB
+        self.growth = Growth(room * MIB, lambda: self.memory)
+
+    def take(self, megabytes):
+        self.memory += megabytes * MIB
 
 
 def test_growth_is_shared_out_among_the_runs_at_rest_once_it_matters():
-    growth = Growth(room=100 * MIB)
-    held = [take(40)]  # of the first run: it is not told from what warms up
-    assert growth.each(1) == 0
-    held.append(take(20))
-    assert growth.each(2) == 0  # too little to matter
-    held.append(take(20))
-    assert growth.each(3) == pytest.approx(20 * MIB, rel=0.1)
+    process = Process(room=100)
+    process.take(200)  # of the first run: it is not told from what warms up
+    assert process.growth.each(1) == 0
+    process.take(20)
+    assert process.growth.each(2) == 0  # too little to matter
+    process.take(20)
+    assert process.growth.each(3) == 20 * MIB
 
 
 def test_memory_of_runs_that_are_gone_is_not_counted_to_those_that_are_left():
-    growth = Growth(room=10 * MIB)
-    growth.each(1)
-    held = [take(20) for _ in range(4)]
-    assert growth.each(5) == pytest.approx(20 * MIB, rel=0.1)
-    assert growth.each(2) == pytest.approx(20 * MIB, rel=0.1)
-    assert held
+    process = Process(room=10)
+    process.growth.each(1)
+    process.take(80)
+    assert process.growth.each(5) == 20 * MIB
+    assert process.growth.each(2) == 20 * MIB
 
 
 def test_what_runs_share_is_not_counted():
-    growth = Growth(room=10 * MIB)
-    growth.each(1)
-    with growth.apart():
-        rows = take(80)
-    held = take(20)
-    assert growth.each(2) == pytest.approx(20 * MIB, rel=0.1)
-    assert rows and held
+    process = Process(room=10)
+    with process.growth.apart():
+        process.take(80)
+    process.growth.each(1)
+    with process.growth.apart():
+        process.take(40)
+    process.take(20)
+    assert process.growth.each(2) == 20 * MIB
+
+
+def test_what_a_run_keeps_outside_of_its_model_counts_to_its_size(tmp_path):
+    place = Workplace(tmp_path, "Filling", room=8 * MIB)
+    sizes = [place.train(leaf(), until=1, run=run)[-1].size for run in range(1, 30)]
+
+    assert sizes[0] == place.residents._runs[1].size < MIB
+    assert 2 * MIB < sizes[-1] < 6 * MIB
+
+
+def test_memory_of_this_process_is_seen_to_grow():
+    before = memory.resident()
+    block = b"x" * (50 * MIB)
+
+    assert memory.resident() - before > 40 * MIB
+    assert block

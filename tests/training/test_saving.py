@@ -1,6 +1,7 @@
 """What a killed worker takes with it is bounded: checkpoints fall due by the clock, also while runs wait."""
 
 import pytest
+import torch
 
 from rapidfire_cli.engine.messages import RunFailed, Saved, TurnEnded
 from rapidfire_cli.training.residents import IDLE, SHARE
@@ -97,6 +98,25 @@ def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_else
     for weights, epochs in ((place.weights(1), place.epochs(1)), (after_a_kill.weights(2), None)):
         assert same(weights, alone.weights())
         assert epochs in (None, alone.epochs())
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
+    alone = Workplace(tmp_path / "alone", "Switching")
+    alone.train(leaf(), until=3)
+
+    place = place_with_residents(tmp_path / "saved", "Switching", runs=(1,))
+    pass_time(place, EVERY)
+    if idle:
+        place.residents.spare(idle)
+    else:
+        place.train(leaf(epochs=1), until=1, run=2)
+    assert saved(place)[0] == (1, 1)
+    after_a_kill = Workplace(tmp_path / "saved", "Switching")
+    after_a_kill.train(leaf(), until=3)
+
+    assert same(after_a_kill.weights(), alone.weights())
+    assert torch.get_default_dtype() is torch.float32
 
 
 def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):

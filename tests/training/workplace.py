@@ -53,6 +53,7 @@ class Workplace:
         data=None,
         objective=None,
         pace=1.0,
+        room=2**40,
     ):
         self.directory = Path(directory)
         self.told = []
@@ -72,7 +73,7 @@ class Workplace:
             data_cache=data_cache,
             objective=objective,
         )
-        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock(pace))
+        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock(pace), room)
 
     def train(self, config, until, run=1, seed=42, limit=0):
         """Give the run a turn; what was told during it."""
