@@ -50,7 +50,7 @@ class Shared:
     environment: str  # JSON: packages, device, threads
 
 
-def shared(setup: Setup, spec: type[MLSpec], room: int) -> Shared:
+def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
     """Nothing loaded yet; there is `room` for runs at rest, in bytes."""
     device = torch.device(setup.device)
     with printing():  # as every run does
