@@ -139,6 +139,7 @@ TITLES: Mapping[str, str] = {
     "E430": "knob that is read but never set",
     "E431": "first batch that fails",
     "W430": "knob that is set but never read",
+    "W431": "batch that is larger than the train split",
     # E5: files and what is asked of them
     "E501": "no such file",
     "E502": "directory instead of a file",
@@ -250,9 +251,9 @@ def shortened(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[:limit]}{_ELLIPSIS}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The hint that names the closest known word; empty when none is close."""
+def did_you_mean(word: str, known: Iterable[str], closeness: float = 0.6) -> str:
+    """The hint that names the closest known word; empty when none is that close (1 is the same)."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(word, known, n=1, cutoff=closeness)
     return f"did you mean `{close[0]}`?" if close else ""

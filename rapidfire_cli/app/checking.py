@@ -22,7 +22,7 @@ from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.origin import key_of
+from rapidfire_cli.manifest.origin import key_of, origin
 from rapidfire_cli.manifest.shapes import outlined, representatives
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.home import Home
@@ -68,8 +68,10 @@ def _asked(file: ExperimentFile, path: Path, runs: Sequence[Run], smoke: bool) -
             found = problems(file, samples, answer)
             if smoke and answer.prepares and not found:
                 found = problems(file, (), _prepared(interview, runs, file.seed))
-            kinds = samples[: len(asked.leaves)]
-            return found if found or not smoke else _smoked(file, _smokes(interview, kinds))
+            kinds = len(asked.leaves)
+            if found or not smoke:
+                return found
+            return _smoked(file, samples, _smokes(interview, samples[:kinds], samples[kinds:]))
 
 
 @contextmanager
@@ -104,8 +106,16 @@ def _prepared(interview: Interview, runs: Sequence[Run], seed: int) -> Probed:
     return answer
 
 
-def _smokes(interview: Interview, samples: Sequence[Run]) -> Smokes:
-    return [(run, _smoke(interview, run)) for run in samples]
+def _smokes(interview: Interview, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
+    """What comes of each kind, and of the batch sizes with which an epoch ends with a single row."""
+    smokes = [(run, _smoke(interview, run)) for run in kinds]
+    rows = max(answer.rows for _, answer in smokes)
+    return [*smokes, *((run, _smoke(interview, run)) for run in _alone(others, rows))]
+
+
+def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
+    sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(runs)}
+    return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
 
 
 def _smoke(interview: Interview, run: Run) -> Smoked:
@@ -117,8 +127,8 @@ def _smoke(interview: Interview, run: Run) -> Smoked:
     return answer
 
 
-def _smoked(file: ExperimentFile, smokes: Smokes) -> tuple[Problem, ...]:
-    """What fails, each cause once with the first run that shows it, and knobs that nobody reads."""
+def _smoked(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> tuple[Problem, ...]:
+    """What fails, each cause once with the first run that shows it, and what is odd about the others."""
     failures: dict[tuple[str, ...], Problem] = {}
     for run, answer in smokes:
         for finding in answer.findings:
@@ -126,7 +136,18 @@ def _smoked(file: ExperimentFile, smokes: Smokes) -> tuple[Problem, ...]:
             of_run = replace(problem, message=f"run {run.number}: {problem.message}")
             failures.setdefault((finding.code, finding.found, *finding.path), of_run)
     passed = [(run, answer) for run, answer in smokes if not answer.findings]
-    return (*failures.values(), *_unread(file, passed))
+    return (*failures.values(), *_unread(file, passed), *_oversized(file, samples, passed))
+
+
+def _oversized(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> Iterator[Problem]:
+    """The batch sizes for which there are not enough rows."""
+    rows = max((answer.rows for _, answer in smokes), default=0)
+    sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(samples)}
+    for size in sorted(sizes) if rows else ():
+        if size > rows:
+            message = f"batch_size is {size}, and the train split has {rows} rows"
+            span = origin(file, sizes[size], ("train", "batch_size"))
+            yield Problem("W431", message, span, severity=Severity.WARNING)
 
 
 def _unread(file: ExperimentFile, smokes: Smokes) -> Iterator[Problem]:

@@ -153,6 +153,7 @@ class Smoked:
     read: tuple[tuple[str, ...], ...] = ()  # of the user's own
     unread: tuple[tuple[str, ...], ...] = ()  # of the user's own
     sought: tuple[tuple[str, ...], ...] = ()  # though nobody set them
+    rows: int = 0  # of the train split
 
 
 @dataclass(frozen=True, slots=True)

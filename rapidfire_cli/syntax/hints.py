@@ -30,6 +30,7 @@ from rapidfire_cli.syntax.shapes import (
     Text,
 )
 
+_CLOSE = 0.7  # assumed: `dropout` belongs to a model and is no slip for `drop_last` (0.63)
 _SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped
 _HOMES = {
     "at the top of the file": FILE,
@@ -72,7 +73,7 @@ def of_unknown_key(key: str, shape: Record) -> str:
     if len(key) > _SHORT:
         return shape.hint
     home = next((place for place, record in _HOMES.items() if key in record.keys), None)
-    return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys) or shape.hint
+    return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys, _CLOSE) or shape.hint
 
 
 def _of_text(shape: Shape, text: str) -> str:

@@ -69,6 +69,7 @@ TRAIN = Record(
         "optimizer": AnyOf((OPTIMIZER, Items(OPTIMIZER, least=1))),
         "lr_scheduler": OrNull(LR_SCHEDULER),
         "precision": Choice(("fp32", "bf16", "fp16")),
+        "drop_last": FLAG,
         "grad_accumulation": Integer(1),
         "max_grad_norm": OrNull(Number(above=0)),
         "eval_batch_size": OrNull(Integer(1)),

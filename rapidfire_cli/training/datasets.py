@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfire_cli.mlspec import Dataset, MLSpec
-from rapidfire_cli.terms import TRAIN, LeafConfig, canonical
+from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+
+MEANT = frozenset({"val", "valid", "dev", VALIDATION})
+"""What people call the validation split, in any case."""
 
 KEPT = 4  # loaded data sets beyond those in use (assumed)
 
@@ -66,6 +69,9 @@ def _check(splits: Any) -> None:
         raise Failure(
             "error", f"load_data must return datasets by split, `train` among them; it returned {found}"
         )
+    if VALIDATION not in splits and (meant := [split for split in splits if f"{split}".lower() in MEANT]):
+        cause = f"load_data's split `{meant[0]}` would not be looked at; call it `{VALIDATION}`"
+        raise Failure("error", cause)
     for split, dataset in splits.items():
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             kind = type(dataset).__name__

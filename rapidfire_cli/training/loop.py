@@ -29,7 +29,8 @@ def train(run: Run) -> Iterator[Mark]:
     """Train from where the run stands to its goal; one may leave at any mark and start again later."""
     while run.epoch < run.plan.epochs:
         run.model.train()
-        order = rng.order(run.assignment.seed, run.epoch + 1, len(run.feeds[TRAIN]))
+        every = len(run.feeds[TRAIN])
+        order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.plan.kept(every)]
         left = order[run.done * run.plan.step_size :]
         batches = run.feeds[TRAIN].batches(left, run.plan.batch_size)
         for rows in cut(left, run.plan.step_size):

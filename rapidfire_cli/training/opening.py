@@ -14,7 +14,7 @@ from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
-from rapidfire_cli.training import fingerprint, measures, optimizers, rng, schedulers
+from rapidfire_cli.training import fingerprint, measures, optimizers, remainder, rng, schedulers
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.datasets import DataCache
@@ -123,6 +123,8 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     if run.schedule:
         run.schedule.check_monitor({split: tally.names for split, tally in run.tallies.items()})
     restore(run)
+    if not run.step:
+        remainder.check(run)
     return run
 
 

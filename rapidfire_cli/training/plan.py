@@ -21,6 +21,7 @@ class Plan:
     named_metrics: tuple[str, ...]
     eval_batch_size: int
     precision: Precision
+    drop_last: bool  # of an epoch's rows those that fill no batch
     grad_accumulation: int  # batches per optimizer step
     max_grad_norm: float | None
     on_nan: Literal["fail", "continue"]
@@ -34,7 +35,11 @@ class Plan:
 
     def steps(self, rows: int) -> int:
         """The optimizer steps of an epoch over so many rows."""
-        return math.ceil(rows / self.step_size)
+        return math.ceil(self.kept(rows) / self.step_size)
+
+    def kept(self, rows: int) -> int:
+        """How many of so many rows an epoch trains on."""
+        return rows - rows % self.batch_size if self.drop_last else rows
 
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
         """What torch does about operations without a deterministic form: on the CPU it warns by default."""
@@ -54,6 +59,7 @@ def plan(leaf: LeafConfig) -> Plan:
         named_metrics=tuple(dict.fromkeys(cast("list[str]", leaf.get("named_metrics", [])))),
         eval_batch_size=train.get("eval_batch_size") or train["batch_size"],
         precision=train.get("precision", "fp32"),
+        drop_last=train.get("drop_last", False),
         grad_accumulation=train.get("grad_accumulation", 1),
         max_grad_norm=train.get("max_grad_norm"),
         on_nan=train.get("on_nan", "fail"),

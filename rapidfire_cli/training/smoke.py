@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.engine.messages import Assignment, Finding, Smoke, Smoked
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.terms import VALIDATION
+from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training import user_code
 from rapidfire_cli.training.failure import blamed
 from rapidfire_cli.training.knobs import MissingKnob, Reads, ends, seen, sought
@@ -28,9 +28,11 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
             _first_batch(opened(Assignment(0, order.config, order.seed, directory), shared, reads))
         except BaseException as error:
             return Smoked((_finding(error),))
-    own = list(ends({OWN: leaf.get(OWN, {})}))
+    own = list(ends({OWN: leaf[OWN]})) if leaf.get(OWN) else []
     read = tuple(path for path in own if seen(reads, path))
-    return Smoked((), read, tuple(path for path in own if path not in read), tuple(sought(reads)))
+    unread = tuple(path for path in own if path not in read)
+    rows = len(shared.data.load(order.seed, leaf).splits[TRAIN])
+    return Smoked((), read, unread, tuple(sought(reads)), rows)
 
 
 def _first_batch(run: Run) -> None:

@@ -40,6 +40,13 @@ class Tiny(MLSpec):
         return {"loss": loss * (float("nan") if knobs.get("does") == "nan" else 1), "logits": logits}
 
 
+class Normalised(Tiny):
+    """Cannot train on a single row."""
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+
 def misbehave(how):
     match how:
         case "raise":

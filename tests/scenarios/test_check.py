@@ -94,3 +94,19 @@ def test_an_error_below_the_mlspecs_module_is_shown_where_it_is_and_traced_when_
     ]
     traced = desk.run("--debug", "fit", "experiment.yaml", exits=2).stderr
     assert shown in traced and 'outer_module.py", line 1, in <module>' in traced
+
+
+@pytest.mark.parametrize("knobs", ["", "user_knobs: {}\n  "])
+def test_smoke_warns_of_no_knobs_that_the_file_does_not_set(desk, knobs):
+    desk.write(f"{HEADER}gridsearch:\n  {knobs}{TRAIN}")
+    assert desk.run("check", "--smoke", "experiment.yaml").stderr == ""
+
+
+def test_smoke_tries_every_batch_size_that_leaves_a_single_row(desk):
+    train = "train: {epochs: 1, batch_size: !list [64, 127, 512], optimizer: {name: SGD}}\n"
+    desk.write(f"{HEADER.replace('Tiny', 'Normalised')}gridsearch:\n  {train}")
+    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+    assert error.count("error[E431]") == 1
+    assert "experiment.yaml:4:45: error[E431]: run 2: the first batch fails" in error
+    assert "an epoch ends with a batch of one row" in error
+    assert "warning[W431]: batch_size is 512, and the train split has 128 rows" in error

@@ -482,6 +482,27 @@ class LossOnly(Blobs):
         return {"loss": super().compute_forward(model, batch, cfg)["loss"]}
 
 
+class Moody(Remembering):
+    """Draws randomness and changes its own state and its model's in every forward pass."""
+
+    def create_model(self, cfg):
+        model = Plain.create_model(self, cfg)
+        model.register_buffer("seen", torch.zeros(()))
+        model.calls = 0
+        return model
+
+    def compute_forward(self, model, batch, cfg):
+        model.seen += 1
+        model.calls += 1
+        noise = torch.randn(()) * 0.1 + random.random() * 0.1
+        return super().compute_forward(model, {**batch, "x": batch["x"] + noise / model.seen}, cfg)
+
+
+class MisnamedData(Plain):
+    def load_data(self, data, cfg):
+        return {"train": [1], "Val": [1]}
+
+
 class NoData(Plain):
     def load_data(self, data, cfg):
         return {"test": [1]}

@@ -86,6 +86,7 @@ def test_what_is_printed_is_in_the_log(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
+        ("MisnamedData", "load_data's split `Val` would not be looked at; call it `validation`"),
         ("NoData", "load_data must return datasets by split, `train` among them; it returned splits test"),
         ("ListOfData", "load_data must return datasets by split, `train` among them; it returned list"),
         ("StreamedData", "load_data's train split is no map-style dataset but generator"),
