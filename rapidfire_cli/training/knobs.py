@@ -106,7 +106,8 @@ class Knobs(dict[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         name = cast("str", key)
-        self._reads[(*self._path, name), False] = glimpse(self._tree, (name,), deep=False)
+        if (read := ((*self._path, name), False)) not in self._reads:  # the tree never changes
+            self._reads[read] = glimpse(self._tree, (name,), deep=False)
         return key in self._tree
 
     def __iter__(self) -> Iterator[str]:
@@ -189,7 +190,8 @@ class Knobs(dict[str, Any]):
         return copy.deepcopy(value)
 
     def _whole(self) -> LeafConfig:
-        self._reads[self._path, True] = glimpse(self._tree, (), deep=True)
+        if (read := (self._path, True)) not in self._reads:
+            self._reads[read] = glimpse(self._tree, (), deep=True)
         return self._tree
 
     def _written(self, *key: str) -> dict[str, Any]:
