@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from rapidfire_cli.training import user_code
+from rapidfire_cli.training.log import say
 
 DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
@@ -34,7 +35,7 @@ class Failure(Exception):  # noqa: N818 - what became of the run
 def blamed(error: BaseException) -> Failure:
     """What user code or torch raised, SystemExit included, as the run's failure; the traceback is printed."""
     if not isinstance(error, Failure):
-        traceback.print_exception(error)
+        say("".join(traceback.format_exception(error)).rstrip())
     return failed(error)
 
 

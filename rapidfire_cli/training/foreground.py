@@ -13,6 +13,7 @@ from rapidfire_cli.training.loop import Mark, train
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import prepare
 from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.shadowing import forbid
 from rapidfire_cli.training.spec import SpecProblem
 
 
@@ -23,6 +24,7 @@ def train_here(
 
     Raises what user code raises.
     """
+    forbid()
     device.prepare(setup)
     try:
         known = shared(setup, spec.load(setup.mlspec))

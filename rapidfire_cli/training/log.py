@@ -60,6 +60,14 @@ def keep_standard() -> None:
     sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = stream()  # type: ignore[misc]
 
 
+def say(text: str) -> None:
+    """Print to stderr, or to the log itself where user code has put something there that cannot be used."""
+    try:
+        print(text, file=sys.stderr)
+    except Exception:
+        print(text, file=stream())
+
+
 @contextmanager
 def printing() -> Iterator[None]:
     """All that is printed inside goes to the one stream."""

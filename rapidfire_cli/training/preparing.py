@@ -74,7 +74,8 @@ def _make(
     cfgs = tuple(Knobs(leaf, its) for leaf, its in zip(leaves, reads, strict=True))
     with publication.draft(target) as draft:
         rng.reseed(order.seed, "prepare")
-        shared.spec().prepare(draft, copy.deepcopy(json.loads(shared.setup.data) or {}), cfgs)
+        with shared.settings.apart():
+            shared.spec().prepare(draft, copy.deepcopy(json.loads(shared.setup.data) or {}), cfgs)
         files = publication.measured(draft)
         if order.kept and before and before.files != files:
             raise _Differs(sorted(_differing(before.files, files)))

@@ -1,7 +1,6 @@
 """The runs resident on a worker: opened, trained by turns, saved, and let go of."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +29,7 @@ from rapidfire_cli.engine.output import LOG
 from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blaming, keeping
-from rapidfire_cli.training.log import logged
+from rapidfire_cli.training.log import logged, say
 from rapidfire_cli.training.loop import Mark, rewind, train
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import counted, prepare
@@ -157,7 +156,7 @@ class Residents:
                 work()
             except Failure as failure:
                 run = self._runs.get(assignment.run)
-                print(f"rapidfire: the run failed: {failure.cause}", file=sys.stderr)
+                say(f"rapidfire: the run failed: {failure.cause}")
                 self._drop(assignment.run)
                 step = run.step if run else 0
                 self._tell(
@@ -199,7 +198,7 @@ class Residents:
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
             for damage in run.damaged:
-                print(f"rapidfire: a damaged checkpoint is passed over: {damage}", file=sys.stderr)
+                say(f"rapidfire: a damaged checkpoint is passed over: {damage}")
                 self._tell(CheckpointDamaged(assignment.run, damage))
             for ended in run.history:
                 self._tell(ended)

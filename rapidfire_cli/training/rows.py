@@ -6,7 +6,6 @@ itself too, and what comes out differently the second time is prepared anew for 
 take more than there is room for. Either is remembered, so that only the first of like runs looks.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.feeds import Feed, Fresh, Kept, Row, Stacked
 from rapidfire_cli.training.footprint import compact, footprint
 from rapidfire_cli.training.knobs import Knobs, Reads, agrees
+from rapidfire_cli.training.log import say
 from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
 
 SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
@@ -115,7 +115,7 @@ class RowCache:
         else:
             if found and found.reason:
                 told = f"rows of `{split}` are prepared anew for every epoch: {found.reason}"
-                print(f"rapidfire: {told}", file=sys.stderr)
+                say(f"rapidfire: {told}")
             return _fresh(split, source, self._device)
         entry.users.add(source.run)
         self._entries.append(entry)

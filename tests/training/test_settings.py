@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -380,3 +381,39 @@ def test_training_itself_goes_by_none_of_these_settings(tmp_path, monkeypatch):
 
     assert same(own.weights(), usual.weights())
     assert own.epochs() == usual.epochs()
+
+
+def test_a_checkpoint_of_a_run_that_waits_holds_the_settings_of_its_own(tmp_path):
+    spec = f"{__name__}:Double"
+    alone = Workplace(tmp_path / "alone", spec)
+    alone.train(DOUBLE, until=3)
+
+    place = Workplace(tmp_path / "waiting", spec, checkpoint_every=1, chunks=2)
+    place.residents._setup = replace(place.residents._setup, checkpoint_every=1e9)
+    place.train(DOUBLE, until=3)
+    place.residents._setup = replace(place.residents._setup, checkpoint_every=1)
+    place.train(leaf(), until=2, run=2)  # saves the first meanwhile
+    while place.residents.spare(idle=True) is not None:
+        continue
+    assert place.checkpoints(1) and torch.get_default_dtype() == torch.float32
+    continued = Workplace(tmp_path / "waiting", spec, chunks=2)
+    continued.train(DOUBLE, until=6)
+
+    assert same(continued.weights(), alone.weights())
+
+
+class Closing(Blobs):
+    """Leaves something as stderr to which nothing can be printed, and fails."""
+
+    def compute_forward(self, model, batch, cfg):
+        sys.stderr = io.StringIO()
+        sys.stderr.close()
+        raise ValueError("of its own")
+
+
+def test_a_run_that_breaks_the_standard_streams_fails_alone(tmp_path):
+    place = Workplace(tmp_path, f"{__name__}:Closing")
+    place.train(leaf(), until=1)
+
+    assert "of its own" in place.failure().cause
+    assert "ValueError: of its own" in place.log()
