@@ -88,9 +88,12 @@ class Run:
         return cast("dict[str, Any]", json.loads(self.config))
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(value: Plain) -> str:
     """Canonical JSON: sorted keys, no spaces, shortest round-trip floats; equal data gives equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def spoken(value: float | None) -> float | str | None:

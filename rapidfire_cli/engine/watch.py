@@ -1,10 +1,11 @@
 """Looks at the turns under way: whether they move on, and how much they print."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rapidfire_cli.engine.output import LOG, rotate
+from rapidfire_cli.engine.output import LOG, MOST, rotate
 from rapidfire_cli.engine.ports import Worker
 
 PERIOD = 0.1  # seconds between two looks (assumed)
@@ -71,8 +72,17 @@ class Watch:
     def trim(self) -> None:
         """Keep to their size the logs of whoever may have printed since the last time."""
         for directory in self.printed:
-            rotate(Path(directory) / LOG)
+            if _outgrown(f"{directory}/{LOG}"):
+                rotate(Path(directory, LOG))
         self.printed = {turn.directory for turn in self.turns.values()}
+
+
+def _outgrown(log: str) -> bool:
+    """Whether the file is larger than a log may be; asked for every turn, so without a Path."""
+    try:
+        return os.stat(log).st_size > MOST  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def _stalled(turn: Turn, passed: float, timeout: float) -> bool:

@@ -11,7 +11,7 @@ from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.about import About, to_rows
 from rapidfire_cli.store.connection import kept, writer
-from rapidfire_cli.store.writes import ENROLL, row, writes
+from rapidfire_cli.store.writes import ENROLL, EVENT, row, writes
 from rapidfire_cli.terms import Run
 
 RESCALE = """
@@ -57,10 +57,15 @@ class SqliteJournal:
         taken, self._taken = self._taken, []
         if not taken:
             return
+        events: list[tuple[object, ...]] = []
         with self._transaction() as db:
             for fact, now in taken:
                 for statement, rows in writes(fact, now):
-                    db.executemany(statement, rows)
+                    if statement is EVENT:  # only ever added, so their order among the other tables is free
+                        events += rows
+                    else:
+                        db.executemany(statement, rows)
+            db.executemany(EVENT, events)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
