@@ -63,7 +63,15 @@ class MLSpec:
 
         When it draws no randomness and gives the same result twice, its results are kept and used again.
         """
-        return dict(row)
+        if isinstance(row, Mapping):
+            return dict(row)
+        if isinstance(row, tuple) and hasattr(row, "_asdict"):
+            return dict(row._asdict())
+        size = f" of {len(row)}" if isinstance(row, tuple | list) else ""
+        raise TypeError(
+            f"the row is a {type(row).__name__}{size}, not a mapping of fields; "
+            'override row_prep to return a dict, such as {"x": row[0], "labels": row[1]}'
+        )
 
     def collate(self, rows: Sequence[dict[str, Any]], cfg: Cfg) -> Any:
         """The prepared rows as one batch, each field gaining a first dimension B; torch's default_collate."""

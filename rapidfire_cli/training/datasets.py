@@ -3,7 +3,10 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
 
 from rapidfire_cli.mlspec import Dataset, MLSpec
 from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
@@ -15,6 +18,7 @@ from rapidfire_cli.training.settings import Changes, ProcessSettings
 MEANT = frozenset({"val", "valid", "dev", VALIDATION})
 """What people call the validation split, in any case."""
 
+LIBRARIES = frozenset({"pandas", "polars", "torch", "datasets"})  # worth naming with the type
 KEPT = 4  # loaded data sets beyond those in use (assumed)
 
 
@@ -63,9 +67,7 @@ class DataCache:
 
 def _check(splits: Any) -> None:
     if not isinstance(splits, Mapping) or TRAIN not in splits:
-        found = (
-            f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else type(splits).__name__
-        )
+        found = f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else _kind(splits)
         raise Failure(
             "error", f"load_data must return datasets by split, `train` among them; it returned {found}"
         )
@@ -73,8 +75,34 @@ def _check(splits: Any) -> None:
         cause = f"load_data's split `{meant[0]}` would not be looked at; call it `{VALIDATION}`"
         raise Failure("error", cause)
     for split, dataset in splits.items():
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-            kind = type(dataset).__name__
-            raise Failure("error", f"load_data's {split} split is no map-style dataset but {kind}")
+        if instead := _instead(dataset):
+            what = f"load_data's {split} split is a {_kind(dataset)}, not a map-style dataset (rows by index)"
+            raise Failure("error", f"{what}; {instead}")
         if not len(dataset):
             raise Failure("error", f"load_data's {split} split is empty")
+
+
+def _instead(dataset: Any) -> str:
+    """What to return instead of something that has no rows by index; empty where it has."""
+    kind = _kind(dataset)
+    if kind.startswith("pandas."):
+        return "return datasets.Dataset.from_pandas(frame) or frame.to_dict('records')"
+    if kind.startswith("polars."):
+        return "return datasets.Dataset.from_polars(frame) or frame.to_dicts()"
+    if isinstance(dataset, Mapping) and 0 not in dataset:
+        columns = ", ".join(f"`{name}`" for name in [*dataset][:5])
+        return f"it looks like columns ({columns}): return datasets.Dataset.from_dict(columns)"
+    if isinstance(dataset, str | bytes | PurePath):
+        return "return its rows, such as datasets.load_dataset('csv', data_files=path)['train']"
+    if isinstance(dataset, DataLoader):
+        return "return the dataset that it loads; rapidfire makes the batches"
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+        return "its rows can only be iterated: return list(dataset), or datasets.Dataset.from_generator(…)"
+    return "" if hasattr(dataset, "__len__") else "it needs `__len__`"
+
+
+def _kind(dataset: Any) -> str:
+    """The type's name, with the library that it comes from."""
+    cls = type(dataset)
+    library = cls.__module__.partition(".")[0]
+    return f"{library}.{cls.__name__}" if library in LIBRARIES else cls.__name__

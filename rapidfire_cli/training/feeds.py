@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rapidfire_cli.mlspec import Dataset
+from rapidfire_cli.training.row_failures import collating, preparing
 
 Row: TypeAlias = dict[str, Any]
 Collate: TypeAlias = Callable[[Sequence[Row]], Any]
@@ -34,6 +35,7 @@ class Feed(Protocol):
 class Fresh:
     """Prepares every row each time it is asked for."""
 
+    split: str
     dataset: Dataset
     prepare: Callable[[Any], Row]
     collate: Collate
@@ -44,14 +46,25 @@ class Fresh:
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
         for batch in cut(rows, size):
-            prepared = [self.prepare(self.dataset[row]) for row in batch.tolist()]
-            yield moved(self.collate(prepared), self.device)
+            indices = batch.tolist()
+            prepared = [self._prepared(row) for row in indices]
+            with collating(self.split, indices, prepared):
+                collated = self.collate(prepared)
+            yield moved(collated, self.device)
+
+    def _prepared(self, index: int) -> Row:
+        with preparing(self.split, index, self._row):
+            return self._row(index)
+
+    def _row(self, index: int) -> Row:
+        return self.prepare(self.dataset[index])
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Prepared rows that only `collate` can join; one that may change them gets copies."""
 
+    split: str
     rows: Sequence[Row]
     collate: Collate
     device: torch.device
@@ -62,8 +75,11 @@ class Kept:
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
         for batch in cut(rows, size):
-            kept = [self.rows[row] for row in batch.tolist()]
-            yield moved(self.collate([*map(copy.deepcopy, kept)] if self.copied else kept), self.device)
+            indices = batch.tolist()
+            kept = [self.rows[row] for row in indices]
+            with collating(self.split, indices, kept):
+                collated = self.collate([*map(copy.deepcopy, kept)] if self.copied else kept)
+            yield moved(collated, self.device)
 
 
 @dataclass(frozen=True, slots=True)

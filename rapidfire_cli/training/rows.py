@@ -119,7 +119,7 @@ class RowCache:
             return _fresh(split, source, self._device)
         entry.users.add(source.run)
         self._entries.append(entry)
-        return _feed(entry.content, source, self._device)
+        return _feed(entry.content, split, source, self._device)
 
     def release(self, run: int) -> None:
         """The run is no longer here."""
@@ -261,15 +261,15 @@ class Trial:
             raise NotKept(f"row_prep draws random numbers from a generator of its own ({path})")
 
 
-def _feed(content: Content, source: Source, device: torch.device) -> Feed:
+def _feed(content: Content, split: str, source: Source, device: torch.device) -> Feed:
     if isinstance(content, Stacked):
         return content
-    return Kept(content, partial(_collate, source), device, copied=not _plainly_collated(source.spec))
+    return Kept(split, content, partial(_collate, source), device, copied=not _plainly_collated(source.spec))
 
 
 def _fresh(split: str, source: Source, device: torch.device) -> Feed:
     dataset = source.loaded.splits[split]
-    return Fresh(dataset, partial(_prepare, source, split), partial(_collate, source), device)
+    return Fresh(split, dataset, partial(_prepare, source, split), partial(_collate, source), device)
 
 
 def _prepare(source: Source, split: str, row: Any) -> Row:

@@ -89,7 +89,11 @@ def test_what_is_printed_is_in_the_log(tmp_path, capfd):
         ("MisnamedData", "load_data's split `Val` would not be looked at; call it `validation`"),
         ("NoData", "load_data must return datasets by split, `train` among them; it returned splits test"),
         ("ListOfData", "load_data must return datasets by split, `train` among them; it returned list"),
-        ("StreamedData", "load_data's train split is no map-style dataset but generator"),
+        (
+            "StreamedData",
+            "load_data's train split is a generator, not a map-style dataset (rows by index); its rows can "
+            "only be iterated: return list(dataset), or datasets.Dataset.from_generator(…)",
+        ),
         ("EmptyData", "load_data's train split is empty"),
         ("NoModel", "create_model must return a torch.nn.Module; it returned dict"),
         ("Interrupted", "KeyboardInterrupt (tests/training/specs.py:LINE, in initialize_run)"),
