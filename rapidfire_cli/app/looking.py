@@ -35,7 +35,7 @@ def status(experiment: str | None, parent: str | None, output: Output) -> int:
         output,
         lambda: status_table(seen),
         lambda: experiment_document(seen, seen.rows),
-        lambda: (run_document(row, seen.home) for row in seen.rows),
+        lambda: (run_document(row, seen) for row in seen.rows),
     )
     return 0
 
@@ -102,7 +102,7 @@ def _print_ranking(
         output,
         lambda: ranking_table(ranked, objective, measured(seen.rows, objective.metric), varied, more),
         document,
-        lambda: (run_document(row, seen.home) for place in ranked for row in place.rows),
+        lambda: (run_document(row, seen) for place in ranked for row in place.rows),
     )
 
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rapidfire_cli.durable.publication import Damaged, claimed
+from rapidfire_cli.engine.checkpoints import DIRECTORY, newest_first
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
-from rapidfire_cli.terms import TRAIN, VALIDATION, Plain, Split, spoken
-
-WEIGHTS = ("final", "best")
-"""What weights are called in a run's directory: those it ended with, and those of its best epoch."""
+from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, Split, spoken
 
 FORMATS = (".safetensors", ".pt")  # of weights
 
@@ -23,7 +21,7 @@ def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str,
         "directory": str(overview.home.path),
         "state": str(overview.state),
         "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
-        "runs": [run_document(row, overview.home) for row in rows],
+        "runs": [run_document(row, overview) for row in rows],
     }
 
 
@@ -47,9 +45,9 @@ def _leaf_config(place: Ranked) -> dict[str, Plain]:
     }
 
 
-def run_document(row: RunRow, home: Home) -> dict[str, Plain]:
+def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
     """One run of it."""
-    directory = home.run(row)
+    directory = overview.home.run(row)
     splits = [TRAIN, VALIDATION, *(split for split in row.metrics if split not in (TRAIN, VALIDATION))]
     return {
         "number": row.number,
@@ -66,7 +64,10 @@ def run_document(row: RunRow, home: Home) -> dict[str, Plain]:
         "seed": row.seed,
         "replicate": row.replicate,
         "directory": str(directory),
-        "weights": {name: _weights(directory, name) for name in WEIGHTS},
+        "weights": {
+            "final": _weights(directory, "final"),
+            "best": _best_weights(directory, row.best, overview.objective),
+        },
         **({"origin": spelt(row.origin)} if row.origin else {}),
         "config": dict(row.config),
     }
@@ -78,6 +79,19 @@ def _best(best: Best | None, splits: Iterable[Split]) -> Plain:
         return None
     metrics: dict[str, Plain] = {split: _spoken(best.metrics.get(split, {})) for split in splits}
     return {"epoch": best.epoch, "value": spoken(best.value), "metrics": metrics}
+
+
+def _best_weights(directory: Path, best: Best | None, objective: Objective) -> str | None:
+    """The weights of the run's best epoch; those of one that was chosen by a former objective are not."""
+    if best is None or (found := _weights(directory, "best")) is None:
+        return None
+    try:
+        facts = [claimed(path).facts for path in newest_first(directory / DIRECTORY)[:1]]
+    except Damaged:
+        return None
+    told = {"metric": objective.metric, "direction": objective.direction, "epoch": best.epoch}
+    kept = next((fact for each in facts if isinstance(fact := each.get("best"), dict)), {})
+    return found if told.items() <= kept.items() else None
 
 
 def _weights(directory: Path, name: str) -> str | None:

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.formats import csv_columns, csv_lines, json_line, json_text, yaml_text
-from tests.store.sweep import row
+from tests.store.sweep import ABOUT, row
 
 AWKWARD = {"name": 'a "quoted", comma\nand line', "letters": "数字", "nothing": None, "many": [1, 2.5, "x"]}
 
@@ -25,7 +27,8 @@ def test_a_record_is_one_line_of_jsonl():
 
 
 def test_json_knows_no_nan():
-    nan = run_document(row(1, float("nan")), Home(Path("digits")))
+    seen = Overview(ABOUT, RunState.COMPLETED, (), Home(Path("digits")), ABOUT.objective)
+    nan = run_document(row(1, float("nan")), seen)
     assert nan["metrics"]["validation"]["top1_accuracy"] == "NaN"
     with pytest.raises(ValueError):
         json_line({"value": float("nan")})

@@ -43,7 +43,7 @@ ROWS = (
 )
 HOME = Home(Path("experiments/digits"))
 SEEN = Overview(ABOUT, RunState.FAILED, ROWS, HOME, ABOUT.objective)
-RECORDS = [run_document(row, HOME) for row in ROWS]
+RECORDS = [run_document(row, SEEN) for row in ROWS]
 
 
 def drawn(runs: int, facts: int, width: int, height: int) -> str:
