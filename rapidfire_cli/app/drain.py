@@ -26,6 +26,7 @@ class Drain:
         self._waiting = 0  # bytes of the pieces
         self._lost = 0  # lines dropped since the last piece was taken
         self._busy = False  # the thread has taken a piece that is not written yet
+        self._piece, self._at = b"", 0  # that piece, and how far it is written
         self._moved = 0.0  # when it last wrote one, by the clock
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
@@ -69,7 +70,8 @@ class Drain:
     def abandon(self) -> int:
         """Let go of what is not written; how many lines that are."""
         with self._changed:
-            left = self._lost + sum(piece.count(b"\n") for piece in self._pieces)
+            begun = self._piece[self._at :] if self._busy else b""
+            left = self._lost + sum(piece.count(b"\n") for piece in (begun, *self._pieces))
             self._pieces.clear()
             self._waiting = self._lost = 0
         return left
@@ -91,12 +93,13 @@ class Drain:
                 self._changed.notify_all()
                 while not self._pieces:
                     self._changed.wait()
-                piece, self._busy = self._taken(), True
+                self._piece, self._at, self._busy = self._taken(), 0, True
                 if self._lost:
-                    piece, self._lost = LOST % self._lost + piece, 0
+                    self._piece, self._lost = LOST % self._lost + self._piece, 0
             try:
-                for at in range(0, len(piece), SLICE):
-                    self._write(piece[at : at + SLICE])
+                while self._at < len(self._piece):
+                    self._write(self._piece[self._at : self._at + SLICE])
+                    self._at += SLICE
                     self._moved = monotonic()
             except OSError as error:
                 with self._changed:

@@ -49,7 +49,7 @@ def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int
 def advised(file: ExperimentFile, asked: Machinery, slots: Sequence[Slot], threads: int) -> str:
     """What to say of workers on these slots, with `threads` each; empty where that is nothing."""
     chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
-    return advice(len(os.sched_getaffinity(0)), len(slots), threads, chosen)
+    return advice(cores(), len(slots), threads, chosen)
 
 
 def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
