@@ -23,7 +23,7 @@ from rapidfire_cli.engine.workers import LocalWorkers
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
-from rapidfire_cli.manifest.shapes import outlined, representatives
+from rapidfire_cli.manifest.shapes import Outline, outlined
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.syntax.group import ExperimentFile
@@ -44,7 +44,8 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
     try:
         file = load(*given)
         runs = tuple(islice(expand(file), MOST_RUNS))
-        asked = () if static else _asked(file, given.path, runs, smoke)
+        outline = outlined(runs)
+        asked = () if static else _asked(file, given.path, runs, outline, smoke)
     except Refusal as refusal:
         return say(refusal.problems, output)
     found = (*file.warnings, *asked)
@@ -52,14 +53,16 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
     if any(problem.severity is Severity.ERROR for problem in found):
         return REFUSED
     if output is Output.TABLE:
-        kinds = counted(len(representatives(runs)), "kind")
+        kinds = counted(len(outline.kinds), "kind")
         print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: nothing wrong")
     return 0
 
 
-def _asked(file: ExperimentFile, path: Path, runs: Sequence[Run], smoke: bool) -> tuple[Problem, ...]:
+def _asked(
+    file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Outline, smoke: bool
+) -> tuple[Problem, ...]:
     """What a worker finds wrong; only what passes everything else is trained."""
-    asked, samples = question(outlined(runs))
+    asked, samples = question(outline)
     with TemporaryDirectory() as place:
         subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
         disk.make_directory(subject.home.misc)

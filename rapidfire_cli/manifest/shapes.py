@@ -10,19 +10,11 @@ from rapidfire_cli.terms import Plain, Run, canonical
 VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
 
 
-def representatives(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """The first run of each shape, in order: what holds for the shape of one holds for all alike."""
-    first: dict[str, Run] = {}
-    for run in runs:
-        first.setdefault(canonical(shape(run.leaf)), run)
-    return tuple(first.values())
-
-
 @dataclass(frozen=True, slots=True)
 class Outline:
     """What must be known of runs before they train; each leaf config is parsed once for all of it."""
 
-    kinds: tuple[Run, ...]  # the representatives
+    kinds: tuple[Run, ...]  # the first of each shape, in order: what holds for one holds for all alike
     others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
     epochs: Mapping[int, int]  # that each run trains, by number
 
