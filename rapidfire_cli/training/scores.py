@@ -16,6 +16,7 @@ from rapidfire_cli.training.sums import EXACT, exact
 
 NAMED = "named_metrics"
 BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
+LOOKED_AT = 2**20  # bytes that a metric may hold and still be computed inside an epoch (assumed: some ms)
 
 
 class Scores:
@@ -56,7 +57,8 @@ class Scores:
     def so_far(self) -> dict[str, float]:
         """The same on copies, so that sums are taken in the same order however turns are cut.
 
-        None where that fails: what has no value yet, or cannot be copied, must not fail a run that would not.
+        A metric that holds all rows is left out once they are many. None where that fails: what has no value
+        yet, or cannot be copied, must not fail a run that would not.
         """
         try:
             return self._together(lambda group: group.so_far())
@@ -81,7 +83,7 @@ class Scores:
         found: dict[str, float] = {}
         for group in self._groups():
             found |= values(group)
-        return {name: found[name] for name in self.names}
+        return {name: found[name] for name in self.names if name in found}
 
     def _groups(self) -> tuple["_Group", ...]:
         return self._flat, self._rows, self._raw
@@ -132,8 +134,12 @@ class _Group:
         return self._computed(self._measures if self._seen else {})
 
     def so_far(self) -> dict[str, float]:
-        measures = deepcopy(self._measures)
-        return self._computed(measures if self._feed(measures) or self._seen else {})
+        """Without what holds so many rows that looking at each turn would cost more than training."""
+        light = {name: each for name, each in self._measures.items() if _bytes(each.state()) < LOOKED_AT}
+        measures = deepcopy(light)
+        seen = self._feed(measures) or self._seen
+        values = self._computed(measures if seen else {})
+        return {name: values[name] for name in light} if self._measures else values
 
     def reset(self) -> None:
         self._kept.clear()
@@ -209,6 +215,18 @@ class _Group:
             logits, labels = zip(*self._kept, strict=True)
             self._kept = [(torch.cat(logits), torch.cat(labels))]
         return self._kept[0] if self._kept else None
+
+
+def _bytes(state: Any) -> int:
+    """The bytes of the tensors in a state."""
+    match state:
+        case torch.Tensor():
+            return state.nbytes
+        case dict():
+            return sum(map(_bytes, state.values()))
+        case list() | tuple():
+            return sum(map(_bytes, state))
+    return 0
 
 
 def _all(pair: Pair) -> Pair:

@@ -269,6 +269,19 @@ def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
     assert kept.values() == scored(names, logits, labels, ROWS, {"margin": Margin()})
 
 
+def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, monkeypatch):
+    logits, labels = multiclass
+    kept = Scores(["auroc", "f1_score"], {})
+    kept.add(*outputs(logits, labels))
+    monkeypatch.setattr(scores, "BUFFER", 1)
+    kept.add(*outputs(logits, labels))
+    assert kept.so_far().keys() == {"auroc", "f1_score"}
+
+    monkeypatch.setattr(scores, "LOOKED_AT", 1000)
+    assert kept.so_far().keys() == {"f1_score"}
+    assert kept.values().keys() == {"auroc", "f1_score"}
+
+
 def test_logits_are_kept_without_the_storage_they_were_cut_from(multiclass):
     logits, labels = multiclass
     wide = torch.cat([logits, torch.zeros(ROWS, 995)], 1)
