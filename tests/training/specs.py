@@ -272,6 +272,21 @@ class CountedAugmented(Augmented):
         return super().row_prep(row, cfg, "train")
 
 
+class Windows(Blobs):
+    """Rows are overlapping views of one tensor, that a collate of its own joins."""
+
+    series = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+
+    def row_prep(self, row, cfg, mode):
+        start = int(row["x"].abs().sum() * 50)
+        return {"x": self.series[start : start + 6], "labels": row["labels"]}
+
+    def collate(self, rows, cfg):
+        for row in rows:
+            row["x"] = row["x"] - row["x"].mean()
+        return super().collate(rows, cfg)
+
+
 class Misbehaving(Blobs):
     """Does in compute_forward what `user_knobs.does` says, from its third call on."""
 

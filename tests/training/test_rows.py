@@ -58,6 +58,19 @@ def test_kept_rows_train_to_the_same_bits_as_rows_prepared_each_time(tmp_path, s
     assert kept.epochs() == fresh.epochs()
 
 
+@pytest.mark.parametrize("spec", ["Blobs", "Ragged", "Collated", "OwnGenerator", "Windows"])
+def test_bits_do_not_depend_on_how_many_rows_may_be_kept(tmp_path, spec):
+    weights = []
+    for room in (EACH_TIME, 15 * 2000, 2**30):  # nothing, at most the validation split, everything
+        place = Workplace(tmp_path / f"{room}", spec, data_cache=room)
+        place.train(leaf(), until=3)
+        weights.append((place.weights(), place.epochs()))
+
+    for one, epochs in weights[1:]:
+        assert same(one, weights[0][0])
+        assert epochs == weights[0][1]
+
+
 def test_rows_are_prepared_once_for_all_runs_that_read_the_same_knobs(tmp_path):
     place = Workplace(tmp_path, "Counted")
 
