@@ -133,10 +133,10 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     keep_standard()
     from rapidfire_cli.training.device import prepare
     from rapidfire_cli.training.residents import Residents, SpecProblem
-    from rapidfire_cli.training.shadowing import forbid
+    from rapidfire_cli.training.shadowing import forbid, merged
 
     forbid()
-    sys.path += [place for place in setup.path if place not in sys.path]
+    sys.path[:] = merged(sys.path, setup.path)
     ready = prepare(setup)
     try:
         residents = Residents(setup, pipe.tell, pipe.stop_asked, page.mark, room=ready[1])

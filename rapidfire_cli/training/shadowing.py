@@ -38,6 +38,13 @@ def forbid() -> None:
         sys.meta_path.insert(0, Installed())
 
 
+def merged(path: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The path with other places as well: the user's come first, as in a script, and installed ones last."""
+    more = [place for place in others if place not in path]
+    theirs = [place for place in more if is_users(f"{place}/")]
+    return [*theirs, *path, *(place for place in more if place not in theirs)]
+
+
 def shadowed(name: str) -> Path | None:
     """The user's module of that name, if it is not what the name means."""
     file = _users(name)

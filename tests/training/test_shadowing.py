@@ -1,11 +1,12 @@
 """A module of the user's never takes the place of the standard library's, or of one that rapidfire needs."""
 
 import importlib
+import os
 import sys
 
 import pytest
 
-from rapidfire_cli.training.shadowing import Installed, shadowed
+from rapidfire_cli.training.shadowing import Installed, merged, shadowed
 
 
 @pytest.fixture
@@ -52,3 +53,11 @@ def test_a_directory_of_data_is_no_module(here):
 
     assert "site-packages" in found("datasets")
     assert shadowed("datasets") is None
+
+
+def test_places_of_the_users_come_before_those_of_installed_packages():
+    library, packages = (
+        os.__file__.removesuffix("/os.py"),
+        pytest.__file__.removesuffix("/pytest/__init__.py"),
+    )
+    assert merged([library], ["/home/me", library, packages]) == ["/home/me", library, packages]
