@@ -18,6 +18,8 @@ Epoch: TypeAlias = Literal["last", "best"]
 """The epoch at which runs are compared: their last finished one, or the best by the metric."""
 
 Split: TypeAlias = str
+Keep: TypeAlias = Literal["resume", "weights"]
+"""What a completed run keeps: all that training on from its end needs, or its weights only."""
 
 TRAIN: Split = "train"
 VALIDATION: Split = "validation"
@@ -56,6 +58,7 @@ class Execution:
     hang_timeout: float | None = 1800.0  # seconds that a step may take, a run's first ones excepted (assumed)
     chunks: int = 1  # turns per epoch
     data_cache: int = 2**30  # bytes of prepared rows kept per worker
+    keep: Keep = "resume"  # of a completed run
     workers: int | None = None
     threads: int | None = None
     on_oom: dict[str, Plain] | None = None  # how a run that finds no memory is changed, by dotted path

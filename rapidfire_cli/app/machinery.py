@@ -68,6 +68,7 @@ def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
         measured=any("named_metrics" in group.generator.tree for group in file.groups),
         path=subject.path,
         prepared=str(subject.home.prepared),
+        keep=file.execution.keep,
     )
 
 

@@ -13,7 +13,15 @@ from rapidfire_cli.app.files import read, reload
 from rapidfire_cli.app.fitting import about_of, held
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.publication import Damaged, Published
-from rapidfire_cli.engine.checkpoints import DIRECTORY, FINAL, MODEL, Reached, from_facts, newest_first
+from rapidfire_cli.engine.checkpoints import (
+    DIRECTORY,
+    FINAL,
+    MODEL,
+    Reached,
+    from_facts,
+    newest_first,
+    weights_in,
+)
 from rapidfire_cli.engine.messages import EpochEnded, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
@@ -105,8 +113,10 @@ def _newest(directory: Path) -> Published | None:
 
 def _is_whole(directory: Path, reached: Reached, published: Published, epochs: int) -> bool:
     """Whether the run has its final weights; those of its last checkpoint are the same file, or equal it."""
-    final = directory / FINAL
-    return reached.epoch >= epochs and final.is_file() and publication.equal(final, published, MODEL)
+    final, last = weights_in(directory, FINAL), weights_in(published.path, MODEL)
+    if final is None or last is None or reached.epoch < epochs:
+        return False
+    return publication.equal(final, published, last.name)
 
 
 def _rebuilt(

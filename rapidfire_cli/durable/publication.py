@@ -165,16 +165,17 @@ def write(path: Path, text: str, lasting: bool = True) -> None:
         raise
 
 
-def link(source: Path, target: Path) -> None:
-    """Give a published payload file a second name, durably; the bytes are shared, not copied."""
-    temporary = aside(target)
-    _forget(temporary)
-    try:
-        _second(source, temporary)
-        disk.rename(temporary, target)
-        disk.sync(target.parent)
-    finally:
-        _forget(temporary)  # it stays, too, where the target has been this file's second name before
+def link(names: Mapping[Path, Path]) -> None:
+    """Give published payload files second names, durably: `names` are sources by target; bytes are shared."""
+    for target, source in names.items():
+        temporary = aside(target)
+        _forget(temporary)
+        try:
+            share(source, temporary)
+            disk.rename(temporary, target)
+        finally:
+            _forget(temporary)  # it stays, too, where the target has been this file's second name before
+    disk.sync(*{target.parent for target in names})
 
 
 def sweep(directory: Path) -> None:
@@ -191,16 +192,16 @@ def _out_of_sight(path: Path) -> Path:
     return trash
 
 
-def _second(source: Path, temporary: Path) -> None:
-    """A hard link; a copy where the file system has none."""
+def share(source: Path, target: Path) -> None:
+    """Give a file a second name by a hard link; a copy where the file system has none."""
     try:
-        disk.link(source, temporary)
+        disk.link(source, target)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        with source.open("rb") as original, disk.create(temporary) as file:
+        with source.open("rb") as original, disk.create(target) as file:
             shutil.copyfileobj(original, file)
-        disk.sync(temporary)
+        disk.sync(target)
 
 
 def _abandoned(directory: Path) -> Iterator[Path]:

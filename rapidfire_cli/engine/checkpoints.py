@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,20 @@ from rapidfire_cli.terms import Plain, spoken
 
 DIRECTORY = "checkpoints"  # in the run's own
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
-MODEL = "model.safetensors"
 STATE = "state.pt"
-FINAL = "final.safetensors"
+MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
+SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them
+FORMAT = 2  # of a checkpoint; 1 had the whole model in the weights file
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far by the objective."""
+
+    metric: str
+    direction: str
+    epoch: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,7 @@ class Reached:
     chunks: int  # ticks per epoch
     history: tuple[EpochEnded, ...]
     opened: RunOpened | None  # what its bits depend on beside its config
+    best: Best | None = None  # whose weights are in the checkpoint
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
@@ -40,6 +52,8 @@ def to_facts(reached: Reached) -> dict[str, Plain]:
         "chunks": reached.chunks,
         "history": history,
         "opened": _spelt(reached.opened),
+        "best": asdict(reached.best) if reached.best else None,
+        "format": FORMAT,
     }
 
 
@@ -53,12 +67,19 @@ def from_facts(facts: Mapping[str, Any]) -> Reached:
         facts["chunks"],
         tuple(_heard(facts["run"], told) for told in facts["history"]),
         RunOpened(facts["run"], **facts["opened"]) if facts.get("opened") else None,
+        Best(**facts["best"]) if facts.get("best") else None,
     )
 
 
 def name(step: int, epoch: int) -> str:
     """A checkpoint's directory; names sort by age."""
     return f"step-{step:010d}-epoch-{epoch:06d}"
+
+
+def weights_in(directory: Path, stem: str) -> Path | None:
+    """The file of weights of that name, whichever its format; None where there is none."""
+    named = (directory / f"{stem}{suffix}" for suffix in SUFFIXES)
+    return next((path for path in named if path.is_file()), None)
 
 
 def newest_first(directory: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Split
+from rapidfire_cli.terms import TRAIN, VALIDATION, Keep, Objective, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Setup:
     data_cache: int  # bytes of prepared rows
     share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
     measured: bool = False  # named metrics are asked for
-    objective: Objective | None = None  # by which the best checkpoint is kept
+    objective: Objective | None = None  # by which the best epoch's weights are kept
+    keep: Keep = "resume"  # of a completed run
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
     prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
 

@@ -170,6 +170,7 @@ EXECUTION = Record(
         "hang_timeout": OrNull(Number(above=0)),
         "chunks": Integer(1),
         "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
+        "keep": Choice(("resume", "weights")),
         "workers": Integer(1),
         "threads": Integer(1),
         "on_oom": Free(),

@@ -1,22 +1,23 @@
-"""Checkpoints: everything a run needs to continue bit for bit, published whole."""
+"""Checkpoints: everything a run needs to continue bit for bit, published whole.
 
-import json
-import math
-from collections.abc import Iterable
+A checkpoint holds the model's weights, the rest of the run's state, and the weights of its best epoch so far,
+where that is not the last one. The newest two are kept while a run trains; of a completed run what
+`execution.keep` says, and beside it the final and the best weights under names of their own.
+"""
+
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch import nn
 
 from rapidfire_cli.durable import disk, publication
-from rapidfire_cli.durable.faults import passing
-from rapidfire_cli.durable.publication import MANIFEST, Damaged, Published
+from rapidfire_cli.durable.publication import Damaged, Published, Writer
 from rapidfire_cli.engine.checkpoints import (
+    BEST,
     DIRECTORY,
     FINAL,
+    FORMAT,
     MODEL,
     STATE,
     Reached,
@@ -24,9 +25,10 @@ from rapidfire_cli.engine.checkpoints import (
     name,
     newest_first,
     to_facts,
+    weights_in,
 )
-from rapidfire_cli.engine.messages import by_split, reading
-from rapidfire_cli.terms import Objective
+from rapidfire_cli.terms import Keep
+from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, keeping, one_line, refused
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.state import packed, unpack
@@ -34,27 +36,30 @@ from rapidfire_cli.training.state import packed, unpack
 LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged
 
 
-def save(run: Run, objective: Objective | None) -> None:
+def save(run: Run) -> None:
     """Publish a checkpoint of where the run stands, and let older ones go. Raises Failure."""
     directory = Path(run.assignment.directory) / DIRECTORY
-    state = packed(run)
-    payload = {
-        MODEL: lambda path: _write_weights(path, run.model),
-        STATE: lambda path: _write_state(path, state),
-    }
     try:
+        now = weights.weights(run.model)
+        payload: dict[str, Writer] = {
+            **_weights_payload(run, now),
+            STATE: partial(_write_state, state=packed(run, now)),
+        }
         publication.publish(
             directory / _name(run),
             payload,
             to_facts(_reached(run)),
             above=_unanchored(run),
-            outdated=partial(_outdated, directory, _name(run), objective),
+            outdated=partial(_outdated, directory, _name(run), 1 if run.is_complete else LAST),
         )
-        run.durable, run.unsaved, run.anchored = run.position, 0.0, True
+    except Failure:
+        raise
     except Exception as error:  # safetensors and torch have their own words for a full disk
         if found := disk_error(error):
             raise refused(found) from error
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
+    run.durable, run.unsaved, run.anchored = run.position, 0.0, True
+    run.best_weights = weights_in(directory / _name(run), BEST)
 
 
 def restore(run: Run) -> None:
@@ -66,10 +71,11 @@ def restore(run: Run) -> None:
         publication.sweep(directory)
     for path in (present := newest_first(directory)):
         try:
-            _load(run, publication.verify(path))
+            published = publication.verify(path)
         except Damaged as damage:
             run.damaged.append(str(damage))
         else:
+            _load(run, published)
             return
     if present:
         raise Failure(
@@ -77,13 +83,49 @@ def restore(run: Run) -> None:
         )
 
 
-def finish(run: Run) -> None:
-    """Give the weights of the run's last checkpoint their place as its result. Raises Failure."""
+def finish(run: Run, keep: Keep) -> None:
+    """Give the final weights, and those of the best epoch, their place. Raises Failure."""
     home = Path(run.assignment.directory)
+    last = home / DIRECTORY / _name(run)
     with keeping():
-        publication.link(home / DIRECTORY / _name(run) / MODEL, home / FINAL)
+        final = weights_in(last, MODEL)
+        assert final, "a completed run has a checkpoint of its end"
+        publication.link({home / f"{FINAL}{final.suffix}": final, **_best_link(home, last)})
         if not run.anchored:  # whoever published its last checkpoint may have died before that was durable
             disk.sync(home / DIRECTORY, home.parent)
+        if keep == "weights":
+            shared = {final.name: partial(publication.share, home / f"{FINAL}{final.suffix}")}
+            publication.publish(last, shared, to_facts(_reached(run)))
+
+
+def show_best(run: Run) -> None:
+    """Give the best weights of a run that ends early their place beside its log. Raises Failure."""
+    home = Path(run.assignment.directory)
+    with keeping():
+        if named := _best_link(home, home / DIRECTORY / _name(run)):
+            publication.link(named)
+
+
+def _best_link(home: Path, checkpoint: Path) -> dict[Path, Path]:
+    """The best weights' name in the run's own directory, and their file in the checkpoint."""
+    found = weights_in(checkpoint, BEST)
+    return {home / f"{BEST}{found.suffix}": found} if found else {}
+
+
+def _weights_payload(run: Run, now: weights.Weights) -> dict[str, Writer]:
+    """The model's weights and the best epoch's, which may be the same, or in the checkpoint before."""
+    payload: dict[str, Writer] = {f"{MODEL}{now.suffix}": now.write}
+    if run.best is None:
+        return payload
+    if run.position == (run.best.epoch, 0):
+        payload[f"{BEST}{now.suffix}"] = lambda path: publication.share(
+            path.with_name(f"{MODEL}{now.suffix}"), path
+        )
+    elif isinstance(run.best_weights, weights.Weights):
+        payload[f"{BEST}{run.best_weights.suffix}"] = run.best_weights.write
+    elif run.best_weights:
+        payload[run.best_weights.name] = partial(publication.share, run.best_weights)
+    return payload
 
 
 def _unanchored(run: Run) -> list[Path]:
@@ -92,46 +134,16 @@ def _unanchored(run: Run) -> list[Path]:
     return [] if run.anchored else [home, home.parent]
 
 
-def _write_weights(path: Path, model: nn.Module) -> None:
-    passing("write", path)
-    save_model(model, str(path))
-
-
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     with disk.create(path) as file:
         torch.save(state, file)
 
 
-def _outdated(directory: Path, newest: str, objective: Objective | None) -> list[Path]:
-    """All but the last and the best; what is newer than the newest was damaged and passed over."""
+def _outdated(directory: Path, newest: str, last: int) -> list[Path]:
+    """All but the last ones; what is newer than the newest was damaged and skipped."""
     present = newest_first(directory)
-    good = [path for path in present if path.name <= newest]
-    kept = {*good[:LAST], *_best(good, objective)}
+    kept = [path for path in present if path.name <= newest][:last]
     return [path for path in present if path not in kept]
-
-
-def _best(paths: Iterable[Path], objective: Objective | None) -> list[Path]:
-    """The newest of the best among checkpoints taken at an epoch's end; none where nothing was measured."""
-    if objective is None:
-        return []
-    sign = 1 if objective.direction == "max" else -1
-    worth = {path: sign * value for path in paths if (value := _value(path, objective.metric)) is not None}
-    return [max(worth, key=lambda path: (worth[path], path.name))] if worth else []
-
-
-def _value(path: Path, metric: str) -> float | None:
-    """The metric's value in the epoch that ends where the checkpoint stands."""
-    try:
-        reached = from_facts(json.loads((path / MANIFEST).read_bytes())["facts"])
-        (*_, last) = reached.history
-        if last.step != reached.step:
-            return None
-        splits = by_split(last.metrics)
-        split, key = reading(splits, metric)
-        value = splits[split][key]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if math.isnan(value) else value
 
 
 def _name(run: Run) -> str:
@@ -141,12 +153,23 @@ def _name(run: Run) -> str:
 def _reached(run: Run) -> Reached:
     """What can be known without loading torch; the epochs' metrics should the journal not have them."""
     number = run.assignment.run
-    return Reached(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint)
+    return Reached(
+        *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint),
+        best=run.best,
+    )
 
 
 def _load(run: Run, published: Published) -> None:
+    """Raises Failure where the checkpoint cannot be used by this version, or does not fit the model."""
+    reached, file = from_facts(published.facts), weights_in(published.path, MODEL)
+    if published.facts.get("format") != FORMAT or not file or not (published.path / STATE).is_file():
+        cause = (
+            f"{published.path} was written by another version of rapidfire, or is kept for its weights only"
+        )
+        raise Failure("checkpoint", cause)
     state = torch.load(published.path / STATE, map_location="cpu", weights_only=True)
-    load_model(run.model, published.path / MODEL, device=str(run.device))
-    unpack(run, state)
-    run.history = list(from_facts(published.facts).history)
-    run.durable = run.position
+    unpack(run, state, weights.read(file))
+    run.history, run.durable = list(reached.history), run.position
+    best, asked = reached.best, run.objective
+    if best and asked and (best.metric, best.direction) == (asked.metric, asked.direction):
+        run.best, run.best_weights = best, weights_in(published.path, BEST)

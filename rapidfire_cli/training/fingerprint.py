@@ -91,6 +91,11 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     return ((name, source.read_bytes()) for name, source in sorted(theirs) if source)
 
 
+def is_users_own(module: str) -> bool:
+    """Whether the user wrote the module of that name."""
+    return module in sys.modules and _source(sys.modules[module]) is not None
+
+
 def _source(module: ModuleType) -> Path | None:
     """The file of a module that the user wrote."""
     file = getattr(module, "__file__", None)

@@ -1,7 +1,6 @@
 """The training loop: epochs, optimizer steps, batches, validation."""
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from enum import Enum, auto
 from itertools import count
 from typing import Any
@@ -15,6 +14,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import cut
 from rapidfire_cli.training.optimizers import clip, members
 from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.state import put_back, snapshot
 
 
 class Mark(Enum):
@@ -28,7 +28,8 @@ class Mark(Enum):
 def train(run: Run) -> Iterator[Mark]:
     """Train from where the run stands to its goal; one may leave at any mark and start again later."""
     while run.epoch < run.plan.epochs:
-        run.model.train()
+        if run.done == 0:  # in the middle of an epoch, modules are in the mode that user code left them in
+            run.model.train()
         every = len(run.feeds[TRAIN])
         order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.plan.kept(every)]
         left = order[run.done * run.plan.step_size :]
@@ -107,25 +108,24 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
     optimizer.step(closure)  # type: ignore[arg-type]
 
 
-def validate(run: Run) -> Iterator[Mark]:
-    """Loss and metrics over the validation split."""
-    run.streams = rng.capture()
-    run.own = deepcopy(run.spec.state_dict())
+def validate(run: Run, begin: int = 0) -> Iterator[Mark]:
+    """Loss and metrics over the validation split, from the row `begin` on."""
+    run.before = snapshot(run)
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
-    tally, rows = run.tallies[VALIDATION], torch.arange(len(feed), device="cpu")
-    for begin, batch in zip(count(0, size), feed.batches(rows, size), strict=False):
+    tally, rows = run.tallies[VALIDATION], torch.arange(begin, len(feed), device="cpu")
+    for at, batch in zip(count(begin, size), feed.batches(rows, size), strict=False):
         with torch.no_grad():
             outputs = forward(run, batch)
-        tally.add(outputs, batch, tally.weight(outputs, batch, min(size, len(feed) - begin)), run.step)
+        tally.add(outputs, batch, tally.weight(outputs, batch, min(size, len(feed) - at)), run.step)
         yield Mark.LOOK
 
 
 def rewind(run: Run) -> None:
     """Undo what of a validation is done, so that the run is whole as after its last step."""
+    assert run.before, "a validation is under way"
     run.tallies[VALIDATION].reset()
-    run.spec.load_state_dict(run.own)
-    rng.restore(run.streams)
+    put_back(run, run.before)
 
 
 def forward(run: Run, batch: Any) -> Mapping[str, Any]:

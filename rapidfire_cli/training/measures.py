@@ -11,10 +11,11 @@ from functools import cache
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rapidfire_cli.engine.directions import LESS, MORE
 from rapidfire_cli.terms import Direction
+from rapidfire_cli.training.attributes import Attributes, Unholdable
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.moments import MOMENTS, Moments
 from rapidfire_cli.training.orders import CORRELATIONS, CURVES, correlation, curve
@@ -64,6 +65,25 @@ class Wrapped:
         states, self._metric._update_count = state
         for name, value in states.items():
             setattr(self._metric, name, value)
+
+
+class Custom(Wrapped):
+    """A metric of the user's own, which may be made of other metrics: all its attributes are its state."""
+
+    def __init__(self, name: str, metric: Any) -> None:
+        super().__init__(name, metric)
+        self._attributes = Attributes({name: metric}, nn.Module())
+
+    def state(self) -> Any:
+        """What has changed since it was made. Raises Failure where a checkpoint cannot hold it."""
+        try:
+            return self._attributes.changed()
+        except Unholdable as reason:
+            raise Failure("state", str(reason)) from None
+
+    def restore(self, state: Any) -> None:
+        self._metric.reset()
+        self._attributes.restore(state)
 
 
 def _number(name: str, value: Any) -> float:

@@ -31,6 +31,7 @@ from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.scores import Scores
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
+from rapidfire_cli.training.state import origins
 from rapidfire_cli.training.tally import Tally
 
 
@@ -105,6 +106,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         assignment=assignment,
         fingerprint=fingerprinted(assignment, shared),
         plan=its,
+        steps=steps,
         ends=_chunk_ends(steps, shared.setup.chunks),
         device=shared.device,
         spec=spec,
@@ -116,9 +118,11 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
         tallies=_tallies(its, custom, model, shared, feeds),
+        origins=origins(model, spec),
         streams=_first_streams(assignment.seed),
         settings=shared.settings,
         opened=shared.settings.changes(),
+        objective=shared.setup.objective,
     )
     if run.schedule:
         run.schedule.check_monitor({split: tally.names for split, tally in run.tallies.items()})

@@ -37,6 +37,7 @@ from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
+from rapidfire_cli.training.state import check_state
 
 __all__ = ["Residents", "SpecProblem"]
 
@@ -173,6 +174,7 @@ class Residents:
             run.leave()
             if stopped and run.durable != run.position:
                 self._save(run)
+                checkpoint.show_best(run)
         if run.ticks >= run.goal:
             self._complete(run)
         self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.so_far))
@@ -186,6 +188,7 @@ class Residents:
     def _let_go(self, run: Run) -> None:
         if run.durable != run.position:
             self._save(run)
+        checkpoint.show_best(run)
         self._drop(run.assignment.run)
         self._tell(Evicted(run.assignment.run, run.ticks))
 
@@ -215,6 +218,8 @@ class Residents:
             now = self._clock()
             run.pass_time(now - began)
             self._progress(run.step)
+            if mark is Mark.STEP and run.step == 1:
+                check_state(run)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
             self._unsaved.setdefault(run.assignment.run, began)
@@ -242,14 +247,14 @@ class Residents:
         return now
 
     def _save(self, run: Run) -> None:
-        checkpoint.save(run, self._setup.objective)
+        checkpoint.save(run)
         self._unsaved.pop(run.assignment.run, None)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
     def _complete(self, run: Run) -> None:
         if run.durable != run.position:
             self._save(run)
-        checkpoint.finish(run)
+        checkpoint.finish(run, self._setup.keep)
         self._drop(run.assignment.run)
 
     def _drop(self, number: int) -> None:

@@ -1,17 +1,20 @@
 """A run in memory: everything that its training reads and changes."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpened
+from rapidfire_cli.engine.checkpoints import Best
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpened, reading
 from rapidfire_cli.mlspec import Cfg, MLSpec
-from rapidfire_cli.terms import TRAIN, Split
+from rapidfire_cli.terms import TRAIN, Objective, Split
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.optimizers import AnyOptimizer
@@ -19,6 +22,10 @@ from rapidfire_cli.training.plan import Plan
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.tally import Tally
+from rapidfire_cli.training.weights import Weights, nbytes, weights
+
+if TYPE_CHECKING:
+    from rapidfire_cli.training.state import Origins, Snapshot
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -33,6 +40,7 @@ class Run:
     assignment: Assignment
     fingerprint: RunOpened
     plan: Plan
+    steps: int  # optimizer steps in an epoch
     ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
     device: torch.device
     spec: MLSpec
@@ -44,16 +52,20 @@ class Run:
     schedule: Schedule | None
     scaler: torch.amp.GradScaler
     tallies: Mapping[Split, Tally]
-    streams: rng.Streams  # while the run does not train, and before a validation
+    origins: "Origins"  # what its objects were before any training
+    streams: rng.Streams  # while the run does not train
     settings: ProcessSettings
     opened: Changes  # of the settings, before its training began
-    own: dict[str, Any] = field(default_factory=dict)  # what the MLSpec kept on itself before a validation
+    objective: Objective | None = None  # by which its best epoch is the best
+    before: "Snapshot | None" = None  # the validation under way
     epoch: int = 0  # finished
     done: int = 0  # optimizer steps in the epoch under way
     step: int = 0  # optimizer steps in all
     seconds: float = 0.0  # of training and validation in the epoch under way
     outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
     history: list[EpochEnded] = field(default_factory=list)
+    best: Best | None = None  # epoch so far, by the objective
+    best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
     damaged: list[str] = field(default_factory=list)  # checkpoints that were passed over, and why
     durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
     anchored: bool = False  # this process has made the directories durable that lead to its checkpoints
@@ -80,12 +92,17 @@ class Run:
         return self.plan.epochs * self.chunks
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every epoch is trained."""
+        return self.epoch >= self.plan.epochs
+
+    @property
     def size(self) -> int:
         """Bytes that the run holds at rest: its model and its optimizer's state."""
         held = [*self.model.parameters(), *self.model.buffers()]
         for state in self.optimizer.state.values():
             held += [value for value in state.values() if isinstance(value, Tensor)]
-        return sum(tensor.nbytes for tensor in held)
+        return sum(map(nbytes, held))
 
     @property
     def so_far(self) -> tuple[Metric, ...]:
@@ -113,7 +130,20 @@ class Run:
         metrics = tuple(Metric(split, name, value) for split, name, value in named)
         self.history.append(EpochEnded(self.assignment.run, self.epoch, self.step, metrics, self.seconds))
         self.seconds = 0.0
+        self._note_best()
         return self.history[-1]
+
+    def _note_best(self) -> None:
+        """Keep a copy of the weights when the epoch that has just ended is the best so far."""
+        if self.objective is None:
+            return
+        split, name = reading(self.outcome, self.objective.metric)
+        value = self.outcome.get(split, {}).get(name, math.nan)
+        sign = 1 if self.objective.direction == "max" else -1
+        if math.isnan(value) or (self.best and sign * value <= sign * self.best.value):
+            return
+        self.best = Best(self.objective.metric, self.objective.direction, self.epoch, value)
+        self.best_weights = weights(self.model).copied()
 
     def end_epoch(self) -> None:
         """Sum up the epoch and stand at the beginning of the next. Raises Failure."""

@@ -10,7 +10,7 @@ import torch
 
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.failure import Failure, blaming_knob
-from rapidfire_cli.training.measures import Measure, Wrapped, measure
+from rapidfire_cli.training.measures import Custom, Measure, measure
 from rapidfire_cli.training.predictions import Pair, Reader, counted
 from rapidfire_cli.training.sums import EXACT, exact
 
@@ -25,7 +25,7 @@ class Scores:
     def __init__(self, names: Sequence[str], custom: Mapping[str, Any]) -> None:
         self._names = tuple(names)
         self._custom = custom
-        wrapped = {name: Wrapped(name, metric) for name, metric in custom.items()}
+        wrapped = {name: Custom(name, metric) for name, metric in custom.items()}
         flat = tuple(name for name in names if name != EXACT)
         rows = (EXACT,) if EXACT in names else ()
         self._raw = _Group(tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext())

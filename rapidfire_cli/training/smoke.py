@@ -1,4 +1,9 @@
-"""One batch of a leaf config, trained to see whether it can be, and which knobs the user's code reads."""
+"""A short trial of a leaf config: can it be trained and continued, and which knobs does the user's code read?
+
+The first batch of an epoch is trained, a checkpoint is taken and loaded into a run that is made anew, and
+both train the epoch's last batch, validate the first and the last batch, and measure. Where their states
+differ in a bit, a checkpoint does not hold the run: it would end otherwise on two workers than on one.
+"""
 
 import json
 from tempfile import TemporaryDirectory
@@ -6,18 +11,19 @@ from tempfile import TemporaryDirectory
 from rapidfire_cli.engine.messages import Assignment, Finding, Smoke, Smoked
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import TRAIN, VALIDATION
-from rapidfire_cli.training import user_code
+from rapidfire_cli.training import checkpoint, user_code
 from rapidfire_cli.training.failure import blamed
 from rapidfire_cli.training.knobs import MissingKnob, Reads, ends, seen, sought
 from rapidfire_cli.training.loop import train, validate
 from rapidfire_cli.training.opening import Shared, opened
 from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.state import difference
 
 OWN = "user_knobs"
 
 
 def smoke(order: Smoke, shared: Shared) -> Smoked:
-    """Train a batch and forget it; whatever user code does is a finding.
+    """Try the leaf config and keep nothing; whatever user code does is a finding.
 
     What runs share must keep no prepared rows: reads that were made for another run would not be noted again.
     """
@@ -25,9 +31,11 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
     reads: Reads = {}
     with TemporaryDirectory() as directory:
         try:
-            _first_batch(opened(Assignment(0, order.config, order.seed, directory), shared, reads))
+            different = _tried(Assignment(0, order.config, order.seed, directory), shared, reads)
         except BaseException as error:
             return Smoked((_finding(error),))
+    if different:
+        return Smoked((_unheld(f"{different} after the checkpoint was loaded into a new run"),))
     own = list(ends({OWN: leaf[OWN]})) if leaf.get(OWN) else []
     read = tuple(path for path in own if seen(reads, path))
     unread = tuple(path for path in own if path not in read)
@@ -35,17 +43,42 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
     return Smoked((), read, unread, tuple(sought(reads)), rows)
 
 
-def _first_batch(run: Run) -> None:
-    """An optimizer step, a validation batch, and the metrics over both."""
+def _tried(assignment: Assignment, shared: Shared, reads: Reads) -> str | None:
+    """What differs between the run and one that continues from its checkpoint; None where nothing does."""
+    run = opened(assignment, shared, reads)
     run.enter()
     next(train(run))
+    run.leave()
+    checkpoint.save(run)
+    continued = opened(assignment, shared)
+    for each in (run, continued):
+        each.enter()
+        _end_of_epoch(each)
+        each.leave()
+    return difference(run, continued)
+
+
+def _end_of_epoch(run: Run) -> None:
+    """The epoch's last optimizer step, the first and the last validation batch, and the metrics over them."""
+    if run.done < run.steps:
+        run.done = run.steps - 1
+        next(train(run))
     if VALIDATION in run.feeds:
-        next(validate(run))
+        rows, size = len(run.feeds[VALIDATION]), run.plan.eval_batch_size
+        for begin in dict.fromkeys((0, (rows - 1) // size * size)):
+            next(validate(run, begin))
     run.end_epoch()
+
+
+def _unheld(found: str) -> Finding:
+    hint = "keep it as a buffer, or as plain data on the module; docs/mlspec.md says what checkpoints hold"
+    return Finding(0, (), "E432", "a checkpoint does not hold the run's state", found, hint=hint)
 
 
 def _finding(error: BaseException) -> Finding:
     failure, missing, place = blamed(error), _missing(error), user_code.place(error)
+    if failure.kind == "state":
+        return _unheld(failure.cause)
     if missing is None:
         return Finding(
             *(0, failure.knob, "E431", "the first batch fails"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import RunFailed
@@ -130,31 +131,83 @@ def test_a_stop_within_a_validation_leaves_an_mlspec_as_before_it_in_the_same_pr
     assert same(stopped.weights(), whole.weights()) and stopped.epochs() == whole.epochs()
 
 
-def test_an_mlspec_that_keeps_what_no_checkpoint_can_hold_fails_before_one_is_written(tmp_path):
+def test_an_mlspec_that_keeps_what_no_checkpoint_can_hold_fails_after_its_first_step(tmp_path):
     place = Workplace(tmp_path, "Hoarding")
     place.train(leaf(), until=1)
     place.evict()
 
     cause = "state_dict must return tensors and plain data, not object"
-    assert place.failure() == RunFailed(1, "error", cause, step=5)
+    assert place.failure() == RunFailed(1, "error", cause, step=1)
 
 
-def test_the_last_two_checkpoints_and_the_best_are_kept(tmp_path):
-    place = Workplace(tmp_path, checkpoint_every=1, objective=Objective("train.loss", "max"))
-    place.train(leaf(epochs=4), until=4)
-
+def test_a_run_keeps_its_last_two_checkpoints_while_it_trains_and_its_last_one_afterwards(tmp_path):
+    place = Workplace(tmp_path, checkpoint_every=1)
+    place.train(leaf(epochs=4), until=3)
     assert [path.name for path in place.checkpoints()] == [
-        "step-0000000005-epoch-000001",  # the largest loss is the first epoch's
-        "step-0000000020-epoch-000003",
-        "step-0000000020-epoch-000004",
+        "step-0000000014-epoch-000002",
+        "step-0000000015-epoch-000002",
     ]
 
+    place.train(leaf(epochs=4), until=4)
+    assert [path.name for path in place.checkpoints()] == ["step-0000000020-epoch-000004"]
 
-def test_an_objective_that_is_never_measured_keeps_none_beside_the_last_two(tmp_path):
-    place = Workplace(tmp_path, checkpoint_every=1, objective=Objective("nothing", "min"))
+
+def test_a_completed_run_can_keep_its_weights_alone(tmp_path):
+    place = Workplace(tmp_path, keep="weights")
     place.train(leaf(), until=3)
 
-    assert len(place.checkpoints()) == 2
+    (last,) = place.checkpoints()
+    assert {path.name for path in last.iterdir()} == {"model.safetensors", "MANIFEST.json"}
+    assert publication.verify(last).facts["epoch"] == 3
+    assert (last / "model.safetensors").samefile(tmp_path / "1" / "final.safetensors")
+
+
+FIRST_IS_BEST = Objective("train.loss", "max")
+
+
+def epoch_weights(tmp_path, epochs):
+    place = Workplace(tmp_path / f"after-{epochs}")
+    place.train(leaf(epochs=epochs), until=epochs)
+    return place.weights()
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 1e9])
+def test_the_weights_of_the_best_epoch_are_kept_beside_the_final_ones(tmp_path, checkpoint_every):
+    place = Workplace(tmp_path / "runs", checkpoint_every=checkpoint_every, objective=FIRST_IS_BEST)
+    place.train(leaf(epochs=4), until=4)
+
+    assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
+    assert not same(place.weights(), epoch_weights(tmp_path, 1))
+
+
+def test_the_best_weights_outlive_the_process_that_trained_them(tmp_path):
+    first = Workplace(tmp_path / "runs", objective=FIRST_IS_BEST)
+    first.train(leaf(epochs=4), until=2)
+    first.evict()  # as a run that is pruned leaves
+    assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
+
+    second = Workplace(tmp_path / "runs", objective=FIRST_IS_BEST)
+    second.train(leaf(epochs=4), until=4)
+    assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
+
+
+def test_a_better_epoch_replaces_the_best_weights(tmp_path):
+    place = Workplace(tmp_path / "runs", objective=Objective("train.loss", "min"))
+    place.train(leaf(epochs=4), until=2)
+    place.evict()
+    place.train(leaf(epochs=4), until=4)
+
+    losses = {epoch: metrics["train", "loss"] for epoch, metrics in place.epochs().items()}
+    best = min(losses, key=losses.__getitem__)
+    assert best > 2
+    assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, best))
+
+
+def test_an_objective_that_is_never_measured_has_no_best_weights(tmp_path):
+    place = Workplace(tmp_path, objective=Objective("nothing", "min"))
+    place.train(leaf(), until=3)
+
+    assert not (tmp_path / "1" / "best.safetensors").exists()
 
 
 def test_a_run_that_leaves_the_working_directory_keeps_its_own(tmp_path, monkeypatch):

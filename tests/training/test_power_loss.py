@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.durable import publication
-from rapidfire_cli.engine.checkpoints import MODEL
 from rapidfire_cli.engine.messages import Saved, TurnEnded
 from tests.durable.power import Disk, Recorder, State, lay
 from tests.training.workplace import Workplace, leaf
 
 FOR_PEOPLE = ("log.txt", "config.yaml")
-FINAL = "1/final.safetensors"
+MODEL, FINAL = "model.safetensors", "1/final.safetensors"
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Life:
             if at != left_out and not any(name in str(paths[0]) for name in FOR_PEOPLE):
                 disk.do("open" if paths[0].name == MODEL and operation == "write" else operation, paths)
             told = [pattern for moment, pattern in self.told if moment <= at]
-            promised = told[-2:] if FINAL in told else told[-1:]  # older checkpoints may go
+            promised = told[-2:] if FINAL in told else told[-1:]  # older checkpoints go
             for state in disk.states():
                 if (key := f"{state}{promised}") not in seen:
                     seen.add(key)

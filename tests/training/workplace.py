@@ -52,6 +52,7 @@ class Workplace:
         data_cache=2**20,
         data=None,
         objective=None,
+        keep="resume",
         pace=1.0,
         room=2**40,
     ):
@@ -72,6 +73,7 @@ class Workplace:
             checkpoint_every=checkpoint_every,
             data_cache=data_cache,
             objective=objective,
+            keep=keep,
         )
         self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock(pace), room)
 
