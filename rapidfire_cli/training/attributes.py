@@ -114,43 +114,42 @@ class Attributes:
                 gone.append(place)
         return state | dict.fromkeys(reversed(gone), (DELETED, None))  # the last of a list first
 
-    def restore(self, state: State, in_place: bool = False) -> None:
-        """Put back what `changed` returned, into objects that were made by the same code.
+    def restore(self, state: State) -> None:
+        """Put back what `changed` returned, into objects that were just made by the same code.
 
-        Tensors take the place of those that are there, so that those which shared memory share it again; with
-        `in_place`, for the very objects that `changed` looked at, they are overwritten.
+        Tensors take the place of those that are there, so that those which shared memory share it again.
         """
-        unpack = _Unpacking(self._model)
+        unpack, tensors = _Unpacking(self._model), registered(self._model)
+        for place, seen in self._before.items():  # a buffer may be another tensor by now
+            if seen.kind == "registered" and place not in state:
+                self._put(place, tensors[seen.mark])
         for place, (kind, packed) in state.items():
             if kind == DELETED:
                 self._delete(place)
             else:
-                self._put(place, self._find(packed) if kind == "alias" else unpack(packed), in_place)
+                self._put(place, self._find(packed) if kind == "alias" else unpack(packed))
 
-    def _put(self, place: Place, value: Any, in_place: bool) -> None:
+    def _put(self, place: Place, value: Any) -> None:
         owner, key = self._find(place[:-1]), place[-1]
         present = _get(owner, key, None)
-        if in_place and isinstance(value, Tensor) and _is_alike(present, value):
-            with torch.no_grad():
-                present.copy_(value)
-        elif isinstance(value, _Generated) and type(present).__name__ == value.kind:
+        if isinstance(value, _Generated) and type(present).__name__ == value.kind:
             _set_generator(present, value.state)
         elif isinstance(value, _Generated):
-            self._put(place, _new_generator(value), in_place)
+            self._put(place, _new_generator(value))
         elif isinstance(present, nn.Parameter) and isinstance(value, Tensor):
             present.data = value.data.to(present.device)
             present.requires_grad_(value.requires_grad)
         elif isinstance(owner, tuple) and isinstance(key, int):
             changed = [value if at == key else each for at, each in enumerate(owner)]
             made = type(owner)(*changed) if hasattr(owner, "_fields") else tuple(changed)
-            self._put(place[:-1], made, in_place)
+            self._put(place[:-1], made)
         else:
             _set(owner, key, value)
 
     def _delete(self, place: Place) -> None:
         owner, key = self._find(place[:-1]), place[-1]
         if isinstance(owner, tuple) and isinstance(key, int):
-            self._put(place[:-1], owner[:key], in_place=False)
+            self._put(place[:-1], owner[:key])
         else:
             _delete(owner, key)
 
@@ -533,16 +532,6 @@ def _get(owner: Any, key: Any, missing: Any) -> Any:
     if isinstance(owner, list | tuple | deque) and isinstance(key, int):
         return owner[key] if key < len(owner) else missing
     return getattr(owner, key, missing)
-
-
-def _is_alike(present: Any, value: Tensor) -> bool:
-    """Whether the value's bytes can be copied into the tensor that is there."""
-    return (
-        type(present) is type(value)
-        and present.layout is value.layout is torch.strided
-        and present.grad_fn is None
-        and (present.shape, present.dtype, present.stride()) == (value.shape, value.dtype, value.stride())
-    )
 
 
 def _set(owner: Any, key: Any, value: Any) -> None:

@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
-from rapidfire_cli.training import rng
+from rapidfire_cli.training import rng, state
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import cut
 from rapidfire_cli.training.optimizers import clip, members
 from rapidfire_cli.training.run import Run
-from rapidfire_cli.training.state import put_back, snapshot
 
 
 class Mark(Enum):
     """Where the loop pauses."""
 
     STEP = auto()  # an optimizer step is done; the run is whole
-    LOOK = auto()  # a validation batch was seen; the run is whole again after `rewind`
+    LOOK = auto()  # a validation batch was seen; after `rewind` the run is as before the first one
     EPOCH = auto()  # an epoch is over and `run.outcome` holds its metrics; the run is whole
 
 
@@ -110,7 +109,7 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
 
 def validate(run: Run, begin: int = 0) -> Iterator[Mark]:
     """Loss and metrics over the validation split, from the row `begin` on."""
-    run.before = snapshot(run)
+    run.before = state.snapshot(run)
     run.model.eval()
     feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
     tally, rows = run.tallies[VALIDATION], torch.arange(begin, len(feed), device="cpu")
@@ -122,10 +121,10 @@ def validate(run: Run, begin: int = 0) -> Iterator[Mark]:
 
 
 def rewind(run: Run) -> None:
-    """Undo what of a validation is done, so that the run is whole as after its last step."""
+    """Break off a validation: the run is whole as after its last step, in its checkpoint, not in memory."""
     assert run.before, "a validation is under way"
     run.tallies[VALIDATION].reset()
-    put_back(run, run.before)
+    state.rewind(run, run.before)
 
 
 def forward(run: Run, batch: Any) -> Mapping[str, Any]:

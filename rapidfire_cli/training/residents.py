@@ -194,7 +194,8 @@ class Residents:
 
     def _resident(self, assignment: Assignment) -> Run:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
-        if assignment.run not in self._runs:
+        resident = self._runs.get(assignment.run)
+        if resident is None or resident.rewound:
             with blaming():
                 _write_config(assignment)
                 run = opened(assignment, self._shared)

@@ -58,6 +58,7 @@ class Run:
     opened: Changes  # of the settings, before its training began
     objective: Objective | None = None  # by which its best epoch is the best
     before: "Snapshot | None" = None  # the validation under way
+    rewound: "Snapshot | None" = None  # what it was, in the place of what a broken off validation made of it
     epoch: int = 0  # finished
     done: int = 0  # optimizer steps in the epoch under way
     step: int = 0  # optimizer steps in all

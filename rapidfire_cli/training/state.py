@@ -65,7 +65,7 @@ def packed(run: Run, now: Weights) -> dict[str, Any]:
     """The state at an optimizer step's end, beside the weights of `now`. Raises Failure."""
     tensors = registered(run.model)
     _check_structure(run, tensors)
-    held = held_attributes(run)
+    held = run.rewound.attributes if run.rewound else held_attributes(run)
     state = {
         "position": (run.epoch, run.done, run.step),
         "seconds": run.seconds,
@@ -75,8 +75,8 @@ def packed(run: Run, now: Weights) -> dict[str, Any]:
         "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
         "scaler": run.scaler.state_dict(),
         "tally": run.tallies[TRAIN].state(),
-        "spec": own_state(run),
-        "streams": rng.pack(run.streams),
+        "spec": run.rewound.spec if run.rewound else own_state(run),
+        "streams": rng.pack(run.rewound.streams if run.rewound else run.streams),
         "settings": run.settings.packed(run.opened),
     }
     if (strange := _strange(state)) is not None:
@@ -171,43 +171,43 @@ def _bytes(tensor: Tensor) -> Tensor:
     return dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
-# What a validation must leave as it was
+# What a validation may change
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What evaluation may change, copied: streams, attributes, buffers, what the MLSpec says of itself."""
+    """What of a run evaluation may change, copied: streams, attributes, buffers, the MLSpec's own state."""
 
     streams: rng.Streams
     attributes: attributes.State
     buffers: Mapping[str, Tensor | None]
+    parameters: Mapping[str, Tensor]  # that share their memory with something else
     spec: dict[str, Any]
 
 
 def snapshot(run: Run) -> Snapshot:
-    """A copy that later training leaves alone. Raises Failure."""
-    buffers = {name: None if buffer is None else buffer.clone() for name, buffer in _buffers(run.model)}
-    held, spec = copy.deepcopy(held_attributes(run)), copy.deepcopy(run.spec.state_dict())
-    return Snapshot(rng.capture(), held, buffers, spec)
+    """A copy in which what shares memory still does. Raises Failure."""
+    streams, spec = rng.capture(), own_state(run) if speaks(run.spec) else {}
+    held, tensors = held_attributes(run), registered(run.model)
+    shared = _shared_storages([*tensors.values(), *_tensors(held)])
+    parameters = {
+        name: each.detach()
+        for name, each in run.model.named_parameters()
+        if not is_lazy(each) and _is_strided(each) and each.untyped_storage().data_ptr() in shared
+    }
+    buffers = {name: each for name, each in _buffers(run.model) if each is None or not is_lazy(each)}
+    return Snapshot(streams, *copy.deepcopy((held, buffers, parameters, spec)))
 
 
-def put_back(run: Run, taken: Snapshot) -> None:
-    """Make the run what it was when the snapshot was taken."""
-    for name, buffer in _buffers(run.model):
-        before = taken.buffers.get(name)
-        if (
-            buffer is not None
-            and before is not None
-            and _form(buffer) == _form(before)
-            and _is_strided(before)
-        ):
-            _overwrite(buffer, before)
-        else:
-            _set_buffer(run.model, name, before)
-    run.origins.attributes.restore(taken.attributes, in_place=True)
-    if speaks(run.spec):
-        run.spec.load_state_dict(taken.spec)
-    rng.restore(taken.streams)
+def rewind(run: Run, taken: Snapshot) -> None:
+    """Let the run's next checkpoint be of what the snapshot was taken of; then it must be opened anew."""
+    for name, _ in [*_buffers(run.model)]:
+        if name in taken.buffers:
+            _set_buffer(run.model, name, taken.buffers[name])
+    for name, parameter in run.model.named_parameters():
+        if name in taken.parameters:
+            parameter.data = taken.parameters[name]
+    run.rewound = taken
 
 
 # The model
