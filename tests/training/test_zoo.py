@@ -1,4 +1,4 @@
-"""Random models: trained undisturbed, or stopped anywhere and moved between workers, they end with one result.
+"""Random models: trained undisturbed, or stopped anywhere and moved, they end with the same bits.
 
 Otherwise both `check --smoke` and `fit` refuse them, before an epoch is trained.
 """
