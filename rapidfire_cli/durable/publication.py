@@ -165,8 +165,11 @@ def write(path: Path, text: str, lasting: bool = True) -> None:
         raise
 
 
-def link(names: Mapping[Path, Path]) -> None:
-    """Give published payload files second names, durably: `names` are sources by target; bytes are shared."""
+def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
+    """Give published payload files second names, durably: `names` are sources by target; bytes are shared.
+
+    Publications that are `outdated` go in the same wait for the disk.
+    """
     for target, source in names.items():
         temporary = aside(target)
         _forget(temporary)
@@ -175,7 +178,10 @@ def link(names: Mapping[Path, Path]) -> None:
             disk.rename(temporary, target)
         finally:
             _forget(temporary)  # it stays, too, where the target has been this file's second name before
-    disk.sync(*{target.parent for target in names})
+    trash = [*map(_out_of_sight, outdated)]
+    disk.sync(*dict.fromkeys(path.parent for path in (*names, *trash)))
+    for each in trash:
+        disk.discard(each)
 
 
 def sweep(directory: Path) -> None:

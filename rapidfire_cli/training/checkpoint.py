@@ -50,7 +50,7 @@ def save(run: Run) -> None:
             payload,
             to_facts(_reached(run)),
             above=_unanchored(run),
-            outdated=partial(_outdated, directory, _name(run), 1 if run.is_complete else LAST),
+            outdated=partial(_outdated, directory, _name(run), LAST),
         )
     except Failure:
         raise
@@ -90,7 +90,8 @@ def finish(run: Run, keep: Keep) -> None:
     with keeping():
         final = weights_in(last, MODEL)
         assert final, "a completed run has a checkpoint of its end"
-        publication.link({home / f"{FINAL}{final.suffix}": final, **_best_link(home, last)})
+        names = {home / f"{FINAL}{final.suffix}": final, **_best_link(home, last)}
+        publication.link(names, _outdated(last.parent, last.name, 1))
         if not run.anchored:  # whoever published its last checkpoint may have died before that was durable
             disk.sync(home / DIRECTORY, home.parent)
         if keep == "weights":

@@ -172,9 +172,8 @@ class Residents:
             run.enter()
             stopped = self._advance(run, until, limit)
             run.leave()
-            if stopped and run.durable != run.position:
-                self._save(run)
-                checkpoint.show_best(run)
+            if stopped:
+                self._save_as_it_is(run)
         if run.ticks >= run.goal:
             self._complete(run)
         self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.so_far))
@@ -186,9 +185,7 @@ class Residents:
         return run.size
 
     def _let_go(self, run: Run) -> None:
-        if run.durable != run.position:
-            self._save(run)
-        checkpoint.show_best(run)
+        self._save_as_it_is(run)
         self._drop(run.assignment.run)
         self._tell(Evicted(run.assignment.run, run.ticks))
 
@@ -251,6 +248,12 @@ class Residents:
         checkpoint.save(run)
         self._unsaved.pop(run.assignment.run, None)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
+
+    def _save_as_it_is(self, run: Run) -> None:
+        """Make durable a run that may never go on, with the weights of its best epoch."""
+        if run.durable != run.position:
+            self._save(run)
+        checkpoint.show_best(run)
 
     def _complete(self, run: Run) -> None:
         if run.durable != run.position:

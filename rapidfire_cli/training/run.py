@@ -93,11 +93,6 @@ class Run:
         return self.plan.epochs * self.chunks
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every epoch is trained."""
-        return self.epoch >= self.plan.epochs
-
-    @property
     def size(self) -> int:
         """Bytes that the run holds at rest: its model and its optimizer's state."""
         held = [*self.model.parameters(), *self.model.buffers()]

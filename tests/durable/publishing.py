@@ -27,7 +27,7 @@ def recorded(root: Path) -> Recorder:
             recorder.said("published", target)
         recorder.said("removing", checkpoints / "step-1")
         publication.remove(checkpoints / "step-1")
-        publication.link(checkpoints / "step-3" / "model", root / "runs" / "1" / "final")
+        publication.link({root / "runs" / "1" / "final": checkpoints / "step-3" / "model"})
         recorder.said("published", root / "runs" / "1" / "final")
         publication.write(root / "manifest", OLD)
         recorder.said("published", root / "manifest")
