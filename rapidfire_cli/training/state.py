@@ -196,7 +196,9 @@ def snapshot(run: Run) -> Snapshot:
         if not is_lazy(each) and _is_strided(each) and each.untyped_storage().data_ptr() in shared
     }
     buffers = {name: each for name, each in _buffers(run.model) if each is None or not is_lazy(each)}
-    return Snapshot(streams, *copy.deepcopy((held, buffers, parameters, spec)))
+    taken = (held, buffers, parameters, spec)
+    sparse = {id(each): each.detach().clone() for each in _tensors(taken) if not _is_strided(each)}
+    return Snapshot(streams, *copy.deepcopy(taken, {**sparse}))  # torch copies no compressed tensor deeply
 
 
 def rewind(run: Run, taken: Snapshot) -> None:

@@ -336,7 +336,7 @@ class OfMetrics(Blobs):
     """Metrics that are made of metrics."""
 
     def metrics(self, cfg):
-        from torchmetrics import MeanMetric
+        from torchmetrics import MeanMetric, Metric
         from torchmetrics.classification import MulticlassAccuracy
         from torchmetrics.wrappers import MinMaxMetric
 
@@ -344,12 +344,23 @@ class OfMetrics(Blobs):
             def update(self, logits, labels):
                 super().update(logits.max(1).values)
 
-        class Highest(MinMaxMetric):
+        class Highest(Metric):
+            def __init__(self):
+                super().__init__()
+                self.inner = MinMaxMetric(MulticlassAccuracy(CLASSES))
+
+            def update(self, logits, labels):
+                self.inner.update(logits, labels)
+
             def compute(self):
-                return super().compute()["max"]
+                return self.inner.compute()["max"]
+
+            def reset(self):
+                super().reset()
+                self.inner.reset()
 
         accuracy = MulticlassAccuracy(CLASSES)
-        return {"sum": accuracy + Largest(), "highest": Highest(MulticlassAccuracy(CLASSES))}
+        return {"sum": accuracy + Largest(), "highest": Highest()}
 
 
 def config(model=None, **train):
