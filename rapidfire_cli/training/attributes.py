@@ -17,22 +17,27 @@ Not looked into: classes, modules of code, functions other than by name, hooks, 
 inside (a tokenizer written in Rust), and, below the MLSpec, objects of other people's packages.
 """
 
-import hashlib
 import io
 import itertools
-import random
 import types
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from rapidfire_cli.training import fingerprint
+from rapidfire_cli.training.plain import (
+    CONTAINERS,
+    UNKNOWN,
+    Generated,
+    Packing,
+    Unpacking,
+    mark,
+    new_generator,
+    set_generator,
+)
 
 MODEL = "model"  # the root that the model is below
 
@@ -43,10 +48,6 @@ TREE = ("_parameters", "_buffers", "_modules")
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
 """What nn.Module keeps for itself; `training` is among it, which `training/state.py` keeps."""
 
-ATOMS = (bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-TENSORS = (Tensor, nn.Parameter, nn.Buffer)
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that does the same
 CODE = (
     *(type, types.ModuleType, types.BuiltinFunctionType, types.MethodType),
@@ -102,11 +103,11 @@ class Attributes:
 
     def changed(self) -> State:
         """Every place whose content is not what it was, as tensors and plain data. Raises Unholdable."""
-        now, pack = self._walk(), _Packing()
+        now, pack = self._walk(), Packing()
         state: State = {}
         for place, seen in now.items():
             if not _same(self._before.get(place), seen):
-                state[place] = (seen.kind, pack(place, seen, self._before.get(place)))
+                state[place] = (seen.kind, _packed(place, seen, pack))
         gone: list[Place] = []
         for place in self._before:
             owners = [place[:end] for end in range(1, len(place))]
@@ -119,7 +120,8 @@ class Attributes:
 
         Tensors take the place of those that are there, so that those which shared memory share it again.
         """
-        unpack, tensors = _Unpacking(self._model), registered(self._model)
+        tensors = registered(self._model)
+        unpack = Unpacking(tensors)
         for place, seen in self._before.items():  # a buffer may be another tensor by now
             if seen.kind == "registered" and place not in state:
                 self._put(place, tensors[seen.mark])
@@ -132,10 +134,10 @@ class Attributes:
     def _put(self, place: Place, value: Any) -> None:
         owner, key = self._find(place[:-1]), place[-1]
         present = _get(owner, key, None)
-        if isinstance(value, _Generated) and type(present).__name__ == value.kind:
-            _set_generator(present, value.state)
-        elif isinstance(value, _Generated):
-            self._put(place, _new_generator(value))
+        if isinstance(value, Generated) and type(present).__name__ == value.kind:
+            set_generator(present, value.state)
+        elif isinstance(value, Generated):
+            self._put(place, new_generator(value))
         elif isinstance(present, nn.Parameter) and isinstance(value, Tensor):
             present.data = value.data.to(present.device)
             present.requires_grad_(value.requires_grad)
@@ -185,9 +187,9 @@ class _Walk:
         elif isinstance(value, Tensor) and value.grad_fn is not None:
             self.found[place] = Seen("derived", id(value), value)
         elif place[-1] == EXTRA:  # what it says may stay the same while it changes
-            self.found[place] = Seen("data" if _mark(value) is not None else "code", _UNKNOWN, value)
-        elif (mark := _mark(value)) is not None:
-            self.found[place] = Seen("data", mark, value)
+            self.found[place] = Seen("data" if mark(value) is not None else "code", UNKNOWN, value)
+        elif (found := mark(value)) is not None:
+            self.found[place] = Seen("data", found, value)
         elif (met := self._places.get(id(value))) is not None:
             self.found[place] = Seen("alias", met, met)
         else:
@@ -214,7 +216,7 @@ class _Walk:
             skipped = HOOKS | {"_parameters", "_buffers"} if id(value) in self._tree else HOOKS
             speaks = type(value).get_extra_state is not nn.Module.get_extra_state
             for key, below in vars(value).items():
-                if key not in skipped and not (speaks and key not in TREE and _mark(below) is None):
+                if key not in skipped and not (speaks and key not in TREE and mark(below) is None):
                     yield key, below
             if speaks:
                 yield EXTRA, value.get_extra_state()
@@ -277,248 +279,36 @@ def _same(before: Seen | None, now: Seen) -> bool:
         return False
     if now.kind == "code" and isinstance(now.mark, int):
         return before.value is now.value
-    return bool(before.mark == now.mark) and now.mark is not _UNKNOWN
+    return bool(before.mark == now.mark) and now.mark is not UNKNOWN
 
 
-_UNKNOWN = object()
-"""The mark of what may have changed at any time."""
-
-
-def _mark(value: Any) -> Any:
-    """What is equal while the value is unchanged; None where the value is not plain data."""
-    kind = type(value)
-    if kind in ATOMS:
-        return kind, value
-    if kind is float:
-        return kind, value.hex()
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        _feed(digest, value, [])
-    except _NotData:
-        return None
-    except _Unhashable:
-        return _UNKNOWN
-    return digest.digest()
-
-
-class _NotData(Exception):  # noqa: N818 - a property
-    """Something in the value is not plain data."""
-
-
-class _Unhashable(Exception):  # noqa: N818 - a property
-    """The value is data whose bytes cannot be looked at."""
-
-
-def _feed(digest: Any, value: Any, above: list[int]) -> None:
-    """Feed the digest with the value's type and content; `above` are the containers that it lies in."""
-    kind = type(value)
-    digest.update(kind.__name__.encode())
-    if kind in ATOMS or kind is complex or isinstance(value, Enum):
-        digest.update(repr(value).encode(errors="surrogatepass"))
-    elif kind is float:
-        digest.update(value.hex().encode())
-    elif kind in TENSORS:
-        _feed_tensor(digest, value, above)
-    elif kind is np.ndarray or isinstance(value, np.generic):
-        if value.dtype.hasobject:
-            raise _NotData
-        digest.update(f"{value.dtype} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, GENERATORS):
-        if above:
-            raise _NotData  # a generator stays the object that it is, so it has a place of its own
-        _feed(digest, _generator_state(value), [id(value)])
-    elif kind in (range, slice):
-        digest.update(repr(value).encode())
-    elif kind in CONTAINERS:
-        if id(value) in above:
-            raise _NotData
-        for part in _contents(value):
-            _feed(digest, part, [*above, id(value)])
-        digest.update(b")")
-    else:
-        raise _NotData
-
-
-def _feed_tensor(digest: Any, tensor: Tensor, above: list[int]) -> None:
-    if tensor.grad_fn is not None or (above and type(tensor) is nn.Parameter):
-        raise _NotData  # a parameter stays the object that it is, so it has a place of its own
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        raise _Unhashable
-    digest.update(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad}".encode())
-    whole = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-    digest.update(whole.view(torch.uint8).numpy().tobytes())
-
-
-def _contents(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from itertools.chain.from_iterable(value.items())
-    elif isinstance(value, set | frozenset):
-        yield from sorted(value, key=repr)
-    else:
-        yield from value
+def _packed(place: Place, seen: Seen, pack: Packing) -> Any:
+    """What the place holds, packed. Raises Unholdable."""
+    match seen.kind:
+        case "data":
+            return pack(seen.value)
+        case "alias":
+            return seen.value
+        case "registered":
+            return ("registered", seen.value)
+        case "derived":
+            return pack(seen.value.detach())
+        case "iterator":
+            reason = f"the {type(seen.value).__name__} moves on in training"
+        case _:
+            reason = f"a {type(seen.value).__name__} is put there in training"
+    raise Unholdable(f"`{spelled(place)}` cannot be kept by a checkpoint: {reason}")
 
 
 def _position(iterator: Iterator[Any]) -> Any:
     """Where an iterator stands, as far as Python lets us look."""
     if isinstance(iterator, types.GeneratorType):
         frame = iterator.gi_frame
-        return (frame.f_lasti, _mark(list(frame.f_locals.values())) or _UNKNOWN) if frame else "over"
+        return (frame.f_lasti, mark(list(frame.f_locals.values())) or UNKNOWN) if frame else "over"
     try:
         return repr(iterator.__reduce__())
     except Exception:
-        return _UNKNOWN
-
-
-# Data that weights_only reads, and back
-
-
-class _Packing:
-    """Values as tensors and plain data; one list that stands in two places stays one."""
-
-    def __init__(self) -> None:
-        self._packed: dict[int, Any] = {}
-        self._alive: list[Any] = []
-
-    def __call__(self, place: Place, seen: Seen, before: Seen | None) -> Any:
-        match seen.kind:
-            case "data":
-                return self._pack(seen.value)
-            case "alias":
-                return seen.value
-            case "registered":
-                return ("registered", seen.value)
-            case "derived":
-                return self._pack(seen.value.detach())
-            case "iterator":
-                reason = f"the {type(seen.value).__name__} moves on in training"
-            case _:
-                reason = f"a {type(seen.value).__name__} is put there in training"
-        raise Unholdable(f"`{spelled(place)}` cannot be kept by a checkpoint: {reason}")
-
-    def _pack(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in ATOMS or kind in (float, complex):
-            return value
-        if kind in TENSORS:
-            return value
-        if id(value) not in self._packed:
-            self._alive.append(value)
-            self._packed[id(value)] = self._compound(value)
-        return self._packed[id(value)]
-
-    def _compound(self, value: Any) -> Any:
-        kind = type(value).__name__
-        if isinstance(value, np.ndarray | np.generic):
-            array = np.ascontiguousarray(value)
-            return ("ndarray", str(array.dtype), array.shape, array.tobytes(), kind)
-        if isinstance(value, GENERATORS):
-            return ("generator", kind, self._pack(_generator_state(value)))
-        if isinstance(value, Enum):
-            return ("enum", type(value).__module__, type(value).__qualname__, value.name)
-        if isinstance(value, range | slice):
-            return (kind, value.start, value.stop, value.step)
-        if isinstance(value, dict):
-            factory = getattr(value, "default_factory", None)
-            named = getattr(factory, "__name__", None)
-            return (kind, [(self._pack(key), self._pack(each)) for key, each in value.items()], named)
-        limit = value.maxlen if isinstance(value, deque) else None
-        return (kind, [self._pack(each) for each in value], limit)
-
-
-class _Unpacking:
-    """The inverse of _Packing."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._made: dict[int, Any] = {}
-
-    def __call__(self, packed: Any) -> Any:
-        if not isinstance(packed, tuple) or type(packed) is torch.Size:
-            return packed
-        if id(packed) not in self._made:
-            self._made[id(packed)] = self._compound(packed)
-        return self._made[id(packed)]
-
-    def _compound(self, packed: tuple[Any, ...]) -> Any:
-        match packed:
-            case ("registered", str(name)):
-                return registered(self._model)[name]
-            case ("ndarray", dtype, shape, content, kind):
-                array = np.frombuffer(bytearray(content), dtype=dtype).reshape(shape)
-                return array if kind == "ndarray" else array[()]
-            case ("generator", kind, state):
-                return _Generated(kind, self(state))
-            case ("enum", module, qualname, name):
-                return _enum(module, qualname)[name]
-            case ("range" | "slice" as kind, start, stop, step):
-                return (range if kind == "range" else slice)(start, stop, step)
-            case ("defaultdict", items, factory):
-                made: Any = defaultdict(BUILTINS.get(factory))
-            case ("deque", items, limit):
-                return deque(map(self, items), limit)
-            case ("list" | "tuple" | "set" | "frozenset" as kind, items, _):
-                return SEQUENCES[kind](map(self, items))
-            case (kind, items, _):
-                made = DICTS[kind]()
-        for key, value in items:
-            made[self(key)] = self(value)
-        return made
-
-
-SEQUENCES: Mapping[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
-DICTS: Mapping[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
-BUILTINS: Mapping[str | None, Any] = {cls.__name__: cls for cls in (int, float, list, dict, set, str)}
-
-
-class _Generated(NamedTuple):
-    """A random generator's kind and state, to be put into the generator that is there."""
-
-    kind: str
-    state: Any
-
-
-def _enum(module: str, qualname: str) -> Any:
-    import pkgutil
-
-    return pkgutil.resolve_name(f"{module}:{qualname}")
-
-
-def _generator_state(generator: Any) -> Any:
-    match generator:
-        case torch.Generator():
-            return generator.get_state()
-        case np.random.Generator():
-            return generator.bit_generator.state
-        case np.random.RandomState():
-            return generator.get_state(legacy=False)
-    return generator.getstate()
-
-
-def _set_generator(generator: Any, state: Any) -> None:
-    match generator:
-        case torch.Generator():
-            generator.set_state(state)
-        case np.random.Generator():
-            generator.bit_generator.state = state
-        case np.random.RandomState():
-            generator.set_state(state)
-        case _:
-            generator.setstate(state)
-
-
-def _new_generator(told: _Generated) -> Any:
-    match told.kind:
-        case "Generator" if isinstance(told.state, Tensor):
-            made: Any = torch.Generator()
-        case "Generator":
-            made = np.random.Generator(getattr(np.random, told.state["bit_generator"])())
-        case "RandomState":
-            made = np.random.RandomState()
-        case _:
-            made = random.Random()
-    _set_generator(made, told.state)
-    return made
+        return UNKNOWN
 
 
 # Places

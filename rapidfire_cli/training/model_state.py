@@ -1,0 +1,247 @@
+"""What of a model is in the state file: what its weights file does not hold in a form to continue from.
+
+A registered tensor comes from the weights file if it is in there unchanged in form: same shape, strides and
+dtype as when the model was made, and sharing its memory with no other tensor. Any other one is in the state
+file: lazy parameters, buffers that grew or were None, sparse or expanded tensors, views of one tensor. Those
+replace what the new model has, so that tensors which shared memory share it again. Beside them stand which
+parameters are frozen, and which modules evaluate.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedParameter, is_lazy
+
+from rapidfire_cli.training.attributes import registered
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.weights import Weights
+
+Form: TypeAlias = tuple[Any, ...] | None
+"""Shape, strides, dtype and layout of a tensor; None where there is none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a model was when it was made."""
+
+    forms: Mapping[str, Form]  # of its registered tensors
+    modules: frozenset[str]
+
+
+def made(model: nn.Module) -> Made:
+    """What the model is now."""
+    forms = {name: form(tensor) for name, tensor in registered(model).items()}
+    return Made(forms, frozenset(name for name, _ in model.named_modules()))
+
+
+def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dict[str, Any]:
+    """What of the model is not in its weights, or not as it is; `held` are the attributes beside it."""
+    tensors = registered(model)
+    shared = shared_storages([*tensors.values(), *tensors_in(held)])
+    exported = {**now.tensors} | {name: now.tensors[first] for name, first in now.same.items()}
+    first: dict[int, str] = {}
+    same: dict[str, str] = {}
+    elsewhere: dict[str, Tensor | None] = {}
+    for name, tensor in tensors.items():
+        if tensor is None or is_lazy(tensor):
+            elsewhere[name] = None
+        elif id(tensor) in first:
+            same[name] = first[id(tensor)]
+        else:
+            first[id(tensor)] = name
+            there = now.plain and _is_there(tensor, exported.get(name), origin.forms.get(name), shared)
+            if not there:
+                elsewhere[name] = tensor.detach()
+    return {
+        "names": tuple(tensors),
+        "same": same,
+        "elsewhere": elsewhere,
+        "frozen": [name for name, tensor in tensors.items() if _is_frozen(tensor)],
+        "lazy": [name for name, module in model.named_modules() if _is_lazy(module)],
+        "evaluating": [name for name, module in model.named_modules() if not module.training],
+    }
+
+
+def check_structure(model: nn.Module, origin: Made) -> None:
+    """Raises Failure where training changed what create_model cannot make again."""
+    modules = frozenset(name for name, _ in model.named_modules())
+    if changed := sorted(modules ^ origin.modules):
+        raise _unkept(f"the module `{changed[0]}` came or went in training")
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, tensor in registered(model).items():
+        if name in parameters and name not in origin.forms:
+            raise _unkept(f"the parameter `{name}` was added in training")
+        known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
+        if not known:
+            raise _unkept(f"`{name}` is a {type(tensor).__name__}, a tensor of a class of its own")
+
+
+def _unkept(reason: str) -> Failure:
+    return Failure("state", f"the model cannot be kept by a checkpoint: {reason}")
+
+
+def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set[int]) -> bool:
+    """Whether the weights file holds the tensor in a form that can be copied into a new model's."""
+    return (
+        exported is not None
+        and form(tensor) == before == form(exported)
+        and tensor.layout is torch.strided
+        and tensor.untyped_storage().data_ptr() == exported.untyped_storage().data_ptr()
+        and tensor.storage_offset() == exported.storage_offset()
+        and tensor.untyped_storage().data_ptr() not in shared
+        and not _overlaps_itself(tensor)
+    )
+
+
+def unpack_model(
+    model: nn.Module, packed: Mapping[str, Any], read: Mapping[str, Tensor], device: torch.device
+) -> None:
+    elsewhere = _moved_together(packed["elsewhere"], device)
+    tensors = registered(model)
+    for name in tensors.keys() - set(packed["names"]):
+        module, key = _owner(model, name)
+        del module._buffers[key]
+    model.train()
+    for name in packed["names"]:
+        source = packed["same"].get(name, name)
+        present = registered_at(model, name)
+        if source != name:
+            first = registered_at(model, source)
+            if first is not present:
+                module, key = _owner(model, name)
+                kept: dict[str, Any] = (
+                    module._parameters if isinstance(first, nn.Parameter) else module._buffers
+                )
+                kept[key] = first
+        elif name not in elsewhere:
+            assert present is not None
+            _overwrite(present, read[name])
+        elif isinstance(present, nn.Parameter) and (value := elsewhere[name]) is not None:
+            if isinstance(present, UninitializedParameter):
+                present.materialize(value.shape, device=device, dtype=value.dtype)
+            present.data = value
+        elif present is None or not is_lazy(present) or elsewhere[name] is not None:
+            set_buffer(model, name, elsewhere[name])
+    for name, module in model.named_modules():
+        if _is_lazy(module) and name not in packed["lazy"]:
+            _end_laziness(module)
+    frozen, evaluating = set(packed["frozen"]), set(packed["evaluating"])
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        parameter.requires_grad = name not in frozen
+    for name, module in model.named_modules():
+        module.training = name not in evaluating
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    """Whether the module is still to infer its parameters' shapes."""
+    return isinstance(module, LazyModuleMixin) and hasattr(module, "_initialize_hook")
+
+
+def _end_laziness(module: Any) -> None:
+    """As torch does after a lazy module's first call (LazyModuleMixin._infer_parameters, torch 2.10–2.13)."""
+    for hook in ("_initialize_hook", "_load_hook"):
+        getattr(module, hook).remove()
+        delattr(module, hook)
+    if module.cls_to_become is not None:
+        module.__class__ = module.cls_to_become
+
+
+def registered_at(model: nn.Module, name: str) -> Tensor | None:
+    """The parameter or buffer of that dotted name."""
+    module, key = _owner(model, name)
+    return module._parameters[key] if key in module._parameters else module._buffers.get(key)
+
+
+def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, key = name.rpartition(".")
+    return model.get_submodule(path), key
+
+
+def buffers(model: nn.Module) -> Iterator[tuple[str, Tensor | None]]:
+    for prefix, module in model.named_modules():
+        for name, buffer in module._buffers.items():
+            yield f"{prefix}.{name}" if prefix else name, buffer
+
+
+def set_buffer(model: nn.Module, name: str, value: Tensor | None) -> None:
+    module, key = _owner(model, name)
+    if key in module._parameters:  # one that is None
+        assert value is None
+    else:
+        module._buffers[key] = value
+
+
+def _overwrite(tensor: Tensor, source: Tensor) -> None:
+    """Copy the bytes, outside of any graph; a tensor that overlaps itself is written through its storage."""
+    with torch.no_grad():
+        if _overlaps_itself(tensor):
+            tensor.untyped_storage().copy_(source.to(tensor.device).untyped_storage())
+        else:
+            tensor.copy_(source)
+
+
+def form(tensor: Tensor | None) -> Form:
+    if tensor is None or is_lazy(tensor):
+        return None
+    strides = tensor.stride() if tensor.layout is torch.strided else None
+    return tensor.shape, strides, tensor.dtype, tensor.layout
+
+
+def is_strided(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided
+
+
+def _is_frozen(tensor: Tensor | None) -> bool:
+    return isinstance(tensor, nn.Parameter) and not tensor.requires_grad
+
+
+def _overlaps_itself(tensor: Tensor) -> bool:
+    """Whether two of its elements lie at one place, as in an expanded tensor."""
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def shared_storages(tensors: list[Tensor | None]) -> set[int]:
+    """The addresses of storages in which more than one tensor lies."""
+    owners: dict[int, int] = {}
+    shared = set()
+    for tensor in tensors:
+        if tensor is None or is_lazy(tensor) or tensor.layout is not torch.strided:
+            continue
+        address = tensor.untyped_storage().data_ptr()
+        if owners.setdefault(address, id(tensor)) != id(tensor) and address:
+            shared.add(address)
+    return shared
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors within plain data."""
+    match value:
+        case Tensor():
+            yield value
+        case dict():
+            for each in value.values():
+                yield from tensors_in(each)
+        case list() | tuple():
+            for each in value:
+                yield from tensors_in(each)
+
+
+def _moved_together(tensors: Mapping[str, Tensor | None], device: torch.device) -> dict[str, Tensor | None]:
+    """The tensors on the device, those that share memory sharing it there."""
+    if device.type == "cpu":
+        return {**tensors}
+    storages: dict[int, Any] = {}
+    found: dict[str, Tensor | None] = {}
+    for name, tensor in tensors.items():
+        if tensor is None or tensor.layout is not torch.strided:
+            found[name] = None if tensor is None else tensor.to(device)
+            continue
+        storage = tensor.untyped_storage()
+        placed = storages.setdefault(storage.data_ptr(), storage.to(device=device))
+        empty = torch.empty(0, dtype=tensor.dtype, device=device)
+        found[name] = empty.set_(placed, tensor.storage_offset(), tensor.shape, tensor.stride())
+    return found

@@ -1,0 +1,236 @@
+"""Plain data: what it is, a mark that tells whether it changed, and its form in a checkpoint.
+
+Plain data are None, numbers, text, bytes, tensors, arrays, generators of random numbers, and containers of
+these. A mark is equal while the data are unchanged. Packed, they are what `torch.load` reads with
+`weights_only=True`; one list that stands in two places stays one.
+"""
+
+import hashlib
+import itertools
+import random
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+ATOMS = (bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+TENSORS = (Tensor, nn.Parameter, nn.Buffer)
+
+UNKNOWN = object()
+"""The mark of what may have changed at any time."""
+
+
+def mark(value: Any) -> Any:
+    """What is equal while the value is unchanged; None where the value is not plain data."""
+    kind = type(value)
+    if kind in ATOMS:
+        return kind, value
+    if kind is float:
+        return kind, value.hex()
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        _feed(digest, value, [])
+    except _NotData:
+        return None
+    except _Unhashable:
+        return UNKNOWN
+    return digest.digest()
+
+
+class _NotData(Exception):  # noqa: N818 - a property
+    """Something in the value is not plain data."""
+
+
+class _Unhashable(Exception):  # noqa: N818 - a property
+    """The value is data whose bytes cannot be looked at."""
+
+
+def _feed(digest: Any, value: Any, above: list[int]) -> None:
+    """Feed the digest with the value's type and content; `above` are the containers that it lies in."""
+    kind = type(value)
+    digest.update(kind.__name__.encode())
+    if kind in ATOMS or kind is complex or isinstance(value, Enum):
+        digest.update(repr(value).encode(errors="surrogatepass"))
+    elif kind is float:
+        digest.update(value.hex().encode())
+    elif kind in TENSORS:
+        _feed_tensor(digest, value, above)
+    elif kind is np.ndarray or isinstance(value, np.generic):
+        if value.dtype.hasobject:
+            raise _NotData
+        digest.update(f"{value.dtype} {value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, GENERATORS):
+        if above:
+            raise _NotData  # a generator stays the object that it is, so it has a place of its own
+        _feed(digest, _generator_state(value), [id(value)])
+    elif kind in (range, slice):
+        digest.update(repr(value).encode())
+    elif kind in CONTAINERS:
+        if id(value) in above:
+            raise _NotData
+        for part in _contents(value):
+            _feed(digest, part, [*above, id(value)])
+        digest.update(b")")
+    else:
+        raise _NotData
+
+
+def _feed_tensor(digest: Any, tensor: Tensor, above: list[int]) -> None:
+    if tensor.grad_fn is not None or (above and type(tensor) is nn.Parameter):
+        raise _NotData  # a parameter stays the object that it is, so it has a place of its own
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise _Unhashable
+    digest.update(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad}".encode())
+    whole = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    digest.update(whole.view(torch.uint8).numpy().tobytes())
+
+
+def _contents(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from itertools.chain.from_iterable(value.items())
+    elif isinstance(value, set | frozenset):
+        yield from sorted(value, key=repr)
+    else:
+        yield from value
+
+
+class Packing:
+    """Packs values; one that stands in several places is packed once."""
+
+    def __init__(self) -> None:
+        self._packed: dict[int, Any] = {}
+        self._alive: list[Any] = []
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in ATOMS or kind in (float, complex) or kind in TENSORS:
+            return value
+        if id(value) not in self._packed:
+            self._alive.append(value)
+            self._packed[id(value)] = self._compound(value)
+        return self._packed[id(value)]
+
+    def _compound(self, value: Any) -> Any:
+        kind = type(value).__name__
+        if isinstance(value, np.ndarray | np.generic):
+            array = np.ascontiguousarray(value)
+            return ("ndarray", str(array.dtype), array.shape, array.tobytes(), kind)
+        if isinstance(value, GENERATORS):
+            return ("generator", kind, self(_generator_state(value)))
+        if isinstance(value, Enum):
+            return ("enum", type(value).__module__, type(value).__qualname__, value.name)
+        if isinstance(value, range | slice):
+            return (kind, value.start, value.stop, value.step)
+        if isinstance(value, dict):
+            factory = getattr(value, "default_factory", None)
+            named = getattr(factory, "__name__", None)
+            return (kind, [(self(key), self(each)) for key, each in value.items()], named)
+        limit = value.maxlen if isinstance(value, deque) else None
+        return (kind, [self(each) for each in value], limit)
+
+
+class Unpacking:
+    """The inverse of Packing; `registered` are the model's tensors by name."""
+
+    def __init__(self, registered: Mapping[str, Tensor | None]) -> None:
+        self._registered = registered
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, packed: Any) -> Any:
+        if not isinstance(packed, tuple) or type(packed) is torch.Size:
+            return packed
+        if id(packed) not in self._made:
+            self._made[id(packed)] = self._compound(packed)
+        return self._made[id(packed)]
+
+    def _compound(self, packed: tuple[Any, ...]) -> Any:
+        match packed:
+            case ("registered", str(name)):
+                return self._registered[name]
+            case ("ndarray", dtype, shape, content, kind):
+                array = np.frombuffer(bytearray(content), dtype=dtype).reshape(shape)
+                return array if kind == "ndarray" else array[()]
+            case ("generator", kind, state):
+                return Generated(kind, self(state))
+            case ("enum", module, qualname, name):
+                return _enum(module, qualname)[name]
+            case ("range" | "slice" as kind, start, stop, step):
+                return (range if kind == "range" else slice)(start, stop, step)
+            case ("defaultdict", items, factory):
+                made: Any = defaultdict(BUILTINS.get(factory))
+            case ("deque", items, limit):
+                return deque(map(self, items), limit)
+            case ("list" | "tuple" | "set" | "frozenset" as kind, items, _):
+                return SEQUENCES[kind](map(self, items))
+            case (kind, items, _):
+                made = DICTS[kind]()
+        for key, value in items:
+            made[self(key)] = self(value)
+        return made
+
+
+SEQUENCES: Mapping[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+DICTS: Mapping[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
+BUILTINS: Mapping[str | None, Any] = {cls.__name__: cls for cls in (int, float, list, dict, set, str)}
+
+
+class Generated(NamedTuple):
+    """A random generator's kind and state, to be put into the generator that is there."""
+
+    kind: str
+    state: Any
+
+
+def _enum(module: str, qualname: str) -> Any:
+    """An Enum that the run's own code has imported. Raises KeyError, AttributeError or TypeError."""
+    found: Any = sys.modules[module]
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    if not issubclass(found, Enum):
+        raise TypeError(f"{module}.{qualname} is not an Enum")
+    return found
+
+
+def _generator_state(generator: Any) -> Any:
+    match generator:
+        case torch.Generator():
+            return generator.get_state()
+        case np.random.Generator():
+            return generator.bit_generator.state
+        case np.random.RandomState():
+            return generator.get_state(legacy=False)
+    return generator.getstate()
+
+
+def set_generator(generator: Any, state: Any) -> None:
+    match generator:
+        case torch.Generator():
+            generator.set_state(state)
+        case np.random.Generator():
+            generator.bit_generator.state = state
+        case np.random.RandomState():
+            generator.set_state(state)
+        case _:
+            generator.setstate(state)
+
+
+def new_generator(told: Generated) -> Any:
+    match told.kind:
+        case "Generator" if isinstance(told.state, Tensor):
+            made: Any = torch.Generator()
+        case "Generator":
+            made = np.random.Generator(getattr(np.random, told.state["bit_generator"])())
+        case "RandomState":
+            made = np.random.RandomState()
+        case _:
+            made = random.Random()
+    set_generator(made, told.state)
+    return made
