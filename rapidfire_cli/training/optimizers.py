@@ -67,15 +67,6 @@ class Optimizers:
         """What all keep of their parameters."""
         return States(self.members, self._owners)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What each says."""
-        return {"members": [member.state_dict() for member in self.members]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
-        for member, kept in zip(self.members, state["members"], strict=True):
-            member.load_state_dict(kept)
-
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for member in self.members:

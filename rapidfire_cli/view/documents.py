@@ -4,13 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rapidfire_cli.durable.publication import Damaged, claimed
-from rapidfire_cli.engine.checkpoints import DIRECTORY, newest_first
+from rapidfire_cli.engine.checkpoints import BEST, DIRECTORY, FINAL, newest_first, weights_in
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
 from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, Split, spoken
-
-FORMATS = (".safetensors", ".pt")  # of weights
 
 
 def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str, Plain]:
@@ -65,7 +63,7 @@ def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
         "replicate": row.replicate,
         "directory": str(directory),
         "weights": {
-            "final": _weights(directory, "final"),
+            "final": _spelled(weights_in(directory, FINAL)),
             "best": _best_weights(directory, row.best, overview.objective),
         },
         **({"origin": spelt(row.origin)} if row.origin else {}),
@@ -83,7 +81,7 @@ def _best(best: Best | None, splits: Iterable[Split]) -> Plain:
 
 def _best_weights(directory: Path, best: Best | None, objective: Objective) -> str | None:
     """The weights of the run's best epoch; those of one that was chosen by a former objective are not."""
-    if best is None or (found := _weights(directory, "best")) is None:
+    if best is None or (found := weights_in(directory, BEST)) is None:
         return None
     try:
         facts = [claimed(path).facts for path in newest_first(directory / DIRECTORY)[:1]]
@@ -91,13 +89,11 @@ def _best_weights(directory: Path, best: Best | None, objective: Objective) -> s
         return None
     told = {"metric": objective.metric, "direction": objective.direction, "epoch": best.epoch}
     kept = next((fact for each in facts if isinstance(fact := each.get("best"), dict)), {})
-    return found if told.items() <= kept.items() else None
+    return str(found) if told.items() <= kept.items() else None
 
 
-def _weights(directory: Path, name: str) -> str | None:
-    """The file of weights, where there is one."""
-    paths = (directory / f"{name}{suffix}" for suffix in FORMATS)
-    return next((str(path) for path in paths if path.is_file()), None)
+def _spelled(path: Path | None) -> str | None:
+    return str(path) if path else None
 
 
 def _spoken(named: Mapping[str, float]) -> dict[str, Plain]:

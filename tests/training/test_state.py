@@ -392,7 +392,7 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 6, 7, 8, 13])
+@pytest.mark.parametrize("stop_at", [1, 6, 13])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, stop_at):
     """Stopped after its first step, in an epoch, in a validation, at an epoch's end, in the next epoch."""
@@ -412,7 +412,7 @@ def test_a_smoke_test_finds_that_a_checkpoint_holds_the_state(tmp_path, model):
     assert place.residents.smoke(Smoke(json.dumps(config(model)), 42)).findings == ()
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 6, 7, 8, 13])
+@pytest.mark.parametrize("stop_at", [1, 6, 13])
 def test_what_changes_on_an_mlspec_that_says_nothing_is_kept(tmp_path, stop_at):
     whole = undisturbed(tmp_path / "whole", OnSelf, config())
     stopped = Workplace(tmp_path / "stopped", f"{HERE}:OnSelf")
