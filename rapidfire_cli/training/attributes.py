@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from rapidfire_cli.training import fingerprint
 from rapidfire_cli.training.plain import (
+    ATOMS,
     CONTAINERS,
     UNKNOWN,
     Generated,
@@ -182,7 +183,9 @@ class _Walk:
 
     def visit(self, place: Place, value: Any) -> None:
         """Note what the place holds, and what is below it."""
-        if (name := self._registered.get(id(value))) is not None:
+        if (kind := type(value)) in ATOMS:  # the common case, at a fraction of the cost
+            self.found[place] = Seen("data", (kind, value), value)
+        elif (name := self._registered.get(id(value))) is not None:
             self.found[place] = Seen("registered", name, name)
         elif isinstance(value, Tensor) and value.grad_fn is not None:
             self.found[place] = Seen("derived", id(value), value)

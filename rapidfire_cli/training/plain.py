@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-ATOMS = (bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+ATOMS = frozenset((bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 TENSORS = (Tensor, nn.Parameter, nn.Buffer)

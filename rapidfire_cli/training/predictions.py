@@ -72,6 +72,9 @@ class Reader:
 
     def flat(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
         """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure."""
+        logits, labels = self.raw(outputs, batch)
+        if labels.ndim == 1 and logits.ndim == 2 and len(logits) == len(labels) and logits.shape[1] > 1:
+            return logits, labels  # the common case, at a fraction of the cost
         logits, labels = self._read(outputs, batch)
         if logits.ndim > labels.ndim:
             return logits.flatten(0, -2), labels.flatten()

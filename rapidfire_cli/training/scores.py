@@ -28,7 +28,9 @@ class Scores:
         wrapped = {name: Custom(name, metric) for name, metric in custom.items()}
         flat = tuple(name for name in names if name != EXACT)
         rows = (EXACT,) if EXACT in names else ()
-        self._raw = _Group(tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext())
+        self._raw = _Group(
+            tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext(), is_tried=True
+        )
         self._flat = _Group(flat, lambda name, like: measure(name, *like), counted, self._blaming)
         self._rows = _Group(rows, lambda name, _: exact(), _all, self._blaming)
 
@@ -102,8 +104,10 @@ class _Group:
         make: Callable[[str, Pair], Measure],
         choose: Callable[[Pair], Pair],
         blaming: Callable[[str], AbstractContextManager[None]],
+        is_tried: bool = False,
     ) -> None:
         self.names = names
+        self._is_tried = is_tried  # on the first batch: named metrics are known to be numbers
         self._make = make
         self._choose = choose  # what they are to see of what is kept
         self._blaming = blaming
@@ -118,7 +122,8 @@ class _Group:
         logits, labels = pair
         if self._like is None:
             self._prepare((logits[:1].clone(), labels[:1].clone()))
-            self._try(pair)
+            if self._is_tried:
+                self._try(pair)
         if self._kept and not _alike(self._kept[0], pair):
             self._flush()
         if logits.untyped_storage().nbytes() > 2 * logits.nbytes:

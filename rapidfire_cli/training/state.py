@@ -106,7 +106,9 @@ def unpack(run: Run, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
 
 def check_state(run: Run) -> None:
     """Raises Failure where a checkpoint could not hold the run, asked before its first epoch is trained."""
-    packed(run, weights(run.model))
+    check_structure(run.model, run.origins.model)
+    if (strange := _strange([held_attributes(run), own_state(run)])) is not None:
+        raise Failure("state", f"the run's state cannot be kept by a checkpoint: it holds a {strange}")
 
 
 def held_attributes(run: Run) -> attributes.State:
