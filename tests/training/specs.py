@@ -85,6 +85,20 @@ class Hoarding(Blobs):
         return {"notes": [1, {"here": object()}]}
 
 
+class HoardingLater(Blobs):
+    """Keeps what no checkpoint can hold from the end of its first epoch on."""
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.calls = 0
+
+    def compute_forward(self, model, batch, cfg):
+        self.calls += 1
+        return super().compute_forward(model, batch, cfg)
+
+    def state_dict(self):
+        return {"notes": object() if self.calls >= 7 else None}
+
+
 class Sparse(Blobs):
     """A model whose gradients are sparse."""
 

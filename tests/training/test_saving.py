@@ -120,7 +120,7 @@ def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
 
 
 def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):
-    place = place_with_residents(tmp_path, "Hoarding", runs=(1,))
+    place = place_with_residents(tmp_path, "HoardingLater", runs=(1,))
     pass_time(place, EVERY)
 
     assert place.residents.spare(idle=True) == 0
