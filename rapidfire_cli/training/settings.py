@@ -3,7 +3,8 @@
 Between turns the process has its *usual* settings: those that it had once the MLSpec was imported. `of(run)`
 encloses all that user code does for a run. When it ends, the settings that differ from the usual ones are
 kept for the run, and the usual ones are put back; when it begins again, the run's are put back. Only what
-differs is ever written, so a run that sets nothing pays for reading alone (measured under load: 70 µs a turn).
+differs is ever written, so a run that sets nothing pays for reading alone (70 µs a turn,
+measured under load).
 
 On another worker the run's methods set their settings anew. What training itself changed since, a checkpoint
 holds: `packed` says it, and `unpack` puts it back.
