@@ -54,8 +54,8 @@ CODE = (
     *(type, types.ModuleType, types.BuiltinFunctionType, types.MethodType),
     *(types.MappingProxyType, types.MethodWrapperType, types.WrapperDescriptorType),
 )
+OURS = "rapidfire_cli"
 OPAQUE = (
-    "rapidfire_cli",
     "logging",
     "threading",
     "concurrent",
@@ -64,7 +64,7 @@ OPAQUE = (
     "sqlite3",
     "weakref",
 )
-"""Packages whose objects lead to the state of the whole process, or are ours."""
+"""Packages whose objects lead to the state of the whole process."""
 
 OPEN = ("torch", "torchmetrics", "transformers", "peft")
 """Packages whose objects are looked into wherever they are met; those of others only below the model."""
@@ -193,6 +193,8 @@ class _Walk:
             self.found[place] = Seen("data" if mark(value) is not None else "code", UNKNOWN, value)
         elif (found := mark(value)) is not None:
             self.found[place] = Seen("data", found, value)
+        elif type(value).__module__.partition(".")[0] == OURS:
+            return  # a view of the config, which is made anew at each look and says nothing new
         elif (met := self._places.get(id(value))) is not None:
             self.found[place] = Seen("alias", met, met)
         else:

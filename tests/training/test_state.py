@@ -464,6 +464,19 @@ def test_optimizer_state_continues_as_it_was_by_parameter_name(tmp_path, name):
     assert same(whole.weights(), continued.weights())
 
 
+class Configured(Blobs):
+    """Keeps a new view of its knobs at each batch."""
+
+    def compute_forward(self, model, batch, cfg):
+        self.knobs = cfg["user_knobs"]
+        return super().compute_forward(model, batch, cfg)
+
+
+def test_views_of_the_config_are_no_state(tmp_path):
+    place = undisturbed(tmp_path, Configured, config())
+    assert place.weights()
+
+
 class Cycling(Body):
     def begin(self):
         self.numbers = (number / 4 for number in range(1, 10**6))
