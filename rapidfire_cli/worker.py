@@ -145,6 +145,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
         return
     gc.freeze()  # measured: one full collection cost as much as a small run
     gc.enable()
+    residents.start()
     pipe.tell(Ready(os.getpid(), *ready))
     while True:
         match pipe.next(residents.spare):

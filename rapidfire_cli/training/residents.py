@@ -73,6 +73,10 @@ class Residents:
         self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
         self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
 
+    def start(self) -> None:
+        """Take the process as it is now for what every run begins with."""
+        self._shared.settings.take()
+
     def probe(self, order: Probe) -> Probed:
         """What can be told of leaf configs without training."""
         with self._shared.settings.apart():

@@ -33,10 +33,14 @@ class ProcessSettings:
     """The usual settings, taken when this is made, and those of each run."""
 
     def __init__(self) -> None:
+        self._own: dict[int, Changes] = {}
+        self.take()
+
+    def take(self) -> None:
+        """Let the settings be the usual ones that the process has now."""
         self._usual = {setting.name: setting.get() for setting in SETTINGS}
         self._usual_of_kept = [self._usual[setting.name] for setting in KEPT]
         self._glance = _glance()  # while everything is as usual
-        self._own: dict[int, Changes] = {}
 
     @contextmanager
     def of(self, run: int) -> Iterator[None]:

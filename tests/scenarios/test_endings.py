@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from rapidfire_cli.app.failing import explain
-from tests.scenarios.conftest import GRID, HEADER
+from tests.scenarios.conftest import GRID, HEADER, ROOT
 
 SMALL = GRID.replace("epochs: 3", "epochs: 2").replace("[16, 32]", "[16]").replace("0.01, 0.001", "0.01")
 ENDLESS = f"""\
@@ -66,7 +66,9 @@ def test_an_interruption_is_quiet(desk):
 
 
 def test_an_interruption_is_quiet_even_before_anything_is_loaded(desk):
-    (desk.path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    (desk.path / "early").mkdir()
+    (desk.path / "early" / "typer.py").write_text("raise KeyboardInterrupt\n")
+    desk.extra["PYTHONPATH"] = f"{desk.path / 'early'}:{ROOT}"
     done = desk.run("expand", "experiment.yaml", exits=130)
     assert (done.stdout, done.stderr) == ("", "")
 
