@@ -191,7 +191,7 @@ class _Walk:
             self.found[place] = Seen("derived", id(value), value)
         elif place[-1] == EXTRA:  # what it says may stay the same while it changes
             self.found[place] = Seen("data" if mark(value) is not None else "code", UNKNOWN, value)
-        elif (found := mark(value)) is not None:
+        elif place[-1] != "_modules" and (found := mark(value)) is not None:
             self.found[place] = Seen("data", found, value)
         elif type(value).__module__.partition(".")[0] == OURS:
             return  # a view of the config, which is made anew at each look and says nothing new
@@ -221,6 +221,8 @@ class _Walk:
             skipped = HOOKS | {"_parameters", "_buffers"} if id(value) in self._tree else HOOKS
             speaks = type(value).get_extra_state is not nn.Module.get_extra_state
             for key, below in vars(value).items():
+                if key == "_modules" and not below:
+                    continue  # a layer, mostly
                 if key not in skipped and not (speaks and key not in TREE and mark(below) is None):
                     yield key, below
             if speaks:

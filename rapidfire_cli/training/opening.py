@@ -24,7 +24,7 @@ from rapidfire_cli.training.knobs import Knobs, Reads
 from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.losses import STRIDE, Losses
 from rapidfire_cli.training.memory import Growth
-from rapidfire_cli.training.plan import Plan, plan
+from rapidfire_cli.training.plan import Plan, plan, usual_determinism
 from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
 from rapidfire_cli.training.run import Run
@@ -54,7 +54,8 @@ class Shared:
 def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
     """Nothing loaded yet; there is `room` for runs at rest, in bytes."""
     device = torch.device(setup.device)
-    with printing():  # as every run does
+    torch.set_deterministic_debug_mode(usual_determinism(setup.device))
+    with printing():  # as every run does, so that most turns find nothing to put back
         settings = ProcessSettings()
     return Shared(
         setup,

@@ -34,6 +34,8 @@ def mark(value: Any) -> Any:
         return kind, value
     if kind is float:
         return kind, value.hex()
+    if kind is set and all(type(part) is str for part in value):
+        return kind, frozenset(value)
     digest = hashlib.blake2b(digest_size=16)
     try:
         _feed(digest, value, [])

@@ -42,10 +42,15 @@ class Plan:
         return rows - rows % self.batch_size if self.drop_last else rows
 
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
-        """What torch does about operations without a deterministic form: on the CPU it warns by default."""
+        """What torch does about operations without a deterministic form."""
         if self.deterministic is None:
-            return "warn" if device == "cpu" else "default"
+            return usual_determinism(device)
         return "error" if self.deterministic else "default"
+
+
+def usual_determinism(device: str) -> Literal["default", "warn"]:
+    """What torch does about such operations where a run says nothing: on the CPU it warns."""
+    return "warn" if device == "cpu" else "default"
 
 
 def plan(leaf: LeafConfig) -> Plan:

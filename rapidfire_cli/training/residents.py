@@ -29,7 +29,7 @@ from rapidfire_cli.engine.output import LOG
 from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blaming, keeping
-from rapidfire_cli.training.log import logged, say
+from rapidfire_cli.training.log import logged, printing, say
 from rapidfire_cli.training.loop import Mark, rewind, train
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import counted, prepare
@@ -75,7 +75,8 @@ class Residents:
 
     def start(self) -> None:
         """Take the process as it is now for what every run begins with."""
-        self._shared.settings.take()
+        with printing():
+            self._shared.settings.take()
 
     def probe(self, order: Probe) -> Probed:
         """What can be told of leaf configs without training."""
