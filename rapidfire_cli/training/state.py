@@ -150,6 +150,8 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
             if one.keys() != other.keys():
                 return (*at, *_named(sorted(one.keys() ^ other.keys(), key=repr)[0]))
             parts = ((key, one[key], other[key]) for key in one)
+        case ("set" | "frozenset", list(mine), _), ("set" | "frozenset", list(theirs), _):  # in no order
+            return None if sorted(map(repr, mine)) == sorted(map(repr, theirs)) else at
         case list() | tuple(), list() | tuple() if len(one) == len(other):
             parts = zip(range(len(one)), one, other, strict=True)
         case _:
