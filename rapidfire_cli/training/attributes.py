@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from rapidfire_cli.training import fingerprint
+from rapidfire_cli.training import fingerprint, generators
 from rapidfire_cli.training.plain import (
     ATOMS,
     CONTAINERS,
@@ -36,8 +36,6 @@ from rapidfire_cli.training.plain import (
     Packing,
     Unpacking,
     mark,
-    new_generator,
-    set_generator,
 )
 
 MODEL = "model"  # the root that the model is below
@@ -136,9 +134,9 @@ class Attributes:
         owner, key = self._find(place[:-1]), place[-1]
         present = _get(owner, key, None)
         if isinstance(value, Generated) and type(present).__name__ == value.kind:
-            set_generator(present, value.state)
+            generators.restore(present, value.state)
         elif isinstance(value, Generated):
-            self._put(place, new_generator(value))
+            self._put(place, generators.made(value.kind, value.state))
         elif isinstance(present, nn.Parameter) and isinstance(value, Tensor):
             present.data = value.data.to(present.device)
             present.requires_grad_(value.requires_grad)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 DEEPEST = 50  # levels of nesting that are compared (assumed: prepared rows have two or three)
 BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.dtype, torch.device)
@@ -60,15 +61,28 @@ def _equal(one: Any, other: Any, depth: int) -> bool:
 
 
 def _equal_tensors(one: Tensor, other: Tensor) -> bool:
-    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
+    if is_lazy(one) or is_lazy(other):
+        return is_lazy(one) and is_lazy(other)
+    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout) or one.is_quantized:
         return False
-    if one.layout is not torch.strided or one.is_quantized:
-        return False
-    return torch.equal(_bytes(one), _bytes(other))
+    pairs = zip(_strided(one.detach()), _strided(other.detach()), strict=True)
+    return all(this.shape == that.shape and torch.equal(_bytes(this), _bytes(that)) for this, that in pairs)
+
+
+def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The strided tensors that a tensor is made of: indices and values, where it is sparse."""
+    match tensor.layout:
+        case torch.strided:
+            return (tensor,)
+        case torch.sparse_coo:
+            return tensor._indices(), tensor._values()
+        case torch.sparse_csr | torch.sparse_bsr:
+            return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    plain = tensor.detach().as_subclass(Tensor).resolve_conj().resolve_neg().cpu()
+    plain = tensor.as_subclass(Tensor).resolve_conj().resolve_neg().cpu()
     return plain.contiguous().reshape(-1).view(torch.uint8)
 
 

@@ -35,19 +35,19 @@ class Generators:
 
     def __init__(self, roots: Mapping[str, Any]) -> None:
         self._found = dict(_found(roots))
-        self._stood = {path: _state(generator) for path, generator in self._found.items()}
+        self._stood = {path: state_of(generator) for path, generator in self._found.items()}
 
     def moved(self) -> str | None:
         """Where the first generator is that was drawn from since then."""
         for path, generator in self._found.items():
-            if not equal(_state(generator), self._stood[path]):
+            if not equal(state_of(generator), self._stood[path]):
                 return path
         return None
 
     def restore(self) -> None:
         """Put every generator back where it stood."""
         for path, generator in self._found.items():
-            _restore(generator, self._stood[path])
+            restore(generator, self._stood[path])
 
 
 def within_reach(spec: MLSpec, **others: Any) -> Generators:
@@ -67,7 +67,7 @@ def _found(roots: Mapping[str, Any]) -> Iterator[tuple[str, Generator]]:
             continue
         seen.add(id(value))
         if isinstance(value, KINDS):
-            if _state(value) is not None:
+            if state_of(value) is not None:
                 yield path, value
         else:
             line += [(path + step, part) for step, part in islice(_parts(value), EACH)]
@@ -104,8 +104,8 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def _state(generator: Generator) -> Any:
-    """Where a generator stands; None where it cannot say, as one that asks the system for randomness."""
+def state_of(generator: Generator) -> Any:
+    """The generator's state; None where it has none, as one that asks the system for randomness."""
     try:
         match generator:
             case np.random.Generator():
@@ -122,7 +122,8 @@ def _state(generator: Generator) -> Any:
         return None
 
 
-def _restore(generator: Generator, state: Any) -> None:
+def restore(generator: Generator, state: Any) -> None:
+    """Set the state that `state_of` returned for a generator of the same kind."""
     match generator:
         case np.random.Generator():
             generator.bit_generator.state = state
@@ -134,3 +135,19 @@ def _restore(generator: Generator, state: Any) -> None:
             generator.setstate(state)
         case torch.Generator():
             generator.set_state(state)
+
+
+def made(kind: str, state: Any) -> Any:
+    """A new generator of that kind in that state. Raises AttributeError where NumPy has no such kind."""
+    new: Any
+    match kind:
+        case "Generator" if isinstance(state, Tensor):
+            new = torch.Generator()
+        case "Generator":
+            new = np.random.Generator(getattr(np.random, state["bit_generator"])())
+        case "Random":
+            new = random.Random()
+        case _:
+            new = getattr(np.random, kind)()
+    restore(new, state)
+    return new

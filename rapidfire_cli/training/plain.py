@@ -7,7 +7,6 @@ these. A mark is equal while the data are unchanged. Packed, they are what `torc
 
 import hashlib
 import itertools
-import random
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -18,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rapidfire_cli.training import generators
+
 ATOMS = frozenset((bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 TENSORS = (Tensor, nn.Parameter, nn.Buffer)
 
 UNKNOWN = object()
@@ -69,10 +69,10 @@ def _feed(digest: Any, value: Any, above: list[int]) -> None:
             raise _NotData
         digest.update(f"{value.dtype} {value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, GENERATORS):
+    elif isinstance(value, generators.KINDS):
         if above:
             raise _NotData  # a generator stays the object that it is, so it has a place of its own
-        _feed(digest, _generator_state(value), [id(value)])
+        _feed(digest, generators.state_of(value), [id(value)])
     elif kind in (range, slice):
         digest.update(repr(value).encode())
     elif kind in CONTAINERS:
@@ -125,8 +125,8 @@ class Packing:
         if isinstance(value, np.ndarray | np.generic):
             array = np.ascontiguousarray(value)
             return ("ndarray", str(array.dtype), array.shape, array.tobytes(), kind)
-        if isinstance(value, GENERATORS):
-            return ("generator", kind, self(_generator_state(value)))
+        if isinstance(value, generators.KINDS):
+            return ("generator", kind, self(generators.state_of(value)))
         if isinstance(value, Enum):
             return ("enum", type(value).__module__, type(value).__qualname__, value.name)
         if isinstance(value, range | slice):
@@ -199,40 +199,3 @@ def _enum(module: str, qualname: str) -> Any:
     if not issubclass(found, Enum):
         raise TypeError(f"{module}.{qualname} is not an Enum")
     return found
-
-
-def _generator_state(generator: Any) -> Any:
-    match generator:
-        case torch.Generator():
-            return generator.get_state()
-        case np.random.Generator():
-            return generator.bit_generator.state
-        case np.random.RandomState():
-            return generator.get_state(legacy=False)
-    return generator.getstate()
-
-
-def set_generator(generator: Any, state: Any) -> None:
-    match generator:
-        case torch.Generator():
-            generator.set_state(state)
-        case np.random.Generator():
-            generator.bit_generator.state = state
-        case np.random.RandomState():
-            generator.set_state(state)
-        case _:
-            generator.setstate(state)
-
-
-def new_generator(told: Generated) -> Any:
-    match told.kind:
-        case "Generator" if isinstance(told.state, Tensor):
-            made: Any = torch.Generator()
-        case "Generator":
-            made = np.random.Generator(getattr(np.random, told.state["bit_generator"])())
-        case "RandomState":
-            made = np.random.RandomState()
-        case _:
-            made = random.Random()
-    set_generator(made, told.state)
-    return made

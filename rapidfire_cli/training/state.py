@@ -23,6 +23,7 @@ from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import TRAIN
 from rapidfire_cli.training import attributes, rng
 from rapidfire_cli.training.attributes import Attributes, Unholdable, registered
+from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.feeds import moved
 from rapidfire_cli.training.model_state import (
@@ -144,8 +145,6 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
     """The first place at which two pieces of plain data differ."""
     parts: Iterable[tuple[Any, Any, Any]]
     match one, other:
-        case Tensor(), Tensor():
-            return None if _same_bits(one, other) else at
         case dict(), dict():
             if one.keys() != other.keys():
                 return (*at, *_named(sorted(one.keys() ^ other.keys(), key=repr)[0]))
@@ -155,7 +154,7 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
         case list() | tuple(), list() | tuple() if len(one) == len(other):
             parts = zip(range(len(one)), one, other, strict=True)
         case _:
-            return None if type(one) is type(other) and repr(one) == repr(other) else at
+            return None if equal(one, other) else at
     found = (_difference(mine, theirs, (*at, *_named(key))) for key, mine, theirs in parts)
     return next((place for place in found if place), None)
 
@@ -163,19 +162,6 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
 def _named(key: Any) -> tuple[Any, ...]:
     """A step of the place that a person reads."""
     return (attributes.spelled(key),) if isinstance(key, tuple) else (key,)
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    if is_lazy(one) or is_lazy(other):
-        return type(one) is type(other)
-    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
-        return False
-    return torch.equal(_bytes(one), _bytes(other))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    dense = tensor.detach() if is_strided(tensor) else tensor.detach().to_dense()
-    return dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
 # What a validation may change

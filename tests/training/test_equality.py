@@ -45,6 +45,9 @@ def picture(shade):
         (torch.tensor, [[1.0]], [1.0]),
         (lambda value: torch.tensor([1, 2]).to(value), torch.int32, torch.int64),
         (lambda value: torch.tensor(value)[::2].requires_grad_(), [1.0, 2.0, 3.0], [1.0, 2.0, 4.0]),
+        (lambda value: torch.tensor([0.0, value]).to_sparse(), 1.0, 2.0),
+        (lambda value: torch.tensor([[0.0, value]]).to_sparse_csr(), 1.0, 2.0),
+        (lambda value: torch.tensor([[0.0, value]]).to_sparse_csc(), 1.0, 2.0),
         (np.array, [1.0, NAN], [1.0, 2.0]),
         (lambda value: np.array(["a", value], object), "b", "c"),
         (np.float32, 1, 2),
@@ -69,7 +72,6 @@ def test_values_are_equal_in_every_bit_or_different(make, one, other):
     [
         threading.Lock,
         lambda: (number for number in (1, 2)),
-        lambda: torch.eye(2).to_sparse(),
     ],
 )
 def test_what_cannot_be_compared_is_different(make):
