@@ -185,7 +185,7 @@ def seconds(place: Path, *arguments: str) -> float:
 
 @contextmanager
 def prepared(runs: int) -> Iterator[Path]:
-    """A directory with an experiment of so many runs."""
+    """Return a directory with an experiment of that many runs."""
     with TemporaryDirectory(prefix="scale-") as name:
         file = {"experiment": NAME, **json.loads(nothing(runs).file)}
         Path(name, "scale.json").write_text(json.dumps(file), encoding="utf-8")

@@ -68,7 +68,7 @@ OPEN = ("torch", "torchmetrics", "transformers", "peft")
 """Packages whose objects are looked into wherever they are met; those of others only below the model."""
 
 DELETED = "deleted"
-EXTRA = "get_extra_state()"  # stands for an attribute in the place of what a module says of itself
+EXTRA = "get_extra_state()"  # takes an attribute's place: what the module's own method returns
 AT = "#"  # before the position of a key that no file could hold
 
 
@@ -306,7 +306,7 @@ def _packed(place: Place, seen: Seen, pack: Packing) -> Any:
 
 
 def _position(iterator: Iterator[Any]) -> Any:
-    """Where an iterator stands, as far as Python lets us look."""
+    """The position of an iterator, as far as Python shows it."""
     if isinstance(iterator, types.GeneratorType):
         frame = iterator.gi_frame
         return (frame.f_lasti, mark(list(frame.f_locals.values())) or UNKNOWN) if frame else "over"
@@ -345,7 +345,7 @@ def _set(owner: Any, key: Any, value: Any) -> None:
 
 
 def _key(owner: dict[Any, Any], key: Any) -> Any:
-    """The key that a place's step stands for."""
+    """Return the key that a step of a place refers to."""
     if isinstance(key, tuple) and key[0] == AT and key not in owner:
         return next(itertools.islice(owner, key[1], None))
     return key

@@ -37,7 +37,7 @@ LAST = 2  # checkpoints kept: the last, and the one before it should the last be
 
 
 def save(run: Run) -> None:
-    """Publish a checkpoint of where the run stands, and let older ones go. Raises Failure."""
+    """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure."""
     directory = Path(run.assignment.directory) / DIRECTORY
     try:
         now = weights.weights(run.model)

@@ -2,7 +2,7 @@
 
 Plain data are None, numbers, text, bytes, tensors, arrays, generators of random numbers, and containers of
 these. A mark is equal while the data are unchanged. Packed, they are what `torch.load` reads with
-`weights_only=True`; one list that stands in two places stays one.
+`weights_only=True`; a list that is met in two places stays one list.
 """
 
 import hashlib
@@ -105,7 +105,7 @@ def _contents(value: Any) -> Iterator[Any]:
 
 
 class Packing:
-    """Packs values; one that stands in several places is packed once."""
+    """Packs values; a value that is met in several places is packed once."""
 
     def __init__(self) -> None:
         self._packed: dict[int, Any] = {}
