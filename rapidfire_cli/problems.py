@@ -137,7 +137,7 @@ TITLES: Mapping[str, str] = {
     "E415": "prepare that fails",
     "E422": "metric that cannot be used",
     "E430": "knob that is read but never set",
-    "E431": "first batch that fails",
+    "E431": "trial batch that fails",
     "E432": "state that a checkpoint cannot hold",
     "W430": "knob that is set but never read",
     "W431": "batch that is larger than the train split",

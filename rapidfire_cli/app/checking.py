@@ -125,7 +125,7 @@ def _smoke(interview: Interview, run: Run) -> Smoked:
     try:
         answer = interview.ask(Smoke(run.config, run.seed))
     except WorkerGone as gone:
-        return Smoked((Finding(0, (), "E431", "the first batch fails", f"its worker {gone}"),))
+        return Smoked((Finding(0, (), "E431", "a trial batch fails", f"its worker {gone}"),))
     assert isinstance(answer, Smoked)
     return answer
 

@@ -81,7 +81,7 @@ def _finding(error: BaseException) -> Finding:
         return _unheld(failure.cause)
     if missing is None:
         return Finding(
-            *(0, failure.knob, "E431", "the first batch fails"),
+            *(0, failure.knob, "E431", "a trial batch fails"),
             found=failure.cause,
             at=place.span if place else None,
             traceback=failure.traceback,

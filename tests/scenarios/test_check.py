@@ -60,9 +60,9 @@ def test_smoke_trains_a_batch_of_each_kind_and_tells_what_fails_once(desk):
     desk.run("check", "experiment.yaml")
     error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert error.count("error[E431]") == 2
-    assert "run 3: the first batch fails" in error and "found: ValueError: the data are" in error
+    assert "run 3: a trial batch fails" in error and "found: ValueError: the data are" in error
     assert "specs.py:" in error and "in misbehave" in error
-    assert "run 5: the first batch fails" in error and "found: its worker killed by SIGKILL" in error
+    assert "run 5: a trial batch fails" in error and "found: its worker killed by SIGKILL" in error
     assert "Traceback" not in error
 
 
@@ -107,6 +107,6 @@ def test_smoke_tries_every_batch_size_that_leaves_a_single_row(desk):
     desk.write(f"{HEADER.replace('Tiny', 'Normalised')}gridsearch:\n  {train}")
     error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert error.count("error[E431]") == 1
-    assert "experiment.yaml:4:45: error[E431]: run 2: the first batch fails" in error
+    assert "experiment.yaml:4:45: error[E431]: run 2: a trial batch fails" in error
     assert "an epoch ends with a batch of one row" in error
     assert "warning[W431]: batch_size is 512, and the train split has 128 rows" in error
