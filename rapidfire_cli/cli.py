@@ -140,7 +140,11 @@ def check(
         bool, typer.Option("--static", help="Only what can be told without your code and torch.")
     ] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Train one batch of every kind of run as well.")
+        bool,
+        typer.Option(
+            "--smoke",
+            help="Also train the first and last batch of every kind of run and reload a checkpoint.",
+        ),
     ] = False,
     output: Annotated[
         Output,
