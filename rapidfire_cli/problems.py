@@ -86,6 +86,8 @@ TITLES: Mapping[str, str] = {
     "E207": "no config group",
     "E208": "two config groups where one stands",
     "E209": "named metrics given twice",
+    "E210": "several GPUs for one run",
+    "W201": "knob without an effect",
     # E3: value sets and generators
     "E301": "value set where one value must stand",
     "E302": "empty list",

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rapidfire_cli.problems import Span, did_you_mean, position, shortened
-from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.check import Place, check, several_gpus
 from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.knobs import TRAIN
+from rapidfire_cli.syntax.knobs import ONE_DEVICE, TRAIN
 from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
 from rapidfire_cli.syntax.shapes import (
     AnyOf,
@@ -106,6 +106,8 @@ def _check_scale(knob: str, shape: Shape, node: Scalar, findings: Findings) -> N
     if scale(node.value) is None:
         message = f"`{shortened(said)}` changes nothing"
         findings.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
+    elif knob == ONE_DEVICE:
+        several_gpus(node.span, shortened(said), findings)
     elif not isinstance(shape.shape if isinstance(shape, OrNull) else shape, Integer | Number | Free):
         message = f"`{knob}` is no number"
         findings.error("E350", message, node.span, found=said, expected=expected(shape))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from rapidfire_cli.problems import Span, shortened
 from rapidfire_cli.syntax import hints
 from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.knobs import INEFFECTIVE, ONE_DEVICE
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import (
     MALFORMED,
@@ -86,6 +87,8 @@ def check(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
 def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
     code = fault(shape, node.value) if isinstance(node, Scalar) else WRONG_TYPE
     if code is None:
+        if place.knob == ONE_DEVICE and isinstance(node, Scalar) and node.value != 1:
+            several_gpus(node.span, f"{node.value}", findings)
         return
     found = kind(node)
     if isinstance(node, Scalar) and code != WRONG_TYPE:
@@ -100,6 +103,14 @@ def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) ->
     )
 
 
+def several_gpus(at: Span, found: str, findings: Findings) -> None:
+    """Note a run that asks for more than one GPU."""
+    hint = "remove it; several GPUs train several runs side by side"
+    findings.error(
+        "E210", "training one run on several GPUs is not supported", at, found=found, expected="1", hint=hint
+    )
+
+
 def _few(shape: Items, node: Sequence, place: Place, findings: Findings) -> None:
     found, wanted = f"{len(node.items)} items", expected(shape)
     message = _MESSAGES[OUT_OF_BOUNDS].format(place.called)
@@ -109,7 +120,11 @@ def _few(shape: Items, node: Sequence, place: Place, findings: Findings) -> None
 def _check_record(shape: Record, node: Mapping, place: Place, findings: Findings) -> None:
     for entry in node.entries:
         if entry.key in shape.keys:
-            check(shape.keys[entry.key], entry.node, place.below(entry.key, entry.at), findings)
+            inside = place.below(entry.key, entry.at)
+            check(shape.keys[entry.key], entry.node, inside, findings)
+            if inside.knob in INEFFECTIVE:
+                message = f"{inside.called} has no effect when a run trains on one device"
+                findings.warn("W201", message, entry.at, hint=f"{INEFFECTIVE[inside.knob]}; remove the key")
         elif not shape.free:
             unknown_key(entry, shape, place.called, findings)
     for key in shape.required:

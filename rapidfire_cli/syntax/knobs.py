@@ -93,6 +93,15 @@ CONFIG = Record(
     hint=_OWN,
 )
 
+ONE_DEVICE = "train.gpus"
+"""A knob that must be 1 until one run can train on several GPUs."""
+
+INEFFECTIVE: Mapping[str, str] = {
+    "fsdp_layer_cls": "it shards a model over several GPUs",
+    "dev_knob.demo_mode": "it chooses how models and data are placed on several GPUs",
+}
+"""Knobs that are accepted and change nothing while a run trains on one device, and why."""
+
 RANGE = Record(
     {
         "start": Number(),

@@ -13,6 +13,7 @@ from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import custom, fingerprint, measures, optimizers, schedulers, spec
+from rapidfire_cli.training.binding import mistaken
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.opening import Shared, fingerprinted
@@ -111,6 +112,7 @@ def _findings(its: Plan, own: Any, device: str) -> Iterator[Finding]:
     yield from _metrics(its)
     unusable = () if own is None else custom.unusable(own, its.named_metrics)
     yield from (Finding(-1, ("mlspec",), "E422", each.cause, hint=each.hint) for each in unusable)
+    yield from _unheeded(its)
     yield from _monitor(its, own)
     yield from _combinations(its, device)
 
@@ -139,13 +141,36 @@ def _metrics(its: Plan) -> Iterator[Finding]:
             )
 
 
-def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
-    """A metric that ReduceLROnPlateau watches without being told what is better of it."""
-    section = its.lr_scheduler
-    if section is None or not isinstance(own, Mapping):
+def _unheeded(its: Plan) -> Iterator[Finding]:
+    """What stands beside a scheduler's arguments and would be ignored."""
+    section, at = its.lr_scheduler, ("train", "lr_scheduler")
+    if section is None or not schedulers.SCHEDULERS.find(section["name"]):
         return
-    _, name = reading(dict.fromkeys((TRAIN, VALIDATION), _measured(its, own)), section.get("monitor", LOSS))
-    if name in own:
+    name, watches = section["name"], schedulers.watches(section)
+    if watches and section.get("interval") == "step":
+        yield mistaken(f"{name} steps after each epoch", "step", "epoch", (*at, "interval"))
+    if "monitor" in section and not watches:
+        expected = "no `monitor`: only ReduceLROnPlateau watches a metric"
+        yield Finding(
+            0, (*at, "monitor"), "E405", f"{name} takes no `monitor`", expected=expected, of_key=True
+        )
+
+
+def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
+    """A metric that ReduceLROnPlateau cannot watch: not measured, or of unknown better direction."""
+    section = its.lr_scheduler
+    if section is None or not schedulers.watches(section) or not isinstance(own, Mapping):
+        return
+    monitor, known = section.get("monitor", LOSS), _measured(its, own)
+    _, name = reading(dict.fromkeys((TRAIN, VALIDATION), known), monitor)
+    if name not in known:
+        yield Finding(
+            *(0, ("train", "lr_scheduler", "monitor"), "E421", f"no run measures `{monitor}`"),
+            found=monitor,
+            expected=f"one of {', '.join(known)}",
+            hint=did_you_mean(monitor, known),
+        )
+    elif name in own:
         try:
             schedulers.watching(section, measures.direction_of(own[name]) or usual_direction(name))
         except Failure as failure:

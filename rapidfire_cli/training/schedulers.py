@@ -120,8 +120,12 @@ class Schedule:
 
 def by_epoch(section: Section) -> bool:
     """Whether the scheduler steps once per epoch."""
-    plateau = SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
-    return plateau or section.get("interval") == "epoch"
+    return section.get("interval") == "epoch" or watches(section)
+
+
+def watches(section: Section) -> bool:
+    """Whether the scheduler steps on a metric."""
+    return SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
 
 
 def check(section: Section, at: At = ("train", "lr_scheduler")) -> list[Finding]:
@@ -175,15 +179,14 @@ def build(
     assert span is not None
     said = watching(section, direction(monitor))
     made = [_construct(said, member, span) for member in members(optimizer)]
-    plateau = SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
     scheduler = made[0] if len(made) == 1 else Schedulers(made)
-    return Schedule(scheduler, by_epoch(section), monitor if plateau else None)
+    return Schedule(scheduler, by_epoch(section), monitor if watches(section) else None)
 
 
 def watching(section: Section, direction: Direction | None) -> Section:
     """The section; where ReduceLROnPlateau leaves its `mode` open, with this one. Raises Failure."""
     args = section.get("args", {})
-    if SCHEDULERS.find(section["name"]) is not ReduceLROnPlateau or "mode" in args:
+    if not watches(section) or "mode" in args:
         return section
     if direction is None:
         monitor = section.get("monitor", LOSS)

@@ -67,7 +67,12 @@ gridsearch:
 
 @pytest.mark.parametrize(
     "on_oom",
-    ["user_knobs.depth: /2", "train.gpus: '*2'", "train.precision: bf16", "train.optimizer.args.lr: /2"],
+    [
+        "user_knobs.depth: /2",
+        "train.grad_accumulation: '*2'",
+        "train.precision: bf16",
+        "train.optimizer.args.lr: /2",
+    ],
 )
 def test_a_change_names_a_knob_that_some_run_has_or_that_has_a_default(on_oom):
     assert problems(on_oom) == []

@@ -61,7 +61,7 @@ def test_a_malformed_group_is_located(text: str, found: list[str]):
         *["precision: fp32", "precision: bf16", "precision: fp16"],
         *["grad_accumulation: 4", "max_grad_norm: 1", "max_grad_norm: 0.5", "max_grad_norm: null"],
         *["eval_batch_size: 512", "eval_batch_size: null", "compile: true", "deterministic: false"],
-        *["on_nan: fail", "on_nan: continue", "gpus: 2"],
+        *["on_nan: fail", "on_nan: continue", "gpus: 1"],
     ],
 )
 def test_train_knobs(knob: str):
@@ -96,6 +96,7 @@ def test_train_knobs(knob: str):
         ("deterministic: null", "E203"),
         ("on_nan: stop", "E205"),
         ("gpus: 0", "E204"),
+        ("gpus: 2", "E210"),
         ("user_knobs: {a: 1}", "E201"),
         ("learning_rate: 1", "E201"),
     ],
@@ -138,8 +139,26 @@ def test_other_metric_names_are_left_to_torchmetrics(name: str):
     assert understood(f"config:\n  {TRAIN}\n  named_metrics: [{name}]\n")
 
 
-def test_demo_mode_is_known():
-    assert understood(f"config: {{{TRAIN}, dev_knob: {{demo_mode: imdb}}}}")
+@pytest.mark.parametrize("gpus", ["!list [1, 2]", "!range [1, 4]"])
+def test_several_gpus_are_refused_in_a_value_set_too(gpus: str):
+    text = f"randomsearch: {{num_runs: 1, train: {{{FINE}, gpus: {gpus}}}}}"
+    assert [problem.code for problem in refused(text)] == ["E210"]
+
+
+@pytest.mark.parametrize("change", ["'*2'", "/2", "4"])
+def test_no_change_after_an_out_of_memory_asks_for_several_gpus(change: str):
+    text = f"execution: {{on_oom: {{train.gpus: {change}}}}}\nconfig: {{{TRAIN}}}"
+    assert [problem.code for problem in refused(text)] == ["E210"]
+
+
+def test_knobs_of_several_gpus_are_said_to_have_no_effect():
+    sections = "dev_knob: {demo_mode: imdb}, fsdp_layer_cls: [a.B, a.C]"
+    warnings = understood(f"config: {{{TRAIN}, {sections}}}").warnings
+    assert [(one.code, one.message.split()[0]) for one in warnings] == [
+        ("W201", "`dev_knob.demo_mode`"),
+        ("W201", "`fsdp_layer_cls`"),
+    ]
+    assert not understood(f"config: {{{TRAIN}, dev_knob: {{}}, user_knobs: {{fsdp_layer_cls: 1}}}}").warnings
 
 
 def test_named_metrics_inside_train_move_beside_it():

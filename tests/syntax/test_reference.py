@@ -148,4 +148,4 @@ config_group:
         ("config_group", 1, "gridsearch"),
         ("config_group", 2, "randomsearch"),
     ]
-    assert [warning.code for warning in file.warnings] == ["W301"]
+    assert [warning.code for warning in file.warnings] == ["W201", "W301"]

@@ -21,7 +21,7 @@ def codes(findings):
 def test_good_configs_have_no_findings(tmp_path):
     plateau = {"name": "ReduceLROnPlateau", "monitor": "top1_accuracy"}
     assert (
-        probed(tmp_path, leaf(), leaf(lr_scheduler=plateau, named_metrics=["top5_accuracy", "auroc"])) == ()
+        probed(tmp_path, leaf(), leaf(lr_scheduler=plateau, named_metrics=["top1_accuracy", "auroc"])) == ()
     )
 
 
@@ -103,6 +103,24 @@ def test_plateau_without_a_mode_on_a_metric_of_no_known_direction_is_told(tmp_pa
     found = probed(tmp_path, unknown, known, told, spec="WithMetrics")
 
     assert codes(found) == [(0, "train.lr_scheduler.args", "E403")]
+
+
+def test_a_metric_that_plateau_watches_and_no_run_measures_is_found_before_training(tmp_path):
+    plateau = {"name": "ReduceLROnPlateau", "monitor": "top1_acuracy"}
+    (finding,) = probed(tmp_path, leaf(lr_scheduler=plateau))
+    assert (finding.path, finding.code) == (("train", "lr_scheduler", "monitor"), "E421")
+    assert finding.hint == "did you mean `top1_accuracy`?"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "path", "code"),
+    [
+        ({"name": "StepLR", "args": {"step_size": 2}, "monitor": "loss"}, "monitor", "E405"),
+        ({"name": "ReduceLROnPlateau", "interval": "step"}, "interval", "E406"),
+    ],
+)
+def test_what_the_scheduler_would_ignore_is_refused(tmp_path, scheduler, path, code):
+    assert codes(probed(tmp_path, leaf(lr_scheduler=scheduler))) == [(0, f"train.lr_scheduler.{path}", code)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,247 @@
+"""Every key of the grammar is carried out or refused: a fit and a worker are watched while they read a file.
+
+A key counts as read when code beyond the grammar asks for it by name. Copying, comparing, printing and
+hashing a file read every key, so they prove nothing and do not count.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rapidfire_cli.engine.messages import Setup
+from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.ranking import ranking
+from rapidfire_cli.syntax import group
+from rapidfire_cli.syntax.knobs import CONFIG, FILE, GENERATORS, INEFFECTIVE, ONE_DEVICE, RANGE
+from rapidfire_cli.syntax.parser import parse
+from rapidfire_cli.syntax.shapes import AnyOf, Items, OrNull, Record
+from rapidfire_cli.terms import Execution, Objective
+from rapidfire_cli.training import opening
+from rapidfire_cli.training.plan import Plan
+from tests.app.pretending import Desk, Luck
+from tests.training.workplace import Workplace
+
+PACKAGE = Path(__file__).parents[1] / "rapidfire_cli"
+PROVES_NOTHING = ("syntax/", "records.py", "manifest/identity.py:digest", "manifest/summary.py")
+OF_THE_FILE = {"experiment": "name"}
+"""Keys that the AST keeps under another name."""
+
+BY_THE_PARSER = {"gridsearch.early_stopping.rule", "randomsearch.early_stopping.rule"}
+"""Keys that the parser itself reads: they choose the class of the AST that stands for them."""
+
+HEAD = """\
+experiment: watched
+mlspec: none:None
+data: {path: x}
+seed: 7
+objective: {metric: quality, direction: max, at: last}
+"""
+EXECUTION = """\
+execution:
+  checkpoint_every: 9
+  hang_timeout: 99
+  chunks: 1
+  data_cache: 1MiB
+  keep: weights
+  workers: 2
+  threads: 1
+  on_oom: {train.batch_size: /2}
+"""
+OPTIMIZER = "optimizer: {name: SGD, args: {lr: !range {start: 0.1, end: 0.9, dtype: float, step: 0.01}}}"
+SEARCH = f"train: {{batch_size: 2, {OPTIMIZER}}}"
+LOGARITHMIC = SEARCH.replace("step: 0.01", "log: true")
+STOPPING = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 1}"
+RULES = "replicates: 2, where: train.batch_size == 2, exclude: train.batch_size == 3"
+RUNGS = "min_epochs: 1, max_epochs: 4, reduction_factor: 2, metric: quality, direction: max"
+GROUPS = f"""\
+config_group:
+  - config: {{replicates: 2, train: {{epochs: 1, batch_size: 2,
+      optimizer: {{name: SGD, args: {{lr: 0.5}}}}}}}}
+  - gridsearch: {{{STOPPING}, {RULES}, train: {{epochs: 2, batch_size: 2,
+      optimizer: {{name: SGD, args: {{lr: !list [0.1, 0.2]}}}}}}}}
+  - randomsearch: {{num_runs: 2, {STOPPING}, {RULES}, train: {{epochs: 2, {SEARCH[8:]}}}
+  - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {RULES}, {SEARCH}}}
+  - hyperband: {{{RUNGS}, {RULES}, {LOGARITHMIC}}}
+"""
+TRAINED = {
+    "epochs": 1,
+    "batch_size": 8,
+    "optimizer": {
+        "name": "SGD",
+        "args": {"lr": 0.1},
+        "match": ["*"],
+        "groups": [{"match": "*.bias", "lr": 0.01}],
+    },
+    "lr_scheduler": {"name": "ReduceLROnPlateau", "args": {}, "interval": "epoch", "monitor": "loss"},
+    "precision": "fp32",
+    "drop_last": True,
+    "grad_accumulation": 1,
+    "max_grad_norm": 1.0,
+    "eval_batch_size": 4,
+    "compile": False,
+    "deterministic": True,
+    "on_nan": "fail",
+}
+
+
+def keys_of(shape, path: str) -> Iterator[str]:
+    """The dotted path of every key below a shape."""
+    match shape:
+        case Record(keys):
+            for key, inner in keys.items():
+                yield f"{path}{key}"
+                yield from keys_of(inner, f"{path}{key}.")
+        case OrNull(inner) | Items(inner):
+            yield from keys_of(inner, path)
+        case AnyOf(shapes):
+            for inner in shapes:
+                yield from keys_of(inner, path)
+
+
+def reader() -> str:
+    """The module and function of the package that asks; empty where that proves nothing."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    asking = frame.f_code
+    try:
+        name = f"{Path(asking.co_filename).relative_to(PACKAGE).as_posix()}:{asking.co_name}"
+    except ValueError:
+        return ""
+    return "" if name.startswith(PROVES_NOTHING) else name
+
+
+@contextmanager
+def attributes(*classes: type):
+    """The attributes that are read meanwhile, as `Class.attribute`."""
+    read: set[str] = set()
+
+    def watch(cls: type, patch: pytest.MonkeyPatch) -> None:
+        def getattribute(self, name):
+            if reader():
+                read.add(f"{cls.__name__}.{name}")
+            return object.__getattribute__(self, name)
+
+        patch.setattr(cls, "__getattribute__", getattribute)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for cls in classes:
+            watch(cls, patch)
+        yield read
+
+
+class Recording(dict):
+    """A mapping that notes which of its keys are asked for by name."""
+
+    def __init__(self, held, path: str, read: set[str]):
+        super().__init__({key: recorded(value, f"{path}{key}.", read) for key, value in held.items()})
+        self._path, self._read = path, read
+
+    def _note(self, key):
+        if reader():
+            self._read.add(f"{self._path}{key}")
+
+    def __getitem__(self, key):
+        self._note(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self._note(key)
+        return super().get(key, default)
+
+
+def recorded(value, path: str, read: set[str]):
+    match value:
+        case dict():
+            return Recording(value, path, read)
+        case list():
+            return [recorded(each, path, read) for each in value]
+    return value
+
+
+GENERATOR_CLASSES = {
+    "config": group.Config,
+    "gridsearch": group.GridSearch,
+    "randomsearch": group.RandomSearch,
+    "sha": group.SuccessiveHalving,
+    "hyperband": group.Hyperband,
+}
+
+
+@pytest.fixture(scope="module")
+def read_by_fit(tmp_path_factory) -> set[str]:
+    """What a fit reads of a file that has every key, memory running out in it."""
+    classes = (group.ExperimentFile, group.MedianRule, group.Range, Execution, Objective)
+    with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
+        desk = Desk(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
+        desk.fit(HEAD + EXECUTION + GROUPS, Luck(), workers=0)
+        seen = overview(desk.home.path.with_name("watched") / "journal.db", alive=False)
+        assert ranking(seen.rows, seen.objective)
+    return read
+
+
+@pytest.fixture(scope="module")
+def read_by_worker(tmp_path_factory) -> set[str]:
+    """What a worker reads of a run that has every knob."""
+    read: set[str] = set()
+    loads = SimpleNamespace(loads=lambda text: recorded(json.loads(text), "", read))
+    with pytest.MonkeyPatch.context() as patch, attributes(Plan, Setup) as fields:
+        patch.setattr(opening, "json", loads)
+        place = Workplace(tmp_path_factory.mktemp("worker"))
+        place.train({"train": TRAINED, "named_metrics": ["top1_accuracy"], "user_knobs": {"width": 4}}, 1)
+        assert 1 in place.epochs()
+    return read | fields
+
+
+def test_the_watched_run_has_every_knob():
+    text = json.dumps({"config": {"train": TRAINED, "named_metrics": ["top1_accuracy"], "user_knobs": {}}})
+    assert parse(text.encode(), "f.json").groups
+    said = set(keys_of(CONFIG.keys["train"], ""))
+    assert said - TRAINED.keys() - {key for key in said if "." in key} == {"gpus"}
+
+
+def test_every_key_of_the_file_is_read(read_by_fit):
+    classes = {"objective": "Objective", "execution": "Execution"}
+    unread = {
+        key
+        for key in keys_of(FILE, "")
+        for section, _, rest in [key.partition(".")]
+        if (f"{classes[section]}.{rest}" if rest else f"ExperimentFile.{OF_THE_FILE.get(key, key)}")
+        not in read_by_fit
+    }
+    assert not unread
+
+
+@pytest.mark.parametrize("word", GENERATORS)
+def test_every_argument_of_a_generator_is_read(word, read_by_fit):
+    unread = set()
+    for key in keys_of(GENERATORS[word], ""):
+        *section, name = key.split(".")
+        cls = "MedianRule" if section else GENERATOR_CLASSES[word].__name__
+        if f"{cls}.{name}" not in read_by_fit and f"{word}.{key}" not in BY_THE_PARSER:
+            unread.add(key)
+    assert not unread
+
+
+def test_every_part_of_a_range_is_read(read_by_fit):
+    assert {f"Range.{key}" for key in RANGE.keys} <= read_by_fit
+
+
+def test_every_knob_of_a_config_is_read_or_said_to_have_no_effect(read_by_worker):
+    unread = {key for key in keys_of(CONFIG, "") if key not in read_by_worker}
+    without = {
+        ONE_DEVICE,
+        *INEFFECTIVE,
+        "dev_knob",
+        "user_knobs",
+    }  # knobs of the user's are the user's to read
+    assert unread <= without
+
+
+def test_every_default_of_a_plan_is_used(read_by_worker):
+    assert {f"Plan.{name}" for name in Plan.__slots__} <= read_by_worker
