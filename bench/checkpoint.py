@@ -82,7 +82,7 @@ def measure(name: str, mlspec: str, leaves: list[Leaf]) -> bool:
     place = Path(tempfile.mkdtemp(prefix="rapidfire-bench-"))
     try:
         seconds, watch = trained(mlspec, leaves, place)
-        written = sum(file.stat().st_size for file in place.glob("runs/*/checkpoints/*/*"))
+        written = sum(file.stat().st_size for file in place.glob("runs/*/step-*/*"))
     finally:
         shutil.rmtree(place)
     training = seconds - watch.seconds

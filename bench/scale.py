@@ -140,7 +140,7 @@ def stopped(place: Path, runs: int) -> Stopped:
     process.stdout.read()
     process.wait()
     seconds = time.monotonic() - begun
-    kept = sum(any(run.glob("checkpoints/step-*")) for run in (place / NAME / "runs").iterdir())
+    kept = sum(any(run.glob("step-*")) for run in (place / NAME / "runs").iterdir())
     return Stopped(seconds, kept, (late - early) / (ended - few))
 
 

@@ -20,7 +20,7 @@ from rapidfire_cli.app.streams import lags, settle, unhurried
 from rapidfire_cli.app.subjects import NAME, Subject
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
-from rapidfire_cli.engine.checkpoints import DIRECTORY
+from rapidfire_cli.engine.checkpoints import newest_first
 from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
@@ -47,8 +47,6 @@ from rapidfire_cli.view.audience import waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
-
-CHECKPOINTS = "checkpoints/step-*"
 
 Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 """Who is told of the training, given the board before its first fact."""
@@ -197,7 +195,7 @@ def _named_at(file: ExperimentFile) -> Span:
 
 def _check_for_lost(home: Home) -> None:
     """Raises Refusal where runs were trained that no journal knows of."""
-    if any(home.runs.glob(f"*/{DIRECTORY}/step-*")):
+    if any(map(newest_first, home.runs.glob("*"))):
         message = f"{home.journal} is gone, but runs have checkpoints"
         hint = f"{REPAIR}; `--fresh` starts over"
         raise Refusal([Problem("E607", message, hint=hint)])
@@ -323,7 +321,7 @@ def _prepare(
 
 def _continues(plan: Plan, run: Run) -> bool:
     """Whether a checkpoint is there to go on from."""
-    return run.number in plan.stood and any(plan.subject.home.run(run).glob(CHECKPOINTS))
+    return run.number in plan.stood and bool(newest_first(plan.subject.home.run(run)))
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> About:

@@ -14,7 +14,6 @@ from rapidfire_cli.app.fitting import about_of, held
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.publication import Damaged, Published
 from rapidfire_cli.engine.checkpoints import (
-    DIRECTORY,
     FINAL,
     MODEL,
     Reached,
@@ -80,7 +79,7 @@ def _manifest(home: Home) -> tuple[ExperimentFile, tuple[Run, ...]]:
 
 def _facts(home: Home, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
     """What the checkpoints prove, in an order in which it may have happened, and of how many runs."""
-    known = {run.number: found for run in runs if (found := _newest(home.run(run) / DIRECTORY))}
+    known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
     ended = [ended for reached in said.values() for ended in reached.history]
     facts: list[Fact] = [*sorted(ended, key=_when)]
@@ -105,7 +104,7 @@ def _newest(directory: Path) -> Published | None:
             return publication.verify(path)
         except Damaged as damage:
             print(
-                f"warning: a damaged checkpoint is passed over: {directory.parent.name}: {damage}",
+                f"warning: a damaged checkpoint is passed over: {directory.name}: {damage}",
                 file=sys.stderr,
             )
     return None

@@ -148,18 +148,16 @@ def remove(path: Path) -> None:
     disk.discard(trash)
 
 
-def write(path: Path, text: str, lasting: bool = True) -> None:
-    """Replace a small file whole, and durably where it is to be `lasting`."""
+def write(path: Path, text: str) -> None:
+    """Replace a small file whole, durably."""
     temporary = aside(path)
     _forget(temporary)
     try:
         with disk.create(temporary) as file:
             file.write(text.encode())
-        if lasting:
-            disk.sync(temporary)
+        disk.sync(temporary)
         disk.rename(temporary, path)
-        if lasting:
-            disk.sync(path.parent)
+        disk.sync(path.parent)
     except BaseException:
         _forget(temporary)
         raise

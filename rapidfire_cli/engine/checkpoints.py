@@ -9,12 +9,13 @@ from typing import Any
 from rapidfire_cli.engine.messages import EpochEnded, Metric, RunOpened
 from rapidfire_cli.terms import Plain, spoken
 
-DIRECTORY = "checkpoints"  # in the run's own
+FORMER = "checkpoints"  # where format 2 kept them in the run's directory
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
 SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them
-FORMAT = 2  # of a checkpoint; 1 had the whole model in the weights file
+FORMAT = 3  # of a checkpoint; 1 had the whole model in the weights file
+READABLE = (2, FORMAT)  # 2 had every random stream in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,17 @@ def weights_in(directory: Path, stem: str) -> Path | None:
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The checkpoints that were published in a directory; what else is there is nobody's business."""
-    if not directory.is_dir():
-        return []
-    named = (path for path in directory.iterdir() if NAME.fullmatch(path.name))
-    return sorted((path for path in named if path.is_dir() and not path.is_symlink()), reverse=True)
+    """The checkpoints in a run's directory; other entries are ignored."""
+    entries = (
+        entry for place in (directory, directory / FORMER) if _is_own(place) for entry in place.iterdir()
+    )
+    found = (entry for entry in entries if NAME.fullmatch(entry.name) and _is_own(entry))
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether the path is a directory, and not a link that leads elsewhere."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _spelt(opened: RunOpened | None) -> Plain:

@@ -5,6 +5,7 @@ where that is not the last one. The newest two are kept while a run trains; of a
 `execution.keep` says, and beside it the final and the best weights under names of their own.
 """
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.publication import Damaged, Published, Writer
 from rapidfire_cli.engine.checkpoints import (
     BEST,
-    DIRECTORY,
     FINAL,
-    FORMAT,
     MODEL,
+    READABLE,
     STATE,
     Reached,
     from_facts,
@@ -27,7 +27,7 @@ from rapidfire_cli.engine.checkpoints import (
     to_facts,
     weights_in,
 )
-from rapidfire_cli.terms import Keep
+from rapidfire_cli.terms import Keep, Plain
 from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, keeping, one_line, refused
 from rapidfire_cli.training.run import Run
@@ -38,7 +38,7 @@ LAST = 2  # checkpoints kept: the last, and the one before it should the last be
 
 def save(run: Run) -> None:
     """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure."""
-    directory = Path(run.assignment.directory) / DIRECTORY
+    home = Path(run.assignment.directory)
     try:
         now = weights.weights(run.model)
         payload: dict[str, Writer] = {
@@ -46,11 +46,11 @@ def save(run: Run) -> None:
             STATE: partial(_write_state, state=packed(run, now)),
         }
         publication.publish(
-            directory / _name(run),
+            home / _name(run),
             payload,
-            to_facts(_reached(run)),
-            above=_unanchored(run),
-            outdated=partial(_outdated, directory, _name(run), LAST),
+            _facts(run),
+            above=[] if run.anchored else [home.parent],  # whoever made the run's directory may be dead
+            outdated=partial(_outdated, home, _name(run), LAST),
         )
     except Failure:
         raise
@@ -59,17 +59,15 @@ def save(run: Run) -> None:
             raise refused(found) from error
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
     run.durable, run.unsaved, run.anchored = run.position, 0.0, True
-    run.best_weights = weights_in(directory / _name(run), BEST)
+    run.best_weights = weights_in(home / _name(run), BEST)
 
 
 def restore(run: Run) -> None:
     """Put the run where its newest good checkpoint left it, if it has any. Raises Failure."""
     home = Path(run.assignment.directory)
-    directory = home / DIRECTORY
     with keeping():
-        disk.make_directory(directory, below=home, lasting=False)
-        publication.sweep(directory)
-    for path in (present := newest_first(directory)):
+        publication.sweep(home)
+    for path in (present := newest_first(home)):
         try:
             published = publication.verify(path)
         except Damaged as damage:
@@ -79,31 +77,31 @@ def restore(run: Run) -> None:
             return
     if present:
         raise Failure(
-            "checkpoint", f"none of the {len(present)} checkpoints in {directory} is good: {run.damaged[0]}"
+            "checkpoint", f"none of the {len(present)} checkpoints in {home} is good: {run.damaged[0]}"
         )
 
 
 def finish(run: Run, keep: Keep) -> None:
     """Give the final weights, and those of the best epoch, their place. Raises Failure."""
     home = Path(run.assignment.directory)
-    last = home / DIRECTORY / _name(run)
+    last = home / _name(run)
     with keeping():
         final = weights_in(last, MODEL)
         assert final, "a completed run has a checkpoint of its end"
         names = {home / f"{FINAL}{final.suffix}": final, **_best_link(home, last)}
-        publication.link(names, _outdated(last.parent, last.name, 1))
+        publication.link(names, _outdated(home, last.name, 1))
         if not run.anchored:  # whoever published its last checkpoint may have died before that was durable
-            disk.sync(home / DIRECTORY, home.parent)
+            disk.sync(home, home.parent)
         if keep == "weights":
             shared = {final.name: partial(publication.share, home / f"{FINAL}{final.suffix}")}
-            publication.publish(last, shared, to_facts(_reached(run)))
+            publication.publish(last, shared, _facts(run))
 
 
 def show_best(run: Run) -> None:
     """Give the best weights of a run that ends early their place beside its log. Raises Failure."""
     home = Path(run.assignment.directory)
     with keeping():
-        if named := _best_link(home, home / DIRECTORY / _name(run)):
+        if named := _best_link(home, home / _name(run)):
             publication.link(named)
 
 
@@ -129,12 +127,6 @@ def _weights_payload(run: Run, now: weights.Weights) -> dict[str, Writer]:
     return payload
 
 
-def _unanchored(run: Run) -> list[Path]:
-    """The directories above the checkpoints that may not be durable; whoever made them may be dead."""
-    home = Path(run.assignment.directory)
-    return [] if run.anchored else [home, home.parent]
-
-
 def _write_state(path: Path, state: dict[str, Any]) -> None:
     with disk.create(path) as file:
         torch.save(state, file)
@@ -151,19 +143,20 @@ def _name(run: Run) -> str:
     return name(run.step, run.epoch)
 
 
-def _reached(run: Run) -> Reached:
+def _facts(run: Run) -> dict[str, Plain]:
     """What can be known without loading torch; the epochs' metrics should the journal not have them."""
     number = run.assignment.run
-    return Reached(
+    reached = Reached(
         *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint),
         best=run.best,
     )
+    return {**to_facts(reached), "config": json.loads(run.assignment.config)}
 
 
 def _load(run: Run, published: Published) -> None:
     """Raises Failure where the checkpoint cannot be used by this version, or does not fit the model."""
     reached, file = from_facts(published.facts), weights_in(published.path, MODEL)
-    if published.facts.get("format") != FORMAT or not file or not (published.path / STATE).is_file():
+    if published.facts.get("format") not in READABLE or not file or not (published.path / STATE).is_file():
         cause = (
             f"{published.path} was written by another version of rapidfire, or is kept for its weights only"
         )

@@ -120,7 +120,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         scaler=_scaler(its, shared.device),
         tallies=_tallies(its, custom, model, shared, feeds),
         origins=origins(model, spec),
-        streams=_first_streams(assignment.seed),
+        streams=rng.first(assignment.seed),
         settings=shared.settings,
         opened=shared.settings.changes(),
         objective=shared.setup.objective,
@@ -221,8 +221,3 @@ def _tallies(
         scores = Scores(its.named_metrics, own) if its.named_metrics or own else None
         tallies[split] = Tally(losses, scores, reader)
     return tallies
-
-
-def _first_streams(seed: int) -> rng.Streams:
-    rng.reseed(seed, "training")
-    return rng.capture()

@@ -1,6 +1,5 @@
 """The runs resident on a worker: opened, trained by turns, saved, and let go of."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rapidfire_cli.durable import disk, publication
+from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import (
     Assignment,
     CheckpointDamaged,
@@ -26,7 +25,6 @@ from rapidfire_cli.engine.messages import (
     TurnEnded,
 )
 from rapidfire_cli.engine.output import LOG
-from rapidfire_cli.syntax.printer import yaml
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, blaming, keeping
 from rapidfire_cli.training.log import logged, printing, say
@@ -41,7 +39,6 @@ from rapidfire_cli.training.state import check_state
 
 __all__ = ["Residents", "SpecProblem"]
 
-CONFIG = "config.yaml"
 TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
 SHARE = 0.1  # of a busy worker's time that may go into saving runs that wait (assumed)
 IDLE = 0.05  # seconds without an order until a worker has time to spare (assumed; mostly the next is there)
@@ -128,7 +125,7 @@ class Residents:
         run, settings = self._runs[number], self._shared.settings
         log = Path(run.assignment.directory) / LOG
         try:
-            with keeping(), blaming(), settings.apart(), logged(log), settings.of(number):
+            with keeping(), logged(log), blaming(), settings.apart(), settings.of(number):
                 self._save(run)
         except Failure as failure:
             self._unsaved.pop(number)
@@ -199,7 +196,6 @@ class Residents:
         resident = self._runs.get(assignment.run)
         if resident is None or resident.rewound:
             with blaming():
-                _write_config(assignment)
                 run = opened(assignment, self._shared)
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
@@ -275,15 +271,6 @@ class Residents:
 def _enough(seconds: float, done: int, left: int) -> bool:
     """Whether a turn of these ticks, and what it leaves of those it may go on to, are both worth a turn."""
     return seconds >= SHORT and left * seconds / done >= SHORT
-
-
-def _write_config(assignment: Assignment) -> None:
-    """For people: what the run was trained with; not worth a wait for the disk. Raises Failure."""
-    config, text = Path(assignment.directory) / CONFIG, yaml(json.loads(assignment.config))
-    with keeping():
-        publication.sweep(config.parent)
-        if not (config.is_file() and config.read_text("utf-8") == text):
-            publication.write(config, text, lasting=False)
 
 
 def _marks(run: Run) -> Iterator[Mark]:

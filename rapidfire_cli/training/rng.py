@@ -7,13 +7,19 @@ the model, `torch.manual_seed(derive(seed, "training"))` before the first step, 
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Purpose: TypeAlias = Literal["prepare", "load_data", "initialize_run", "create_model", "training"]
+Python: TypeAlias = tuple[int, bytes, float | None]
+"""The state of Python's generator: version, 32-bit words, the next Gaussian."""
+NumPy: TypeAlias = tuple[str, bytes, int, int, float]
+"""The state of NumPy's generator: algorithm, 32-bit words, position, has a next Gaussian, its value."""
+SEEDS = 16  # whose first streams a worker remembers, 10 kB each (assumed: replicates take turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,8 +29,8 @@ class Streams:
     Every resident run keeps one, so Python's 625 words are packed: as integers they take 24 kB.
     """
 
-    python: tuple[int, bytes, float | None]  # version, words, the next Gaussian
-    numpy: tuple[Any, ...]
+    python: Python
+    numpy: NumPy
     torch: Tensor
     cuda: Tensor | None
 
@@ -53,17 +59,32 @@ def order(seed: int, epoch: int, rows: int) -> Tensor:
 def capture() -> Streams:
     """Where the global generators stand now."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    numpy = cast("tuple[Any, ...]", np.random.get_state())
-    version, words, gauss = random.getstate()
-    python = version, np.array(words, np.uint32).tobytes(), gauss
-    return Streams(python, numpy, torch.get_rng_state(), cuda)
+    return Streams(_python(random.getstate()), _numpy(np.random.get_state()), torch.get_rng_state(), cuda)
+
+
+def first(seed: int) -> Streams:
+    """What `capture` returns after `reseed(seed, "training")`; the global generators stay where they are."""
+    value = derive(seed, "training")
+    cuda = torch.Generator("cuda").manual_seed(value).get_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    return Streams(*_seeded(value), cuda)
+
+
+@lru_cache(SEEDS)
+def _seeded(value: int) -> tuple[Python, NumPy, Tensor]:
+    numpy = np.random.RandomState(value % 2**32).get_state()
+    return (
+        _python(random.Random(value).getstate()),
+        _numpy(numpy),
+        torch.Generator().manual_seed(value).get_state(),
+    )
 
 
 def restore(streams: Streams) -> None:
     """Put the global generators back where `capture` found them."""
     version, words, gauss = streams.python
     random.setstate((version, tuple(_words(words).tolist()), gauss))
-    np.random.set_state(streams.numpy)
+    algorithm, words, place, has_next, following = streams.numpy
+    np.random.set_state((algorithm, _words(words), place, has_next, following))
     torch.set_rng_state(streams.torch)
     if streams.cuda is not None:
         torch.cuda.set_rng_state(streams.cuda)
@@ -74,32 +95,55 @@ def undrawn(since: Streams) -> bool:
     now = capture()
     if now.cuda is not None and (since.cuda is None or not torch.equal(now.cuda, since.cuda)):
         return False
-    return (
-        now.python == since.python
-        and all(np.array_equal(here, there) for here, there in zip(now.numpy, since.numpy, strict=True))
-        and torch.equal(now.torch, since.torch)
-    )
+    return (now.python, now.numpy) == (since.python, since.numpy) and torch.equal(now.torch, since.torch)
 
 
-def pack(streams: Streams) -> dict[str, Any]:
-    """The streams as what `torch.load(weights_only=True)` accepts."""
+def pack(streams: Streams, seed: int) -> dict[str, Any]:
+    """The streams of a run with that seed as what `torch.load(weights_only=True)` accepts.
+
+    A stream that the run has not drawn from is None: it follows from the seed.
+    """
+    start = first(seed)
     version, words, gauss = streams.python
-    name, keys, *rest = streams.numpy
+    algorithm, places, *rest = streams.numpy
     return {
-        "python": (version, torch.from_numpy(_words(words).astype(np.int64)), gauss),
-        "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), *rest),
-        "torch": streams.torch,
+        "python": None if streams.python == start.python else (version, _tensor(words), gauss),
+        "numpy": None if streams.numpy == start.numpy else (algorithm, _tensor(places), *rest),
+        "torch": None if torch.equal(streams.torch, start.torch) else streams.torch,
         "cuda": streams.cuda,
     }
 
 
-def unpack(packed: dict[str, Any]) -> Streams:
-    """What `pack` packed."""
-    version, words, gauss = packed["python"]
-    name, keys, *rest = packed["numpy"]
-    python = (version, words.numpy().astype(np.uint32).tobytes(), gauss)
-    return Streams(python, (name, keys.numpy().astype(np.uint32), *rest), packed["torch"], packed["cuda"])
+def unpack(packed: dict[str, Any], seed: int) -> Streams:
+    """The streams that `pack` packed."""
+    start = first(seed)
+    python, numpy, own = packed["python"], packed["numpy"], packed["torch"]
+    return Streams(
+        (python[0], _bytes(python[1]), python[2]) if python else start.python,
+        (numpy[0], _bytes(numpy[1]), *numpy[2:]) if numpy else start.numpy,
+        start.torch if own is None else own,
+        packed["cuda"],
+    )
+
+
+def _python(state: tuple[Any, ...]) -> Python:
+    version, words, gauss = state
+    return version, np.array(words, np.uint32).tobytes(), gauss
+
+
+def _numpy(state: Any) -> NumPy:
+    algorithm, words, *rest = state
+    return str(algorithm), words.tobytes(), *rest
 
 
 def _words(packed: bytes) -> "np.ndarray[Any, np.dtype[np.uint32]]":
     return np.frombuffer(packed, np.uint32)
+
+
+def _tensor(words: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(words), dtype=torch.int32)
+
+
+def _bytes(words: Tensor) -> bytes:
+    """The words of a tensor of 32-bit integers, or of 64-bit ones as in format 2."""
+    return words.numpy().astype(np.uint32).tobytes()

@@ -80,7 +80,7 @@ def packed(run: Run, now: Weights) -> dict[str, Any]:
         "scaler": run.scaler.state_dict(),
         "tally": run.tallies[TRAIN].state(),
         "spec": run.rewound.spec if run.rewound else own_state(run),
-        "streams": rng.pack(run.rewound.streams if run.rewound else run.streams),
+        "streams": rng.pack(run.rewound.streams if run.rewound else run.streams, run.assignment.seed),
         "settings": run.settings.packed(run.opened),
     }
     if (strange := _strange(state)) is not None:
@@ -101,7 +101,7 @@ def unpack(run: Run, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
     run.tallies[TRAIN].restore(moved(state["tally"], run.device))
     if speaks(run.spec):
         run.spec.load_state_dict(state["spec"])
-    run.streams = rng.unpack(state["streams"])
+    run.streams = rng.unpack(state["streams"], run.assignment.seed)
     run.settings.unpack(state.get("settings", {}))
 
 

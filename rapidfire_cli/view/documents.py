@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rapidfire_cli.durable.publication import Damaged, claimed
-from rapidfire_cli.engine.checkpoints import BEST, DIRECTORY, FINAL, newest_first, weights_in
+from rapidfire_cli.engine.checkpoints import BEST, FINAL, newest_first, weights_in
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
@@ -84,7 +84,7 @@ def _best_weights(directory: Path, best: Best | None, objective: Objective) -> s
     if best is None or (found := weights_in(directory, BEST)) is None:
         return None
     try:
-        facts = [claimed(path).facts for path in newest_first(directory / DIRECTORY)[:1]]
+        facts = [claimed(path).facts for path in newest_first(directory)[:1]]
     except Damaged:
         return None
     told = {"metric": objective.metric, "direction": objective.direction, "epoch": best.epoch}

@@ -129,7 +129,7 @@ def test_a_metric_that_no_run_has_is_refused_and_changes_nothing_that_is_told(de
 def test_a_fit_that_is_refused_leaves_nothing_of_what_it_made(desk):
     desk.home.path.mkdir(parents=True)
     (desk.home.path / "notes.txt").write_text("mine")
-    (desk.home.runs / "1-x/checkpoints/step-1").mkdir(parents=True)
+    (desk.home.runs / "1-x/step-0000000001-epoch-000001").mkdir(parents=True)
     with pytest.raises(Refusal, match="E607"):
         desk.fit(grid("[0.1]"), CALM)
     assert sorted(path.name for path in desk.home.path.iterdir()) == ["notes.txt", "runs"]

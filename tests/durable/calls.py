@@ -84,7 +84,7 @@ def kill(directory: Path, call: Call, whole: Result) -> None:
 
 def continued(directory: Path, whole: Result) -> None:
     """Every checkpoint is good, and who goes on from here gets the same bits and the same figures."""
-    for checkpoint in directory.glob("1/checkpoints/step-*"):
+    for checkpoint in directory.glob("1/step-*"):
         publication.verify(checkpoint)
     again = trained(directory)
     assert same(again.weights(), whole[0]), "other weights"

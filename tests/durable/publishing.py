@@ -18,17 +18,17 @@ OLD, NEW = "the first text", "the second text, which is longer"
 
 def recorded(root: Path) -> Recorder:
     """The life of a run: three checkpoints, the first deleted, the last damaged and written again."""
-    checkpoints = root / "runs" / "1" / "checkpoints"
+    home = root / "runs" / "1"
     with Recorder() as recorder:
         for number in (1, 2, 3, 3):
-            target = checkpoints / f"step-{number}"
+            target = home / f"step-{number}"
             recorder.said("publishing", target)
             publication.publish(target, payload(number), {"step": number})
             recorder.said("published", target)
-        recorder.said("removing", checkpoints / "step-1")
-        publication.remove(checkpoints / "step-1")
-        publication.link({root / "runs" / "1" / "final": checkpoints / "step-3" / "model"})
-        recorder.said("published", root / "runs" / "1" / "final")
+        recorder.said("removing", home / "step-1")
+        publication.remove(home / "step-1")
+        publication.link({home / "final": home / "step-3" / "model"})
+        recorder.said("published", home / "final")
         publication.write(root / "manifest", OLD)
         recorder.said("published", root / "manifest")
         recorder.said("replacing", root / "manifest")
@@ -76,7 +76,7 @@ def wrongs(state: State, promised: dict[Path, str], place: Path) -> Iterator[str
     for path, text in promised.items():
         if not (place / path).exists() or (text and (place / path).read_text() != text):
             yield f"{path} is lost"
-    for checkpoint in place.glob("runs/1/checkpoints/step-*"):
+    for checkpoint in place.glob("runs/1/step-*"):
         try:
             publication.verify(checkpoint)
         except Damaged as damage:

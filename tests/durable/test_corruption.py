@@ -26,8 +26,8 @@ def test_a_run_whose_last_checkpoint_is_corrupted_goes_on_from_the_one_before(ch
     whole = Workplace(tmp_path / "whole", "Augmented")
     whole.train(leaf(), until=3)
     chance = random.Random(seed)
-    shutil.copytree(checkpoints[0].parents[1], tmp_path / "runs" / "1")
-    last = sorted((tmp_path / "runs" / "1" / "checkpoints").iterdir())[-1]
+    shutil.copytree(checkpoints[0].parent, tmp_path / "runs" / "1")
+    last = sorted((tmp_path / "runs" / "1").glob("step-*"))[-1]
     file = chance.choice(sorted(last.iterdir()))
     file.write_bytes(corrupted(file.read_bytes(), chance))
 

@@ -11,6 +11,7 @@ import pytest
 
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
+from rapidfire_cli.engine.checkpoints import FORMER
 from tests.training.workplace import Workplace, leaf
 
 DEAD = int(
@@ -104,7 +105,7 @@ def test_a_payload_file_that_is_a_link_is_damage(published):
 
 def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path):
     ours, theirs = os.getpid(), os.getppid()
-    gone = [f".tmp-{DEAD}-step-1", f".trash-{DEAD}-step-2", f".tmp-{DEAD}-config.yaml"]
+    gone = [f".tmp-{DEAD}-step-1", f".trash-{DEAD}-step-2", f".tmp-{DEAD}-manifest.jsonl"]
     kept = [
         f".tmp-{ours}-step-1",
         f".tmp-{theirs}-step-1",
@@ -148,7 +149,7 @@ def test_an_experiment_may_live_behind_a_link(tmp_path):
     assert place.weights()
 
 
-@pytest.mark.parametrize("linked", ["1", "1/checkpoints", "1/log.txt"])
+@pytest.mark.parametrize("linked", ["1", "1/log.txt"])
 def test_no_run_is_led_out_of_the_experiment_by_a_link(tmp_path, linked):
     outside, inside = tmp_path / "outside", tmp_path / "experiment" / "runs"
     outside.mkdir()
@@ -160,9 +161,20 @@ def test_no_run_is_led_out_of_the_experiment_by_a_link(tmp_path, linked):
     assert list(outside.iterdir()) == []
 
 
+def test_checkpoints_behind_a_link_are_nobodys(tmp_path):
+    Workplace(tmp_path / "outside").train(leaf(), until=3)
+    outside = [*(tmp_path / "outside" / "1").glob("step-*")]
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / FORMER).symlink_to(tmp_path / "outside" / "1")
+    place = Workplace(tmp_path)
+    place.train(leaf(), until=3)
+    assert len(place.epochs()) == 3
+    assert outside == [*(tmp_path / "outside" / "1").glob("step-*")]
+
+
 def test_names_that_are_no_checkpoints_are_never_touched(tmp_path):
     place = Workplace(tmp_path, checkpoint_every=1)
-    unknown = tmp_path / "1" / "checkpoints"
+    unknown = tmp_path / "1"
     names = ["step-1", "step-0000000001-epoch-000001.bak", "notes", ".tmp-mine"]
     for name in names:
         (unknown / name).mkdir(parents=True)

@@ -111,7 +111,7 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, desk):
     desk.write(FILE)
     strike(desk, "link .tmp-*-final.safetensors", "EIO")
-    (last, *_) = sorted((desk.path / "rapidfire_experiments/tiny/runs").glob("*/checkpoints/*2/state.pt"))
+    (last, *_) = sorted((desk.path / "rapidfire_experiments/tiny/runs").glob("*/*2/state.pt"))
     last.write_bytes(bytes(last.stat().st_size))
     said = desk.run("fit", "experiment.yaml", "-o", "jsonl")
     assert f"{last.parent.name}/state.pt is not what was written" in said.stdout

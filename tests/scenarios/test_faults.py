@@ -185,7 +185,7 @@ def test_a_signal_ends_turns_at_the_next_step_and_keeps_what_they_reached(desk, 
     assert process.returncode == 128 + number
     assert group_of(worker) == []
     reached = {run["number"]: run["step"] for run in desk.status()["runs"] if run["step"]}
-    saved = (desk.path / "rapidfire_experiments/tiny/runs").glob("*/checkpoints/step-*/MANIFEST.json")
+    saved = (desk.path / "rapidfire_experiments/tiny/runs").glob("*/step-*/MANIFEST.json")
     durable = {}
     for manifest in sorted(saved):
         facts = json.loads(manifest.read_text())["facts"]

@@ -10,7 +10,6 @@ import time
 from itertools import islice
 
 import pytest
-import yaml
 
 from tests.scenarios.conftest import GRID, HEADER, Desk
 
@@ -73,15 +72,13 @@ def test_the_same_command_again_trains_nothing_and_shows_the_ranking(trained):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_a_run_has_its_config_its_log_and_its_weights(trained):
+def test_a_run_has_its_log_its_weights_and_its_config(trained):
     for run in trained.status()["runs"]:
         directory = trained.path / "rapidfire_experiments/tiny/runs" / f"{run['number']}-{run['id']}"
-        assert {"config.yaml", "log.txt", "checkpoints", "final.safetensors"} <= {
-            entry.name for entry in directory.iterdir()
-        }
-        config = (directory / "config.yaml").read_text()
-        assert yaml.safe_load(config) == run["config"]
-        assert config.startswith("named_metrics: [top1_accuracy]\ntrain: {batch_size: ")
+        (checkpoint,) = directory.glob("step-*")
+        names = {"log.txt", "final.safetensors", "best.safetensors", checkpoint.name}
+        assert {entry.name for entry in directory.iterdir()} == names
+        assert json.loads((checkpoint / "MANIFEST.json").read_text())["facts"]["config"] == run["config"]
 
 
 def test_a_changed_file_trains_only_what_is_new_and_known_runs_keep_their_numbers(trained, tmp_path):

@@ -132,9 +132,7 @@ def test_an_experiment_that_was_done_is_done_after_its_journal_is_rebuilt(traine
 
 def test_a_damaged_checkpoint_proves_nothing_and_is_told(desk):
     lose(desk)
-    newest = max(
-        (desk.path / HOME).glob("runs/*/checkpoints/step-*/state.pt"), key=lambda path: path.parent.name
-    )
+    newest = max((desk.path / HOME).glob("runs/*/step-*/state.pt"), key=lambda path: path.parent.name)
     newest.write_bytes(b"")
     assert (
         f"passed over: {newest.parents[2].name}: {newest.parent.name}/state.pt"

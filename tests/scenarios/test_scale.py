@@ -44,7 +44,7 @@ def interrupted(desk: Desk, epochs: int, *arguments: str) -> None:
 def durable(desk: Desk) -> int:
     """How many runs have a checkpoint at the epoch that they reached."""
     runs = desk.path / "rapidfire_experiments/tiny/runs"
-    facts = (json.loads(path.read_text())["facts"] for path in runs.glob("*/checkpoints/*/MANIFEST.json"))
+    facts = (json.loads(path.read_text())["facts"] for path in runs.glob("*/step-*/MANIFEST.json"))
     steps = {fact["run"]: fact["step"] for fact in facts}
     return sum(steps.get(run["number"]) == run["step"] > 0 for run in desk.status()["runs"])
 

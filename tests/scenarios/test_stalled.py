@@ -82,7 +82,7 @@ def test_the_first_ctrl_c_stops_a_fit_whose_readers_have_all_stalled(desk, full)
     desk.write(HEADER + GRID.replace("epochs: 3", "epochs: 5000"))
     fit = start(desk, "-o", "jsonl", stdout=full[1], stderr=full[1])
     os.close(full[1])
-    while not [*(desk.path / "rapidfire_experiments/tiny/runs").glob("*/config.yaml")]:  # one has begun
+    while not [*(desk.path / "rapidfire_experiments/tiny/runs").glob("*/log.txt")]:  # one has begun
         time.sleep(0.05)
     fit.send_signal(signal.SIGINT)
     assert fit.wait() == 130

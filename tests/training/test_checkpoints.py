@@ -1,10 +1,13 @@
 """Checkpoints hold everything, and only good ones are believed."""
 
+from functools import partial
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from rapidfire_cli.durable import publication
+from rapidfire_cli.engine.checkpoints import FORMER
 from rapidfire_cli.engine.messages import RunFailed
 from rapidfire_cli.terms import Objective
 from tests.training.workplace import Workplace, leaf, same
@@ -54,6 +57,25 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name):
     assert "a damaged checkpoint is passed over" in continued.log()
 
 
+def test_a_checkpoint_is_found_where_format_2_put_it(tmp_path):
+    whole = Workplace(tmp_path / "whole", "Augmented")
+    whole.train(leaf(), until=3)
+    former = interrupted(tmp_path / "former")
+    for checkpoint in former.checkpoints():
+        target = checkpoint.parent / FORMER / checkpoint.name
+        files = [path.name for path in checkpoint.iterdir() if path.name != publication.MANIFEST]
+        payload = {name: partial(publication.share, checkpoint / name) for name in files}
+        publication.publish(target, payload, {**publication.claimed(checkpoint).facts, "format": 2})
+        publication.remove(checkpoint)
+
+    continued = Workplace(tmp_path / "former", "Augmented")
+    continued.train(leaf(), until=3)
+
+    assert same(continued.weights(), whole.weights())
+    assert continued.steps[0] > 1
+    assert not [*(tmp_path / "former" / "1" / FORMER).iterdir()]
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over(tmp_path):
     checkpoints = interrupted(tmp_path).checkpoints()
     for checkpoint in checkpoints:
@@ -63,7 +85,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over
     continued.train(leaf(), until=3)
 
     whose = f"{checkpoints[-1].name}/state.pt is not what was written"
-    cause = f"none of the 2 checkpoints in {tmp_path / '1' / 'checkpoints'} is good: {whose}"
+    cause = f"none of the 2 checkpoints in {tmp_path / '1'} is good: {whose}"
     assert continued.failure() == RunFailed(1, "checkpoint", cause, step=0)
 
 
@@ -216,7 +238,7 @@ def test_a_run_that_leaves_the_working_directory_keeps_its_own(tmp_path, monkeyp
     place.train(leaf(), until=1)
     place.evict()
 
-    assert [path.parent.parent.parent for path in tmp_path.glob("*/checkpoints/step-*")] == [tmp_path]
+    assert [path.parent.parent for path in tmp_path.glob("*/step-*")] == [tmp_path]
 
 
 def test_a_completed_run_that_is_asked_for_again_gets_its_final_weights_back(tmp_path):

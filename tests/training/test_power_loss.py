@@ -12,7 +12,7 @@ from rapidfire_cli.engine.messages import Saved, TurnEnded
 from tests.durable.power import Disk, Recorder, State, lay
 from tests.training.workplace import Workplace, leaf
 
-FOR_PEOPLE = ("log.txt", "config.yaml")
+LOG = "log.txt"
 MODEL, FINAL = "model.safetensors", "1/final.safetensors"
 
 
@@ -35,7 +35,7 @@ class Life:
     def hear(self, report: object) -> None:
         """What the second worker tells."""
         if isinstance(report, Saved):
-            self.told.append((len(self.recorder.steps), f"1/checkpoints/step-{report.step:010d}-*"))
+            self.told.append((len(self.recorder.steps), f"1/step-{report.step:010d}-*"))
         if isinstance(report, TurnEnded):
             self.told.append((len(self.recorder.steps), FINAL))
 
@@ -43,7 +43,7 @@ class Life:
         """Each state in which the disk may wake up, and what was promised by then."""
         disk, seen = Disk(self.runs, self.recorder.bytes), set()
         for at, (operation, paths) in enumerate(self.recorder.steps, start=1):
-            if at != left_out and not any(name in str(paths[0]) for name in FOR_PEOPLE):
+            if at != left_out and paths[0].name != LOG:
                 disk.do("open" if paths[0].name == MODEL and operation == "write" else operation, paths)
             told = [pattern for moment, pattern in self.told if moment <= at]
             promised = told[-2:] if FINAL in told else told[-1:]  # older checkpoints go
@@ -59,7 +59,7 @@ def wrong(states: Iterator[tuple[State, list[str]]], place: Path) -> Iterator[st
         place.mkdir(exist_ok=True)
         lay(state, woken := place / str(at))
         yield from (pattern for pattern in promised if not [*woken.glob(pattern)])
-        for checkpoint in woken.glob("1/checkpoints/step-*"):
+        for checkpoint in woken.glob("1/step-*"):
             try:
                 publication.verify(checkpoint)
             except publication.Damaged as damage:

@@ -40,8 +40,51 @@ def test_streams_continue_where_they_were_captured_even_packed():
 
     rng.restore(streams)
     assert draw() == following
-    rng.restore(rng.unpack(rng.pack(streams)))
+    rng.restore(rng.unpack(rng.pack(streams, seed=1), seed=1))
     assert draw() == following
+
+
+def test_where_the_streams_of_a_seed_begin_is_known_without_touching_them():
+    rng.reseed(1, "training")
+    expected = draw()
+    before = rng.capture()
+    first = rng.first(1)
+    assert rng.undrawn(before)
+    rng.restore(first)
+    assert draw() == expected
+
+
+def test_a_stream_that_was_not_drawn_from_takes_no_room_in_a_checkpoint():
+    first = rng.first(1)
+    rng.restore(first)
+    assert rng.pack(rng.capture(), seed=1) == dict.fromkeys(("python", "numpy", "torch", "cuda"))
+    for name, one in {
+        "python": random.random,
+        "numpy": np.random.rand,
+        "torch": lambda: torch.rand(()),
+    }.items():
+        rng.restore(first)
+        one()
+        drawn = rng.capture()
+        packed = rng.pack(drawn, seed=1)
+        assert [each for each, kept in packed.items() if kept is not None] == [name]
+        rng.restore(rng.unpack(packed, seed=1))
+        assert rng.undrawn(drawn)
+
+
+def test_streams_of_64_bit_words_are_those_of_32_bit_words():
+    draw()
+    streams = rng.capture()
+    packed = rng.pack(streams, seed=1)
+    (version, words, gauss), (algorithm, places, *rest) = packed["python"], packed["numpy"]
+    wide = {"python": (version, wider(words), gauss), "numpy": (algorithm, wider(places), *rest)}
+    rng.restore(rng.unpack({**packed, **wide}, seed=1))
+    assert rng.undrawn(streams)
+
+
+def wider(words):
+    """The same unsigned numbers, as format 2 of checkpoints has them."""
+    return torch.from_numpy(words.numpy().view(np.uint32).astype(np.int64))
 
 
 def test_a_draw_from_any_stream_is_noticed():

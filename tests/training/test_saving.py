@@ -1,5 +1,7 @@
 """What a killed worker takes with it is bounded: checkpoints fall due by the clock, also while runs wait."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -132,8 +134,8 @@ def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):
 
 def test_a_disk_that_takes_no_checkpoint_is_told_at_once(tmp_path):
     place = place_with_residents(tmp_path, runs=(1,))
-    (tmp_path / "1" / "checkpoints").rmdir()
-    (tmp_path / "1" / "checkpoints").symlink_to("/dev/full")
+    shutil.rmtree(tmp_path / "1")
+    (tmp_path / "1").symlink_to("/dev/full")
     pass_time(place, EVERY)
 
     assert place.residents.spare(idle=True) == 0

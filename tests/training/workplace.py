@@ -114,7 +114,7 @@ class Workplace:
 
     def checkpoints(self, run=1):
         """The run's published checkpoints, oldest first."""
-        return sorted((self.directory / f"{run}" / "checkpoints").glob("step-*"))
+        return sorted((self.directory / f"{run}").glob("step-*"))
 
     def _tell(self, report):
         if len(self.told) + 1 == self.break_at:

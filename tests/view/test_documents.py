@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.durable import publication
+from rapidfire_cli.engine.checkpoints import newest_first
 from rapidfire_cli.store.home import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import RunState
@@ -18,7 +19,7 @@ KEPT = {"metric": "top1_accuracy", "direction": "max", "epoch": 3, "value": 0.9}
 def seen(tmp_path) -> Overview:
     """One run, of which the weights of its last and of its third epoch are kept."""
     run, home = row(1, 0.8, best=best(3, 0.9)), Home(tmp_path)
-    publication.publish(home.run(run) / "checkpoints/step-0000000100-epoch-000005", {}, {"best": {**KEPT}})
+    publication.publish(home.run(run) / "step-0000000100-epoch-000005", {}, {"best": {**KEPT}})
     for name in ("final.safetensors", "best.pt"):
         (home.run(run) / name).touch()
     return Overview(ABOUT, RunState.COMPLETED, (run,), home, ABOUT.objective)
@@ -46,6 +47,6 @@ def test_weights_of_another_epoch_or_by_another_objective_are_not_called_the_bes
 
 
 def test_a_damaged_checkpoint_proves_nothing(seen):
-    (checkpoint,) = (seen.home.run(seen.rows[0]) / "checkpoints").iterdir()
+    (checkpoint,) = newest_first(seen.home.run(seen.rows[0]))
     (checkpoint / publication.MANIFEST).write_text("{}")
     assert weights(seen)["best"] is None
