@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import assert_never
 
 from rapidfire_cli.durable import faults
 from rapidfire_cli.engine.channel import Channel
@@ -148,19 +149,21 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     residents.start()
     pipe.tell(Ready(os.getpid(), *ready))
     while True:
-        match pipe.next(residents.spare):
-            case Probe() as order:
+        match order := pipe.next(residents.spare):
+            case Probe():
                 pipe.tell(residents.probe(order))
-            case Smoke() as order:
+            case Smoke():
                 pipe.tell(residents.smoke(order))
-            case Train() as order:
+            case Train():
                 residents.train(order)
-            case Evict() as order:
+            case Evict():
                 residents.evict(order)
             case Quit():
                 return
             case Stop() | Setup():  # a turn that ended before its Stop came; nothing is left to end
                 continue
+            case _:
+                assert_never(order)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import assert_never
 
 from rapidfire_cli.engine.driver import Bracket, Job, entry
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.schedule.brackets import Share, course, shares
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
-from rapidfire_cli.store.history import Past, Replaced, by_bracket, heard
+from rapidfire_cli.store.history import Failed, Finished, Past, Replaced, by_bracket, heard
 from rapidfire_cli.store.standings import Standing
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -95,6 +96,10 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
                 left[run] = rules[bracket]
             case Replaced(_, run, int(bracket), apart=True):
                 left[run] = rules[bracket]
+            case Replaced() | Finished() | Failed() | Decision():
+                pass
+            case _:
+                assert_never(event)
     return left
 
 

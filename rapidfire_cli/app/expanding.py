@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 from rapidfire_cli.app.failing import say
 from rapidfire_cli.app.files import Given, argument, load
@@ -90,6 +90,8 @@ def _print(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> None:
             _stream(yaml_pieces(_description(file, shown), runs))
         case Output.CSV:
             _stream(csv_pieces(every(file), runs))
+        case _:
+            assert_never(shown.output)
 
 
 def _runs(file: ExperimentFile, chosen: Chooser | None) -> Iterator[Run]:

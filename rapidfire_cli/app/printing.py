@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, assert_never
 
 from rapidfire_cli.view.formats import Output, Record, csv_columns, csv_lines, json_line, json_text, yaml_text
 from rapidfire_cli.view.tables import Table, show
@@ -37,3 +37,5 @@ def print_either(
         case Output.CSV:
             rows = list(records())
             sys.stdout.writelines(f"{line}\n" for line in csv_lines(rows, csv_columns(rows)))
+        case _:
+            assert_never(output)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report, by_split, reading
@@ -235,6 +236,10 @@ class Driver:
                 self._watch.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
                 self._tell(events.RunFailed(run))
+            case messages.Smoked():
+                raise AssertionError("no trial batch was asked for")
+            case _:
+                assert_never(report)
 
     def _note(self, report: messages.EpochEnded) -> None:
         """An opened run tells its finished epochs again; each counts once."""
@@ -302,6 +307,8 @@ class Driver:
                 self._crew[slot] = self._workers.start(self._slots[slot])
             case actions.Train((slot,), (run,), until):
                 self._begin(slot, run, until)
+            case actions.Train(slots):
+                raise AssertionError(f"a turn on several slots, {slots}, which no run may ask for")
             case actions.Evict(slots, run):
                 self._send(slots, messages.Evict(run))
             case actions.EndTurn(slots):
@@ -319,6 +326,8 @@ class Driver:
             case actions.GiveUp(run):
                 failure = self._failures.get(run) or messages.RunFailed(run, "died", "no worker came up", 0)
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
+            case _:
+                assert_never(action)
 
     def _send(self, slots: Sequence[int], order: messages.Order) -> None:
         for slot in slots:

@@ -8,7 +8,7 @@ kind. `and` and `or` answer where the parts that answer suffice (Kleene's logic)
 import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import add, floordiv, ge, gt, le, lt, mod, mul, sub, truediv
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 from rapidfire_cli.manifest.knobs import ABSENT, Absent
 from rapidfire_cli.syntax.conditions.tree import (
@@ -74,6 +74,7 @@ def question(expression: Expression, places: Mapping[str, int]) -> Question:
             return _joined(False, [question(part, places) for part in parts])
         case Or(parts):
             return _joined(True, [question(part, places) for part in parts])
+    assert_never(expression)
 
 
 def _joined(settles: bool, parts: Sequence[Question]) -> Question:

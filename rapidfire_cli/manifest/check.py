@@ -2,15 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from rapidfire_cli.manifest.counting import everything
 from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.rules import Rule, rules
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
-from rapidfire_cli.manifest.size import Search
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
-from rapidfire_cli.syntax.group import ExperimentFile, GridSearch, Group
+from rapidfire_cli.syntax.group import (
+    Config,
+    ExperimentFile,
+    GridSearch,
+    Group,
+    Hyperband,
+    RandomSearch,
+    SuccessiveHalving,
+)
 from rapidfire_cli.syntax.spelling import arguments
 from rapidfire_cli.terms import canonical
 
@@ -43,13 +50,18 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
     left = DRAWN
     for group, fractions in zip(file.groups, streams(file), strict=True):
         match group.generator:
-            case GridSearch() as grid if rules(grid):
-                for rule in _survey(grid).idle:
+            case Config():
+                pass
+            case GridSearch() as grid:
+                for rule in _survey(grid).idle if rules(grid) else ():
                     yield _idle(rule, _span(file, group, rule), f"none of {everything(grid):,} leaf configs")
-            case search if isinstance(search, Search) and fractions and rules(search):
-                left -= PATIENCE * len(canonical(arguments(search)))
-                for rule in idle(search, fractions) if left >= 0 else ():
+            case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
+                drawn = bool(fractions) and bool(rules(search))
+                left -= PATIENCE * len(canonical(arguments(search))) if drawn else 0
+                for rule in idle(search, fractions) if drawn and fractions and left >= 0 else ():
                     yield _idle(rule, _span(file, group, rule), f"none of the first {PATIENCE:,} draws")
+            case _:
+                assert_never(group.generator)
 
 
 def _wrong(file: ExperimentFile) -> Iterator[Problem]:
@@ -60,6 +72,8 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
     spent = 0
     for group in file.groups:
         match group.generator:
+            case Config():
+                pass
             case GridSearch() as grid if rules(grid):
                 needed = _effort(grid)
                 if spent + needed > LOOKED_AT:
@@ -68,8 +82,12 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
                 spent += needed
                 if not (found := _survey(grid)).kept:
                     yield _emptied(found, file, group, grid)
-            case search if isinstance(search, Search):
+            case GridSearch():
+                pass
+            case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
                 yield from filter(None, [shortage(search, asking(file, group))])
+            case _:
+                assert_never(group.generator)
 
 
 def _effort(grid: GridSearch) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from rapidfire_cli.manifest.interval import points
 from rapidfire_cli.manifest.ladder import brackets
@@ -20,6 +20,7 @@ def asked(search: Search) -> int:
             return num_runs
         case Hyperband():
             return sum(bracket.runs for bracket in brackets(search)) // search.replicates
+    assert_never(search)
 
 
 def number_key(search: Search) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from rapidfire_cli.manifest.counting import count
 from rapidfire_cli.manifest.ladder import brackets
@@ -10,7 +10,7 @@ from rapidfire_cli.schedule.events import EpochFinished
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.rules import HalvingRule, Rule
-from rapidfire_cli.syntax.group import GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
+from rapidfire_cli.syntax.group import Config, GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,10 @@ def shares(group: Group) -> Iterator[Share]:
                 yield Share(bracket.runs, HalvingRule(search.metric, search.direction, *rungs, mode))
         case (GridSearch() | RandomSearch()) as search if search.early_stopping:
             yield Share(count(group), search.early_stopping)
+        case Config() | GridSearch() | RandomSearch():
+            pass
+        case _:
+            assert_never(group.generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Course:
                 decisions = self.policy.hear(run, epoch, value)
             case RunLost(run, failed):
                 decisions = self.policy.lose(run, failed)
+            case _:
+                assert_never(event)
         for decision in decisions:
             self.decisions.append(decision)
             for verdict in decision.verdicts:

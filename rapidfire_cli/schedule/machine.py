@@ -5,6 +5,7 @@ Here runs come, rest, are decided upon and end; the floor says whose turn it is.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from rapidfire_cli.schedule.actions import (
     Action,
@@ -119,6 +120,8 @@ class Machine:
                 yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
+            case _:
+                assert_never(event)
 
     # Runs come
 

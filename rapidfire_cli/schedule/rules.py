@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from rapidfire_cli.manifest.ladder import levels
 from rapidfire_cli.records import by_name, from_plain, to_plain
@@ -40,6 +40,7 @@ def policy(rule: Rule) -> Policy:
             kind = AsyncHalving if rule.mode == "async" else Halving
             rungs = levels(rule.min_epochs, rule.max_epochs, rule.reduction_factor)
             return kind(rungs, rule.max_epochs, rule.reduction_factor, rule.direction)
+    assert_never(rule)
 
 
 def settings(rule: Rule) -> str:

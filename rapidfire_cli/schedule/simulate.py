@@ -6,9 +6,21 @@ Workers never die, a run moves in no time, and a turn takes as long as a functio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
-from rapidfire_cli.schedule.actions import Action, Decide, Evict, StartWorker, Train
+from rapidfire_cli.schedule.actions import (
+    Action,
+    Complete,
+    Decide,
+    EndTurn,
+    Evict,
+    GiveUp,
+    Halt,
+    Prune,
+    Replace,
+    StartWorker,
+    Train,
+)
 from rapidfire_cli.schedule.events import EpochFinished, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.machine import Machine
@@ -93,6 +105,8 @@ class Simulation:
         match action:
             case Train(slots, (run,) as runs, until):
                 self._begin(slots, run, TurnEnded(slots, runs, until, self._size))
+            case Train(runs=runs):
+                raise AssertionError(f"a turn of several runs, {runs}, which no scheduler gives")
             case StartWorker(slot):
                 self._plan(self.timeline.makespan, WorkerReady(slot, self._room))
             case Evict(slots, run):
@@ -100,6 +114,10 @@ class Simulation:
                 self._plan(over, RunEvicted(run, self.timeline.ticks[run]))
             case Decide(decision):
                 self.timeline.decisions.append(decision)
+            case EndTurn() | Complete() | Prune() | Halt() | GiveUp() | Replace():
+                pass
+            case _:
+                assert_never(action)
 
     def _begin(self, slots: Sequence[int], run: int, end: TurnEnded) -> None:
         length = self._length(run, end.at - self.timeline.ticks[run])

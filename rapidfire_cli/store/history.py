@@ -70,6 +70,10 @@ def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
                     homes.setdefault(run, set()).add(bracket)
             case Replaced(run, by):
                 homes.setdefault(by, set()).update(homes.get(run, ()))
+            case Finished() | Failed() | RunLeft() | Decision():
+                pass
+            case _:
+                assert_never(event)
     found: dict[int, list[Past]] = {}
     for event in past:
         for bracket in _concerned(event, homes):
@@ -104,6 +108,10 @@ def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[He
                 yield RunLost(run, failed=True)
             case RunLeft(run, bracket) if bracket == began.bracket:
                 yield RunLost(run, failed=False)
+            case BracketBegun() | Replaced() | Finished() | Failed() | RunLeft() | Decision():
+                pass
+            case _:
+                assert_never(event)
 
 
 def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
@@ -128,6 +136,10 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
                 replaced.add(run)
             case Decision() if event.bracket == bracket:
                 counted.update(last[run] for run in event.failed if run not in replaced)
+            case BracketBegun() | Finished() | RunLeft() | Decision():
+                pass
+            case _:
+                assert_never(event)
     return counted
 
 

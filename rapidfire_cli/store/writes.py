@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
-from rapidfire_cli.engine.messages import EpochEnded, RunOpened, Saved
+from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved
 from rapidfire_cli.engine.ports import (
     BracketBegun,
     Fact,
@@ -14,8 +14,10 @@ from rapidfire_cli.engine.ports import (
     TurnOver,
     TurnStarted,
     WorkerDied,
+    WorkerStarted,
 )
 from rapidfire_cli.manifest.codec import spelt
+from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 
@@ -81,6 +83,10 @@ def writes(fact: Fact, now: float) -> Iterator[Write]:
                 yield MEMBER, [(None, run), (bracket, by.number)]
         case WorkerDied(slot, _):
             yield TURN_LOST, [(now, slot)]
+        case WorkerStarted() | CheckpointDamaged() | Decision() | RunFailed():
+            pass
+        case _:
+            assert_never(fact)
 
 
 def row(run: Run, epochs: int) -> tuple[object, ...]:

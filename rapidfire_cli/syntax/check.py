@@ -1,6 +1,6 @@
 """The check of nodes against their shapes, value sets by each of their alternatives."""
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Span, shortened
 from rapidfire_cli.syntax import hints
@@ -13,6 +13,7 @@ from rapidfire_cli.syntax.shapes import (
     OUT_OF_BOUNDS,
     WRONG_TYPE,
     AnyOf,
+    Choice,
     Free,
     Integer,
     Items,
@@ -20,6 +21,7 @@ from rapidfire_cli.syntax.shapes import (
     OrNull,
     Record,
     Shape,
+    Text,
     expected,
     fault,
 )
@@ -155,8 +157,10 @@ def _check_interval(shape: Shape, node: Interval, place: Place, findings: Findin
                     _check_scalar(shape, part.node, place, findings)
             if isinstance(shape, Integer):
                 _check_whole(shape, node, place, findings)
-        case _:
+        case AnyOf() | Choice() | Text() | Items() | Record() | Free():
             _check_scalar(shape, node, place, findings)
+        case _:
+            assert_never(shape)
 
 
 def _check_whole(shape: Integer, node: Interval, place: Place, findings: Findings) -> None:

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from rapidfire_cli.problems import Problem, Span, position, shortened
 from rapidfire_cli.syntax.nodes import (
@@ -182,9 +182,11 @@ def _merge(value: Node, into: dict[str, Entry], problems: list[Problem]) -> None
         case Sequence(items) if all(isinstance(item, Mapping) for item in items):
             for item in items:
                 _merge(item, into, problems)
-        case _:
+        case Scalar() | Sequence() | Alternatives() | Interval():
             expected = "a mapping, or a list of mappings"
             problems.append(Problem("E112", "`<<` merges mappings only", value.span, kind(value), expected))
+        case _:
+            assert_never(value)
 
 
 def _odd_key(key: Node) -> Problem:

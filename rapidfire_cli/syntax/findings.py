@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from rapidfire_cli.problems import Problem, Severity, Span
 from rapidfire_cli.syntax.group import Path
-from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Sequence
+from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 
 
 @dataclass(slots=True, eq=False)
@@ -54,3 +55,7 @@ class Findings:
                 for entry in entries:
                     self.keys[*path, entry.key] = entry.at
                     self.trace(entry.node, (*path, entry.key))
+            case Scalar():
+                pass
+            case _:
+                assert_never(node)

@@ -1,7 +1,7 @@
 """The productions of generators: what each takes beside the sections, and which value sets it rejects."""
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.syntax.check import Place, check
@@ -166,6 +166,10 @@ def conditions(node: Node, about: "Known", findings: Findings) -> Conditions:
                 findings.adopt(refusal.problems)
         case Sequence(items):
             return tuple(chain.from_iterable(conditions(item, about, findings) for item in items))
+        case Scalar() | Mapping() | Alternatives() | Interval():
+            pass  # which the shape of a rule has refused
+        case _:
+            assert_never(node)
     return ()
 
 

@@ -1,6 +1,7 @@
 """The productions of config groups."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from rapidfire_cli.problems import Span
 from rapidfire_cli.syntax.check import unknown_key
@@ -8,7 +9,7 @@ from rapidfire_cli.syntax.findings import Findings
 from rapidfire_cli.syntax.generators import generator
 from rapidfire_cli.syntax.group import Group, Path
 from rapidfire_cli.syntax.knobs import GENERATORS
-from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Sequence, kind
+from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import Free, Record, alternatives
 
 WORDS = alternatives([f"`{word}:`" for word in GENERATORS])
@@ -28,9 +29,11 @@ def groups(node: Node, path: Path, findings: Findings) -> Iterator[Group]:
                 yield from groups(item, (*path, index), findings)
         case Mapping():
             yield from group(node, path, findings)
-        case _:
+        case Scalar() | Alternatives() | Interval():
             expected = f"a mapping whose key is {WORDS}, or a list of such"
             findings.error("E203", "this is no config group", node.span, found=kind(node), expected=expected)
+        case _:
+            assert_never(node)
 
 
 def group(node: Mapping, path: Path, findings: Findings) -> Iterator[Group]:

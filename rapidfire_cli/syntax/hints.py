@@ -1,5 +1,7 @@
 """What to write instead, where that can be told from what was written."""
 
+from typing import assert_never
+
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.syntax.knobs import (
     CONFIG,
@@ -21,6 +23,7 @@ from rapidfire_cli.syntax.shapes import (
     FLAG,
     AnyOf,
     Choice,
+    Free,
     Integer,
     Items,
     Number,
@@ -89,7 +92,9 @@ def _of_text(shape: Shape, text: str) -> str:
             return f"write {{name: {text}}}"
         case Text():
             return shape.hint
-    return ""
+        case AnyOf() | OrNull() | Items() | Record() | Free():
+            return ""
+    assert_never(shape)
 
 
 def _number(text: str) -> str:

@@ -1,6 +1,7 @@
 """One file's nodes over another's: what an extending file keeps of the one it extends."""
 
 from collections.abc import Hashable
+from typing import assert_never
 
 from rapidfire_cli.syntax.knobs import GROUP_KEYS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence
@@ -55,3 +56,4 @@ def _meaning(node: Node) -> Hashable:
             return frozenset((entry.key, _meaning(entry.node)) for entry in entries)
         case Interval(parts):
             return (Interval, _meaning(parts))
+    assert_never(node)

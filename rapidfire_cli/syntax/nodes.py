@@ -5,7 +5,7 @@ NamedTuples: files hold them by the ten thousand, and a dataclass takes twice as
 
 from collections.abc import Collection
 from collections.abc import Mapping as Dictionary
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 from rapidfire_cli.problems import Problem, Span
 
@@ -92,6 +92,7 @@ def kind(node: Node) -> str:
             return "a value set (!list)" if label is None else "a value set (!zip)"
         case Interval():
             return "a value set (!range)"
+    assert_never(node)
 
 
 def kind_of(value: None | bool | int | float | str) -> str:

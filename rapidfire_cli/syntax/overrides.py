@@ -4,11 +4,20 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean, shortened
 from rapidfire_cli.syntax.knobs import FILE, GENERATORS, GROUP_KEYS
-from rapidfire_cli.syntax.nodes import Alternatives, Document, Entry, Mapping, Node, Scalar, Sequence
+from rapidfire_cli.syntax.nodes import (
+    Alternatives,
+    Document,
+    Entry,
+    Interval,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+)
 from rapidfire_cli.syntax.text import decode
 
 SET, UNSET = "--set", "--unset"
@@ -157,7 +166,9 @@ class _Groups:
                 return node._replace(items=tuple(map(self.walk, items)))
             case Mapping(entries):
                 return node._replace(entries=tuple(map(self._entry, entries)))
-        return node
+            case Scalar() | Alternatives() | Interval():
+                return node
+        assert_never(node)
 
     def _entry(self, entry: Entry) -> Entry:
         if entry.key == "config_group":
@@ -196,7 +207,9 @@ def _changed(node: Node, steps: tuple[Step, ...], value: Node | None, new: bool)
             if inner is not None:
                 after[step.key] = Entry(step.key, old.at if old and rest else step.at, inner)
             return node._replace(entries=tuple(after.values()))
-    return None
+        case Scalar() | Interval():
+            return None
+    assert_never(node)
 
 
 def _changed_item(node: Sequence, steps: tuple[Step, ...], value: Node | None, new: bool) -> Node | None:
@@ -242,3 +255,7 @@ def _paths(node: Node, prefix: str = "") -> Iterator[str]:
                 if not opens:
                     yield f"{prefix}{entry.key}"
                 yield from _paths(entry.node, "" if opens else f"{prefix}{entry.key}.")
+        case Scalar() | Interval():
+            pass
+        case _:
+            assert_never(node)

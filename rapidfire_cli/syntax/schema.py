@@ -5,6 +5,7 @@ refuses, the parser refuses.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 from rapidfire_cli.syntax.knobs import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
 from rapidfire_cli.syntax.metrics import NAMED_METRICS
@@ -146,6 +147,7 @@ class _Grammar:
                 return {**_open(self._free(name, takes)), "properties": {**known}, "required": [*required]}
             case Free():
                 return _open(self._free(name, takes))
+        assert_never(shape)
 
     def _free(self, name: str, takes: tuple[str, ...]) -> Schema:
         """Any value, or a value set of it."""
@@ -165,6 +167,10 @@ class _Grammar:
                 }
                 if inside or required:
                     return self._needed(name, {"required": [*required], "properties": {**inside}})
+            case Integer() | Number() | Choice() | Text() | AnyOf() | Items() | Free():
+                pass
+            case _:
+                assert_never(shape)
         return {}
 
     def _needed(self, name: str, here: Schema) -> Schema:

@@ -1,6 +1,7 @@
 """The productions of values: nodes to trees."""
 
 from collections.abc import Hashable, Iterator
+from typing import assert_never
 
 from rapidfire_cli.problems import Span, position
 from rapidfire_cli.syntax.findings import Findings
@@ -22,6 +23,7 @@ def tree(node: Node, findings: Findings) -> Tree:
             return alternatives(node, findings)
         case Interval():
             return interval(node, findings)
+    assert_never(node)
 
 
 def alternatives(node: Alternatives, findings: Findings) -> List:
@@ -51,6 +53,10 @@ def value_sets(node: Node) -> Iterator[Alternatives | Interval]:
                 yield from value_sets(entry.node)
         case Interval():
             yield node
+        case Scalar():
+            pass
+        case _:
+            assert_never(node)
 
 
 def _check_types(node: Alternatives, trees: tuple[Tree, ...], findings: Findings) -> None:

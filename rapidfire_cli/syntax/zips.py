@@ -1,10 +1,11 @@
 """Lists that advance together: whether each `!zip` has partners, and as many values as they."""
 
 from collections.abc import Hashable
+from typing import assert_never
 
 from rapidfire_cli.problems import Span, did_you_mean, position
 from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.nodes import Alternatives, Mapping, Node, Sequence
+from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.values import identity, tree
 
 _FEW = 100  # assumed: nobody has more names for what advances together
@@ -41,6 +42,10 @@ def _gather(node: Node, context: Context, findings: Findings) -> None:
                 context.setdefault(label, []).append(node)
             for item in items:
                 check_zips(item, findings)
+        case Scalar() | Interval():
+            pass
+        case _:
+            assert_never(node)
 
 
 def _alone(zipped: Alternatives, label: str, context: Context, findings: Findings) -> None:

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
-from rapidfire_cli.engine.messages import EpochEnded, Saved, by_split
+from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved, by_split
 from rapidfire_cli.engine.ports import (
+    BracketBegun,
     Fact,
     RunChanged,
+    RunLeft,
     RunReplaced,
     TurnOver,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
 )
+from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.store.about import About
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
@@ -88,6 +92,10 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             board.lines[by.number] = Line(by.number, board.lines[run].epochs, knobs, RunState.QUEUED)
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
+        case RunOpened() | RunFailed() | CheckpointDamaged() | BracketBegun() | RunLeft() | Decision():
+            pass
+        case _:
+            assert_never(fact)
 
 
 def _line(about: About, row: RunRow) -> Line:

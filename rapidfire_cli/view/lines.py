@@ -1,10 +1,20 @@
 """Plain progress where there is no terminal: a line per epoch, or chunk, as people and grep read it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TextIO
+from typing import TextIO, assert_never
 
-from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, by_split
-from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced, TurnOver, WorkerDied
+from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved, by_split
+from rapidfire_cli.engine.ports import (
+    BracketBegun,
+    Fact,
+    RunChanged,
+    RunLeft,
+    RunReplaced,
+    TurnOver,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
 
@@ -55,3 +65,11 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             yield f"run {run}  a damaged checkpoint is passed over: {cause}"
         case WorkerDied(slot, cause):
             yield f"worker {slot}  died: {cause}"
+        case (
+            TurnOver() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
+        ):
+            pass
+        case BracketBegun() | RunLeft():
+            pass
+        case _:
+            assert_never(fact)

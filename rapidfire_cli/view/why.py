@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import assert_never
 
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.schedule.ledger import Decision, Verdict, good
@@ -67,7 +68,10 @@ def _standing(account: Account) -> str:
             return f"failed in epoch {row.epoch + 1} of {row.epochs}: {row.error}"
         case RunState.QUEUED:
             return "is queued: it has not had a turn yet"
-    state = "is running" if row.state is RunState.RUNNING else f"is {row.state}"
+        case RunState.RUNNING | RunState.STOPPED | RunState.DELETED | RunState.PRUNED:
+            state = f"is {row.state}"
+        case _:
+            assert_never(row.state)
     return f"{state} after {row.epoch} of {counted(row.epochs, 'epoch')}{_waiting(account.wait)}"
 
 

@@ -10,6 +10,7 @@ from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
 from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.schedule import actions
 from rapidfire_cli.terms import RunState
 from tests.engine.test_workers import COMMAND, SETUP
 
@@ -145,3 +146,9 @@ def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):
     }
     [failure] = [fact for fact in notebook.facts if isinstance(fact, RunFailed)]
     assert (failure.kind, failure.step) == ("hung", 7)
+
+
+def test_a_turn_on_several_slots_is_an_error_not_silence(tmp_path):
+    driver = Driver(LocalWorkers(COMMAND, {}, tmp_path), (), lambda: False)
+    with pytest.raises(AssertionError, match="several slots"):
+        driver._do(actions.Train((0, 1), (1,), 1))

@@ -124,11 +124,11 @@ class _Parser:
         """signed := `-` signed | value; the minus of a number is part of it."""
         if not self._take("-"):
             return self._value()
-        match self._deeper(self._signed):
-            case Constant(int() | float() as number) if not isinstance(number, bool):
-                return Constant(-number)
-            case operand:
-                return Negative(operand)
+        operand = self._deeper(self._signed)
+        value = operand.value if isinstance(operand, Constant) else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return Constant(-value)
+        return Negative(operand)
 
     def _value(self) -> Expression:
         """value := number | text | `true` | `false` | `null` | knob | list | `(` disjunction `)`."""

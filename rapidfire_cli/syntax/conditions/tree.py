@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 Comparator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
 Operator: TypeAlias = Literal["+", "-", "*", "/", "//", "%"]
@@ -83,6 +83,8 @@ Expression: TypeAlias = Constant | Knob | Items | Negative | Arithmetic | Compar
 def knobs(expression: Expression) -> Iterator[Knob]:
     """Every knob that the expression names, in the order of its text."""
     match expression:
+        case Constant():
+            pass
         case Knob():
             yield expression
         case Items(parts) | And(parts) | Or(parts):
@@ -94,6 +96,8 @@ def knobs(expression: Expression) -> Iterator[Knob]:
             yield from knobs(first)
             for _, other in others:
                 yield from knobs(other)
+        case _:
+            assert_never(expression)
 
 
 def constant(items: Iterable[Expression]) -> bool:
@@ -112,8 +116,9 @@ def values(expression: Expression) -> int:
             return values(operand)
         case Arithmetic(first, others) | Comparison(first, others):
             return values(first) + sum(values(other) for _, other in others)
-        case _:
+        case Constant() | Knob():
             return 1
+    assert_never(expression)
 
 
 def text(expression: Expression) -> str:
@@ -137,6 +142,7 @@ def text(expression: Expression) -> str:
             rank = _rank(expression) + 1
             said = (f"{operator} {_within(other, rank)}" for operator, other in others)
             return " ".join([_within(first, rank), *said])
+    assert_never(expression)
 
 
 _BARE = re.compile(r"\w+")
@@ -154,12 +160,13 @@ def _rank(expression: Expression) -> int:
             return _NEGATION
         case Comparison():
             return _COMPARISON
-        case Arithmetic(_, ((operator, _), *_)):
-            return _SUM if operator in ("+", "-") else _PRODUCT
+        case Arithmetic(_, others):
+            return _SUM if others[0][0] in ("+", "-") else _PRODUCT
         case Negative():
             return _SIGNED
-        case _:
+        case Constant() | Knob() | Items():
             return _VALUE
+    assert_never(expression)
 
 
 def _within(expression: Expression, least: int) -> str:
