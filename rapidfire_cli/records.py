@@ -18,13 +18,17 @@ def to_plain(value: Any) -> Any:
     kind = type(value)
     if kind in SIMPLE:
         return value
+    if kind is tuple:
+        return [to_plain(item) for item in value]
     if (names := _names(kind)) is not None:  # type: ignore[arg-type] # mypy: a class may lack a hash
-        return {"is": kind.__name__, **{name: to_plain(getattr(value, name)) for name in names}}
+        plain = {"is": kind.__name__}
+        for name in names:  # most hold what is simple: a call for each would cost as much as the rest
+            item = getattr(value, name)
+            plain[name] = item if type(item) in SIMPLE else to_plain(item)
+        return plain
     match value:
         case StrEnum():
             return str(value)
-        case tuple():
-            return [to_plain(item) for item in value]
         case list():
             return {"list": [to_plain(item) for item in value]}
         case set():
@@ -44,14 +48,14 @@ def from_plain(value: Any, kinds: Mapping[str, Any]) -> Any:
     """What `to_plain` was given. Raises KeyError or TypeError on anything else."""
     if type(value) in SIMPLE:
         return value
+    if type(value) is list:
+        return tuple([from_plain(item, kinds) for item in value])
+    if "is" in value:
+        named = {
+            key: item if type(item) in SIMPLE else from_plain(item, kinds) for key, item in value.items()
+        }
+        return kinds[named.pop("is")](**named)
     match value:
-        case list():
-            return tuple([from_plain(item, kinds) for item in value])
-        case {"is": _}:
-            named = {
-                key: item if type(item) in SIMPLE else from_plain(item, kinds) for key, item in value.items()
-            }
-            return kinds[named.pop("is")](**named)
         case {"list": items}:
             return [from_plain(item, kinds) for item in items]
         case {"set": items}:

@@ -12,6 +12,8 @@ from rapidfire_cli.manifest import codec
 from rapidfire_cli.schedule.ledger import Verdict
 from rapidfire_cli.terms import Plain, Run, spoken
 
+PLAIN = frozenset({int, str, bool, type(None)})
+
 
 def kind(fact: Fact) -> str:
     """The fact's name in snake case: `epoch_ended`."""
@@ -21,7 +23,11 @@ def kind(fact: Fact) -> str:
 def body(fact: Fact | Verdict) -> dict[str, Plain]:
     """The fact's fields; metrics by split and name, NaN and the infinities by name."""
     names = _names(type(fact))  # type: ignore[arg-type] # mypy: a class may lack a hash
-    return {name: _plain(name, getattr(fact, name)) for name in names}
+    plain: dict[str, Plain] = {}
+    for name in names:
+        value = getattr(fact, name)
+        plain[name] = value if type(value) in PLAIN else _plain(name, value)
+    return plain
 
 
 @cache

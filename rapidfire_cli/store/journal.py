@@ -11,7 +11,7 @@ from rapidfire_cli.durable.faults import passing
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.about import About, to_rows
 from rapidfire_cli.store.connection import kept, writer
-from rapidfire_cli.store.writes import ENROLL, EVENT, row, writes
+from rapidfire_cli.store.writes import ENROLL, LAST_TURN, ORDER, Row, Turns, row, writes
 from rapidfire_cli.terms import Run
 
 RESCALE = """
@@ -30,6 +30,11 @@ class SqliteJournal:
     @cached_property
     def _db(self) -> sqlite3.Connection:
         return writer(self._path)
+
+    @cached_property
+    def _turns(self) -> Turns:
+        with kept(self._path):
+            return Turns(*self._db.execute(LAST_TURN).fetchone())
 
     def enroll(self, about: About, runs: Sequence[Run], epochs: Sequence[int]) -> None:
         """Make these runs, under their lasting numbers and `epochs` long each, the ones asked for.
@@ -57,15 +62,13 @@ class SqliteJournal:
         taken, self._taken = self._taken, []
         if not taken:
             return
-        events: list[tuple[object, ...]] = []
+        rows: dict[str, list[Row]] = {statement: [] for statement in ORDER}
+        for fact, now in taken:
+            for statement, each in writes(fact, now, self._turns):
+                rows[statement].append(each)
         with self._transaction() as db:
-            for fact, now in taken:
-                for statement, rows in writes(fact, now):
-                    if statement is EVENT:  # only ever added, so their order among the other tables is free
-                        events += rows
-                    else:
-                        db.executemany(statement, rows)
-            db.executemany(EVENT, events)
+            for statement, several in rows.items():
+                db.executemany(statement, several)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""

@@ -1,7 +1,13 @@
-"""What each fact changes in the journal, as statements and their rows."""
+"""What each fact changes in the journal, as statements and their rows.
+
+Facts are committed together, and running a statement costs more than a row of it. So a commit runs each
+statement once, with the rows of all facts, in ORDER. The result is as if fact by fact: rows are inserted
+before they are updated, no two statements write the same column, and rows of one statement keep their order.
+"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import count
 from typing import TypeAlias, assert_never
 
 from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved
@@ -21,7 +27,7 @@ from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 
-Write: TypeAlias = tuple[str, Sequence[tuple[object, ...]]]
+Row: TypeAlias = tuple[object, ...]
 
 EVENT = "INSERT INTO events (at, kind, body) VALUES (?, ?, ?)"
 METRIC = """
@@ -35,11 +41,9 @@ PROGRESS = "UPDATE runs SET epoch = max(epoch, ?), step = max(step, ?) WHERE num
 STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
 DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
-TURN_STARTED = "INSERT INTO turns (run, slot, until, started) VALUES (?, ?, ?, ?)"
-TURN_OVER = """
-    UPDATE turns SET at = ?, ended = ?
-    WHERE rowid = (SELECT max(rowid) FROM turns WHERE run = ?) AND slot = ? AND ended IS NULL"""
-TURN_LOST = "UPDATE turns SET ended = ? WHERE slot = ? AND ended IS NULL"
+TURN_STARTED = "INSERT INTO turns (rowid, run, slot, until, started) VALUES (?, ?, ?, ?, ?)"
+TURN_ENDED = "UPDATE turns SET at = ?, ended = ? WHERE rowid = ?"
+LAST_TURN = "SELECT ifnull(max(rowid), 0) FROM turns"
 
 ENROLL = """
     INSERT INTO runs (number, id, "group", config, seed, replicate, epochs, origin)
@@ -48,41 +52,65 @@ ENROLL = """
 BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
 MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
+ORDER = (
+    *(ENROLL, BRACKET, MEMBER, OPENED, STATE, PROGRESS, DURABLE),
+    *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED, EVENT),
+)
 
-def writes(fact: Fact, now: float) -> Iterator[Write]:
-    """The statements that keep `fact`, heard at `now` (seconds since the epoch).
+
+class Turns:
+    """The rows of the turns under way, by slot."""
+
+    def __init__(self, last: int) -> None:
+        self._free = count(last + 1)
+        self._rows: dict[int, int] = {}
+
+    def begin(self, slot: int) -> int:
+        """The row for a turn that starts there."""
+        self._rows[slot] = next(self._free)
+        return self._rows[slot]
+
+    def end(self, slot: int) -> int | None:
+        """The row of the turn that was under way there, if there was one."""
+        return self._rows.pop(slot, None)
+
+
+def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
+    """The statements that keep `fact`, heard at `now` (seconds since the epoch), each with a row.
 
     Each is an event, too, but for turns, of which there may be a hundred to an epoch: their table has all.
     """
     if not isinstance(fact, TurnStarted | TurnOver):
-        yield EVENT, [(now, kind(fact), json.dumps(body(fact)))]
+        yield EVENT, (now, kind(fact), json.dumps(body(fact)))
     match fact:
         case TurnStarted(run, slot, until):
-            yield TURN_STARTED, [(run, slot, until, now)]
+            yield TURN_STARTED, (turns.begin(slot), run, slot, until, now)
         case RunOpened(run, code, data, environment):
-            yield OPENED, [(code, data, environment, run)]
+            yield OPENED, (code, data, environment, run)
         case EpochEnded(run, epoch, step, metrics):
-            yield METRIC, [(run, epoch, metric.split, metric.name, step, metric.value) for metric in metrics]
-            yield PROGRESS, [(epoch, step, run)]
+            for metric in metrics:
+                yield METRIC, (run, epoch, metric.split, metric.name, step, metric.value)
+            yield PROGRESS, (epoch, step, run)
         case Saved(run, at, _):
-            yield DURABLE, [(at, run)]
+            yield DURABLE, (at, run)
         case TurnOver(run, slot, at, step, metrics):
-            yield TURN_OVER, [(at, now, run, slot)]
-            yield SO_FAR, [(run, at, step, metric.split, metric.name, metric.value) for metric in metrics]
-            yield PROGRESS, [(0, step, run)]
+            yield TURN_ENDED, (at, now, turns.end(slot))
+            for metric in metrics:
+                yield SO_FAR, (run, at, step, metric.split, metric.name, metric.value)
+            yield PROGRESS, (0, step, run)
         case RunChanged(run, state, cause):
-            yield STATE, [(state, cause, run)]
+            yield STATE, (state, cause, run)
         case BracketBegun(bracket, rule, runs):
-            yield BRACKET, [(bracket, rule)]
-            yield MEMBER, [(bracket, run) for run in runs]
+            yield BRACKET, (bracket, rule)
+            yield from ((MEMBER, (bracket, run)) for run in runs)
         case RunLeft(run):
-            yield MEMBER, [(None, run)]
+            yield MEMBER, (None, run)
         case RunReplaced(run, by, bracket):
-            yield ENROLL, [row(by, by.leaf["train"]["epochs"])]
+            yield ENROLL, row(by, by.leaf["train"]["epochs"])
             if bracket is not None and not (by.origin and by.origin.apart):
-                yield MEMBER, [(None, run), (bracket, by.number)]
+                yield from ((MEMBER, (None, run)), (MEMBER, (bracket, by.number)))
         case WorkerDied(slot, _):
-            yield TURN_LOST, [(now, slot)]
+            yield TURN_ENDED, (None, now, turns.end(slot))
         case WorkerStarted() | CheckpointDamaged() | Decision() | RunFailed():
             pass
         case _:

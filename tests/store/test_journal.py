@@ -8,11 +8,18 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
-from rapidfire_cli.engine.ports import RunChanged, TurnOver, TurnStarted, WorkerDied, WorkerStarted
+from rapidfire_cli.engine.ports import (
+    RunChanged,
+    RunReplaced,
+    TurnOver,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.standings import standings
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Origin, RunState
 from tests.store.sweep import ABOUT, enrolled, epoch, runs
 
 LIFE = [
@@ -64,6 +71,25 @@ def test_a_turn_that_its_controller_did_not_live_to_see_over_stays_open(path):
     journal.record([TurnStarted(1, 0, 1)])  # the controller is killed; the next one begins the turn anew
     journal.record([TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 20)])
     assert table(path, "SELECT at, ended IS NOT NULL FROM turns ORDER BY rowid") == [(None, 0), (1, 1)]
+
+
+def test_turns_of_one_commit_are_told_apart(path):
+    enrolled(path).record(
+        [
+            *(TurnStarted(1, 0, 1), TurnStarted(2, 1, 1), TurnOver(1, 0, 1, 20), TurnStarted(1, 0, 2)),
+            *(WorkerDied(1, "killed by SIGKILL"), TurnStarted(2, 1, 1), TurnOver(1, 0, 2, 40)),
+        ]
+    )
+    kept = table(path, "SELECT run, until, at, ended IS NOT NULL FROM turns ORDER BY rowid")
+    assert kept == [(1, 1, 1, 1), (2, 1, None, 1), (1, 2, 2, 1), (2, 1, None, 0)]
+
+
+def test_a_replacement_is_enrolled_before_what_happens_to_it(path):
+    replacement = replace(runs(4)[3], origin=Origin(1))
+    running = [RunChanged(4, RunState.RUNNING), epoch(4, 1, accuracy=0.9), Saved(4, 1, 20)]
+    enrolled(path).record([RunChanged(2, RunState.RUNNING), RunReplaced(1, replacement, None), *running])
+    last = overview(path, alive=True).rows[-1]
+    assert (last.number, last.state, last.epoch, last.step) == (4, RunState.RUNNING, 1, 20)
 
 
 def test_a_turn_whose_worker_died_reached_nothing(path):
