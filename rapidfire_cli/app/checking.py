@@ -19,7 +19,7 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.interview import Interview
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
-from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
@@ -93,7 +93,7 @@ def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
     try:
         answer = interview.ask(asked)
     except WorkerGone as gone:
-        log = subject.home.misc / "worker-0.log"  # which is deleted in a moment
+        log = log_of(subject.home.misc, interview.slot.index)  # which is deleted in a moment
         said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
         raise Unavailable(f"workers failed to start: the last {gone}\n{said}".strip()) from None
     assert isinstance(answer, Probed)

@@ -16,7 +16,7 @@ from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.app.machinery import WORKER, Machinery, advised, seats, setup
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.replacing import Replacing, assignment, keep_manifest
-from rapidfire_cli.app.streams import lags, settle, unhurried
+from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.app.subjects import NAME, Subject
 from rapidfire_cli.durable import disk, faults, publication
 from rapidfire_cli.durable.lock import lock
@@ -25,7 +25,7 @@ from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Pati
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
-from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.shapes import Outline, outlined
@@ -43,7 +43,7 @@ from rapidfire_cli.store.standings import Standing, source_of, standings
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
 from rapidfire_cli.terms import Objective, Run
-from rapidfire_cli.view.audience import waiting, watching
+from rapidfire_cli.view.audience import shielded, waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
@@ -237,7 +237,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         found = revived(plan.members, jobs, about.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
-        with watch(board(about, overview(home.journal, alive=True).rows)) as people:
+        seen = board(about, overview(home.journal, alive=True).rows)
+        with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
             try:
@@ -286,7 +287,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
         with waiting(starting, sys.stderr, os.environ):
             answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
-        log = plan.subject.home.misc / "worker-0.log"
+        log = log_of(plan.subject.home.misc, ending.slot)
         raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
     if answer is None:
         return
@@ -312,7 +313,7 @@ def _prepare(
         with waiting("running prepare", sys.stderr, os.environ):
             answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
     except NoWorker as ending:
-        log = plan.subject.home.misc / "worker-0.log"
+        log = log_of(plan.subject.home.misc, ending.slot)
         raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
     if answer and (found := problems(plan.subject.file, (), answer)):
         raise Refusal(found)

@@ -75,7 +75,11 @@ class Paused(Exception):  # noqa: N818 - what became of the experiment
 
 
 class NoWorker(Exception):  # noqa: N818 - what there is
-    """No worker came up, however often; the argument says how the last one ended."""
+    """No worker came up, however often: how the last one ended, and on which slot."""
+
+    def __init__(self, cause: str, slot: int) -> None:
+        super().__init__(cause)
+        self.slot = slot
 
 
 class Driver:
@@ -268,7 +272,7 @@ class Driver:
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(events.WorkerDied(slot))
         if self._answer is None and not self._crew:
-            raise NoWorker(cause)
+            raise NoWorker(cause, self._slots[slot].index)
 
     def _relieve(self, slot: int, failure: messages.RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""

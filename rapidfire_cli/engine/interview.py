@@ -11,12 +11,12 @@ class Interview:
 
     def __init__(self, workers: Workers, slot: Slot) -> None:
         self._workers = workers
-        self._slot = slot
+        self.slot = slot
         self._worker: Worker | None = None
 
     def ask(self, order: Order) -> Report:
         """The report that answers the order. Raises WorkerGone."""
-        worker = self._worker = self._worker or self._workers.start(self._slot)
+        worker = self._worker = self._worker or self._workers.start(self.slot)
         worker.send(order)
         try:
             return self._answer(worker)

@@ -119,6 +119,11 @@ def _spell(code: int | None) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
+def log_of(logs: Path, slot: int) -> Path:
+    """Where the workers of a slot print what belongs to no run."""
+    return logs / f"worker-{slot}.log"
+
+
 class LocalWorkers:
     """Starts workers by `command`, with the pipe's descriptor and our process id added.
 
@@ -132,7 +137,7 @@ class LocalWorkers:
     def start(self, slot: Slot) -> LocalWorker:
         """Start a worker and hand it its setup."""
         ours, theirs = socket.socketpair()
-        setup, path = self._setup[slot.index], self._logs / f"worker-{slot.index}.log"
+        setup, path = self._setup[slot.index], log_of(self._logs, slot.index)
         rotate(path)
         with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
             shared, begun = (theirs.fileno(), page.fileno()), os.fstat(log.fileno()).st_size

@@ -1,10 +1,12 @@
 """What load_data returned, kept per worker for every run that would load the same."""
 
 import copy
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
+from weakref import WeakSet
 
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -19,7 +21,7 @@ MEANT = frozenset({"val", "valid", "dev", VALIDATION})
 """What people call the validation split, in any case."""
 
 LIBRARIES = frozenset({"pandas", "polars", "torch", "datasets"})  # worth naming with the type
-KEPT = 4  # loaded data sets beyond those in use (assumed)
+KEPT = 4  # data sets that stay loaded while no run uses them: those asked for last (assumed)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -44,15 +46,18 @@ class DataCache:
         self._spec = spec
         self._data = data
         self._settings = settings
-        self._loaded: list[Loaded] = []
+        self._loaded: WeakSet[Loaded] = WeakSet()  # runs and prepared rows hold those that they use
+        self._kept: deque[Loaded] = deque(maxlen=KEPT)
 
     def load(self, seed: int, leaf: LeafConfig) -> Loaded:
         """The data for a run. Raises Failure, and what load_data raises."""
-        for loaded in self._loaded:
-            if loaded.fits(seed, leaf):
-                return loaded
-        self._loaded = [*self._loaded[-KEPT + 1 :], self._load(seed, leaf)]
-        return self._loaded[-1]
+        found = next((loaded for loaded in self._loaded if loaded.fits(seed, leaf)), None)
+        loaded = found or self._load(seed, leaf)
+        self._loaded.add(loaded)
+        if loaded in self._kept:
+            self._kept.remove(loaded)
+        self._kept.append(loaded)
+        return loaded
 
     def _load(self, seed: int, leaf: LeafConfig) -> Loaded:
         reads: Reads = {}

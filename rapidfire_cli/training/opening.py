@@ -112,6 +112,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         device=shared.device,
         spec=spec,
         cfg=cfg,
+        loaded=source.loaded,
         feeds=feeds,
         model=model,
         forward=torch.compile(model) if its.compile else model,  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpe
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import TRAIN, Objective, Split
 from rapidfire_cli.training import rng
+from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.feeds import Feed
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.plan import Plan
@@ -45,6 +46,7 @@ class Run:
     device: torch.device
     spec: MLSpec
     cfg: Cfg
+    loaded: Loaded  # kept while the run is here
     feeds: Mapping[Split, Feed]
     model: nn.Module
     forward: nn.Module  # the model, compiled where asked

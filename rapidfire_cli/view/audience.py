@@ -1,10 +1,11 @@
 """Who watches a `fit`: a program, a person at a terminal, or a log."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TextIO
 
-from rapidfire_cli.engine.ports import Audience
+from rapidfire_cli.engine.ports import Audience, Fact
 from rapidfire_cli.view.board import Board
 from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines
@@ -32,6 +33,49 @@ def watching(
     else:
         epochs = {line.number: line.epochs for line in board.lines.values()}
         yield Lines(progress, epochs, board.about.chunks)
+
+
+@contextmanager
+def shielded(
+    people: AbstractContextManager[Audience], passing: tuple[type[Exception], ...]
+) -> Iterator[Audience]:
+    """The audience, dropped with one line at its first error: what watches a fit must not end it.
+
+    Errors of the kinds `passing` are raised.
+    """
+    stack, shield = ExitStack(), Shield(passing)
+    with shield:
+        shield.audience = stack.enter_context(people)
+    try:
+        yield shield
+    finally:
+        with shield:
+            stack.close()
+
+
+class Shield:
+    """Passes facts on until that fails; as a context manager it drops the audience at an error."""
+
+    def __init__(self, passing: tuple[type[Exception], ...]) -> None:
+        self.audience: Audience | None = None
+        self._passing = passing
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Pass the facts on, if anybody is left to hear them."""
+        with self:
+            if self.audience:
+                self.audience.tell(facts)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, self._passing):
+            return False
+        self.audience = None
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        print(f"warning: progress is no longer shown, and training goes on: {cause}", file=sys.stderr)
+        return True
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
-from rapidfire_cli.engine.workers import LocalWorkers
+from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.schedule import actions
 from rapidfire_cli.terms import RunState
 from tests.engine.test_workers import COMMAND, SETUP
@@ -111,9 +111,10 @@ def test_a_worker_that_is_killed_before_the_probe_is_answered_is_replaced(tmp_pa
 
 def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("OBEDIENT", "stillborn")
-    driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
-    with pytest.raises(NoWorker, match="ended with exit code 9"):
+    driver = Driver(LocalWorkers(COMMAND, {3: SETUP}, tmp_path), [Slot(3, "cpu", "", 1.0)], lambda: False)
+    with pytest.raises(NoWorker, match="ended with exit code 9") as ending:
         driver.probe(Probe(()), 1)
+    assert log_of(tmp_path, ending.value.slot).exists()
     driver.close()
 
 

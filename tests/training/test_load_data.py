@@ -75,6 +75,33 @@ def test_data_is_loaded_once_for_runs_that_read_the_same_knobs(tmp_path):
     assert [len(place.residents._runs[run].feeds["train"]) for run in (1, 2, 3)] == [15, 15, 24]
 
 
+def test_data_stays_loaded_while_a_run_uses_it_and_of_the_rest_the_last_asked_for(tmp_path):
+    specs.Sized.loaded = 0
+    place = Workplace(tmp_path, "Sized", data={"rows": 30}, data_cache=0)
+    shares = dict(enumerate((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), start=1))
+
+    def train(run, until):
+        place.train(leaf(user_knobs={"share": shares[run]}), until=until, run=run)
+
+    for run in shares:
+        train(run, until=1)
+    for run in (7, 8, 9, 10, 11):  # a like run for each data set but the last: all are in use
+        shares[run] = shares[run - 6]
+        train(run, until=1)
+    assert specs.Sized.loaded == 6
+
+    for run in shares:
+        place.evict(run)
+    train(2, until=2)  # one of the four that were asked for last
+    assert specs.Sized.loaded == 6
+    place.evict(2)
+    train(6, until=2)
+    assert specs.Sized.loaded == 7
+    place.evict(6)
+    train(2, until=3)  # it was asked for since, so it has not gone
+    assert specs.Sized.loaded == 7
+
+
 def test_data_that_is_drawn_is_loaded_for_each_seed(tmp_path):
     specs.Sized.loaded = 0
     place = Workplace(tmp_path, "Sized", data={"rows": 30, "shuffle": True})

@@ -1,0 +1,75 @@
+"""What watches a fit cannot end it."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from rapidfire_cli.app import fitting
+from rapidfire_cli.app.files import Given
+from rapidfire_cli.app.machinery import Machinery
+from rapidfire_cli.app.streams import ReaderGone
+from rapidfire_cli.app.subjects import subject_of
+from rapidfire_cli.engine import driver
+from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.view.audience import shielded
+from tests.app.pretending import Crew, Desk, Luck, sha
+
+WARNING = "warning: progress is no longer shown, and training goes on: ValueError: no room\n"
+
+
+class Broken:
+    """An audience that raises each time."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.told = 0
+
+    def tell(self, facts):
+        self.told += 1
+        raise self.error
+
+
+@contextmanager
+def watched(audience, entering=None, leaving=None):
+    if entering:
+        raise entering
+    yield audience
+    if leaving:
+        raise leaving
+
+
+def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, capsys):
+    desk, luck, broken = Desk(tmp_path, lambda lr, epoch: lr * epoch), Luck(), Broken(ValueError("no room"))
+    file = tmp_path / "file.yaml"
+    file.write_text(sha(4))
+    monkeypatch.setattr(fitting, "LocalWorkers", lambda *_: Crew(desk, luck, []))
+    monkeypatch.setattr(driver, "BEAT", 0.0)
+    subject = subject_of(Given(file), str(desk.home.path.parent))
+    fitting.train(subject, fitting.Request(Machinery(2)), StopSignal(), lambda _: watched(broken))
+
+    assert set(desk.states) == {1, 2, 3, 4}
+    assert set(desk.states.values()) == {"completed", "pruned"}
+    assert broken.told == 1
+    assert capsys.readouterr().err == WARNING
+
+
+@pytest.mark.parametrize("moment", ["entering", "leaving"])
+def test_an_audience_that_cannot_begin_or_end_is_dropped_too(capsys, moment):
+    class Deaf:
+        def tell(self, facts):
+            pass
+
+    with shielded(watched(Deaf(), **{moment: ValueError("no room")}), passing=()) as people:
+        people.tell([])
+    assert capsys.readouterr().err == WARNING
+
+
+def test_a_reader_that_is_gone_ends_the_fit_as_it_ends_every_command():
+    with pytest.raises(ReaderGone), shielded(watched(Broken(ReaderGone())), passing=(ReaderGone,)) as people:
+        people.tell([])
+
+
+def test_an_error_of_the_fit_is_not_the_audiences(capsys):
+    with pytest.raises(KeyError), shielded(watched(Broken(ValueError())), passing=()):
+        raise KeyError
+    assert capsys.readouterr().err == ""
