@@ -1,5 +1,6 @@
 """`status` and `best`: an experiment as its journal tells it, while it trains or after."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from rapidfire_cli.store.ranking import Ranked, direction_of, measured, ranking
 from rapidfire_cli.store.source import check_source
 from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Direction, Epoch, Objective, RunState
+from rapidfire_cli.view.audience import drawable
 from rapidfire_cli.view.documents import experiment_document, ranking_document, run_document
 from rapidfire_cli.view.formats import Output, Record, json_line
 from rapidfire_cli.view.results import failures, ranking_table, status_table
@@ -77,7 +79,8 @@ def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[G
             return {**ranking_document(seen, ranked), "requirements": [*judged]}
 
         _print_ranking(seen, shown, output, document, more)
-    _print_failures(seen)
+    shown_in_lines = output is not Output.JSONL and not drawable(sys.stderr, os.environ)
+    _print_failures(seen, shown_in_lines)
     if stop.asked():
         print("stopped; the same command continues", file=sys.stderr)
     if stop.number is not None:
@@ -85,8 +88,8 @@ def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[G
     return int(any(row.state is RunState.FAILED for row in lasting(seen.rows)))
 
 
-def _print_failures(seen: Overview) -> None:
-    lines = failures(seen.rows, seen.home)
+def _print_failures(seen: Overview, known: bool) -> None:
+    lines = failures(seen.rows, seen.home, known)
     if more := len(lines) - MOST if len(lines) > MOST else 0:
         see = f"`rapidfire status -e {shlex.quote(str(seen.home.path))}` shows all"
         lines = [*lines[:MOST], f"{counted(more, 'more cause')} of failure; {see}"]

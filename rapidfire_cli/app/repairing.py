@@ -104,7 +104,7 @@ def _newest(directory: Path) -> Published | None:
             return publication.verify(path)
         except Damaged as damage:
             print(
-                f"warning: a damaged checkpoint is passed over: {directory.name}: {damage}",
+                f"warning: skipped a damaged checkpoint of {directory.name}: {damage}",
                 file=sys.stderr,
             )
     return None

@@ -62,7 +62,7 @@ def publish(
         with disk.create(temporary / MANIFEST) as manifest:
             manifest.write(_proof(facts, {name: _measure(temporary / name) for name in payload}))
         disk.sync(*(temporary / name for name in (*payload, MANIFEST)), temporary)
-        if target.exists():  # one that was damaged, and passed over
+        if target.exists():  # one that was damaged, and skipped
             remove(target)
         disk.rename(temporary, target)
         trash = [*map(_out_of_sight, outdated())]
@@ -110,9 +110,11 @@ def verify(path: Path) -> Published:
     try:
         for name, measure in published.files.items():
             if not _lies_in(path, name) or _measure(path / name) != measure:
-                raise Damaged(f"{path.name}/{name} is not what was written")
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path.name}: {error}") from error
+                raise Damaged(f"{path.name}: {name} has a wrong checksum")
+    except OSError as error:
+        raise Damaged(f"{path.name}: {_unreadable(path, error)}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path.name}: {MANIFEST} is damaged") from error
     return published
 
 
@@ -123,10 +125,21 @@ def claimed(path: Path) -> Published:
         proof = json.loads(text)
         files, facts = proof["files"], proof["facts"]
         if text != _proof(facts, files):
-            raise Damaged(f"{path.name}/{MANIFEST} is not what was written")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(f"{path.name}: {error}") from error
+            raise Damaged(f"{path.name}: {MANIFEST} has a wrong checksum")
+    except OSError as error:
+        raise Damaged(f"{path.name}: {_unreadable(path, error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path.name}: {MANIFEST} is damaged") from error
     return Published(path, facts, files)
+
+
+def _unreadable(directory: Path, error: OSError) -> str:
+    """Why a file of a publication cannot be read: `state.pt is missing`."""
+    file = Path(str(error.filename or directory))
+    name = file.relative_to(directory).as_posix() if file.is_relative_to(directory) else file.name
+    if isinstance(error, FileNotFoundError):
+        return f"{name} is missing"
+    return f"{name} cannot be read: {error.strerror or error}"
 
 
 def _lies_in(directory: Path, name: str) -> bool:

@@ -188,7 +188,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDamaged:
-    """A checkpoint is not what was written; the one before is used."""
+    """A checkpoint is damaged; the one before is used."""
 
     run: int
     cause: str  # one line

@@ -147,9 +147,16 @@ def _not_json(word: str) -> None:
 
 
 def _problem(error: Exception, span: Span) -> Problem:
+    match error:
+        case json.JSONDecodeError():
+            cause = "it is not valid JSON"
+        case RecursionError():
+            cause = "it is nested too deep"
+        case _:
+            cause = str(error)
     return Problem(
         "E332",
-        f"this line is not a run: {getattr(error, 'msg', error)}",
+        f"this line is not a run: {cause}",
         span,
         expected='{"number": …, "id": …, "group": …, "config": {…}, "seed": …}',
         hint="`rapidfire expand FILE --output jsonl` writes such lines",

@@ -77,7 +77,7 @@ def restore(run: Run) -> None:
             return
     if present:
         raise Failure(
-            "checkpoint", f"none of the {len(present)} checkpoints in {home} is good: {run.damaged[0]}"
+            "checkpoint", f"no usable checkpoint in {home}: all are damaged ({'; '.join(run.damaged)})"
         )
 
 

@@ -200,7 +200,7 @@ class Residents:
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
             for damage in run.damaged:
-                say(f"rapidfire: a damaged checkpoint is passed over: {damage}")
+                say(f"rapidfire: skipped a damaged checkpoint: {damage}")
                 self._tell(CheckpointDamaged(assignment.run, damage))
             for ended in run.history:
                 self._tell(ended)

@@ -69,7 +69,7 @@ class Run:
     history: list[EpochEnded] = field(default_factory=list)
     best: Best | None = None  # epoch so far, by the objective
     best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
-    damaged: list[str] = field(default_factory=list)  # checkpoints that were passed over, and why
+    damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
     durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
     anchored: bool = False  # this process has made the directories durable that lead to its checkpoints
     unsaved: float = 0.0  # seconds of training since it was durable

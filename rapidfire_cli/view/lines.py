@@ -62,7 +62,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             on = sum(verdict.promoted for verdict in verdicts)
             yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} go on"
         case CheckpointDamaged(run, cause):
-            yield f"run {run}  a damaged checkpoint is passed over: {cause}"
+            yield f"run {run}  skipped a damaged checkpoint: {cause}"
         case WorkerDied(slot, cause):
             yield f"worker {slot}  died: {cause}"
         case (

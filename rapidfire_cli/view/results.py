@@ -16,7 +16,7 @@ from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Objective, RunState, Sp
 from rapidfire_cli.view.knobs import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
-from rapidfire_cli.view.wording import NOTHING, metric_text, metric_title, numbered
+from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_title, numbered
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 """What differs between the causes of runs that failed for the same reason."""
@@ -67,17 +67,25 @@ def ranking_table(
     return Table(columns, ranked, crowned=any(map(_counts, ranked)), notes=[more] if more else [])
 
 
-def failures(rows: Iterable[RunRow], home: Home) -> list[str]:
-    """A line for each cause for which runs failed, with their numbers and the log of the first."""
+def failures(rows: Iterable[RunRow], home: Home, known: bool = False) -> list[str]:
+    """A line for each cause for which runs failed, with their numbers and the log of the first.
+
+    Where the causes are `known`, because each was printed when it came, the lines do not repeat them.
+    """
     causes: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.state is RunState.FAILED:
             causes.setdefault(ADDRESS.sub("", row.error), []).append(row)
-    return [_failure(failed, home) for failed in causes.values()]
+    return [_failure(failed, home, known) for failed in causes.values()]
 
 
-def _failure(rows: Sequence[RunRow], home: Home) -> str:
+def _failure(rows: Sequence[RunRow], home: Home, known: bool) -> str:
     cause, log = rows[0].error, home.run(rows[0]) / LOG
+    if known:
+        reason = " for the same reason" if len(rows) > 1 else ""
+        return (
+            f"{counted(len(rows), 'run')} failed{reason}: {numbered([row.number for row in rows])}, see {log}"
+        )
     if len(rows) == 1:
         return f"run {rows[0].number} failed: {cause}; see {log}"
     return f"{len(rows):,} runs failed: {cause}; {numbered([row.number for row in rows])}, see {log}"

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from rapidfire_cli.app import looking
 from rapidfire_cli.app.gates import judge, requirements
 from rapidfire_cli.app.looking import conclude
 from rapidfire_cli.engine.signals import StopSignal
@@ -47,7 +48,8 @@ def test_programs_are_told_of_every_run_and_of_what_was_required(capsys):
     assert (event["event"], event["met"]) == ("requirement_judged", False)
 
 
-def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys):
+def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys, monkeypatch):
+    monkeypatch.setattr(looking, "drawable", lambda *_: True)  # a terminal, whose live table is gone
     rows = [failed(1, PIXELS), row(2, 0.5), failed(4, PIXELS), failed(7, PIXELS)]
     rows += [failed(5, "TypeError: <A at 0x1>"), failed(6, "TypeError: <A at 0x2>"), failed(8, "no")]
     assert conclude(seen(rows), StopSignal(), Output.TABLE, ()) == 1
@@ -55,6 +57,16 @@ def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys):
         f"3 runs failed: {PIXELS}; runs 1, 4 and 7, see my sweeps/digits/runs/1-{1:016x}/log.txt",
         f"2 runs failed: TypeError: <A at 0x1>; runs 5 and 6, see my sweeps/digits/runs/5-{5:016x}/log.txt",
         f"run 8 failed: no; see my sweeps/digits/runs/8-{8:016x}/log.txt",
+    ]
+
+
+def test_what_was_printed_when_it_came_is_not_repeated_at_the_end(capsys, monkeypatch):
+    monkeypatch.setattr(looking, "drawable", lambda *_: False)
+    rows = [failed(1, PIXELS), failed(4, PIXELS), failed(8, "no")]
+    assert conclude(seen(rows), StopSignal(), Output.TABLE, ()) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"2 runs failed for the same reason: runs 1 and 4, see my sweeps/digits/runs/1-{1:016x}/log.txt",
+        f"1 run failed: run 8, see my sweeps/digits/runs/8-{8:016x}/log.txt",
     ]
 
 

@@ -84,6 +84,22 @@ def test_a_publication_that_its_manifest_does_not_prove_is_damaged(published, da
         verify(published)
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: (path / "a").write_text("First"), "a has a wrong checksum"),
+        (lambda path: (path / "a").unlink(), "a is missing"),
+        (lambda path: (path / "MANIFEST.json").unlink(), "MANIFEST.json is missing"),
+        (lambda path: (path / "MANIFEST.json").write_text('{"facts" 1}'), "MANIFEST.json is damaged"),
+        (lambda path: (path / "MANIFEST.json").write_text("3"), "MANIFEST.json is damaged"),
+    ],
+)
+def test_damage_names_the_file_in_words_of_ours(published, damage, said):
+    damage(published)
+    with pytest.raises(Damaged, match=f"^step-1: {said}$"):
+        verify(published)
+
+
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", "", "sub/../a", "linked/outside"])
 def test_a_manifest_cannot_name_files_elsewhere(published, name):
     (published.parent / "outside").write_text("first")
@@ -198,7 +214,7 @@ def test_a_draft_is_published_with_its_subdirectories_or_leaves_nothing(tmp_path
     assert publication.verify(target).files.keys() == {"sub/file"}
     assert publication.claimed(target).facts == {"fact": 1}
     (target / "sub" / "file").write_text("other")
-    with pytest.raises(Damaged, match=r"tree/sub/file is not what was written"):
+    with pytest.raises(Damaged, match="tree: sub/file has a wrong checksum"):
         publication.verify(target)
 
 

@@ -114,6 +114,6 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, desk):
     (last, *_) = sorted((desk.path / "rapidfire_experiments/tiny/runs").glob("*/*2/state.pt"))
     last.write_bytes(bytes(last.stat().st_size))
     said = desk.run("fit", "experiment.yaml", "-o", "jsonl")
-    assert f"{last.parent.name}/state.pt is not what was written" in said.stdout
+    assert f"{last.parent.name}: state.pt has a wrong checksum" in said.stdout
     assert '"event": "checkpoint_damaged"' in said.stdout
     assert continues(desk, whole)

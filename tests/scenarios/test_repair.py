@@ -135,6 +135,6 @@ def test_a_damaged_checkpoint_proves_nothing_and_is_told(desk):
     newest = max((desk.path / HOME).glob("runs/*/step-*/state.pt"), key=lambda path: path.parent.name)
     newest.write_bytes(b"")
     assert (
-        f"passed over: {newest.parents[1].name}: {newest.parent.name}/state.pt"
+        f"skipped a damaged checkpoint of {newest.parents[1].name}: {newest.parent.name}: state.pt"
         in desk.run("repair", "-e", "tiny").stderr
     )

@@ -54,7 +54,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name):
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), whole.weights())
-    assert "a damaged checkpoint is passed over" in continued.log()
+    assert "skipped a damaged checkpoint" in continued.log()
 
 
 def test_a_checkpoint_is_found_where_format_2_put_it(tmp_path):
@@ -84,8 +84,8 @@ def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over
     continued = Workplace(tmp_path, "Augmented")
     continued.train(leaf(), until=3)
 
-    whose = f"{checkpoints[-1].name}/state.pt is not what was written"
-    cause = f"none of the 2 checkpoints in {tmp_path / '1'} is good: {whose}"
+    each = "; ".join(f"{path.name}: state.pt has a wrong checksum" for path in reversed(checkpoints))
+    cause = f"no usable checkpoint in {tmp_path / '1'}: all are damaged ({each})"
     assert continued.failure() == RunFailed(1, "checkpoint", cause, step=0)
 
 
