@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.training.test_row_failures import TENSORS, Data, cause
 from tests.training.workplace import Workplace, leaf
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mlspec.md").read_text()
@@ -31,3 +32,18 @@ def test_the_first_mlspec_trains_on_its_data(tmp_path, monkeypatch):
 
     assert shown["mlspec"] == "specs.numbers:Numbers"
     assert place.epochs().keys() == {1, 2, 3}
+
+
+def alike(text):
+    """An error text apart from its numbers, up to where the page leaves off."""
+    return re.sub(r"\d+", "0", text.strip().removesuffix("…").strip())
+
+
+def test_the_failures_of_rows_that_the_page_quotes_are_those_that_runs_print(tmp_path, monkeypatch):
+    quoted = re.search(r"fit:\n\n((?:    .*\n)+)", PAGE)[1].splitlines()
+    monkeypatch.setattr(Data, "split", TENSORS)
+    printed = [cause(tmp_path / "tuples", "Data"), cause(tmp_path / "sizes", "Sized")]
+
+    assert len(quoted) == len(printed)
+    for text, told in zip(quoted, printed, strict=True):
+        assert alike(told).startswith(alike(text))
