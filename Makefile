@@ -8,7 +8,7 @@ demo: .venv/.demo  ## train the digits experiment, side by side, with a live tab
 	$(BIN)/rapidfire fit configs/digits.yaml
 
 test: .venv/.dev  ## every test, with a short seeded share of the long campaigns
-	$(BIN)/python -m pytest -m "not campaign"
+	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope
 
 check: .venv/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

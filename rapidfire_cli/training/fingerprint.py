@@ -11,6 +11,7 @@ import platform
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,7 @@ def texts() -> dict[str, str]:
     return {name: _short(source) for name, source in _sources()}
 
 
+@lru_cache(maxsize=4096)
 def hashed(source: bytes) -> str:
     """The hash of a module's tokens; of its bytes where they are no Python."""
     try:
@@ -111,6 +113,7 @@ def _device(device: str) -> str:
     return torch.cuda.get_device_name()
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

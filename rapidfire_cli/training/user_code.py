@@ -8,6 +8,7 @@ import site
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ class Place(NamedTuple):
         return f"{self.span.file}:{self.span.line}{inside}"
 
 
+@cache
 def is_users(file: str) -> bool:
     """Whether a source file is the user's own: no library's, and neither built in nor made from a string."""
     return not file.startswith((*LIBRARIES, "<"))
