@@ -84,7 +84,7 @@ def _print_version(asked: bool) -> None:
 def rapidfire(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, leave."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks (RAPIDFIRE_DEBUG=1).")] = False,
 ) -> None:
@@ -103,23 +103,24 @@ def expand(
     sets: Sets = None,
     unsets: Unsets = None,
     output: Format = Output.TABLE,
-    count: Annotated[bool, typer.Option("--count", help="Print only how many runs there are.")] = False,
-    limit: Annotated[int | None, typer.Option(min=0, help="Show at most so many runs.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print only the number of runs.")] = False,
+    limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="Show at most N runs.")] = None,
     condition: Annotated[
         str | None,
-        typer.Option(
-            "--filter", metavar="CONDITION", help="Show the runs of which it is true: 'train.epochs > 3'."
-        ),
+        typer.Option("--filter", metavar="CONDITION", help="Show the runs that match: 'train.epochs > 3'."),
     ] = None,
     why: Annotated[
         int | None, typer.Option(min=1, metavar="RUN", help="Show where each knob of this run comes from.")
     ] = None,
     max_bytes: MaxBytes = MAX_BYTES,
     header: Annotated[
-        bool, typer.Option("--header", help="With jsonl: first a line that lets `fit` train the runs.")
+        bool,
+        typer.Option(
+            "--header", help="With jsonl: print a header line first, with which `fit` can train the runs."
+        ),
     ] = False,
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Say how the runs would take their turns on so many slots.")
+        int | None, typer.Option(min=1, metavar="N", help="Show how the runs would be scheduled on N slots.")
     ] = None,
 ) -> None:
     """Preview the runs, without importing your code or torch."""
@@ -137,7 +138,7 @@ def check(
     sets: Sets = None,
     unsets: Unsets = None,
     static: Annotated[
-        bool, typer.Option("--static", help="Only what can be told without your code and torch.")
+        bool, typer.Option("--static", help="Check only what needs neither your code nor torch.")
     ] = False,
     smoke: Annotated[
         bool,
@@ -152,7 +153,7 @@ def check(
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
-    """Find all that can be known to be wrong before training."""
+    """Find every problem that can be found before training."""
     from rapidfire_cli.app import checking
     from rapidfire_cli.app.files import Given
 
@@ -194,16 +195,18 @@ def fit(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per worker.")] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="Use at most so many GPUs; 0 trains on the CPU.")
+        int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Train every N-th run, from the I-th on.")
     ] = None,
-    most: Annotated[int, typer.Option("--max-runs", min=1, help="Refuse more runs.")] = 100_000,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; what is there is moved aside.")] = False,
+    most: Annotated[
+        int, typer.Option("--max-runs", min=1, metavar="N", help="Refuse to train more than N runs.")
+    ] = 100_000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; move what is there aside.")] = False,
     accepted: Annotated[
         bool,
-        typer.Option("--accept-changes", help="Continue though the MLSpec's code or its data have changed."),
+        typer.Option("--accept-changes", help="Continue even if the MLSpec's code or data changed."),
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when a run fails.")] = False,
     require: Annotated[
@@ -224,7 +227,7 @@ def fit(
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
-    """Train every run; again, it continues and retries."""
+    """Train all runs; rerun to continue and retry failures."""
     from rapidfire_cli.app import debugging, failing, fitting, gates, subjects
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.machinery import Machinery
@@ -248,7 +251,7 @@ def fit(
 
 @verb()
 def status(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
-    """Show where every run stands, while it trains or after."""
+    """Show the state of every run, during training or after."""
     from rapidfire_cli.app import looking
 
     raise typer.Exit(looking.status(experiment, parent, output))
@@ -259,8 +262,8 @@ def best(
     experiment: Which = None,
     parent: Parent = None,
     metric: Annotated[str | None, typer.Option(help="Rank by this metric; default: the objective.")] = None,
-    minimize: Annotated[bool, typer.Option("--min", help="Less of it is better.")] = False,
-    maximize: Annotated[bool, typer.Option("--max", help="More of it is better.")] = False,
+    minimize: Annotated[bool, typer.Option("--min", help="Lower is better.")] = False,
+    maximize: Annotated[bool, typer.Option("--max", help="Higher is better.")] = False,
     at: Annotated[
         Literal["last", "best"] | None,
         typer.Option("--by", help="Compare the runs' last finished epochs, or the best ones."),
@@ -289,7 +292,7 @@ def why(
 ) -> None:
     """Explain why a run is where it is.
 
-    The decisions about it are told with the values they knew.
+    Shows the decisions about it, with the values that they were based on.
     """
     from rapidfire_cli.app import reasoning
 
@@ -301,16 +304,18 @@ def replay(
     experiment: Which = None,
     parent: Parent = None,
     factor: Annotated[
-        int | None, typer.Option("--reduction-factor", min=2, help="One in so many goes on at each rung.")
+        int | None,
+        typer.Option("--reduction-factor", min=2, metavar="N", help="Keep one run in N at each rung."),
     ] = None,
     min_epochs: Annotated[int | None, typer.Option(min=1, help="The epochs of the first rung.")] = None,
     without_waiting: Annotated[
-        bool | None, typer.Option("--async/--sync", help="Without, or with waiting for the whole rung.")
+        bool | None,
+        typer.Option("--async/--sync", help="Promote without waiting for the whole rung, or wait for it."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Compare by this metric.")] = None,
-    minimize: Annotated[bool, typer.Option("--min", help="Less of it is better.")] = False,
-    maximize: Annotated[bool, typer.Option("--max", help="More of it is better.")] = False,
-    slots: Annotated[int, typer.Option(min=1, help="On so many slots.")] = 1,
+    minimize: Annotated[bool, typer.Option("--min", help="Lower is better.")] = False,
+    maximize: Annotated[bool, typer.Option("--max", help="Higher is better.")] = False,
+    slots: Annotated[int, typer.Option(min=1, metavar="N", help="Simulate N slots.")] = 1,
     output: Format = Output.TABLE,
 ) -> None:
     """Compare settings of halving by recorded curves.
@@ -341,7 +346,7 @@ def repair(experiment: Which = None, parent: Parent = None) -> None:
 @verb()
 def schema(
     tags: Annotated[
-        bool, typer.Option("--tags", help="For editors of YAML: let a value set stand without its tag.")
+        bool, typer.Option("--tags", help="For YAML editors: accept a value set without its tag.")
     ] = False,
 ) -> None:
     """Print the JSON Schema of experiment files, for editors."""
@@ -353,7 +358,7 @@ def schema(
 
 @verb()
 def explain(
-    code: Annotated[str | None, typer.Argument(help="Such as E104; default: list every code.")] = None,
+    code: Annotated[str | None, typer.Argument(help="A code such as E104; default: list all codes.")] = None,
 ) -> None:
     """Explain an error code, with an example."""
     from rapidfire_cli.app import describing

@@ -116,7 +116,7 @@ TITLES: Mapping[str, str] = {
     "E342": "rules that leave no run",
     "E343": "rules over too many combinations",
     "W341": "rule that removes nothing",
-    # E35: changes of runs that find no memory
+    # E35: changes of runs that run out of memory
     "E350": "change that cannot be made",
     "E351": "change of a knob that is not there",
     # E4: what only torch and the MLSpec know

@@ -61,7 +61,7 @@ class Execution:
     keep: Keep = "resume"  # of a completed run
     workers: int | None = None
     threads: int | None = None
-    on_oom: dict[str, Plain] | None = None  # how a run that finds no memory is changed, by dotted path
+    on_oom: dict[str, Plain] | None = None  # how a run that runs out of memory is changed, by dotted path
 
 
 @dataclass(frozen=True, slots=True)

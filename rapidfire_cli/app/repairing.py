@@ -148,7 +148,7 @@ def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterato
 
 
 def _cause(by: Run) -> str:
-    return f"it found no memory; run {by.number} takes its place"
+    return f"it ran out of memory; run {by.number} takes its place"
 
 
 def _replace(journal: Path, made: Path) -> str:

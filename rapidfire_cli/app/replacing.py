@@ -1,4 +1,4 @@
-"""Replacements for `fit`: a run with a changed leaf config for each that finds no memory."""
+"""Replacements for `fit`: a run with a changed leaf config for each that runs out of memory."""
 
 from collections.abc import Iterable, Sequence
 

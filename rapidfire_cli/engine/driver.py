@@ -21,7 +21,7 @@ from rapidfire_cli.engine.ports import (
     RunChanged,
     RunReplaced,
     Slot,
-    TurnOver,
+    TurnEnded,
     TurnStarted,
     Worker,
     WorkerDied,
@@ -113,7 +113,7 @@ class Driver:
         self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
         self._replacements: Replacements | None = None
-        self._offered: Run | None = None  # what would take the place of the run that found no memory last
+        self._offered: Run | None = None  # what would take the place of the run that ran out of memory last
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
@@ -226,7 +226,7 @@ class Driver:
                 self._facts.append(report)
             case messages.TurnEnded(run, at, step, size, metrics):
                 self._watch.end(slot)
-                self._facts.append(TurnOver(run, slot, at, step, metrics))
+                self._facts.append(TurnEnded(run, slot, at, step, metrics))
                 self._tell(events.TurnEnded((slot,), (run,), at, size))
             case messages.Evicted(run, at):
                 self._watch.close(run)

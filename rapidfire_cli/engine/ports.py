@@ -59,7 +59,7 @@ class TurnStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnOver:
+class TurnEnded:
     """The turn on a slot is over at `at` ticks."""
 
     run: int
@@ -80,7 +80,7 @@ class RunChanged:
 
 @dataclass(frozen=True, slots=True)
 class RunReplaced:
-    """A run found no memory, and a new one takes its place; `bracket` is that of the former, if any."""
+    """A run ran out of memory, and a new one takes its place; `bracket` is that of the former, if any."""
 
     run: int
     by: Run
@@ -119,7 +119,7 @@ Fact: TypeAlias = (
     | EpochEnded
     | Saved
     | CheckpointDamaged
-    | TurnOver
+    | TurnEnded
     | RunFailed
     | RunChanged
     | RunReplaced
@@ -148,7 +148,7 @@ class Audience(Protocol):
 
 
 class Replacements(Protocol):
-    """Runs that take the place of those that find no memory."""
+    """Runs that take the place of those that run out of memory."""
 
     def of(self, run: int) -> Run | str:
         """The run that would take this one's place, else why there is none; empty where nobody wants one."""

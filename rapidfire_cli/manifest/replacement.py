@@ -1,4 +1,4 @@
-"""What takes the place of a run that finds no memory: its leaf config as `execution.on_oom` changes it."""
+"""What takes the place of a run that runs out of memory: its leaf config as `execution.on_oom` changes it."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -74,7 +74,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """The run found no memory, and another one takes its place."""
+    """The run ran out of memory, and another one takes its place."""
 
     run: int
     by: int

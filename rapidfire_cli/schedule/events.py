@@ -54,9 +54,9 @@ class WorkerDied:
 
 @dataclass(frozen=True, slots=True)
 class MemoryRanOut:
-    """The run found no memory; its slot's worker is gone, and a new one begins with all there is.
+    """The run ran out of memory; its slot's worker is gone, and a new one begins with all there is.
 
-    Where it finds none alone either, a run may take its place `instead`.
+    Where it runs out of memory alone, too, a run may take its place `instead`.
     """
 
     slot: int

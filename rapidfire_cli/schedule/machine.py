@@ -179,7 +179,7 @@ class Machine:
     def _relieve(self, slot: SlotEntry, run: RunEntry, instead: Entry | None) -> Iterator[Action]:
         """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
 
-        A run that finds no memory alone either is too large by itself: others get all of it again.
+        A run that runs out of memory alone, too, is too large by itself: others get all of it again.
         """
         if run.alone:
             slot.most = slot.former

@@ -32,7 +32,7 @@ BEST_METRICS = """
     SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
-SO_FAR = """
+PARTIAL_METRICS = """
     SELECT run, name, value FROM so_far JOIN runs ON run = number AND so_far.epoch = runs.epoch + 1
     WHERE (listed OR ?) AND so_far.step = (
       SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
@@ -62,7 +62,7 @@ class RunRow:
     error: str  # one line; empty where nothing went wrong
     config: Mapping[str, Any]
     replicate: int = 0
-    so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
+    partial_metrics: Mapping[str, float] = field(default_factory=dict)  # of the epoch under way, by name
     origin: Origin | None = None  # of a replacement
     seed: int = DEFAULT_SEED
     best: Best | None = None  # None where no finished epoch has a value
@@ -102,9 +102,11 @@ def overview(
         known = about(db)
         objective = choose(known.objective)
         metrics = _last_metrics(db, unlisted)
-        so_far = _so_far(db, unlisted)
+        partial_metrics = _partial_metrics(db, unlisted)
         best = _best(db, unlisted, objective, metrics.values())
-        rows = tuple(_row(found, metrics, so_far, best, alive) for found in db.execute(RUNS, [unlisted]))
+        rows = tuple(
+            _row(found, metrics, partial_metrics, best, alive) for found in db.execute(RUNS, [unlisted])
+        )
         return Overview(known, experiment_state(rows, alive), rows, Home(journal.parent), objective)
 
 
@@ -162,9 +164,9 @@ def _best(
     return best
 
 
-def _so_far(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float]]:
+def _partial_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float]]:
     metrics: dict[int, dict[str, float]] = {}
-    for run, name, value in db.execute(SO_FAR, [unlisted]):
+    for run, name, value in db.execute(PARTIAL_METRICS, [unlisted]):
         metrics.setdefault(run, {})[name] = math.nan if value is None else value
     return metrics
 
@@ -172,14 +174,14 @@ def _so_far(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float
 def _row(
     found: tuple[Any, ...],
     metrics: Mapping[int, dict[Split, dict[str, float]]],
-    so_far: Mapping[int, dict[str, float]],
+    partial_metrics: Mapping[int, dict[str, float]],
     best: Mapping[int, Best],
     alive: bool,
 ) -> RunRow:
     number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin = found
     shown = RunState.STOPPED if state == RunState.RUNNING and not alive else RunState(state)
     last, leaf = metrics.get(number, {}), json.loads(config)
-    early = so_far.get(number, {})
+    early = partial_metrics.get(number, {})
     return RunRow(
         *(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early),
         origin_of(origin),

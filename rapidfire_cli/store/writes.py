@@ -17,7 +17,7 @@ from rapidfire_cli.engine.ports import (
     RunChanged,
     RunLeft,
     RunReplaced,
-    TurnOver,
+    TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
@@ -80,7 +80,7 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
 
     Each is an event, too, but for turns, of which there may be a hundred to an epoch: their table has all.
     """
-    if not isinstance(fact, TurnStarted | TurnOver):
+    if not isinstance(fact, TurnStarted | TurnEnded):
         yield EVENT, (now, kind(fact), json.dumps(body(fact)))
     match fact:
         case TurnStarted(run, slot, until):
@@ -93,7 +93,7 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
             yield PROGRESS, (epoch, step, run)
         case Saved(run, at, _):
             yield DURABLE, (at, run)
-        case TurnOver(run, slot, at, step, metrics):
+        case TurnEnded(run, slot, at, step, metrics):
             yield TURN_ENDED, (at, now, turns.end(slot))
             for metric in metrics:
                 yield SO_FAR, (run, at, step, metric.split, metric.name, metric.value)

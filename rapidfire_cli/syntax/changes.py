@@ -1,4 +1,4 @@
-"""The productions of `execution.on_oom`: how a run that finds no memory is changed."""
+"""The productions of `execution.on_oom`: how a run that runs out of memory is changed."""
 
 import re
 from collections.abc import Iterator

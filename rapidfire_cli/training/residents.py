@@ -178,7 +178,7 @@ class Residents:
                 self._save_as_it_is(run)
         if run.ticks >= run.goal:
             self._complete(run)
-        self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.so_far))
+        self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.partial_metrics))
 
     def _size(self, run: Run) -> int:
         """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""

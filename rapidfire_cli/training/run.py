@@ -103,9 +103,9 @@ class Run:
         return sum(map(nbytes, held))
 
     @property
-    def so_far(self) -> tuple[Metric, ...]:
+    def partial_metrics(self) -> tuple[Metric, ...]:
         """The training metrics of the epoch under way; none between two epochs. Raises Failure."""
-        values = self.tallies[TRAIN].so_far() if self.done else {}
+        values = self.tallies[TRAIN].partial_values() if self.done else {}
         return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
     def enter(self) -> None:

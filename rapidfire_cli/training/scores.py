@@ -56,14 +56,14 @@ class Scores:
         """The metrics over everything since `reset`. Raises Failure."""
         return self._together(lambda group: group.values())
 
-    def so_far(self) -> dict[str, float]:
+    def partial_values(self) -> dict[str, float]:
         """The same on copies, so that sums are taken in the same order however turns are cut.
 
         A metric that holds all rows is left out once they are many. None where that fails: what has no value
         yet, or cannot be copied, must not fail a run that would not.
         """
         try:
-            return self._together(lambda group: group.so_far())
+            return self._together(lambda group: group.partial_values())
         except Exception:
             return {}
 
@@ -138,7 +138,7 @@ class _Group:
         self._flush()
         return self._computed(self._measures if self._seen else {})
 
-    def so_far(self) -> dict[str, float]:
+    def partial_values(self) -> dict[str, float]:
         """Without what holds so many rows that looking at each turn would cost more than training."""
         light = {name: each for name, each in self._measures.items() if _bytes(each.state()) < LOOKED_AT}
         measures = deepcopy(light)

@@ -39,9 +39,9 @@ class Tally:
         """Loss and metrics over what was seen. Raises Failure."""
         return {LOSS: self.losses.mean(), **(self.scores.values() if self.scores else {})}
 
-    def so_far(self) -> dict[str, float]:
+    def partial_values(self) -> dict[str, float]:
         """The same inside an epoch, without changing what the epoch will come to. Raises Failure."""
-        return {LOSS: self.losses.mean(), **(self.scores.so_far() if self.scores else {})}
+        return {LOSS: self.losses.mean(), **(self.scores.partial_values() if self.scores else {})}
 
     def reset(self) -> None:
         """Begin a new epoch."""

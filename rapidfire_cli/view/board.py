@@ -11,7 +11,7 @@ from rapidfire_cli.engine.ports import (
     RunChanged,
     RunLeft,
     RunReplaced,
-    TurnOver,
+    TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
@@ -38,7 +38,7 @@ class Line:
     at: int = 0
     durable: int = 0
     metrics: Mapping[Split, Mapping[str, float]] = field(default_factory=dict)
-    so_far: Mapping[str, float] = field(default_factory=dict)  # of training in the epoch under way, by name
+    partial_metrics: Mapping[str, float] = field(default_factory=dict)  # of the epoch under way, by name
     cause: str = ""
     slot: int | None = None  # where it trained last
     training: bool = False
@@ -81,12 +81,12 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             _progress(board, board.lines[run], fact)
         case Saved(run, at):
             board.lines[run].durable = at
-        case TurnOver(run, slot, at, _, metrics):
+        case TurnEnded(run, slot, at, _, metrics):
             line = board.lines[run]
             board.spans[slot] = board.spans.get(slot, (now, now))[0], now
             board.ticks += max(at - line.turned, 0)
             line.turned = at
-            line.at, line.training, line.so_far = at, False, by_split(metrics).get(TRAIN, {})
+            line.at, line.training, line.partial_metrics = at, False, by_split(metrics).get(TRAIN, {})
         case RunReplaced(run, by):
             knobs = tuple(knob_value(by.leaf, path) for path in board.about.varied)
             board.lines[by.number] = Line(by.number, board.lines[run].epochs, knobs, RunState.QUEUED)
@@ -110,7 +110,7 @@ def _line(about: About, row: RunRow) -> Line:
         at,
         at,
         row.metrics,
-        row.so_far,
+        row.partial_metrics,
         row.error,
         turned=at,
     )
@@ -119,7 +119,7 @@ def _line(about: About, row: RunRow) -> Line:
 def _progress(board: Board, line: Line, fact: EpochEnded) -> None:
     line.epoch = max(line.epoch, fact.epoch)
     line.at = fact.epoch * board.about.chunks
-    line.metrics, line.so_far = by_split(fact.metrics), {}
+    line.metrics, line.partial_metrics = by_split(fact.metrics), {}
     for split, named in line.metrics.items():
         board.known.setdefault(split, {}).update(dict.fromkeys(named))
     line.seconds += fact.seconds
@@ -138,4 +138,4 @@ def _lose(board: Board, slot: int) -> None:
     board.workers.discard(slot)
     for line in board.lines.values():
         if line.slot == slot and line.state in UNFINISHED:
-            line.at, line.training, line.so_far = line.durable, False, {}
+            line.at, line.training, line.partial_metrics = line.durable, False, {}

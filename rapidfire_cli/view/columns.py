@@ -18,7 +18,7 @@ from rapidfire_cli.view.wording import metric_text, metric_title
 Styled: TypeAlias = tuple[str, str]
 """A text and its rich style."""
 
-SO_FAR: Metric = (TRAIN, LOSS)
+PARTIAL_METRIC: Metric = (TRAIN, LOSS)
 """The metric that has a value, dim, before the first epoch is over."""
 
 GAP = "  "
@@ -122,16 +122,16 @@ def _metrics(board: Board) -> list[Metric]:
     metrics = in_order(board.known, reading(board.known, board.about.objective.metric))
     if board.about.chunks == 1:
         return metrics
-    early = ((TRAIN, name) for line in board.lines.values() for name in line.so_far)
-    return list(dict.fromkeys((*metrics, SO_FAR, *early)))
+    early = ((TRAIN, name) for line in board.lines.values() for name in line.partial_metrics)
+    return list(dict.fromkeys((*metrics, PARTIAL_METRIC, *early)))
 
 
 def _metric(metric: Metric) -> Column:
     split, name = metric
 
     def value(line: Line) -> Styled:
-        if split == TRAIN and name in line.so_far:
-            return metric_text(line.so_far[name]), "dim"
+        if split == TRAIN and name in line.partial_metrics:
+            return metric_text(line.partial_metrics[name]), "dim"
         return metric_text(line.metrics.get(split, {}).get(name)), ""
 
     title = metric_title(split, name)

@@ -57,7 +57,7 @@ def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
         "step": row.step,
         "metrics": {split: _spoken(row.metrics.get(split, {})) for split in splits},
         "best": _best(row.best, splits),
-        "so_far": _spoken(row.so_far),
+        "partial_metrics": _spoken(row.partial_metrics),
         "error": row.error or None,
         "seed": row.seed,
         "replicate": row.replicate,

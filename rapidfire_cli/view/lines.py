@@ -10,7 +10,7 @@ from rapidfire_cli.engine.ports import (
     RunChanged,
     RunLeft,
     RunReplaced,
-    TurnOver,
+    TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
@@ -49,7 +49,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
                 for split, named in by_split(metrics).items()
             ]
             yield "  ".join([f"run {run}", f"epoch {epoch}/{epochs[run]}", *splits])
-        case TurnOver(run, _, at, _, (_, *_) as metrics):
+        case TurnEnded(run, _, at, _, (_, *_) as metrics):
             named = " ".join(f"{metric.name} {metric.value:.4g}" for metric in metrics)
             yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train so far {named}"
         case RunReplaced(run, by):
@@ -66,7 +66,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
         case WorkerDied(slot, cause):
             yield f"worker {slot}  died: {cause}"
         case (
-            TurnOver() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
+            TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
         case BracketBegun() | RunLeft():

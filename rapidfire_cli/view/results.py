@@ -35,7 +35,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *metrics[:1],
         *_best(overview.rows, overview.objective, objective, lambda row: (row,)),
         *metrics[1:],
-        *map(_so_far, dict.fromkeys(name for row in overview.rows for name in row.so_far)),
+        *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
         *knob_columns(overview.about.varied, overview.rows, lambda row: row.config),
     ]
     if any(row.origin for row in overview.rows):
@@ -123,9 +123,11 @@ def _origin(row: RunRow) -> str:
     return str(row.origin.run) if row.origin else NOTHING
 
 
-def _so_far(name: str) -> Column[RunRow]:
+def _partial_metrics(name: str) -> Column[RunRow]:
     """The metric of training in the epoch under way."""
-    return Column(f"{name} so far", lambda row: metric_text(row.so_far.get(name)), right=True, spare=1)
+    return Column(
+        f"{name} so far", lambda row: metric_text(row.partial_metrics.get(name)), right=True, spare=1
+    )
 
 
 def _metric(metric: Metric, objective: Metric, runs: Callable[[Row], Sequence[RunRow]]) -> Column[Row]:

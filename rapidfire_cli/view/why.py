@@ -90,7 +90,7 @@ def _before(account: Account) -> Iterator[str]:
     """What else the ledger says."""
     if (origin := account.row.origin) is not None:
         outside = ", apart from the bracket, which had results of that one" if origin.apart else ""
-        yield f"it took the place of run {origin.run}, which found no memory{outside}"
+        yield f"it took the place of run {origin.run}, which ran out of memory{outside}"
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
         yield "it passed " + ", ".join(_passed(account, each) for each in passed)

@@ -113,7 +113,7 @@ class Pretender:
             epoch = len(ended) + 1
             if leaf["train"]["batch_size"] > self.desk.fits and epoch >= self.desk.fills:
                 del self.held[run]
-                yield messages.RunFailed(run, "oom", "no memory", epoch)
+                yield messages.RunFailed(run, "oom", "out of memory", epoch)
                 return
             value = self.desk.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
             if value is None:

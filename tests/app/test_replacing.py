@@ -1,4 +1,4 @@
-"""A run that finds no memory is replaced once, whatever happens to the processes, and its bracket goes on."""
+"""A run that runs out of memory is replaced once, whatever happens to the processes; its bracket goes on."""
 
 import random
 from itertools import count
@@ -119,7 +119,7 @@ def test_where_the_changes_can_do_no_more_the_run_fails_and_says_so(tmp_path):
     desk.fit(grid("[3]"), CALM)
     *_, last = overview(desk.home.journal, alive=False).rows
     assert (last.number, last.state) == (2, RunState.FAILED)
-    assert last.error == "no memory; on_oom can change no more: train.batch_size is 1"
+    assert last.error == "out of memory; on_oom can change no more: train.batch_size is 1"
     desk.fits = 1
     desk.fit(grid("[3]"), CALM)
     assert stood(desk)[2].state is RunState.COMPLETED, "it is tried again, as any run that failed"
@@ -129,7 +129,7 @@ def test_a_run_is_replaced_so_many_times_and_no_more(tmp_path):
     desk = Desk(tmp_path, rising, fits=0)
     desk.fit(grid("[3]", on_oom="{train.optimizer.args.lr: /2}"), CALM)
     *_, last = overview(desk.home.journal, alive=False).rows
-    assert (last.number, last.error) == (21, "no memory; on_oom has changed it 20 times already")
+    assert (last.number, last.error) == (21, "out of memory; on_oom has changed it 20 times already")
 
 
 def test_a_replacement_leaves_with_its_original_and_comes_back_with_it(tmp_path):
@@ -216,7 +216,7 @@ def test_fail_fast_means_runs_that_nobody_replaces():
     stop = StopSignal()
     audience = FailFast(Audience(CALM, []), stop)
     by = Run(2, "0" * 16, 1, "{}", 42, origin=Origin(1))
-    audience.tell([RunReplaced(1, by), RunChanged(1, RunState.FAILED, "no memory")])
+    audience.tell([RunReplaced(1, by), RunChanged(1, RunState.FAILED, "out of memory")])
     assert not stop.asked()
-    audience.tell([RunChanged(2, RunState.FAILED, "no memory")])
+    audience.tell([RunChanged(2, RunState.FAILED, "out of memory")])
     assert stop.asked()

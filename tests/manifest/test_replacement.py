@@ -1,4 +1,4 @@
-"""What takes the place of a run that finds no memory."""
+"""What takes the place of a run that runs out of memory."""
 
 import json
 

@@ -32,7 +32,7 @@ def test_weights_and_metrics_are_those_of_uncut_training(fitted):
 def test_every_run_shows_its_metrics_before_any_has_finished_an_epoch(fitted):
     told = fitted["chunks"][1]
     first = next(index for index, fact in enumerate(told) if fact["event"] == "epoch_ended")
-    early = [fact for fact in told[:first] if fact["event"] == "turn_over"]
+    early = [fact for fact in told[:first] if fact["event"] == "turn_ended"]
     shown = {fact["run"]: fact["metrics"]["train"] for fact in early if fact["at"] == 1}
     assert shown.keys() == {1, 2, 3, 4}
     assert all(each["loss"] > 0 and 0 < each["top1_accuracy"] < 1 for each in shown.values())
@@ -53,12 +53,12 @@ def test_the_journal_keeps_what_was_known_inside_epochs_by_run_epoch_and_step(fi
 
 def test_metrics_so_far_are_told_inside_epochs_alone(fitted):
     for told, chunks in ((fitted["whole"][1], 1), (fitted["chunks"][1], CHUNKS)):
-        over = [fact for fact in told if fact["event"] == "turn_over"]
+        over = [fact for fact in told if fact["event"] == "turn_ended"]
         assert all((fact["metrics"] == {}) == (fact["at"] % chunks == 0) for fact in over)
 
 
 def test_a_run_that_is_done_has_no_epoch_under_way(fitted):
-    assert [run["so_far"] for run in fitted["chunks"][0].status()["runs"]] == [{}] * 4
+    assert [run["partial_metrics"] for run in fitted["chunks"][0].status()["runs"]] == [{}] * 4
 
 
 def test_logs_have_a_line_for_each_chunk(desk):

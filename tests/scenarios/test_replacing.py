@@ -1,4 +1,4 @@
-"""A run that finds no memory is replaced as `on_oom` says: real workers, real allocations that fail."""
+"""A run that runs out of memory is replaced as `on_oom` says: real workers, real allocations that fail."""
 
 import json
 import shutil

@@ -235,7 +235,7 @@ def test_memory_that_runs_out_during_a_stop_starts_nothing():
 
 
 def out_of_memory(world: World, run: int, replaceable: bool = True) -> None:
-    """The run finds no memory, and none alone."""
+    """The run runs out of memory, alone too."""
     for _ in range(2):
         while not any(host.turn and host.turn.runs == (run,) for host in world.hosts.values()):
             world.advance(world.movable()[0])

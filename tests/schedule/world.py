@@ -80,7 +80,7 @@ class World:
         self.allowed: dict[int, int] = {}  # ticks that a run may train before the next decision
         self.heard: dict[int, int] = {}  # epochs told
         self.leaving: set[int] = set()
-        self.exhausted: set[int] = set()  # runs that found no memory
+        self.exhausted: set[int] = set()  # runs that ran out of memory
         self.ended: dict[int, str] = {}
         self.unwanted: set[int] = set()  # runs that may get no further turn
         self.judged: set[int] = set()  # runs that may get none beyond where they were judged
@@ -190,7 +190,7 @@ class World:
         self.leaving -= lost
 
     def exhaust(self, slot: int, replaceable: bool = False) -> None:
-        """The run finds no memory that the slot serves next; its worker goes with it.
+        """The run that the slot serves next runs out of memory; its worker goes with it.
 
         Where it is `replaceable`, another run may take its place.
         """

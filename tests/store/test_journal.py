@@ -11,7 +11,7 @@ from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
 from rapidfire_cli.engine.ports import (
     RunChanged,
     RunReplaced,
-    TurnOver,
+    TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
@@ -28,7 +28,7 @@ LIFE = [
     TurnStarted(1, 0, 1),
     epoch(1, 1, accuracy=0.9),
     Saved(1, 1, 20),
-    TurnOver(1, 0, 1, 20),
+    TurnEnded(1, 0, 1, 20),
     RunChanged(1, RunState.COMPLETED),
 ]
 
@@ -69,15 +69,15 @@ def test_a_turn_is_kept_with_what_it_reached(path):
 def test_a_turn_that_its_controller_did_not_live_to_see_over_stays_open(path):
     journal = enrolled(path)
     journal.record([TurnStarted(1, 0, 1)])  # the controller is killed; the next one begins the turn anew
-    journal.record([TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 20)])
+    journal.record([TurnStarted(1, 0, 1), TurnEnded(1, 0, 1, 20)])
     assert table(path, "SELECT at, ended IS NOT NULL FROM turns ORDER BY rowid") == [(None, 0), (1, 1)]
 
 
 def test_turns_of_one_commit_are_told_apart(path):
     enrolled(path).record(
         [
-            *(TurnStarted(1, 0, 1), TurnStarted(2, 1, 1), TurnOver(1, 0, 1, 20), TurnStarted(1, 0, 2)),
-            *(WorkerDied(1, "killed by SIGKILL"), TurnStarted(2, 1, 1), TurnOver(1, 0, 2, 40)),
+            *(TurnStarted(1, 0, 1), TurnStarted(2, 1, 1), TurnEnded(1, 0, 1, 20), TurnStarted(1, 0, 2)),
+            *(WorkerDied(1, "killed by SIGKILL"), TurnStarted(2, 1, 1), TurnEnded(1, 0, 2, 40)),
         ]
     )
     kept = table(path, "SELECT run, until, at, ended IS NOT NULL FROM turns ORDER BY rowid")
@@ -102,13 +102,13 @@ def test_the_loss_of_an_epoch_under_way_is_known_until_a_turn_ends_with_an_epoch
     journal.record(
         [
             TurnStarted(1, 0, 1),
-            TurnOver(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),)),
+            TurnEnded(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),)),
             TurnStarted(1, 0, 2),
         ]
     )
-    assert [row.so_far for row in overview(path, alive=True).rows] == [{"loss": 0.75}, {}, {}]
-    journal.record([epoch(1, 1, accuracy=0.9), TurnOver(1, 0, 2, 10)])
-    assert [row.so_far for row in overview(path, alive=True).rows] == [{}] * 3
+    assert [row.partial_metrics for row in overview(path, alive=True).rows] == [{"loss": 0.75}, {}, {}]
+    journal.record([epoch(1, 1, accuracy=0.9), TurnEnded(1, 0, 2, 10)])
+    assert [row.partial_metrics for row in overview(path, alive=True).rows] == [{}] * 3
 
 
 def test_facts_that_come_together_are_kept_all_or_none(path):

@@ -1,4 +1,4 @@
-"""`execution.on_oom`: how a run that finds no memory is changed."""
+"""`execution.on_oom`: how a run that runs out of memory is changed."""
 
 import pytest
 

@@ -264,7 +264,7 @@ def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
     for rows in torch.arange(ROWS).split(7):
         kept.add(*outputs(logits[rows], labels[rows]))
         seen = slice(int(rows[-1]) + 1)
-        assert kept.so_far() == scored(names, logits[seen], labels[seen], ROWS, {"margin": Margin()})
+        assert kept.partial_values() == scored(names, logits[seen], labels[seen], ROWS, {"margin": Margin()})
 
     assert kept.values() == scored(names, logits, labels, ROWS, {"margin": Margin()})
 
@@ -275,10 +275,10 @@ def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, m
     kept.add(*outputs(logits, labels))
     monkeypatch.setattr(scores, "BUFFER", 1)
     kept.add(*outputs(logits, labels))
-    assert kept.so_far().keys() == {"auroc", "f1_score"}
+    assert kept.partial_values().keys() == {"auroc", "f1_score"}
 
     monkeypatch.setattr(scores, "LOOKED_AT", 1000)
-    assert kept.so_far().keys() == {"f1_score"}
+    assert kept.partial_values().keys() == {"f1_score"}
     assert kept.values().keys() == {"auroc", "f1_score"}
 
 

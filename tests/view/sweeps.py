@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
-from rapidfire_cli.engine.ports import Fact, RunChanged, TurnOver, TurnStarted, WorkerStarted
+from rapidfire_cli.engine.ports import Fact, RunChanged, TurnEnded, TurnStarted, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import Board, board, fold
 from tests.store.sweep import ABOUT, row
@@ -49,7 +49,7 @@ def turn(run: int, epoch: int, slot: int, last: bool, fails: bool) -> Iterator[F
     yield epoch_ended(run, epoch)
     if last:
         yield Saved(run, epoch, epoch * 20)
-    yield TurnOver(run, slot, epoch, epoch * 20)
+    yield TurnEnded(run, slot, epoch, epoch * 20)
     if last:
         yield RunChanged(run, RunState.COMPLETED)
 

@@ -1,7 +1,7 @@
 """The board is nothing but the facts, folded."""
 
 from rapidfire_cli.engine.messages import Metric, Saved
-from rapidfire_cli.engine.ports import RunChanged, TurnOver, TurnStarted, WorkerDied, WorkerStarted
+from rapidfire_cli.engine.ports import RunChanged, TurnEnded, TurnStarted, WorkerDied, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import board
 from tests.store.sweep import ABOUT, row
@@ -23,7 +23,7 @@ def test_a_finished_epoch_moves_the_run_and_its_metrics():
 
 def test_a_run_between_two_turns_does_not_train():
     line = told(
-        1, iter([RunChanged(1, RunState.RUNNING), TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 20)])
+        1, iter([RunChanged(1, RunState.RUNNING), TurnStarted(1, 0, 1), TurnEnded(1, 0, 1, 20)])
     ).lines[1]
     assert (line.state, line.training) == (RunState.RUNNING, False)
 
@@ -35,9 +35,9 @@ def test_runs_end_in_the_order_in_which_they_end():
 def test_a_dead_workers_runs_fall_back_to_what_is_durable_and_no_others_do():
     facts = [
         *(WorkerStarted(0, 1, "cpu"), WorkerStarted(1, 2, "cpu")),
-        *(TurnStarted(1, 0, 1), epoch_ended(1, 1), Saved(1, 1, 20), TurnOver(1, 0, 1, 20)),
-        *(TurnStarted(1, 0, 2), epoch_ended(1, 2), TurnOver(1, 0, 2, 40), TurnStarted(1, 0, 3)),
-        *(TurnStarted(2, 1, 1), epoch_ended(2, 1), TurnOver(2, 1, 1, 20)),
+        *(TurnStarted(1, 0, 1), epoch_ended(1, 1), Saved(1, 1, 20), TurnEnded(1, 0, 1, 20)),
+        *(TurnStarted(1, 0, 2), epoch_ended(1, 2), TurnEnded(1, 0, 2, 40), TurnStarted(1, 0, 3)),
+        *(TurnStarted(2, 1, 1), epoch_ended(2, 1), TurnEnded(2, 1, 1, 20)),
         WorkerDied(0, "killed by SIGKILL"),
     ]
     known = told(2, iter(facts))
@@ -52,7 +52,7 @@ def test_what_completed_is_not_lost_with_its_worker():
 
 
 def test_a_turn_that_ends_inside_an_epoch_shows_the_loss_so_far_until_the_epoch_is_over():
-    facts = [TurnStarted(1, 0, 1), TurnOver(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),))]
-    assert told(1, iter(facts)).lines[1].so_far == {"loss": 0.75}
-    assert told(1, iter([*facts, epoch_ended(1, 1)])).lines[1].so_far == {}
-    assert told(1, iter([*facts, WorkerDied(0, "exit code 3")])).lines[1].so_far == {}
+    facts = [TurnStarted(1, 0, 1), TurnEnded(1, 0, 1, 5, metrics=(Metric("train", "loss", 0.75),))]
+    assert told(1, iter(facts)).lines[1].partial_metrics == {"loss": 0.75}
+    assert told(1, iter([*facts, epoch_ended(1, 1)])).lines[1].partial_metrics == {}
+    assert told(1, iter([*facts, WorkerDied(0, "exit code 3")])).lines[1].partial_metrics == {}

@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from rapidfire_cli.engine.messages import Metric
-from rapidfire_cli.engine.ports import RunChanged, TurnOver, TurnStarted, WorkerStarted
+from rapidfire_cli.engine.ports import RunChanged, TurnEnded, TurnStarted, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import fold
 from rapidfire_cli.view.columns import bar, columns, fitted
@@ -52,7 +52,7 @@ def test_no_run_is_best_before_the_first_epoch():
 def test_the_loss_of_an_epoch_under_way_is_shown_dim_before_any_metric_is_known():
     board = told(2, islice(sweep(2), 4))
     board.about = replace(ABOUT, chunks=4)
-    fold(board, TurnOver(1, 1, 1, 5, metrics=(Metric("train", "loss", 0.75),)))
+    fold(board, TurnEnded(1, 1, 1, 5, metrics=(Metric("train", "loss", 0.75),)))
     lines = frame(board, columns(board, 100), elapsed=1.0, width=100, height=24)
     assert "train loss" in "".join(text for text, _ in lines[3])
     assert [text.strip() for text, style in lines[4] if style == "dim" and "0.7500" in text] == ["0.7500"]
@@ -103,7 +103,7 @@ def test_time_left_counts_what_turns_take_beside_their_epochs():
     for run in range(1, 51):
         fold(board, TurnStarted(run, 0, 1), now=run - 1.0)
         fold(board, replace(epoch_ended(run, 1), seconds=0.0), now=float(run))
-        fold(board, TurnOver(run, 0, 1, 20), now=float(run))
+        fold(board, TurnEnded(run, 0, 1, 20), now=float(run))
     assert time_left(board) == 50 * 4 + 50 * 5
 
 
