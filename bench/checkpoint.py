@@ -24,7 +24,7 @@ from bench.work import DIGITS, Leaf
 from rapidfire_cli.engine.messages import Assignment, Setup, Train
 from rapidfire_cli.terms import Execution
 from rapidfire_cli.training import checkpoint
-from rapidfire_cli.training.residents import Residents
+from rapidfire_cli.training.executor import Residents
 
 LIMIT = 0.03  # of training time
 LARGE: Leaf = {

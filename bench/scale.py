@@ -72,10 +72,10 @@ class Stopwatch:
 def fit() -> Fitted:
     """Train the experiment in the working directory, in this process."""
     begun = time.monotonic()
+    from rapidfire_cli.app.devices import Machinery
+    from rapidfire_cli.app.experiments import subject_of
     from rapidfire_cli.app.files import Given
-    from rapidfire_cli.app.fitting import Request, train
-    from rapidfire_cli.app.machinery import Machinery
-    from rapidfire_cli.app.subjects import subject_of
+    from rapidfire_cli.app.verbs.fit import Request, train
     from rapidfire_cli.engine.signals import StopSignal
     from rapidfire_cli.view.audience import watching
 

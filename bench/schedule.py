@@ -72,10 +72,10 @@ def _fitted(case: Case, epochs: int) -> float:
 
 def fit(case: Case, epochs: int) -> float:
     """CPU seconds of this process, while it is the controller; its workers' do not count."""
+    from rapidfire_cli.app.devices import Machinery
+    from rapidfire_cli.app.experiments import subject_of
     from rapidfire_cli.app.files import Given
-    from rapidfire_cli.app.fitting import Request, train
-    from rapidfire_cli.app.machinery import Machinery
-    from rapidfire_cli.app.subjects import subject_of
+    from rapidfire_cli.app.verbs.fit import Request, train
     from rapidfire_cli.engine.signals import StopSignal
     from rapidfire_cli.view.audience import watching
 

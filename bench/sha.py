@@ -28,7 +28,7 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import course
 from rapidfire_cli.schedule.events import EpochFinished
 from rapidfire_cli.schedule.rules import HalvingRule, policy
-from rapidfire_cli.syntax.group import SuccessiveHalving
+from rapidfire_cli.syntax.ast import SuccessiveHalving
 
 NEAR = 0.5  # points of accuracy
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from rapidfire_cli.app.fitting import Request, train
-from rapidfire_cli.app.subjects import subject_of
+from rapidfire_cli.app.experiments import subject_of
+from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.engine.ports import Audience, Fact
 from rapidfire_cli.engine.signals import stop_signal
 from rapidfire_cli.view.board import Board, fold

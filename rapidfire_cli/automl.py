@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from rapidfire_cli.manifest.check import checked
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax import compose
-from rapidfire_cli.syntax.group import ExperimentFile, Path
+from rapidfire_cli.syntax.ast import ExperimentFile, Path
 from rapidfire_cli.syntax.nodes import Document, Node, Scalar, Sequence
 from rapidfire_cli.syntax.parser import understand
 from rapidfire_cli.terms import Direction

@@ -92,7 +92,7 @@ def rapidfire(
     try:
         Path.cwd()
     except FileNotFoundError:
-        from rapidfire_cli.app.failing import Unavailable
+        from rapidfire_cli.app.errors import Unavailable
 
         raise Unavailable("the working directory was deleted; change to one that exists") from None
 
@@ -124,12 +124,12 @@ def expand(
     ] = None,
 ) -> None:
     """Preview the runs, without importing your code or torch."""
-    from rapidfire_cli.app import expanding
     from rapidfire_cli.app.files import Given
+    from rapidfire_cli.app.verbs import expand
 
     given = Given(file, sets or (), unsets or (), max_bytes)
-    shown = expanding.Shown(output, limit, condition, header, slots)
-    raise typer.Exit(expanding.expand(given, count, why, shown))
+    shown = expand.Shown(output, limit, condition, header, slots)
+    raise typer.Exit(expand.expand(given, count, why, shown))
 
 
 @verb()
@@ -154,12 +154,12 @@ def check(
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
     """Find every problem that can be found before training."""
-    from rapidfire_cli.app import checking
     from rapidfire_cli.app.files import Given
+    from rapidfire_cli.app.verbs import check
 
     if static and smoke:
         raise typer.BadParameter("--static and --smoke exclude each other")
-    raise typer.Exit(checking.check(Given(file, sets or (), unsets or (), max_bytes), static, smoke, output))
+    raise typer.Exit(check.check(Given(file, sets or (), unsets or (), max_bytes), static, smoke, output))
 
 
 @verb()
@@ -176,11 +176,11 @@ def diff(
 
     --set and --unset change B.
     """
-    from rapidfire_cli.app import differing
     from rapidfire_cli.app.files import Given
+    from rapidfire_cli.app.verbs import diff
 
     old, new = Given(before, (), (), max_bytes), Given(after, sets or (), unsets or (), max_bytes)
-    raise typer.Exit(differing.diff(old, new, output, exit_code))
+    raise typer.Exit(diff.diff(old, new, output, exit_code))
 
 
 @verb()
@@ -228,33 +228,34 @@ def fit(
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
     """Train all runs; rerun to continue and retry failures."""
-    from rapidfire_cli.app import debugging, failing, fitting, gates, subjects
+    from rapidfire_cli.app import ci, debugging, errors, experiments
+    from rapidfire_cli.app.devices import Machinery
     from rapidfire_cli.app.files import Given
-    from rapidfire_cli.app.machinery import Machinery
+    from rapidfire_cli.app.verbs import fit
 
     def train() -> int:
-        request = fitting.Request(
+        request = fit.Request(
             machinery=Machinery(workers, threads, gpus),
-            shard=gates.shard(shard) if shard else None,
+            shard=ci.shard(shard) if shard else None,
             fresh=fresh,
             accepted=accepted,
             fail_fast=fail_fast,
-            required=gates.requirements(require or ()),
+            required=ci.requirements(require or ()),
         )
-        subject = subjects.subject_of(Given(file, sets or (), unsets or (), max_bytes), parent, most)
+        subject = experiments.subject_of(Given(file, sets or (), unsets or (), max_bytes), parent, most)
         if debug_run:
             return debugging.debug(subject, debug_run, request.machinery)
-        return fitting.fit(subject, request, output)
+        return fit.fit(subject, request, output)
 
-    raise typer.Exit(failing.reported(train, output))
+    raise typer.Exit(errors.reported(train, output))
 
 
 @verb()
 def status(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
     """Show the state of every run, during training or after."""
-    from rapidfire_cli.app import looking
+    from rapidfire_cli.app.verbs import status
 
-    raise typer.Exit(looking.status(experiment, parent, output))
+    raise typer.Exit(status.status(experiment, parent, output))
 
 
 @verb()
@@ -275,12 +276,12 @@ def best(
 
     A run counts by its last finished epoch, unless the objective or --by says best; replicates by their mean.
     """
-    from rapidfire_cli.app import looking
+    from rapidfire_cli.app.verbs import best
 
     direction: Direction | None = "min" if minimize else "max" if maximize else None
     if minimize and maximize:
         raise typer.BadParameter("--min and --max exclude each other")
-    raise typer.Exit(looking.best(experiment, parent, metric, direction, at, top, output))
+    raise typer.Exit(best.best(experiment, parent, metric, direction, at, top, output))
 
 
 @verb()
@@ -294,9 +295,9 @@ def why(
 
     Shows the decisions about it, with the values that they were based on.
     """
-    from rapidfire_cli.app import reasoning
+    from rapidfire_cli.app.verbs import why
 
-    raise typer.Exit(reasoning.why(run, experiment, parent, output))
+    raise typer.Exit(why.why(run, experiment, parent, output))
 
 
 @verb()
@@ -323,7 +324,7 @@ def replay(
     What another setting of successive halving would have chosen and cost is recomputed. Without a setting it
     is checked that every decision of the ledger follows from the results recorded before it.
     """
-    from rapidfire_cli.app import replaying
+    from rapidfire_cli.app.verbs import replay
 
     if minimize and maximize:
         raise typer.BadParameter("--min and --max exclude each other")
@@ -331,16 +332,16 @@ def replay(
         None if without_waiting is None else "async" if without_waiting else "sync"
     )
     direction: Direction | None = "min" if minimize else "max" if maximize else None
-    setting = replaying.Setting(factor, min_epochs, mode, metric, direction)
-    raise typer.Exit(replaying.replay(experiment, parent, setting, slots, output))
+    setting = replay.Setting(factor, min_epochs, mode, metric, direction)
+    raise typer.Exit(replay.replay(experiment, parent, setting, slots, output))
 
 
 @verb()
 def repair(experiment: Which = None, parent: Parent = None) -> None:
     """Rebuild a lost journal from the checkpoints."""
-    from rapidfire_cli.app import repairing
+    from rapidfire_cli.app.verbs import repair
 
-    raise typer.Exit(repairing.repair(experiment, parent))
+    raise typer.Exit(repair.repair(experiment, parent))
 
 
 @verb()
@@ -350,10 +351,10 @@ def schema(
     ] = False,
 ) -> None:
     """Print the JSON Schema of experiment files, for editors."""
-    from rapidfire_cli.app import describing
+    from rapidfire_cli.app.verbs import schema
 
     streams.print_data()
-    raise typer.Exit(describing.schema(tags))
+    raise typer.Exit(schema.schema(tags))
 
 
 @verb()
@@ -361,9 +362,9 @@ def explain(
     code: Annotated[str | None, typer.Argument(help="A code such as E104; default: list all codes.")] = None,
 ) -> None:
     """Explain an error code, with an example."""
-    from rapidfire_cli.app import describing
+    from rapidfire_cli.app.verbs import explain
 
-    raise typer.Exit(describing.explain(code))
+    raise typer.Exit(explain.explain(code))
 
 
 def main() -> None:
@@ -378,8 +379,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        from rapidfire_cli.app import failing
+        from rapidfire_cli.app import errors
 
         if streams.debugging(os.environ) and not isinstance(error, Refusal):
             raise
-        raise SystemExit(failing.explain(error)) from None
+        raise SystemExit(errors.explain(error)) from None

@@ -10,16 +10,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.app.failing import say
-from rapidfire_cli.app.fitting import Request, train
+from rapidfire_cli.app.errors import say
+from rapidfire_cli.app.experiments import MOST_RUNS, Subject, check_size, home_of
 from rapidfire_cli.app.streams import lags, settle, unblocked
-from rapidfire_cli.app.subjects import MOST_RUNS, Subject, check_size, home_of
+from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.automl import PYTHON, experiment_file
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.knobs import dotted, knobs
+from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.queries import Overview, RunRow

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import assert_never
 
-from rapidfire_cli.durable import faults
+from rapidfire_cli.durable import failpoints
 from rapidfire_cli.engine.channel import Channel
 from rapidfire_cli.engine.guardian import die_with, vanish
+from rapidfire_cli.engine.heartbeat import DUMP, Page
 from rapidfire_cli.engine.messages import (
     Evict,
     Order,
@@ -30,7 +31,6 @@ from rapidfire_cli.engine.messages import (
     decode,
     encode,
 )
-from rapidfire_cli.engine.progress import DUMP, Page
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
 GLANCE = 0.005  # seconds between two looks for a Stop (assumed: nobody notices)
@@ -119,7 +119,7 @@ def main() -> None:
     die_with(controller)
     faulthandler.enable(STDERR)
     faulthandler.register(DUMP, STDERR)
-    faults.arm(os.environ)
+    failpoints.arm(os.environ)
     gc.disable()  # what is imported stays; a seventh of the start went into looking for garbage there
     pipe = Pipe(socket.socket(fileno=descriptor))
     setup = pipe.next()
@@ -133,7 +133,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
 
     keep_standard()
     from rapidfire_cli.training.device import prepare
-    from rapidfire_cli.training.residents import Residents, SpecProblem
+    from rapidfire_cli.training.executor import Residents, SpecProblem
     from rapidfire_cli.training.shadowing import forbid, merged
 
     forbid()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.app.describing import CATALOGUE, COMMAND, STDERR
+from rapidfire_cli.app.verbs.explain import CATALOGUE, COMMAND, STDERR
 from rapidfire_cli.cli import main
 from rapidfire_cli.problems import TITLES
 from tests.goldens import agree

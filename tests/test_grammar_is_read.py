@@ -16,15 +16,15 @@ import pytest
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.ranking import ranking
-from rapidfire_cli.syntax import group
-from rapidfire_cli.syntax.knobs import CONFIG, FILE, GENERATORS, INEFFECTIVE, ONE_DEVICE, RANGE
+from rapidfire_cli.syntax import ast
+from rapidfire_cli.syntax.keys import CONFIG, FILE, GENERATORS, INEFFECTIVE, ONE_DEVICE, RANGE
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.shapes import AnyOf, Items, OrNull, Record
 from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
-from rapidfire_cli.training.plan import Plan
-from tests.app.pretending import Desk, Luck
-from tests.training.workplace import Workplace
+from rapidfire_cli.training.train_config import Plan
+from tests.app.fake_workers import Desk, Luck
+from tests.training.sandbox import Workplace
 
 PACKAGE = Path(__file__).parents[1] / "rapidfire_cli"
 PROVES_NOTHING = ("syntax/", "records.py", "manifest/identity.py:digest", "manifest/summary.py")
@@ -165,18 +165,18 @@ def recorded(value, path: str, read: set[str]):
 
 
 GENERATOR_CLASSES = {
-    "config": group.Config,
-    "gridsearch": group.GridSearch,
-    "randomsearch": group.RandomSearch,
-    "sha": group.SuccessiveHalving,
-    "hyperband": group.Hyperband,
+    "config": ast.Config,
+    "gridsearch": ast.GridSearch,
+    "randomsearch": ast.RandomSearch,
+    "sha": ast.SuccessiveHalving,
+    "hyperband": ast.Hyperband,
 }
 
 
 @pytest.fixture(scope="module")
 def read_by_fit(tmp_path_factory) -> set[str]:
     """What a fit reads of a file that has every key, memory running out in it."""
-    classes = (group.ExperimentFile, group.MedianRule, group.Range, Execution, Objective)
+    classes = (ast.ExperimentFile, ast.MedianRule, ast.Range, Execution, Objective)
     with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
         desk = Desk(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
         desk.fit(HEAD + EXECUTION + GROUPS, Luck(), workers=0)

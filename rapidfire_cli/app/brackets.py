@@ -11,8 +11,8 @@ from rapidfire_cli.schedule.brackets import Share, course, shares
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
 from rapidfire_cli.store.history import Failed, Finished, Past, Replaced, by_bracket, heard
-from rapidfire_cli.store.standings import Standing
-from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.store.known_runs import Standing
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
 
 OVER = frozenset({RunState.COMPLETED, RunState.PRUNED})

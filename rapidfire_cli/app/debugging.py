@@ -7,18 +7,18 @@ from bdb import BdbQuit
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rapidfire_cli.app.machinery import Machinery, seats, setup
+from rapidfire_cli.app.devices import Machinery, seats, setup
+from rapidfire_cli.app.experiments import Subject
+from rapidfire_cli.app.oom import assignment
 from rapidfire_cli.app.probing import located, preparation
-from rapidfire_cli.app.replacing import assignment
-from rapidfire_cli.app.subjects import Subject
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.workers import worker_environment
 from rapidfire_cli.manifest.numbering import number
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.store.home import Home
-from rapidfire_cli.store.standings import standings
+from rapidfire_cli.store.known_runs import standings
+from rapidfire_cli.store.layout import Home
 from rapidfire_cli.terms import Run
 from rapidfire_cli.view.lines import Lines
 

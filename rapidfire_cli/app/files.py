@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from rapidfire_cli.manifest.check import checked
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Opener, Source
-from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.overrides import SET, UNSET, Argument, arguments
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.text import MAX_BYTES

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from rapidfire_cli.app.files import code
 from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed, reading
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
-from rapidfire_cli.manifest.shapes import Outline
+from rapidfire_cli.manifest.representatives import Outline
 from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import shares
-from rapidfire_cli.syntax.group import ExperimentFile, MedianRule, Path
+from rapidfire_cli.syntax.ast import ExperimentFile, MedianRule, Path
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
 SPLITS = (TRAIN, VALIDATION)

@@ -5,8 +5,8 @@ import subprocess
 
 from rapidfire_cli.app.files import Given, load, remember, understood
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Source
-from rapidfire_cli.syntax.group import ExperimentFile
 
 
 def load_either(given: Given) -> ExperimentFile:

@@ -12,7 +12,7 @@ from rapidfire_cli.schedule.brackets import Share, course, shares
 from rapidfire_cli.schedule.events import Entry, RunsAdded
 from rapidfire_cli.schedule.rules import policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
-from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Direction
 
 

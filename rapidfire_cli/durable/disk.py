@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.failpoints import passing
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

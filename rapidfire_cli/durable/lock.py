@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.failpoints import passing
 
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid (fcntl(2))
 WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -29,10 +29,10 @@ from rapidfire_cli.engine.ports import (
     Workers,
     WorkerStarted,
 )
-from rapidfire_cli.engine.watch import Watch
+from rapidfire_cli.engine.watchdog import Watch
 from rapidfire_cli.schedule import actions, events
-from rapidfire_cli.schedule.machine import UNFINISHED, Machine
 from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.schedule.scheduler import UNFINISHED, Machine
 from rapidfire_cli.terms import Origin, Run, RunState, Split
 
 BEAT = 0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from rapidfire_cli.engine.heartbeat import Progress
 from rapidfire_cli.engine.messages import (
     Assignment,
     CheckpointDamaged,
@@ -15,7 +16,6 @@ from rapidfire_cli.engine.messages import (
     RunOpened,
     Saved,
 )
-from rapidfire_cli.engine.progress import Progress
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import Run, RunState
 

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.channel import Channel
+from rapidfire_cli.engine.heartbeat import DUMP, Page, Progress, blank
+from rapidfire_cli.engine.log_rotation import last_error, rotate
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
-from rapidfire_cli.engine.output import last_error, rotate
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
-from rapidfire_cli.engine.progress import DUMP, Page, Progress, blank
 
 CACHE = "cache"  # the experiment's own, where there is no other
 CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it

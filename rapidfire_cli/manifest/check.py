@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from rapidfire_cli.manifest.counting import everything
+from rapidfire_cli.manifest.filters.filter import Rule, rules
 from rapidfire_cli.manifest.origin import asking, nearest
-from rapidfire_cli.manifest.rules import Rule, rules
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
     GridSearch,
@@ -18,11 +18,11 @@ from rapidfire_cli.syntax.group import (
     RandomSearch,
     SuccessiveHalving,
 )
-from rapidfire_cli.syntax.spelling import arguments
+from rapidfire_cli.syntax.serialize import arguments
 from rapidfire_cli.terms import canonical
 
 if TYPE_CHECKING:
-    from rapidfire_cli.manifest.survey import Survey
+    from rapidfire_cli.manifest.filters.counts import Survey
 
 LOOKED_AT = 500_000  # values that a file's rules look at: 0.7 s (measured), and again for expanding
 DRAWN = 2**24  # characters of searches with their rules, draw by draw: a second's work (measured)
@@ -91,13 +91,13 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
 
 
 def _effort(grid: GridSearch) -> int:
-    from rapidfire_cli.manifest.survey import effort  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.counts import effort  # only files with rules wait for it
 
     return effort(grid)
 
 
 def _survey(grid: GridSearch) -> "Survey":
-    from rapidfire_cli.manifest.survey import survey
+    from rapidfire_cli.manifest.filters.counts import survey
 
     return survey(grid)
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from rapidfire_cli.manifest.answers import question
-from rapidfire_cli.manifest.knobs import cell
+from rapidfire_cli.manifest.filters.evaluate import question
+from rapidfire_cli.manifest.knob_paths import cell
 from rapidfire_cli.problems import Span
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.conditions.located import known, understood
 from rapidfire_cli.syntax.conditions.tree import knobs
-from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.terms import Run
 
 

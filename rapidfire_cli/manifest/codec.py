@@ -9,10 +9,10 @@ from typing import Any
 
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
-from rapidfire_cli.syntax.spelling import whole
+from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.terms import SEED_LIMIT, Origin, Plain, Run, canonical
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {

@@ -1,8 +1,8 @@
 """How many runs a file and its groups have."""
 
-from rapidfire_cli.manifest.rules import rules
+from rapidfire_cli.manifest.filters.filter import rules
 from rapidfire_cli.manifest.size import asked, size
-from rapidfire_cli.syntax.group import Config, ExperimentFile, GridSearch, Group
+from rapidfire_cli.syntax.ast import Config, ExperimentFile, GridSearch, Group
 
 
 def total(file: ExperimentFile) -> int:
@@ -27,7 +27,7 @@ def distinct(group: Group) -> int:
 
 
 def _kept(grid: GridSearch) -> int:
-    from rapidfire_cli.manifest.survey import survey  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.counts import survey  # only files with rules wait for it
 
     return survey(grid).kept
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple, TypeAlias
 
-from rapidfire_cli.manifest.knobs import ABSENT, Absent, dotted, knobs
-from rapidfire_cli.syntax.group import ExperimentFile, Path
+from rapidfire_cli.manifest.knob_paths import ABSENT, Absent, dotted, knobs
+from rapidfire_cli.syntax.ast import ExperimentFile, Path
 from rapidfire_cli.terms import Plain, Run, canonical
 
 COMPARED = 100_000  # pairs per group: a second's work (measured); of more, runs are paired in their order

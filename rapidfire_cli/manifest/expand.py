@@ -6,13 +6,13 @@ from typing import TypeVar
 
 from rapidfire_cli.manifest.check import check
 from rapidfire_cli.manifest.codec import line
+from rapidfire_cli.manifest.filters.filter import rules
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.identity import Replicate, replicates
 from rapidfire_cli.manifest.origin import asking
-from rapidfire_cli.manifest.rules import rules
 from rapidfire_cli.manifest.sampling import Fractions, draws, streams
 from rapidfire_cli.problems import Refusal, Span
-from rapidfire_cli.syntax.group import Config, ExperimentFile, Generator, GridSearch
+from rapidfire_cli.syntax.ast import Config, ExperimentFile, Generator, GridSearch
 from rapidfire_cli.terms import Run
 
 COMPARED = 100_000  # runs: as many as `fit` takes without being told to take more
@@ -82,6 +82,6 @@ def _leaf_configs(generator: Generator, fractions: Fractions | None, span: Span 
 
 
 def _kept(grid: GridSearch) -> Iterator[str]:
-    from rapidfire_cli.manifest.sieve import kept  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.filtered_grid import kept  # only files with rules wait for it
 
     return kept(grid)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from rapidfire_cli.manifest.size import length
 from rapidfire_cli.manifest.template import Axis, Template, ValueSet, axes, weave
-from rapidfire_cli.syntax.group import List, Path, Tree
+from rapidfire_cli.syntax.ast import List, Path, Tree
 
 HELD = 2**14  # assumed: texts worth holding in memory, a few megabytes
 

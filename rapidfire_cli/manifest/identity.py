@@ -4,8 +4,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple
 
-from rapidfire_cli.syntax.group import ExperimentFile
-from rapidfire_cli.syntax.spelling import KINDS, arguments
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.serialize import KINDS, arguments
 from rapidfire_cli.terms import Plain, canonical
 
 ID_DIGITS = 16  # of SHA-256's 64: among 10^6 runs a chance of 3 in 10^8 that two different ones collide

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from rapidfire_cli.syntax.group import Range
+from rapidfire_cli.syntax.ast import Range
 
 Point: TypeAlias = Callable[[float], int | float]
 """From u, 0 ≤ u < 1, to a point of the interval; uniform fractions give the Range's distribution."""

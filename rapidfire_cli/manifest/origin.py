@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rapidfire_cli.manifest.size import Search, number_key
 from rapidfire_cli.problems import Span
-from rapidfire_cli.syntax.group import Bracketed, ExperimentFile, Group, List, Origins, Path, Range, Tree
+from rapidfire_cli.syntax.ast import Bracketed, ExperimentFile, Group, List, Origins, Path, Range, Tree
 from rapidfire_cli.terms import Plain, Run
 
 

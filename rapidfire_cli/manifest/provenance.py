@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rapidfire_cli.manifest.knobs import dotted, knobs
+from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.manifest.origin import Choice, origin, route
 from rapidfire_cli.manifest.varied import every
 from rapidfire_cli.problems import Span
-from rapidfire_cli.syntax.group import ExperimentFile, Range
+from rapidfire_cli.syntax.ast import ExperimentFile, Range
 from rapidfire_cli.syntax.overrides import SET
 from rapidfire_cli.terms import Plain, Run
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from rapidfire_cli.manifest.knobs import ABSENT, dotted, knobs
+from rapidfire_cli.manifest.knob_paths import ABSENT, dotted, knobs
 from rapidfire_cli.manifest.varied import values
 from rapidfire_cli.problems import Problem, Span, did_you_mean
-from rapidfire_cli.syntax.changes import Scale, scale
-from rapidfire_cli.syntax.group import ExperimentFile, Origins
-from rapidfire_cli.syntax.knobs import TRAIN
+from rapidfire_cli.syntax.ast import ExperimentFile, Origins
+from rapidfire_cli.syntax.keys import TRAIN
+from rapidfire_cli.syntax.on_oom import Scale, scale
 from rapidfire_cli.syntax.scalars import HIGHEST
 from rapidfire_cli.terms import Plain, canonical
 

@@ -10,13 +10,13 @@ from hashlib import sha256
 from random import Random
 from typing import TypeAlias
 
+from rapidfire_cli.manifest.filters.filter import Rule, fits, rules, verdicts
 from rapidfire_cli.manifest.interval import point
-from rapidfire_cli.manifest.rules import Rule, fits, rules, verdicts
 from rapidfire_cli.manifest.size import Search, asked, number_key, size
 from rapidfire_cli.manifest.template import ValueSet, weave
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.syntax.group import ExperimentFile, List, Tree
-from rapidfire_cli.syntax.spelling import spelt
+from rapidfire_cli.syntax.ast import ExperimentFile, List, Tree
+from rapidfire_cli.syntax.serialize import spelt
 from rapidfire_cli.terms import canonical
 
 PATIENCE = 1000  # assumed: after so many repeats in a row the next distinct draw is not worth waiting for

@@ -5,9 +5,9 @@ from math import prod
 from typing import TypeAlias, assert_never
 
 from rapidfire_cli.manifest.interval import points
-from rapidfire_cli.manifest.ladder import brackets
+from rapidfire_cli.manifest.rungs import brackets
 from rapidfire_cli.manifest.template import Axis, axes
-from rapidfire_cli.syntax.group import Hyperband, List, RandomSearch, Range, SuccessiveHalving, Tree
+from rapidfire_cli.syntax.ast import Hyperband, List, RandomSearch, Range, SuccessiveHalving, Tree
 
 Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband
 """The generators that draw."""

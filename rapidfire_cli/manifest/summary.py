@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass, fields
 
 from rapidfire_cli.manifest.counting import count, everything, total
+from rapidfire_cli.manifest.filters.filter import rules
 from rapidfire_cli.manifest.identity import digest
-from rapidfire_cli.manifest.ladder import RunEpochs, Rung, run_epochs, rungs
-from rapidfire_cli.manifest.rules import rules
+from rapidfire_cli.manifest.rungs import RunEpochs, Rung, run_epochs, rungs
 from rapidfire_cli.manifest.sampling import Fractions, streams, tried
 from rapidfire_cli.manifest.size import asked
-from rapidfire_cli.syntax.group import Bracketed, Config, ExperimentFile, Generator, GridSearch, Group
-from rapidfire_cli.syntax.spelling import KINDS
+from rapidfire_cli.syntax.ast import Bracketed, Config, ExperimentFile, Generator, GridSearch, Group
+from rapidfire_cli.syntax.serialize import KINDS
 from rapidfire_cli.terms import Plain
 
 LOOKED_AT = 10_000  # draws: half a second's (assumed); of more nobody is told how many the rules removed

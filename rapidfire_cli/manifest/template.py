@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rapidfire_cli.syntax.group import List, Path, Range, Tree
+from rapidfire_cli.syntax.ast import List, Path, Range, Tree
 from rapidfire_cli.terms import canonical
 
 ValueSet: TypeAlias = List | Range

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from rapidfire_cli.manifest.knobs import ABSENT, Absent, dotted
-from rapidfire_cli.syntax.group import ExperimentFile, List, Path, Range, Tree, is_value
-from rapidfire_cli.syntax.spelling import spelt
+from rapidfire_cli.manifest.knob_paths import ABSENT, Absent, dotted
+from rapidfire_cli.syntax.ast import ExperimentFile, List, Path, Range, Tree, is_value
+from rapidfire_cli.syntax.serialize import spelt
 from rapidfire_cli.terms import canonical
 
 Values: TypeAlias = "dict[Path, set[str | Absent]]"

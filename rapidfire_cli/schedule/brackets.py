@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from rapidfire_cli.manifest.counting import count
-from rapidfire_cli.manifest.ladder import brackets
+from rapidfire_cli.manifest.rungs import brackets
 from rapidfire_cli.schedule.events import EpochFinished
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.rules import HalvingRule, Rule
-from rapidfire_cli.syntax.group import Config, GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
+from rapidfire_cli.syntax.ast import Config, GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
 
 
 @dataclass(frozen=True, slots=True)

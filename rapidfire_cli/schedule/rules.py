@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, assert_never
 
-from rapidfire_cli.manifest.ladder import levels
+from rapidfire_cli.manifest.rungs import levels
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.schedule.asynchronous import AsyncHalving
+from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.syntax.group import MedianRule
+from rapidfire_cli.syntax.ast import MedianRule
 from rapidfire_cli.terms import Direction, canonical
 
 

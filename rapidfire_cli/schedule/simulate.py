@@ -23,7 +23,7 @@ from rapidfire_cli.schedule.actions import (
 )
 from rapidfire_cli.schedule.events import EpochFinished, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.machine import Machine
+from rapidfire_cli.schedule.scheduler import Machine
 
 Length: TypeAlias = Callable[[int, int], float]
 """How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""

@@ -3,11 +3,11 @@
 from typing import Any
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.schedule.asynchronous import AsyncHalving, Rung
-from rapidfire_cli.schedule.floor import Floor
+from rapidfire_cli.schedule.asha import AsyncHalving, Rung
 from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.machine import Machine
 from rapidfire_cli.schedule.median import Median
+from rapidfire_cli.schedule.placement import Floor
+from rapidfire_cli.schedule.scheduler import Machine
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase
 

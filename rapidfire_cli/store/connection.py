@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.failpoints import passing
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 
 VERSION = 2  # of schema.sql
 UPGRADES = {1: "ALTER TABLE runs ADD COLUMN origin TEXT"}

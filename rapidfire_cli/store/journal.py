@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.failpoints import passing
 from rapidfire_cli.engine.ports import Fact
-from rapidfire_cli.store.about import About, to_rows
 from rapidfire_cli.store.connection import kept, writer
+from rapidfire_cli.store.metadata import About, to_rows
 from rapidfire_cli.store.writes import ENROLL, LAST_TURN, ORDER, Row, Turns, row, writes
 from rapidfire_cli.terms import Run
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.about import About, about
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.metadata import About, about
 from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, Origin, RunState, Split
 
 RUNS = """

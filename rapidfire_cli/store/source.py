@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 
 
 @dataclass(frozen=True, slots=True)

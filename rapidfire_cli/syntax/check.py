@@ -4,8 +4,8 @@ from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Span, shortened
 from rapidfire_cli.syntax import hints
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.knobs import INEFFECTIVE, ONE_DEVICE
+from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import (
     MALFORMED,

@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeAlias
 
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.knobs import EXTENDS
+from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.keys import EXTENDS
 from rapidfire_cli.syntax.merge import merge_files
 from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequence, kind
 from rapidfire_cli.syntax.readers import read

@@ -4,9 +4,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     Bracketed,
     Conditions,
     Config,
@@ -19,7 +17,9 @@ from rapidfire_cli.syntax.group import (
     SuccessiveHalving,
     Tree,
 )
-from rapidfire_cli.syntax.knobs import CONFIG, GENERATORS, RULES, SEARCHES
+from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.keys import CONFIG, GENERATORS, RULES, SEARCHES
 from rapidfire_cli.syntax.metrics import lift
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import Record

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from rapidfire_cli.problems import Span
+from rapidfire_cli.syntax.ast import Group, Path
 from rapidfire_cli.syntax.check import unknown_key
-from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.diagnostics import Findings
 from rapidfire_cli.syntax.generators import generator
-from rapidfire_cli.syntax.group import Group, Path
-from rapidfire_cli.syntax.knobs import GENERATORS
+from rapidfire_cli.syntax.keys import GENERATORS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import Free, Record, alternatives
 

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from rapidfire_cli.problems import did_you_mean
-from rapidfire_cli.syntax.knobs import (
+from rapidfire_cli.syntax.keys import (
     CONFIG,
     EARLY_STOPPING,
     EXECUTION,

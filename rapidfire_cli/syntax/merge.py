@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import assert_never
 
-from rapidfire_cli.syntax.knobs import GROUP_KEYS
+from rapidfire_cli.syntax.keys import GROUP_KEYS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence
 
 _NAME = "name"  # of an optimizer or a scheduler: the arguments beside it are its own

@@ -1,7 +1,7 @@
 """Named metrics: beside `train` in the normal form, inside it as the reference also shows them."""
 
 from rapidfire_cli.problems import position
-from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.diagnostics import Findings
 from rapidfire_cli.syntax.nodes import Mapping
 
 NAMED_METRICS = "named_metrics"

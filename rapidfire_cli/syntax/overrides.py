@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean, shortened
-from rapidfire_cli.syntax.knobs import FILE, GENERATORS, GROUP_KEYS
+from rapidfire_cli.syntax.keys import FILE, GENERATORS, GROUP_KEYS
 from rapidfire_cli.syntax.nodes import (
     Alternatives,
     Document,

@@ -7,18 +7,18 @@ from pathlib import PurePath
 from typing import Any
 
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.syntax.ast import ExperimentFile, Group
 from rapidfire_cli.syntax.check import Place, check
+from rapidfire_cli.syntax.diagnostics import Findings
 from rapidfire_cli.syntax.extends import Opener, alone, extended
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.group import ExperimentFile, Group
 from rapidfire_cli.syntax.groups import WORDS, groups, opened
-from rapidfire_cli.syntax.knobs import EXTENDS, FILE, GROUP_KEYS, SEARCHES, SIZES
-from rapidfire_cli.syntax.naming import naming
+from rapidfire_cli.syntax.keys import EXTENDS, FILE, GROUP_KEYS, SEARCHES, SIZES
 from rapidfire_cli.syntax.nodes import Document, Mapping, Node, kind
 from rapidfire_cli.syntax.overrides import Argument, overridden
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.shapes import Free, Record
 from rapidfire_cli.syntax.text import MAX_BYTES
+from rapidfire_cli.syntax.toml_paths import naming
 from rapidfire_cli.syntax.values import tree, value_sets
 from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective
 
@@ -97,7 +97,7 @@ def _check_execution(facts: Mapping, findings: Findings) -> None:
     execution = facts.get("execution")
     changes = execution.node.get("on_oom") if execution and isinstance(execution.node, Mapping) else None
     if changes:
-        from rapidfire_cli.syntax.changes import check_changes  # only files that have some wait for it
+        from rapidfire_cli.syntax.on_oom import check_changes  # only files that have some wait for it
 
         check_changes(changes.node, findings)
 
@@ -122,7 +122,7 @@ def _execution(given: dict[str, Any]) -> Execution:
         number, unit = re.findall(r"\d+|[A-Za-z]+", size)
         given = {**given, "data_cache": int(number) * SIZES[unit]}
     if "on_oom" in given:
-        from rapidfire_cli.syntax.changes import flat
+        from rapidfire_cli.syntax.on_oom import flat
 
         given = {**given, "on_oom": dict(flat(given["on_oom"])) or None}
     return Execution(**given)

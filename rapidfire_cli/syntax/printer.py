@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from rapidfire_cli.syntax.group import ExperimentFile
-from rapidfire_cli.syntax.knobs import GROUP_KEYS
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.keys import GROUP_KEYS
 from rapidfire_cli.syntax.scalars import resolve
-from rapidfire_cli.syntax.spelling import whole
+from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.syntax.text import UNFIT
 from rapidfire_cli.terms import Plain
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from rapidfire_cli.syntax.ast import Range
 from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.group import Range
-from rapidfire_cli.syntax.knobs import RANGE
+from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.keys import RANGE
 from rapidfire_cli.syntax.nodes import Interval, Scalar
 
 _FRACTIONLESS = ("start", "end", "step")

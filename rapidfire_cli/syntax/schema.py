@@ -7,7 +7,7 @@ refuses, the parser refuses.
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from rapidfire_cli.syntax.knobs import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
+from rapidfire_cli.syntax.keys import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
 from rapidfire_cli.syntax.metrics import NAMED_METRICS
 from rapidfire_cli.syntax.shapes import (
     AnyOf,

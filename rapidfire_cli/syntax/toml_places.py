@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax import compose
+from rapidfire_cli.syntax.ast import Path
 from rapidfire_cli.syntax.compose import MAX_DEPTH
-from rapidfire_cli.syntax.group import Path
 from rapidfire_cli.syntax.text import Lines
 
 _BLANK = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*+")

@@ -8,8 +8,8 @@ import tomli
 
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax import compose
+from rapidfire_cli.syntax.ast import Path
 from rapidfire_cli.syntax.compose import MAX_NODES
-from rapidfire_cli.syntax.group import Path
 from rapidfire_cli.syntax.nodes import Document, Node, Scalar, Sequence
 from rapidfire_cli.syntax.scalars import HIGHEST, LOWEST
 from rapidfire_cli.syntax.text import Lines

@@ -4,8 +4,8 @@ from collections.abc import Hashable, Iterator
 from typing import assert_never
 
 from rapidfire_cli.problems import Span, position
-from rapidfire_cli.syntax.findings import Findings
-from rapidfire_cli.syntax.group import List, Range, Tree
+from rapidfire_cli.syntax.ast import List, Range, Tree
+from rapidfire_cli.syntax.diagnostics import Findings
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence, kind_of
 from rapidfire_cli.syntax.ranges import interval
 

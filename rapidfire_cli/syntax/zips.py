@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from typing import assert_never
 
 from rapidfire_cli.problems import Span, did_you_mean, position
-from rapidfire_cli.syntax.findings import Findings
+from rapidfire_cli.syntax.diagnostics import Findings
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.values import identity, tree
 

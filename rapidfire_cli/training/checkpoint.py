@@ -30,7 +30,7 @@ from rapidfire_cli.engine.checkpoints import (
 from rapidfire_cli.terms import Keep, Plain
 from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, keeping, one_line, refused
-from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.state import packed, unpack
 
 LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged

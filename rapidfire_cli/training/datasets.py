@@ -14,8 +14,8 @@ from rapidfire_cli.mlspec import Dataset, MLSpec
 from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.knobs import Knobs, Reads, agrees
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees
 
 MEANT = frozenset({"val", "valid", "dev", VALIDATION})
 """What people call the validation split, in any case."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rapidfire_cli.training.feeds import ALIGNED
+from rapidfire_cli.training.batches import ALIGNED
 
 TENSOR = 500  # bytes of a tensor beside its elements: the Python object, torch's, its storage (measured)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Finding, Preparation, Setup
 from rapidfire_cli.training import device, spec
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.loop import Mark, train
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import prepare
-from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.shadowing import forbid
 from rapidfire_cli.training.spec import SpecProblem
 

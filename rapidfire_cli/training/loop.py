@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng, state
+from rapidfire_cli.training.batches import cut
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.feeds import cut
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.optimizers import clip, members
-from rapidfire_cli.training.run import Run
 
 
 class Mark(Enum):

@@ -14,25 +14,25 @@ from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
-from rapidfire_cli.training import fingerprint, measures, optimizers, remainder, rng, schedulers
+from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers
+from rapidfire_cli.training.batches import Feed
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.datasets import DataCache
+from rapidfire_cli.training.epoch_metrics import Tally
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.feeds import Feed
-from rapidfire_cli.training.knobs import Knobs, Reads
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.log import printing
-from rapidfire_cli.training.losses import STRIDE, Losses
+from rapidfire_cli.training.loss_meter import STRIDE, Losses
 from rapidfire_cli.training.memory import Growth
-from rapidfire_cli.training.plan import Plan, plan, usual_determinism
+from rapidfire_cli.training.metric_buffer import Scores
 from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
-from rapidfire_cli.training.run import Run
-from rapidfire_cli.training.scores import Scores
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
-from rapidfire_cli.training.tally import Tally
+from rapidfire_cli.training.tracked_config import Knobs, Reads
+from rapidfire_cli.training.train_config import Plan, plan, usual_determinism
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _schedule(
 
     def direction(monitor: str) -> Direction | None:
         _, name = reading(dict.fromkeys((TRAIN, VALIDATION), (LOSS, *its.named_metrics, *custom)), monitor)
-        said = measures.direction_of(custom[name]) if name in custom else None
+        said = metrics.direction_of(custom[name]) if name in custom else None
         return said or usual_direction(name)
 
     return schedulers.build(its.lr_scheduler, optimizer, schedulers.Length(its.epochs, steps), direction)

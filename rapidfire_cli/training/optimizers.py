@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rapidfire_cli.engine.messages import Finding
-from rapidfire_cli.training.binding import Args, Family, culprits, findings, misfits, rejected, words
 from rapidfire_cli.training.failure import Failure, one_line
+from rapidfire_cli.training.signatures import Args, Family, culprits, findings, misfits, rejected, words
 
 OPTIMIZERS = Family(
     kind="optimizer",

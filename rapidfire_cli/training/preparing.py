@@ -19,8 +19,8 @@ from rapidfire_cli.engine.messages import Finding, Preparation, Smoked
 from rapidfire_cli.terms import LeafConfig, Plain, canonical
 from rapidfire_cli.training import rng, user_code
 from rapidfire_cli.training.failure import located, traced
-from rapidfire_cli.training.knobs import Knobs, Reads, agrees, seen, sought
 from rapidfire_cli.training.opening import Shared, prepares
+from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees, seen, sought
 
 SHOWN = 5  # files that differ are named at most (assumed)
 

@@ -12,12 +12,12 @@ from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened, rea
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical
-from rapidfire_cli.training import custom, fingerprint, measures, optimizers, schedulers, spec
-from rapidfire_cli.training.binding import mistaken
+from rapidfire_cli.training import custom, fingerprint, metrics, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
-from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.opening import Shared, fingerprinted
-from rapidfire_cli.training.plan import Plan, plan
+from rapidfire_cli.training.signatures import mistaken
+from rapidfire_cli.training.tracked_config import Knobs
+from rapidfire_cli.training.train_config import Plan, plan
 
 
 def probe(order: Probe, shared: Shared) -> Probed:
@@ -132,12 +132,12 @@ def _measured(its: Plan, own: Any) -> tuple[str, ...]:
 
 def _metrics(its: Plan) -> Iterator[Finding]:
     for index, name in enumerate(its.named_metrics):
-        if not measures.known(name):
+        if not metrics.known(name):
             yield Finding(
                 *(0, ("named_metrics", str(index)), "E420", f"there is no metric `{name}`"),
                 found=name,
                 expected="top1_accuracy, topK_accuracy, or a torchmetrics metric by its snake_case name",
-                hint=did_you_mean(name, ["top1_accuracy", "top5_accuracy", *measures.names()]),
+                hint=did_you_mean(name, ["top1_accuracy", "top5_accuracy", *metrics.names()]),
             )
 
 
@@ -172,7 +172,7 @@ def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
         )
     elif name in own:
         try:
-            schedulers.watching(section, measures.direction_of(own[name]) or usual_direction(name))
+            schedulers.watching(section, metrics.direction_of(own[name]) or usual_direction(name))
         except Failure as failure:
             yield Finding(
                 *(0, ("train", "lr_scheduler", "args"), "E403", failure.cause),

@@ -12,7 +12,7 @@ import torch
 from rapidfire_cli.terms import TRAIN
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.failure import Failure, located
-from rapidfire_cli.training.run import Run
+from rapidfire_cli.training.live_run import Run
 
 
 def check(run: Run) -> None:

@@ -17,13 +17,13 @@ import torch
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.training import generators, rng
+from rapidfire_cli.training.batches import Feed, Fresh, Kept, Row, Stacked
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.equality import differing, equal
-from rapidfire_cli.training.feeds import Feed, Fresh, Kept, Row, Stacked
 from rapidfire_cli.training.footprint import compact, footprint
-from rapidfire_cli.training.knobs import Knobs, Reads, agrees
 from rapidfire_cli.training.log import say
 from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
+from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees
 
 SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
 REFUSALS = 1000  # that are remembered (assumed: a few kB each)

@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from rapidfire_cli.engine.messages import Finding, reading
 from rapidfire_cli.terms import LOSS, Direction
-from rapidfire_cli.training.binding import Args, Family, culprits, findings, locate, mistaken, rejected
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.optimizers import AnyOptimizer, members
+from rapidfire_cli.training.signatures import Args, Family, culprits, findings, locate, mistaken, rejected
 
 SCHEDULERS = Family(
     kind="learning-rate scheduler",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.terms import LeafConfig
-from rapidfire_cli.training.knobs import Reads, agrees
+from rapidfire_cli.training.tracked_config import Reads, agrees
 
 LOG = re.compile(r"worker-\d+\.log")  # the workers' own logs lie there, too
 

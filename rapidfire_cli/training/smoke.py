@@ -13,11 +13,11 @@ from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training import checkpoint, user_code
 from rapidfire_cli.training.failure import blamed
-from rapidfire_cli.training.knobs import MissingKnob, Reads, ends, seen, sought
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.loop import train, validate
 from rapidfire_cli.training.opening import Shared, opened
-from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.state import difference
+from rapidfire_cli.training.tracked_config import MissingKnob, Reads, ends, seen, sought
 
 OWN = "user_knobs"
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rapidfire_cli.training.feeds import Row
+from rapidfire_cli.training.batches import Row
 
 NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}  # as default_collate makes of them
 

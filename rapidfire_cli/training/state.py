@@ -23,9 +23,10 @@ from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import TRAIN
 from rapidfire_cli.training import attributes, rng
 from rapidfire_cli.training.attributes import Attributes, Unholdable, registered
+from rapidfire_cli.training.batches import moved
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.feeds import moved
+from rapidfire_cli.training.live_run import Run
 from rapidfire_cli.training.model_state import (
     Made,
     buffers,
@@ -38,7 +39,6 @@ from rapidfire_cli.training.model_state import (
     tensors_in,
     unpack_model,
 )
-from rapidfire_cli.training.run import Run
 from rapidfire_cli.training.weights import Weights, weights
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype)

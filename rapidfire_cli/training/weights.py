@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.faults import passing
+from rapidfire_cli.durable.failpoints import passing
 
 SAFETENSORS, TORCH = ".safetensors", ".pt"
 DTYPES = frozenset(

@@ -17,11 +17,11 @@ from rapidfire_cli.engine.ports import (
     WorkerStarted,
 )
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.store.about import About
+from rapidfire_cli.store.metadata import About
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
 from rapidfire_cli.terms import TRAIN, RunState, Split
-from rapidfire_cli.view.knobs import knob_value
+from rapidfire_cli.view.knob_columns import knob_value
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING})
 

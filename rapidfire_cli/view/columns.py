@@ -10,7 +10,7 @@ from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.store.ranking import Metric
 from rapidfire_cli.terms import LOSS, TRAIN, RunState
 from rapidfire_cli.view.board import Board, Line
-from rapidfire_cli.view.knobs import numeric, short_names
+from rapidfire_cli.view.knob_columns import numeric, short_names
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.signs import SIGNS, STYLES, WAITING
 from rapidfire_cli.view.wording import metric_text, metric_title

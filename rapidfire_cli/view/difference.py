@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rapidfire_cli.manifest.difference import Change, Difference, Value
-from rapidfire_cli.manifest.knobs import ABSENT
+from rapidfire_cli.manifest.knob_paths import ABSENT
 from rapidfire_cli.terms import Plain, Run
 from rapidfire_cli.view.expansion import run_record
-from rapidfire_cli.view.knobs import knob_value, short_names
+from rapidfire_cli.view.knob_columns import knob_value, short_names
 from rapidfire_cli.view.tables import Column, Table
 from rapidfire_cli.view.wording import NOTHING, knob_text
 

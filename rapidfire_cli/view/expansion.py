@@ -6,13 +6,13 @@ from itertools import groupby, islice
 from typing import TypeAlias
 
 from rapidfire_cli.manifest.codec import write
-from rapidfire_cli.manifest.ladder import RunEpochs, Rung
+from rapidfire_cli.manifest.rungs import RunEpochs, Rung
 from rapidfire_cli.manifest.summary import Summary
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.terms import LeafConfig, Plain, Run
 from rapidfire_cli.view.findings import problems_document
 from rapidfire_cli.view.formats import Record, csv_lines, json_line, json_text, yaml_text
-from rapidfire_cli.view.knobs import knob_columns
+from rapidfire_cli.view.knob_columns import knob_columns
 from rapidfire_cli.view.tables import Column, Table
 from rapidfire_cli.view.wording import counted
 

@@ -48,7 +48,7 @@ def yaml_text(document: Record | Sequence[Record]) -> str:
 
 def csv_columns(records: Iterable[Record]) -> list[str]:
     """The dotted paths of everything in the records, in order of first appearance."""
-    from rapidfire_cli.manifest.knobs import dotted, knobs
+    from rapidfire_cli.manifest.knob_paths import dotted, knobs
 
     found = (dotted(path) for record in records for path, value in knobs(dict(record)) if value != {})
     return list(dict.fromkeys(found))
@@ -56,7 +56,7 @@ def csv_columns(records: Iterable[Record]) -> list[str]:
 
 def csv_lines(records: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
     """A header and a line per record; a cell that is missing or null is empty, a list is JSON."""
-    from rapidfire_cli.manifest.knobs import ABSENT, cell
+    from rapidfire_cli.manifest.knob_paths import ABSENT, cell
 
     yield _csv_line(columns)
     for record in records:

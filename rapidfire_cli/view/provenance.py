@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from rapidfire_cli.manifest.knobs import dotted
+from rapidfire_cli.manifest.knob_paths import dotted
 from rapidfire_cli.manifest.provenance import Provenance
 from rapidfire_cli.problems import position
 from rapidfire_cli.syntax.overrides import SET

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
+from rapidfire_cli.engine.log_rotation import LOG
 from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.engine.output import LOG
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Objective, RunState, Split
-from rapidfire_cli.view.knobs import knob_columns
+from rapidfire_cli.view.knob_columns import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
 from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_title, numbered

@@ -8,9 +8,9 @@ from typing import assert_never
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.schedule.ledger import Decision, Verdict, good
 from rapidfire_cli.schedule.rules import Rule
-from rapidfire_cli.store.account import Account, Judgement, Wait
+from rapidfire_cli.store.explain import Account, Judgement, Wait
 from rapidfire_cli.store.facts import body
-from rapidfire_cli.syntax.group import MedianRule
+from rapidfire_cli.syntax.ast import MedianRule
 from rapidfire_cli.terms import Plain, RunState, spoken
 from rapidfire_cli.view.wording import counted
 

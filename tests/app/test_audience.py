@@ -4,15 +4,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from rapidfire_cli.app import fitting
+from rapidfire_cli.app.devices import Machinery
+from rapidfire_cli.app.experiments import subject_of
 from rapidfire_cli.app.files import Given
-from rapidfire_cli.app.machinery import Machinery
 from rapidfire_cli.app.streams import ReaderGone
-from rapidfire_cli.app.subjects import subject_of
+from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.view.audience import shielded
-from tests.app.pretending import Crew, Desk, Luck, sha
+from tests.app.fake_workers import Crew, Desk, Luck, sha
 
 WARNING = "warning: progress is no longer shown, and training goes on: ValueError: no room\n"
 
@@ -42,10 +42,10 @@ def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, ca
     desk, luck, broken = Desk(tmp_path, lambda lr, epoch: lr * epoch), Luck(), Broken(ValueError("no room"))
     file = tmp_path / "file.yaml"
     file.write_text(sha(4))
-    monkeypatch.setattr(fitting, "LocalWorkers", lambda *_: Crew(desk, luck, []))
+    monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(desk, luck, []))
     monkeypatch.setattr(driver, "BEAT", 0.0)
     subject = subject_of(Given(file), str(desk.home.path.parent))
-    fitting.train(subject, fitting.Request(Machinery(2)), StopSignal(), lambda _: watched(broken))
+    fit.train(subject, fit.Request(Machinery(2)), StopSignal(), lambda _: watched(broken))
 
     assert set(desk.states) == {1, 2, 3, 4}
     assert set(desk.states.values()) == {"completed", "pruned"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.app.brackets import memberships
-from rapidfire_cli.app.gates import Shard
+from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import course
@@ -16,7 +16,7 @@ from rapidfire_cli.schedule.rules import policy, rule_of
 from rapidfire_cli.store.history import heard
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Run, RunState
-from tests.app.pretending import TRAIN, Desk, Luck, sha
+from tests.app.fake_workers import TRAIN, Desk, Luck, sha
 
 COMPLETED, PRUNED, FAILED = RunState.COMPLETED, RunState.PRUNED, RunState.FAILED
 CALM = Luck()

@@ -85,5 +85,5 @@ def test_an_expansion_imports_neither_pydantic_nor_torch_nor_what_only_other_fil
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "rapidfire_cli.manifest.expand" in loaded
-    assert not loaded & {"pydantic", "torch", "rich", "sqlite3", "rapidfire_cli.schedule.machine"}
+    assert not loaded & {"pydantic", "torch", "rich", "sqlite3", "rapidfire_cli.schedule.scheduler"}
     assert "rapidfire_cli.syntax.conditions.parser" not in loaded

@@ -5,7 +5,7 @@ import pytest
 from rapidfire_cli.app.probing import problems
 from rapidfire_cli.engine.messages import Probed
 from rapidfire_cli.problems import Span
-from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile
 
 AT = Span("--require", 1, 1, 1)
 

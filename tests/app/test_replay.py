@@ -6,12 +6,12 @@ from contextlib import closing
 
 import pytest
 
-from rapidfire_cli.app import replaying
-from rapidfire_cli.app.replaying import Setting
+from rapidfire_cli.app.verbs import replay
+from rapidfire_cli.app.verbs.replay import Setting
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
-from tests.app.pretending import TRAIN, Desk, Luck, sha
+from tests.app.fake_workers import TRAIN, Desk, Luck, sha
 from tests.app.test_brackets import by_rung, rising
 
 
@@ -22,7 +22,7 @@ def told(tmp_path, capsys):
 
         def replay(self, exits: int = 0, output: Output = Output.TABLE, slots: int = 2, **setting) -> str:
             capsys.readouterr()
-            said = replaying.replay(None, str(tmp_path / "experiments"), Setting(**setting), slots, output)
+            said = replay.replay(None, str(tmp_path / "experiments"), Setting(**setting), slots, output)
             assert said == exits
             return capsys.readouterr().out
 
@@ -119,5 +119,5 @@ def test_a_ledger_that_somebody_changed_is_found_out(told):
 def test_runs_that_no_rule_compared_have_no_ledger(told, capsys):
     told.desk.fit(f"mlspec: none:None\n{SEARCH}", Luck())
     capsys.readouterr()
-    assert replaying.replay(None, str(told.desk.path / "experiments"), Setting(), 1, Output.TABLE) == 0
+    assert replay.replay(None, str(told.desk.path / "experiments"), Setting(), 1, Output.TABLE) == 0
     assert "no rule compared these runs" in capsys.readouterr().err

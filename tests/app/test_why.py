@@ -7,16 +7,16 @@ from contextlib import closing
 
 import pytest
 
-from rapidfire_cli.app import reasoning
+from rapidfire_cli.app.verbs import why
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.schedule.asynchronous import AsyncHalving
+from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.rules import HalvingRule, settings
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
-from tests.app.pretending import TRAIN, Curve, Desk, Luck, sha
+from tests.app.fake_workers import TRAIN, Curve, Desk, Luck, sha
 from tests.store.sweep import enrolled, epoch
 
 CALM = Luck()
@@ -41,7 +41,7 @@ def told(tmp_path, capsys):
 
         def why(self, run: int, output: Output = Output.TABLE) -> str:
             capsys.readouterr()
-            reasoning.why(run, None, str(tmp_path / "experiments"), output)
+            why.why(run, None, str(tmp_path / "experiments"), output)
             return capsys.readouterr().out
 
         def first(self, state: RunState) -> int:

@@ -8,9 +8,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "rapidfire_cli"
 EXEMPT = {
-    "durable/faults.py": "the faults themselves",
+    "durable/failpoints.py": "the faults themselves",
     "app/streams.py": "/dev/null",
-    "engine/progress.py": "memory, no file",
+    "engine/heartbeat.py": "memory, no file",
 }
 BY_MODULE = {
     "os": "fsync fdatasync rename renames replace link symlink unlink remove rmdir mkdir makedirs truncate "

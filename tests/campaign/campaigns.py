@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rapidfire_cli.durable.faults import KILL
+from rapidfire_cli.durable.failpoints import KILL
 from tests.campaign.arena import LONG
 from tests.campaign.kills import CHAINS, DEPTH, KILLS, Reference, chain, reference, storm
 from tests.campaign.outcome import Outcome

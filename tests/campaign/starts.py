@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-import rapidfire_cli.app.fitting  # noqa: F401 - so that all who start have it loaded
+import rapidfire_cli.app.verbs.fit  # noqa: F401 - so that all who start have it loaded
 from rapidfire_cli import cli
 from tests.campaign.arena import ENVIRONMENT, Arena
 from tests.campaign.outcome import TOLD, Outcome

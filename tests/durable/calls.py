@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from rapidfire_cli.durable import faults, publication
-from rapidfire_cli.durable.faults import Fault
-from tests.training.workplace import Workplace, leaf, same
+from rapidfire_cli.durable import failpoints, publication
+from rapidfire_cli.durable.failpoints import Fault
+from tests.training.sandbox import Workplace, leaf, same
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 Call: TypeAlias = tuple[str, str, int]
@@ -20,12 +20,12 @@ Result: TypeAlias = tuple[dict[str, Any], dict[int, Any]]
 
 
 @contextmanager
-def hooked(hook: faults.Hook) -> Iterator[None]:
-    faults.hook = hook
+def hooked(hook: failpoints.Hook) -> Iterator[None]:
+    failpoints.hook = hook
     try:
         yield
     finally:
-        faults.hook = None
+        failpoints.hook = None
 
 
 def trained(directory: Path) -> Workplace:
@@ -73,7 +73,7 @@ def kill(directory: Path, call: Call, whole: Result) -> None:
     place, armed = _place(directory), directory / "armed"
     armed.touch()
     if (child := os.fork()) == 0:
-        with hooked(Fault(*call, faults.KILL, armed)):
+        with hooked(Fault(*call, failpoints.KILL, armed)):
             trained(place)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

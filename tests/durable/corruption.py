@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.durable.publication import Damaged
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 
 def published(directory: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
-from rapidfire_cli.durable import faults
+from rapidfire_cli.durable import failpoints
 
 Step: TypeAlias = tuple[str, tuple[Path, ...]]
 Change: TypeAlias = tuple[tuple[str, int | None], ...]
@@ -39,11 +39,11 @@ class Recorder:
         self.steps.append((mark, (path, *([path.with_name(path.read_text())] if path.is_file() else []))))
 
     def __enter__(self) -> "Recorder":
-        faults.hook = self
+        failpoints.hook = self
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        faults.hook = None
+        failpoints.hook = None
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.durable.corruption import corrupted, published, unseen
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 SEED, SHARE = 20261124, 300
 

@@ -12,7 +12,7 @@ import pytest
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
 from rapidfire_cli.engine.checkpoints import FORMER
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 DEAD = int(
     subprocess.run(

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from rapidfire_cli.engine import messages
+from rapidfire_cli.engine.heartbeat import DUMP, Page
 from rapidfire_cli.engine.messages import (
     Assignment,
     EpochEnded,
@@ -21,7 +22,6 @@ from rapidfire_cli.engine.messages import (
     Ready,
     Saved,
 )
-from rapidfire_cli.engine.progress import DUMP, Page
 from rapidfire_cli.worker import Pipe
 
 ROOM = 100_000  # runs of one byte

@@ -5,7 +5,7 @@ import torchmetrics.classification
 import torchmetrics.regression
 
 from rapidfire_cli.engine.directions import LESS, MORE, usual_direction
-from rapidfire_cli.training.measures import snake
+from rapidfire_cli.training.metrics import snake
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rapidfire_cli.engine.heartbeat import blank
 from rapidfire_cli.engine.messages import (
     Assignment,
     Evict,
@@ -23,7 +24,6 @@ from rapidfire_cli.engine.messages import (
     encode,
 )
 from rapidfire_cli.engine.ports import Slot, WorkerGone
-from rapidfire_cli.engine.progress import blank
 from rapidfire_cli.engine.workers import (
     LocalWorker,
     LocalWorkers,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rapidfire_cli.manifest.codec import read, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
-from rapidfire_cli.syntax.group import GridSearch
+from rapidfire_cli.syntax.ast import GridSearch
 from rapidfire_cli.terms import Origin, Run
 from tests.manifest.trees import MIXED, file, grids
 

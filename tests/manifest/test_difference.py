@@ -4,8 +4,8 @@ from hypothesis import given
 
 from rapidfire_cli.manifest.difference import Change, difference, shared_changes
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.knobs import ABSENT
-from rapidfire_cli.syntax.group import Config, ExperimentFile, GridSearch, List, Tree
+from rapidfire_cli.manifest.knob_paths import ABSENT
+from rapidfire_cli.syntax.ast import Config, ExperimentFile, GridSearch, List, Tree
 from tests.manifest.trees import MIXED, file, grids
 
 

@@ -9,7 +9,7 @@ from rapidfire_cli.manifest import expand as expanding
 from rapidfire_cli.manifest.codec import write
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand, jsonl, repeats
-from rapidfire_cli.syntax.group import Config, GridSearch, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import Config, GridSearch, List, RandomSearch, Range
 from tests.manifest.trees import MIXED, file, grids, optimizer
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.manifest import grid
 from rapidfire_cli.manifest.grid import leaves
-from rapidfire_cli.syntax.group import List, Range
+from rapidfire_cli.syntax.ast import List, Range
 from rapidfire_cli.terms import canonical
 from tests.manifest.trees import expanded, grids
 

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import digest, identify
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     GridSearch,
     Hyperband,
     List,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.manifest.interval import point, points
-from rapidfire_cli.syntax.group import Range
+from rapidfire_cli.syntax.ast import Range
 
 LAST = 1 - 2**-53  # the largest fraction that `random()` gives
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.numbering import number, successors
-from rapidfire_cli.syntax.group import Config, GridSearch, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import Config, GridSearch, List, RandomSearch, Range
 from rapidfire_cli.terms import Origin, Run
 from tests.manifest.trees import file
 

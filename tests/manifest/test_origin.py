@@ -3,7 +3,7 @@
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
 from rapidfire_cli.problems import Span
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     ExperimentFile,
     Generator,
     GridSearch,

@@ -3,7 +3,7 @@
 import pytest
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.knobs import cell
+from rapidfire_cli.manifest.knob_paths import cell
 from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.syntax.overrides import SET, arguments
 from rapidfire_cli.syntax.parser import parse

@@ -12,7 +12,7 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.sampling import draws, signature, stream
 from rapidfire_cli.manifest.template import holes
 from rapidfire_cli.problems import Refusal, Span
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     ExperimentFile,
     Generator,
     Group,

@@ -5,7 +5,7 @@ from hypothesis import given
 from rapidfire_cli.manifest.counting import count, total
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.size import size
-from rapidfire_cli.syntax.group import Config, GridSearch, Group, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import Config, GridSearch, Group, List, RandomSearch, Range
 from tests.manifest.trees import MIXED, file, grids
 
 

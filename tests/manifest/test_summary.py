@@ -4,7 +4,7 @@ import pytest
 
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.manifest.summary import Summary, description, path, summaries
-from rapidfire_cli.syntax.group import Config, GridSearch, Group, SuccessiveHalving
+from rapidfire_cli.syntax.ast import Config, GridSearch, Group, SuccessiveHalving
 from tests.manifest.trees import MIXED, file
 
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.knobs import ABSENT, cell
+from rapidfire_cli.manifest.knob_paths import ABSENT, cell
 from rapidfire_cli.manifest.varied import varied
-from rapidfire_cli.syntax.group import Config, GridSearch, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import Config, GridSearch, List, RandomSearch, Range
 from rapidfire_cli.terms import canonical
 from tests.manifest.trees import MIXED, file, grids
 

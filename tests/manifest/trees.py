@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.manifest.size import size
 from rapidfire_cli.manifest.template import Axis, axes
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
     Generator,

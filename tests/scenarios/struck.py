@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.durable.faults import KILL, VARIABLE
+from rapidfire_cli.durable.failpoints import KILL, VARIABLE
 from tests.scenarios.conftest import HEADER, Desk
 
 FILE = (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.app import failing, files, fitting, subjects
+from rapidfire_cli.app import errors, experiments, files
+from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import signals
 from tests.scenarios.conftest import Desk
 from tests.scenarios.struck import FILE, Whole, continues, strike, undisturbed
@@ -87,8 +88,8 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
     for place in (desk.path, *desk.path.parents[:2]):
         place.chmod(0o755)
     monkeypatch.chdir(desk.path)
-    subject = subjects.subject_of(files.Given(Path("experiment.yaml")), None)
-    failing.explain(KeyboardInterrupt())  # imports what the other user may not
+    subject = experiments.subject_of(files.Given(Path("experiment.yaml")), None)
+    errors.explain(KeyboardInterrupt())  # imports what the other user may not
     desk.path.chmod(0o555)
     if (child := os.fork()) == 0:
         code = 0
@@ -96,9 +97,9 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
             if os.geteuid() == 0:
                 os.setuid(65534)
             with signals.stop_signal() as stop:
-                fitting.train(subject, fitting.Request(), stop, lambda board: pytest.fail("it trains"))
+                fit.train(subject, fit.Request(), stop, lambda board: pytest.fail("it trains"))
         except OSError as error:
-            code = failing.explain(error)
+            code = errors.explain(error)
         finally:
             sys.stderr.flush()
             os._exit(code)

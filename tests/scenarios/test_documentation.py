@@ -13,7 +13,7 @@ import typer
 
 from rapidfire_cli import cli
 from rapidfire_cli.manifest.counting import total
-from rapidfire_cli.syntax.knobs import GROUP_KEYS
+from rapidfire_cli.syntax.keys import GROUP_KEYS
 from rapidfire_cli.syntax.parser import parse
 from tests.scenarios.conftest import ROOT, Desk
 

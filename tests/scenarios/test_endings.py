@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from rapidfire_cli.app.failing import explain
+from rapidfire_cli.app.errors import explain
 from tests.scenarios.conftest import GRID, HEADER, ROOT
 
 SMALL = GRID.replace("epochs: 3", "epochs: 2").replace("[16, 32]", "[16]").replace("0.01, 0.001", "0.01")

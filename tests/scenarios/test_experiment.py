@@ -11,7 +11,7 @@ import rapidfire_cli
 from rapidfire_cli import Experiment, GridSearch, List
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.about import About
+from rapidfire_cli.store.metadata import About
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Objective
 from tests.goldens import agree

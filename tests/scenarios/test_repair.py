@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.durable.faults import VARIABLE
+from rapidfire_cli.durable.failpoints import VARIABLE
 from tests.scenarios.conftest import HEADER, Desk
 
 FILE = (

@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rapidfire_cli.schedule.asynchronous import AsyncHalving
+from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.events import Entry
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
-from tests.schedule.world import World, runs_of
+from tests.schedule.simulated_cluster import World, runs_of
 
 MOST_RUNS = 16  # before more come
 VALUES = (0.1, 0.2, 0.3, 0.4, 0.4, math.nan, None, math.inf)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.manifest.ladder import levels
-from rapidfire_cli.schedule.asynchronous import AsyncHalving
+from rapidfire_cli.manifest.rungs import levels
+from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.median import Median

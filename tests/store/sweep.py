@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rapidfire_cli.engine.messages import EpochEnded, Metric
-from rapidfire_cli.store.about import About
 from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.metadata import About
 from rapidfire_cli.store.queries import Best, RunRow
 from rapidfire_cli.terms import Objective, Run, RunState, canonical
 

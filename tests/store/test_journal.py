@@ -17,8 +17,8 @@ from rapidfire_cli.engine.ports import (
     WorkerStarted,
 )
 from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.known_runs import standings
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.store.standings import standings
 from rapidfire_cli.terms import Origin, RunState
 from tests.store.sweep import ABOUT, enrolled, epoch, runs
 

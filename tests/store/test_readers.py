@@ -11,9 +11,9 @@ import pytest
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import reader, writer
+from rapidfire_cli.store.known_runs import standings
 from rapidfire_cli.store.queries import experiment_state, overview
 from rapidfire_cli.store.ranking import ranking
-from rapidfire_cli.store.standings import standings
 from rapidfire_cli.terms import Objective, Origin, RunState
 from tests.store.sweep import ABOUT, enrolled, epoch, row, runs
 

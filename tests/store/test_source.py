@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.problems import Refusal, Span
-from rapidfire_cli.store.about import About
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.known_runs import source_of
+from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.metadata import About
 from rapidfire_cli.store.source import Source, check_source, file_source
-from rapidfire_cli.store.standings import source_of
 from rapidfire_cli.terms import Objective
 from tests.store.sweep import enrolled
 

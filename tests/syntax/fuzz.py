@@ -20,8 +20,8 @@ from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.problems import Problem, Refusal, Span, render
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Source
-from rapidfire_cli.syntax.group import ExperimentFile
 from rapidfire_cli.syntax.overrides import SET, UNSET, arguments
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.printer import to_json, to_toml, to_yaml

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
     Generator,

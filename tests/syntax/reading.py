@@ -3,7 +3,7 @@
 from typing import Any
 
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.syntax.group import ExperimentFile, Generator
+from rapidfire_cli.syntax.ast import ExperimentFile, Generator
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.readers import read

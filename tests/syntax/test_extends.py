@@ -3,8 +3,8 @@
 import pytest
 
 from rapidfire_cli.problems import Problem, Refusal, Span, position
+from rapidfire_cli.syntax.ast import Config, ExperimentFile, GridSearch, List
 from rapidfire_cli.syntax.extends import MAX_FILES, Source
-from rapidfire_cli.syntax.group import Config, ExperimentFile, GridSearch, List
 from rapidfire_cli.syntax.parser import parse
 from tests.syntax.reading import TRAIN
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.syntax.group import (
+from rapidfire_cli.syntax.ast import (
     Config,
     GridSearch,
     Hyperband,

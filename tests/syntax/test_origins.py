@@ -1,7 +1,7 @@
 """Where each value was written."""
 
 from rapidfire_cli.problems import Span
-from rapidfire_cli.syntax.group import Path
+from rapidfire_cli.syntax.ast import Path
 from tests.syntax.reading import understood
 
 TEXT = """\

@@ -3,7 +3,7 @@
 import pytest
 
 from rapidfire_cli.problems import Refusal, position
-from rapidfire_cli.syntax.group import ExperimentFile, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import ExperimentFile, List, RandomSearch, Range
 from rapidfire_cli.syntax.overrides import SET, UNSET, arguments
 from rapidfire_cli.syntax.parser import parse
 from tests.syntax.reading import TRAIN

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.syntax.group import Config, ExperimentFile
+from rapidfire_cli.syntax.ast import Config, ExperimentFile
 from rapidfire_cli.syntax.parser import parse, slug
 from rapidfire_cli.terms import Execution, Objective
 from tests.syntax.reading import TRAIN, refused, understood, wrong

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.syntax import printer
-from rapidfire_cli.syntax.group import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.printer import to_json, to_toml, to_yaml
-from rapidfire_cli.syntax.spelling import whole
+from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.terms import Plain
 from tests.syntax.grammar import files
 

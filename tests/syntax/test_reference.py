@@ -1,6 +1,6 @@
 """The reference's examples, in YAML, mean what it says of them."""
 
-from rapidfire_cli.syntax.group import Config, GridSearch, List, RandomSearch, Range, SuccessiveHalving
+from rapidfire_cli.syntax.ast import Config, GridSearch, List, RandomSearch, Range, SuccessiveHalving
 from tests.syntax.reading import generator, understood
 
 VIT = """\

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rapidfire_cli.syntax.group import List, Range
+from rapidfire_cli.syntax.ast import List, Range
 from tests.syntax.reading import TRAIN, generator, refused, understood
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.syntax.group import List
+from rapidfire_cli.syntax.ast import List
 from tests.syntax.reading import ADAM, generator, refused, wrong
 
 PAIR = "a: !zip {with: size, values: [1, 2]}, b: !zip {with: size, values: [x, y]}"

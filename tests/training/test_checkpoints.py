@@ -10,7 +10,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import FORMER
 from rapidfire_cli.engine.messages import RunFailed
 from rapidfire_cli.terms import Objective
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 
 def interrupted(directory, spec="Augmented"):

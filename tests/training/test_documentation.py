@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.training.sandbox import Workplace, leaf
 from tests.training.test_row_failures import TENSORS, Data, cause
-from tests.training.workplace import Workplace, leaf
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mlspec.md").read_text()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.engine.messages import RunFailed
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 CAUSES = {
     "raise": "ValueError: not to my liking (tests/training/specs.py:LINE, in compute_forward)",

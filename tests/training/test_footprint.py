@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from rapidfire_cli.training.batches import ALIGNED
 from rapidfire_cli.training.equality import equal
-from rapidfire_cli.training.feeds import ALIGNED
 from rapidfire_cli.training.footprint import TENSOR, compact, footprint
 
 BASE = torch.arange(100_000, dtype=torch.float32).reshape(100, 1000)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.training import specs
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 ROWS = [{"a": row % 3, "b": row % 5, "labels": row % 2} for row in range(20)]
 

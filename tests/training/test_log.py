@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from rapidfire_cli.training.log import logged, stream
+from tests.training.sandbox import Workplace, leaf
 from tests.training.specs import Blobs
-from tests.training.workplace import Workplace, leaf
 
 BATCHES = 5  # of an epoch, in training; two in validation
 

@@ -5,9 +5,9 @@ import tracemalloc
 import pytest
 import torch
 
-from rapidfire_cli.training.feeds import cut
+from rapidfire_cli.training.batches import cut
 from tests.training import specs
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 

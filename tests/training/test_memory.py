@@ -8,7 +8,7 @@ import pytest
 
 from rapidfire_cli.training import memory
 from rapidfire_cli.training.memory import Growth, free
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 MIB = 2**20
 

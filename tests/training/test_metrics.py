@@ -7,12 +7,12 @@ import sklearn.metrics
 import torch
 from torch.nn import functional
 
-from rapidfire_cli.training import measures, scores
+from rapidfire_cli.training import metric_buffer, metrics
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.metric_buffer import Scores
 from rapidfire_cli.training.predictions import Reader
-from rapidfire_cli.training.scores import Scores
+from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import Margin, WithMetrics
-from tests.training.workplace import Workplace, leaf, same
 
 ROWS = 200
 
@@ -95,7 +95,7 @@ def test_more_places_than_classes_are_always_right(multiclass):
 
 @pytest.mark.parametrize("room", [1, 60, 10**9])
 def test_how_many_rows_are_kept_changes_nothing(multiclass, monkeypatch, room):
-    monkeypatch.setattr(scores, "BUFFER", room)
+    monkeypatch.setattr(metric_buffer, "BUFFER", room)
     logits, labels = multiclass
 
     values = scored(["top1_accuracy", "auroc"], logits, labels, batch=7)
@@ -104,7 +104,7 @@ def test_how_many_rows_are_kept_changes_nothing(multiclass, monkeypatch, room):
 
 @pytest.mark.parametrize("room", [1, 60, 10**9])
 def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
-    monkeypatch.setattr(scores, "BUFFER", room)
+    monkeypatch.setattr(metric_buffer, "BUFFER", room)
     names, (logits, labels) = ["top1_accuracy", "auroc", "f1_score"], multiclass
     before, after = Scores(names, {}), Scores(names, {})
 
@@ -127,10 +127,10 @@ def test_reset_forgets(multiclass):
 
 
 def test_curves_and_metrics_in_want_of_arguments_are_no_names():
-    assert measures.known("auroc")
-    assert measures.known("mean_squared_error")
+    assert metrics.known("auroc")
+    assert metrics.known("mean_squared_error")
     for name in ("roc", "confusion_matrix", "precision_at_fixed_recall", "f_beta_score", "nonsense"):
-        assert not measures.known(name)
+        assert not metrics.known(name)
 
 
 def test_accuracy_refuses_shapes_it_is_not_defined_for():
@@ -140,7 +140,7 @@ def test_accuracy_refuses_shapes_it_is_not_defined_for():
 
 def test_a_classification_metric_of_values_is_refused(binary):
     with pytest.raises(Failure, match="`hinge` is not defined"):
-        measures.measure("hinge", *binary)
+        metrics.measure("hinge", *binary)
 
 
 def test_a_run_reports_named_and_custom_metrics_of_both_splits(tmp_path):
@@ -171,7 +171,7 @@ def test_a_model_output_of_transformers_is_a_mapping_too(tmp_path):
 
 
 def test_a_run_continues_its_metrics_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(scores, "BUFFER", 40)
+    monkeypatch.setattr(metric_buffer, "BUFFER", 40)
     config = leaf(named_metrics=("top1_accuracy", "auroc"), epochs=1)
     whole = Workplace(tmp_path / "whole", "WithMetrics")
     whole.train(config, until=1)
@@ -273,11 +273,11 @@ def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, m
     logits, labels = multiclass
     kept = Scores(["auroc", "f1_score"], {})
     kept.add(*outputs(logits, labels))
-    monkeypatch.setattr(scores, "BUFFER", 1)
+    monkeypatch.setattr(metric_buffer, "BUFFER", 1)
     kept.add(*outputs(logits, labels))
     assert kept.partial_values().keys() == {"auroc", "f1_score"}
 
-    monkeypatch.setattr(scores, "LOOKED_AT", 1000)
+    monkeypatch.setattr(metric_buffer, "LOOKED_AT", 1000)
     assert kept.partial_values().keys() == {"f1_score"}
     assert kept.values().keys() == {"auroc", "f1_score"}
 

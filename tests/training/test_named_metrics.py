@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from rapidfire_cli.training import measures, scores
+from rapidfire_cli.training import metric_buffer, metrics
+from rapidfire_cli.training.metric_buffer import Scores
 from rapidfire_cli.training.predictions import Reader
-from rapidfire_cli.training.scores import Scores
 from tests.training import references as by
 
 ROWS = 300
@@ -97,7 +97,7 @@ def check(kind, data, seed):
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_what_others_compute(kind, data, monkeypatch):
-    monkeypatch.setattr(scores, "BUFFER", 2000)
+    monkeypatch.setattr(metric_buffer, "BUFFER", 2000)
     check(kind, data, seed=1)
 
 
@@ -106,9 +106,9 @@ def test_it_is_what_others_compute(kind, data, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_what_others_compute_again_and_again(kind, data, monkeypatch):
     for seed in range(2, SEEDS):
-        monkeypatch.setattr(scores, "BUFFER", 4000 if seed % 2 else 2**21)
+        monkeypatch.setattr(metric_buffer, "BUFFER", 4000 if seed % 2 else 2**21)
         check(kind, data, seed)
 
 
 def test_every_name_that_is_offered_is_compared():
-    assert {name for _, name in PAIRS} >= {*measures.names()}
+    assert {name for _, name in PAIRS} >= {*metrics.names()}

@@ -8,8 +8,8 @@ from torch.nn import functional
 from rapidfire_cli.training import optimizers, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.optimizers import OPTIMIZERS
+from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import Plain
-from tests.training.workplace import Workplace, leaf, same
 
 NAMES = sorted(cls.__name__ for cls in OPTIMIZERS.classes.values())
 SPECS = {"SparseAdam": "Sparse"}

@@ -10,7 +10,7 @@ import pytest
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Saved, TurnEnded
 from tests.durable.power import Disk, Recorder, State, lay
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 LOG = "log.txt"
 MODEL, FINAL = "model.safetensors", "1/final.safetensors"

@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from rapidfire_cli.engine.messages import PREPARED, Preparation, Probe, RunOpened
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 SPECS = "tests.training.prepared_specs"
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rapidfire_cli.engine.messages import Probe
-from rapidfire_cli.training.residents import SpecProblem
-from tests.training.workplace import SPECS, Workplace, leaf
+from rapidfire_cli.training.executor import SpecProblem
+from tests.training.sandbox import SPECS, Workplace, leaf
 
 
 def probed(tmp_path, *leaves, spec="Blobs"):

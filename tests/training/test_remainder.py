@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from rapidfire_cli.training import rng
+from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import Plain
-from tests.training.workplace import Workplace, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from tests.training import specs
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 COLUMNS = {"x": [[0.0] * 6, [1.0] * 6], "labels": [0, 1]}
 TENSORS = TensorDataset(torch.randn(8, 6), torch.arange(8) % 3)

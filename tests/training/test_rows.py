@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from rapidfire_cli.training.batches import Fresh, Kept, Stacked
 from rapidfire_cli.training.equality import equal
-from rapidfire_cli.training.feeds import Fresh, Kept, Stacked
 from rapidfire_cli.training.footprint import TENSOR
 from rapidfire_cli.training.stacking import Stacks, kind
 from tests.training import specs
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 EACH_TIME = 0  # bytes of room: nothing can be kept
 ROWS = 52

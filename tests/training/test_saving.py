@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rapidfire_cli.engine.messages import RunFailed, Saved, TurnEnded
-from rapidfire_cli.training.residents import IDLE, SHARE
-from tests.training.workplace import Workplace, leaf, same
+from rapidfire_cli.training.executor import IDLE, SHARE
+from tests.training.sandbox import Workplace, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 EVERY = 1000.0  # seconds on the test's clock, on which each look takes one

@@ -7,7 +7,7 @@ from torch import nn
 from rapidfire_cli.training import schedulers
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.schedulers import SCHEDULERS, Length, watched
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}
 STEP = {"name": "StepLR", "args": {"step_size": 2}}

@@ -23,8 +23,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.settings import BY_NAME, ProcessSettings
+from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import Blobs
-from tests.training.workplace import Workplace, leaf, same
 
 
 def add_handler(name=None):

@@ -6,8 +6,8 @@ from threading import Barrier
 
 import pytest
 
-from rapidfire_cli.training.knobs import Knobs
 from rapidfire_cli.training.shared_files import SharedFiles
+from rapidfire_cli.training.tracked_config import Knobs
 
 
 def look_then_make(misc, leaf, made, together=None):

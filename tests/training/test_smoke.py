@@ -3,7 +3,7 @@
 import json
 
 from rapidfire_cli.engine.messages import Smoke
-from tests.training.workplace import Workplace, leaf
+from tests.training.sandbox import Workplace, leaf
 
 
 def smoked(tmp_path, config, spec):

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from rapidfire_cli.engine.messages import RunFailed, Smoke
+from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import CLASSES, Blobs
-from tests.training.workplace import Workplace, leaf, same
 
 HERE = __name__
 

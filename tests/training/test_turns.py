@@ -3,7 +3,7 @@
 import pytest
 
 from rapidfire_cli.engine.messages import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 STEPS = 5  # of an epoch: 37 rows in batches of 8
 PULSES = STEPS + 2 + 1  # each epoch: its steps, its validation batches, its end

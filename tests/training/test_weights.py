@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.training.workplace import Workplace, leaf, same
+from tests.training.sandbox import Workplace, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.5}}
 

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from rapidfire_cli.engine.messages import RunFailed, Smoke
+from tests.training.sandbox import Workplace, leaf
 from tests.training.test_state import equal, read
-from tests.training.workplace import Workplace, leaf
 from tests.training.zoo import Grown
 
 SPEC = "tests.training.zoo:Zoo"

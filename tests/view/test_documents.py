@@ -6,7 +6,7 @@ import pytest
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import newest_first
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import run_document

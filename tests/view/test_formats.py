@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import run_document

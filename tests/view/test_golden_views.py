@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.ports import WorkerDied
-from rapidfire_cli.store.home import Home
+from rapidfire_cli.store.layout import Home
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import measured, ranking
 from rapidfire_cli.terms import Epoch, RunState

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean
+from rapidfire_cli.syntax.ast import List, Path, Tree, is_value
 from rapidfire_cli.syntax.conditions.parser import parse
 from rapidfire_cli.syntax.conditions.tokens import Malformed
 from rapidfire_cli.syntax.conditions.tree import Expression, Knob, knobs
-from rapidfire_cli.syntax.group import List, Path, Tree, is_value
 
 _MANY = 500  # assumed: of more knobs nobody is told the nearest
 

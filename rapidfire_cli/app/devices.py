@@ -1,0 +1,88 @@
+"""What trains: the machine's devices, as the person asked for them."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import rapidfire_cli
+from rapidfire_cli.app.errors import Unavailable
+from rapidfire_cli.app.experiments import Subject
+from rapidfire_cli.app.sharing import advice
+from rapidfire_cli.engine.messages import Setup
+from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.engine.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import canonical
+
+_START = """\
+import sys
+if {place!r} not in sys.path:
+    sys.path.append({place!r})
+from rapidfire_cli.worker import main
+main()
+""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
+WORKER = (sys.executable, "-P", "-c", _START)
+"""The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What the command line says about it; None leaves it to the file, then to the machine."""
+
+    workers: int | None = None
+    threads: int | None = None
+    gpus: int | None = None
+
+
+def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int]:
+    """The slots, and the CPU threads of each. Raises Unavailable when fewer GPUs are there than asked for."""
+    offer = _offer(asked.gpus)
+    workers = asked.workers or file.execution.workers
+    threads = asked.threads or file.execution.threads
+    if threads is None:
+        threads = max(1, offer.cores // (workers or len(offer.gpus))) if offer.gpus else 1
+    return slots(offer, workers, threads), threads
+
+
+def advised(file: ExperimentFile, asked: Machinery, slots: Sequence[Slot], threads: int) -> str:
+    """What to say of workers on these slots, with `threads` each; empty where that is nothing."""
+    chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
+    return advice(cores(), len(slots), threads, chosen)
+
+
+def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
+    """What the slot's worker is told first."""
+    file = subject.file
+    return Setup(
+        mlspec=subject.mlspec,
+        data=canonical(file.data),
+        misc=str(subject.home.misc),
+        device=slot.device,
+        threads=threads,
+        chunks=file.execution.chunks,
+        checkpoint_every=file.execution.checkpoint_every,
+        data_cache=file.execution.data_cache,
+        share=slot.share,
+        measured=any("named_metrics" in group.generator.tree for group in file.groups),
+        path=subject.path,
+        prepared=str(subject.home.prepared),
+        keep=file.execution.keep,
+    )
+
+
+def _offer(asked: int | None) -> Offer:
+    present = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    gpus = visible_gpus(os.environ, present)
+    missing = ", ".join(missing_gpus(os.environ, present))
+    if asked is not None and asked > len(gpus):
+        why = f"; {VISIBLE} names {missing}, which it does not have" if missing else ""
+        raise Unavailable(f"{asked} GPUs were asked for, and this machine has {len(gpus)}{why}")
+    if missing and asked != 0:
+        instead = f"on {', '.join(gpus)}" if gpus else "on the CPU"
+        print(
+            f"warning: {VISIBLE} names {missing}, which this machine does not have; training {instead}",
+            file=sys.stderr,
+        )
+    return Offer(cores(), gpus[:asked])

@@ -1,0 +1,34 @@
+"""The experiment that a person means, as its journal tells it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rapidfire_cli.app.experiments import source_of
+from rapidfire_cli.app.files import reload
+from rapidfire_cli.durable.lock import is_held
+from rapidfire_cli.problems import Span
+from rapidfire_cli.store.layout import find, parent_directory
+from rapidfire_cli.store.queries import Overview, overview
+from rapidfire_cli.store.source import check_source
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import Objective
+
+
+def look(
+    experiment: str | None,
+    parent: str | None,
+    unlisted: bool = False,
+    choose: Callable[[Objective], Objective] = lambda usual: usual,
+) -> Overview:
+    """The experiment that is meant, as it stands. Raises Refusal when there is none."""
+    files: dict[Path, ExperimentFile] = {}
+
+    def name_of(path: Path) -> str:
+        files[path] = reload(path)
+        return files[path].name
+
+    home = find(parent_directory(parent), experiment, name_of)
+    seen = overview(home.journal, is_held(home.lock), unlisted, choose)
+    for path, file in files.items():
+        check_source(home, seen.about.source, source_of(path, file, home), Span(str(path), 0, 0))
+    return seen

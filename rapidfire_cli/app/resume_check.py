@@ -1,0 +1,83 @@
+"""What has changed under the runs of an experiment since they were last trained: code, data, environment."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rapidfire_cli.engine.driver import CodeChanged
+from rapidfire_cli.engine.messages import PREPARED, Probed, RunOpened
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.store.known_runs import Standing
+from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.view.wording import numbered
+
+WAYS_ON = "`fit --fresh` starts over, `fit --accept-changes` goes on with what is there now"
+
+
+def check(stood: Mapping[int, Standing], listed: Sequence[Run], answer: Probed, accepted: bool) -> None:
+    """Refuse to continue runs with other code or data than they began with, unless that is `accepted`.
+
+    What cannot be refused is said on stderr, of the runs that are `listed`. Raises Refusal.
+    """
+    pairs = [(was, now) for now in answer.continued if (was := stood[now.run].opened)]
+    changes = {now.run: [*_changes(was, now, answer.texts)] for was, now in pairs}
+    if any(changes.values()) and not accepted:
+        changed = dict.fromkeys(change for of_run in changes.values() for change in of_run)
+        raise Refusal([_problem(changed, sorted(run for run, of_run in changes.items() if of_run))])
+    known = [stood[run.number] for run in listed if run.number in stood]
+    for told in (*_environments(pairs), *_older(known, answer)):
+        print(told, file=sys.stderr)
+
+
+def meanwhile(change: CodeChanged) -> Problem:
+    """The code changed while runs were trained."""
+    run, was, now = change.args
+    names = ", ".join(f"module {name}" for name in _differing(was, now))
+    message = f"run {run} would be trained by a new worker with other code than the runs beside it"
+    return Problem("E606", message, found=f"changed: {names}", hint=WAYS_ON)
+
+
+def _problem(changed: Iterable[str], runs: list[int]) -> Problem:
+    message = f"{numbered(runs)} would continue from a checkpoint with other code or data"
+    return Problem("E606", message, found=f"changed: {', '.join(changed)}", hint=WAYS_ON)
+
+
+def _changes(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
+    yield from (f"module {name}" for name in _rewritten(was.code, now.code, texts))
+    for name in _differing(was.data, now.data):
+        yield f"what {name} made" if name == PREPARED else f"split {name}"
+
+
+def _rewritten(was: str, now: str, texts: str) -> list[str]:
+    """The modules that are not what they were; fingerprints without tokens are compared by `texts`."""
+    before, bytes_now = json.loads(was), json.loads(texts)
+    return [
+        name for name in _differing(was, now) if name not in before or before[name] != bytes_now.get(name)
+    ]
+
+
+def _differing(was: str, now: str) -> list[str]:
+    """The names whose hash or version is not what it was."""
+    before, after = json.loads(was), json.loads(now)
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]:
+    """The runs that go on elsewhere than they were."""
+    moved: dict[str, list[int]] = {}
+    for was, now in pairs:
+        before, after = json.loads(was.environment), json.loads(now.environment)
+        names = _differing(was.environment, now.environment)
+        if names:
+            told = ", ".join(f"{name} was {before.get(name)}, is {after.get(name)}" for name in names)
+            moved.setdefault(told, []).append(now.run)
+    for told, runs in moved.items():
+        yield f"warning: {numbered(runs)} will not be bit for bit what an undisturbed fit makes: {told}"
+
+
+def _older(stood: Iterable[Standing], answer: Probed) -> Iterator[str]:
+    """The completed runs whose code has changed since."""
+    done = [(one.run.number, one.opened) for one in stood if one.state is RunState.COMPLETED]
+    runs = [number for number, was in done if was and _rewritten(was.code, answer.code, answer.texts)]
+    if runs:
+        yield f"note: {numbered(runs)} {'was' if len(runs) == 1 else 'were'} trained with older code"

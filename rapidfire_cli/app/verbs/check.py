@@ -1,0 +1,164 @@
+"""`check`: everything that can be known to be wrong with an experiment before it is trained."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from rapidfire_cli.app.devices import WORKER, Machinery, seats, setup
+from rapidfire_cli.app.errors import REFUSED, Unavailable, say
+from rapidfire_cli.app.experiments import MOST_RUNS, Subject, mlspec_of
+from rapidfire_cli.app.files import Given, load
+from rapidfire_cli.app.probing import located, preparation, problems, question
+from rapidfire_cli.app.streams import debugging
+from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
+from rapidfire_cli.engine.ports import WorkerGone
+from rapidfire_cli.engine.worker_session import Interview
+from rapidfire_cli.engine.workers import LocalWorkers, log_of
+from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.manifest.origin import key_of, origin
+from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
+from rapidfire_cli.store.layout import Home
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import Run
+from rapidfire_cli.view.formats import Output
+from rapidfire_cli.view.wording import counted
+
+Smokes: TypeAlias = "list[tuple[Run, Smoked]]"
+"""Runs, and what came of training one batch of each."""
+
+
+def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
+    """Print every problem; the exit code.
+
+    Runs are of one kind when they are equal but for numbers; of very many the first 100,000 are looked at.
+    Every `train` section is looked at; of more than 1,000 those with the smallest and largest numbers.
+    """
+    try:
+        file = load(*given)
+        runs = tuple(islice(expand(file), MOST_RUNS))
+        outline = outlined(runs)
+        asked = () if static else _asked(file, given.path, runs, outline, smoke)
+    except Refusal as refusal:
+        return say(refusal.problems, output)
+    found = (*file.warnings, *asked)
+    say(found, output)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        return REFUSED
+    if output is Output.TABLE:
+        kinds = counted(len(outline.kinds), "kind")
+        print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: nothing wrong")
+    return 0
+
+
+def _asked(
+    file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Outline, smoke: bool
+) -> tuple[Problem, ...]:
+    """What a worker finds wrong; only what passes everything else is trained."""
+    asked, samples = question(outline)
+    with TemporaryDirectory() as place:
+        subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
+        disk.make_directory(subject.home.misc)
+        with _interview(subject) as interview:
+            answer = _probed(interview, subject, asked)
+            found = problems(file, samples, answer)
+            if smoke and answer.prepares and not found:
+                found = problems(file, (), _prepared(interview, runs, file.seed))
+            kinds = len(asked.leaves)
+            if found or not smoke:
+                return found
+            return _smoked(file, samples, _smokes(interview, samples[:kinds], samples[kinds:]))
+
+
+@contextmanager
+def _interview(subject: Subject) -> Iterator[Interview]:
+    """With one worker, which keeps no prepared rows, so that each run makes its own reads."""
+    (slot, *_), threads = seats(subject.file, Machinery())
+    setups = {slot.index: replace(setup(subject, slot, threads), data_cache=0)}
+    interview = Interview(LocalWorkers(WORKER, setups, subject.home.misc), slot)
+    try:
+        yield interview
+    finally:
+        interview.close()
+
+
+def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
+    try:
+        answer = interview.ask(asked)
+    except WorkerGone as gone:
+        log = log_of(subject.home.misc, interview.slot.index)  # which is deleted in a moment
+        said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
+        raise Unavailable(f"workers failed to start: the last {gone}\n{said}".strip()) from None
+    assert isinstance(answer, Probed)
+    return answer
+
+
+def _prepared(interview: Interview, runs: Sequence[Run], seed: int) -> Probed:
+    try:
+        answer = interview.ask(Probe((), prepare=preparation(runs, seed)))
+    except WorkerGone as gone:
+        return Probed((Finding(-1, ("mlspec",), "E415", "`prepare` fails", f"its worker {gone}"),))
+    assert isinstance(answer, Probed)
+    return answer
+
+
+def _smokes(interview: Interview, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
+    """What comes of each kind, and of the batch sizes with which an epoch ends with a single row."""
+    smokes = [(run, _smoke(interview, run)) for run in kinds]
+    rows = max(answer.rows for _, answer in smokes)
+    return [*smokes, *((run, _smoke(interview, run)) for run in _alone(others, rows))]
+
+
+def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
+    sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(runs)}
+    return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
+
+
+def _smoke(interview: Interview, run: Run) -> Smoked:
+    try:
+        answer = interview.ask(Smoke(run.config, run.seed))
+    except WorkerGone as gone:
+        return Smoked((Finding(0, (), "E431", "a trial batch fails", f"its worker {gone}"),))
+    assert isinstance(answer, Smoked)
+    return answer
+
+
+def _smoked(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> tuple[Problem, ...]:
+    """What fails, each cause once with the first run that shows it, and what is odd about the others."""
+    failures: dict[tuple[str, ...], Problem] = {}
+    for run, answer in smokes:
+        for finding in answer.findings:
+            problem = located(file, [run], finding)
+            of_run = replace(problem, message=f"run {run.number}: {problem.message}")
+            failures.setdefault((finding.code, finding.found, *finding.path), of_run)
+    passed = [(run, answer) for run, answer in smokes if not answer.findings]
+    return (*failures.values(), *_unread(file, passed), *_oversized(file, samples, passed))
+
+
+def _oversized(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> Iterator[Problem]:
+    """The batch sizes for which there are not enough rows."""
+    rows = max((answer.rows for _, answer in smokes), default=0)
+    sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(samples)}
+    for size in sorted(sizes) if rows else ():
+        if size > rows:
+            message = f"batch_size is {size}, and the train split has {rows} rows"
+            span = origin(file, sizes[size], ("train", "batch_size"))
+            yield Problem("W431", message, span, severity=Severity.WARNING)
+
+
+def _unread(file: ExperimentFile, smokes: Smokes) -> Iterator[Problem]:
+    """The user's knobs that are set in some runs and read in none."""
+    read = {knob for _, answer in smokes for knob in answer.read}
+    sought = {knob for _, answer in smokes for knob in answer.sought}
+    first = {knob: run for run, answer in reversed(smokes) for knob in answer.unread if knob not in read}
+    for knob, run in sorted(first.items(), key=lambda pair: pair[0]):
+        hint = did_you_mean(knob[-1], [name for *above, name in sought if tuple(above) == knob[:-1]])
+        message = f"`{'.'.join(knob)}` is set but never read"
+        yield Problem("W430", message, key_of(file, run, knob), hint=hint, severity=Severity.WARNING)

@@ -1,0 +1,356 @@
+"""`fit`: every run of a file, trained; what is trained already is kept."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from rapidfire_cli.app import resume_check
+from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
+from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
+from rapidfire_cli.app.devices import WORKER, Machinery, advised, seats, setup
+from rapidfire_cli.app.errors import Unavailable
+from rapidfire_cli.app.experiments import NAME, Subject
+from rapidfire_cli.app.oom import Replacing, assignment, keep_manifest
+from rapidfire_cli.app.probing import deciding, preparation, problems, question
+from rapidfire_cli.app.results import conclude
+from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
+from rapidfire_cli.durable import disk, failpoints, publication
+from rapidfire_cli.durable.lock import lock
+from rapidfire_cli.engine.checkpoints import newest_first
+from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed
+from rapidfire_cli.engine.ports import Audience, Slot
+from rapidfire_cli.engine.signals import StopSignal, stop_signal
+from rapidfire_cli.engine.workers import LocalWorkers, log_of
+from rapidfire_cli.manifest.numbering import number, successors
+from rapidfire_cli.manifest.origin import nearest
+from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.manifest.varied import varied
+from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.store.connection import REPAIR
+from rapidfire_cli.store.history import Past, history
+from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.known_runs import Standing, source_of, standings
+from rapidfire_cli.store.layout import Home, is_kept, set_aside
+from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.queries import Overview, overview
+from rapidfire_cli.store.ranking import known_metrics, unknown, usual_objective
+from rapidfire_cli.store.source import Source, check_source
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.printer import to_yaml
+from rapidfire_cli.terms import Objective, Run
+from rapidfire_cli.view.audience import shielded, waiting, watching
+from rapidfire_cli.view.board import Board, board
+from rapidfire_cli.view.formats import Output
+from rapidfire_cli.view.wording import counted
+
+Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
+"""Who is told of the training, given the board before its first fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A subject's runs, under their lasting numbers, and where the known ones stand."""
+
+    subject: Subject
+    runs: tuple[Run, ...]  # with those that took the place of one
+    free: int  # a number that nobody has, nor any beyond
+    stood: Mapping[int, Standing]  # by number
+    members: tuple[Membership, ...]  # of early stopping's brackets
+    past: tuple[Past, ...]  # what they heard and decided
+    left: tuple[Run, ...]  # to train; failed runs are tried again
+    source: Source | None  # the file that the directory belongs to from now on
+    outline: Outline  # of the runs
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How to train, beyond what the file says."""
+
+    machinery: Machinery = field(default_factory=Machinery)
+    shard: Shard | None = None
+    fresh: bool = False  # start over
+    accepted: bool = False  # code and data may have changed since
+    fail_fast: bool = False  # the first run that fails stops the others
+    required: tuple[Requirement, ...] = ()
+
+
+def fit(subject: Subject, request: Request, output: Output) -> int:
+    """Train what is not trained yet and print the ranking; the exit code."""
+    events = sys.stdout if output is Output.JSONL else None
+    with stop_signal() as stop, unhurried(stop.asked):
+        seen = train(
+            subject, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
+        )
+        settle(sys.stderr)  # the ranking follows what was shown of the training
+        try:
+            gates = () if stop.asked() else judge(seen, request.required)
+        except Refusal:
+            if output is Output.TABLE:
+                conclude(seen, stop, output, ())
+            raise
+        code = conclude(seen, stop, output, gates)
+    missed = say_gates(gates)
+    return code or missed
+
+
+def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> Overview:
+    """Train what is not trained yet, while holding the experiment; how its runs stand then.
+
+    A refusal leaves everything as it was. Raises Held, Refusal, Unavailable.
+    """
+    failpoints.arm(os.environ)
+    home = subject.home
+    aside = _start_over(home) if request.fresh else None
+    try:
+        with held(home):
+            plan = _plan(subject, request.shard)
+            if plan.left:
+                _train(plan, request, stop, watch)
+            else:
+                _settle(plan, request)
+            return overview(home.journal, alive=False)
+    except Refusal:
+        if aside and not home.path.exists():
+            disk.rename(aside, home.path)
+            disk.sync(home.path.parent)
+            print(f"{aside} is {home.path} again", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created.
+
+    Until there is a journal, a refusal takes back what came to be meanwhile; another error does so where that
+    is no more than the directory.
+    """
+    made = disk.make_directory(home.path)
+    with ExitStack() as stack:
+        locked = home.lock.exists()
+        try:
+            stack.enter_context(lock(home.lock, f"process {os.getpid()}"))
+        except OSError:
+            disk.withdraw(made)
+            raise
+        before = {path for path in home.path.glob("*") if locked or path != home.lock}
+        publication.sweep(home.path)
+        try:
+            yield
+        except Exception as error:
+            new = [path for path in home.path.glob("*") if path not in before]
+            if not home.journal.exists() and (isinstance(error, Refusal) or new == [home.lock]):
+                _withdraw(new, made)
+            raise
+
+
+def _withdraw(new: Iterable[Path], made: list[Path]) -> None:
+    """Delete what is new, and the directories that were `made` for it."""
+    with suppress(OSError):
+        for path in new:
+            if path.is_dir() and not path.is_symlink():
+                disk.discard(path)
+            else:
+                disk.unlink(path)
+        disk.withdraw(made)
+
+
+def _start_over(home: Home) -> Path | None:
+    if not is_kept(home):
+        return None
+    with held(home):
+        aside = set_aside(home)
+    print(f"{home.path} is now {aside}", file=sys.stderr)
+    return aside
+
+
+def _plan(subject: Subject, shard: Shard | None) -> Plan:
+    known = standings(subject.home.journal, subject.file.execution.chunks)
+    if not known:
+        _check_for_lost(subject.home)
+    was = source_of(subject.home.journal)
+    check_source(subject.home, was, subject.source, _named_at(subject.file))
+    ever = [one.run for one in known]
+    whole = number(subject.runs, ever).listed
+    asked = shard.of(whole) if shard else whole
+    later = successors(asked, ever)
+    runs = (*asked, *later)
+    free = 1 + max((run.number for run in (*whole, *ever)), default=0)
+    stood = {one.run.number: one for one in known}
+    past = history(subject.home.journal) if first_rule(subject.file) else ()
+    members = memberships(subject.file, whole, asked, stood, past, later)
+    left = remaining(runs, stood, members, past)
+    source = subject.source or was
+    return Plan(subject, runs, free, stood, members, past, left, source, outlined(runs))
+
+
+def _named_at(file: ExperimentFile) -> Span:
+    """Where the experiment's name is written; else the file as a whole."""
+    return file.origins.get(NAME) or Span(file.origins[()].file, 0, 0)
+
+
+def _check_for_lost(home: Home) -> None:
+    """Raises Refusal where runs were trained that no journal knows of."""
+    if any(map(newest_first, home.runs.glob("*"))):
+        message = f"{home.journal} is gone, but runs have checkpoints"
+        hint = f"{REPAIR}; `--fresh` starts over"
+        raise Refusal([Problem("E607", message, hint=hint)])
+
+
+def _settle(plan: Plan, request: Request) -> None:
+    """Make runs that are trained already the ones asked for. Raises Refusal for a metric that none has."""
+    home, file = plan.subject.home, plan.subject.file
+    groups = {run.number: run.group for run in plan.runs}
+    asked = [(metric, nearest(file.origins, at), group) for metric, at, group in deciding(file)]
+    asked += [(one.metric, one.at, None) for one in request.required]
+    kept = overview(home.journal, alive=False, unlisted=True).rows if asked and plan.stood else ()
+    rows = [row for row in kept if row.number in groups]
+    known = [
+        (metric, at, known_metrics(row for row in rows if group in (None, groups[row.number])))
+        for metric, at, group in asked
+    ]
+    found = [unknown(metric, names, at) for metric, at, names in known if names]
+    if wrong := list(filter(None, found)):
+        raise Refusal(wrong)
+    _enroll(plan, journal := SqliteJournal(home.journal))
+    journal.close()
+
+
+def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
+    home = plan.subject.home
+    slots, threads = seats(plan.subject.file, request.machinery)
+    for directory in (home.misc, home.runs):
+        disk.make_directory(directory, below=home.path)
+    disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
+    used = slots[: len(plan.left)]
+    if told := advised(plan.subject.file, request.machinery, used, threads):
+        print(told, file=sys.stderr)
+    with _driver(plan, slots, threads, stop) as driver:
+        _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
+        about = _enroll(plan, journal := SqliteJournal(home.journal))
+        jobs = {run.number: _job(plan, run) for run in plan.left}
+        changed = changes(plan.members, plan.stood, plan.outline.epochs)
+        found = revived(plan.members, jobs, about.chunks, (*plan.past, *changed))
+        news = (*changed, *(decision for each in found for decision in each.decisions))
+        journal.record(news)
+        seen = board(about, overview(home.journal, alive=True).rows)
+        with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
+            people.tell(news)
+            audience = FailFast(people, stop) if request.fail_fast else people
+            try:
+                driver.train(
+                    jobs,
+                    [each.bracket for each in found],
+                    journal,
+                    audience,
+                    Replacing(home, plan.subject.file, plan.runs, plan.free),
+                )
+            except CodeChanged as change:
+                raise Refusal([resume_check.meanwhile(change)]) from None
+            except Paused as pause:
+                raise Unavailable(
+                    f"{pause}\nhint: nothing that is durable is lost; the same command continues"
+                ) from None
+        journal.close()
+
+
+@contextmanager
+def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
+    subject, objective = plan.subject, _objective(plan.subject.file, plan.outline)
+    setups = {slot.index: replace(setup(subject, slot, threads), objective=objective) for slot in slots}
+    execution = subject.file.execution
+    driver = Driver(
+        LocalWorkers(WORKER, setups, subject.home.misc),
+        slots,
+        stop.asked,
+        execution.chunks,
+        Patience(execution.hang_timeout),
+    )
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
+def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
+    """Ask a worker about every shape of run, and about what has changed under those that continue.
+
+    Raises Refusal, located in the file, with all that it found.
+    """
+    continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
+    asked, samples = question(plan.outline, continued)
+    try:
+        with waiting(starting, sys.stderr, os.environ):
+            answer = driver.probe(asked, len(plan.left))
+    except NoWorker as ending:
+        log = log_of(plan.subject.home.misc, ending.slot)
+        raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
+    if answer is None:
+        return
+    required = [(one.metric, one.at) for one in request.required]
+    if found := problems(plan.subject.file, samples, answer, required):
+        raise Refusal(found)
+    if answer.prepares:
+        answer = _prepare(plan, request, driver, continued)
+    if answer:
+        resume_check.check(plan.stood, plan.runs, answer, request.accepted)
+
+
+def _prepare(
+    plan: Plan, request: Request, driver: Driver, continued: tuple[Assignment, ...]
+) -> Probed | None:
+    """Have a worker make what the MLSpec's `prepare` makes; what those that continue depend on then.
+
+    None when a stop was asked for meanwhile. Raises Refusal, Unavailable.
+    """
+    kept = not request.accepted and any(one.opened for one in plan.stood.values())
+    order = preparation(plan.subject.runs, plan.subject.file.seed, kept)
+    try:
+        with waiting("running prepare", sys.stderr, os.environ):
+            answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
+    except NoWorker as ending:
+        log = log_of(plan.subject.home.misc, ending.slot)
+        raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
+    if answer and (found := problems(plan.subject.file, (), answer)):
+        raise Refusal(found)
+    return answer
+
+
+def _continues(plan: Plan, run: Run) -> bool:
+    """Whether a checkpoint is there to go on from."""
+    return run.number in plan.stood and bool(newest_first(plan.subject.home.run(run)))
+
+
+def _enroll(plan: Plan, journal: SqliteJournal) -> About:
+    """Write down which runs are asked for: the journal first, then what people read."""
+    file, home = plan.subject.file, plan.subject.home
+    about = replace(about_of(file, plan.outline), source=plan.source)
+    journal.enroll(about, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
+    keep_manifest(home, file, plan.runs)
+    publication.write(home.file, to_yaml(file))
+    return about
+
+
+def about_of(file: ExperimentFile, outline: Outline) -> About:
+    """The experiment, apart from its runs."""
+    return About(file.name, _objective(file, outline), varied(file), file.execution.chunks)
+
+
+def _objective(file: ExperimentFile, outline: Outline) -> Objective:
+    """The file's, else what ends runs early, else the usual one."""
+    if rule := first_rule(file):
+        return file.objective or Objective(rule.metric, rule.direction)
+    metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)
+    named = dict.fromkeys(name for names in metrics for name in names)
+    return file.objective or usual_objective(list(named))
+
+
+def _job(plan: Plan, run: Run) -> Job:
+    asked = assignment(plan.subject.home, run)
+    goal = plan.outline.epochs[run.number] * plan.subject.file.execution.chunks
+    known = plan.stood.get(run.number)
+    return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

@@ -1,0 +1,172 @@
+"""`repair`: the journal made anew from what the checkpoints' manifests prove; the old file is kept."""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+from rapidfire_cli.app.brackets import Membership, changes, memberships
+from rapidfire_cli.app.files import read, reload
+from rapidfire_cli.app.verbs.fit import about_of, held
+from rapidfire_cli.durable import disk, failpoints, publication
+from rapidfire_cli.durable.publication import Damaged, Published
+from rapidfire_cli.engine.checkpoints import (
+    FINAL,
+    MODEL,
+    Reached,
+    from_facts,
+    newest_first,
+    weights_in,
+)
+from rapidfire_cli.engine.messages import EpochEnded, Saved
+from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
+from rapidfire_cli.manifest import codec
+from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.store.connection import SUFFIXES
+from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.layout import Home, find, parent_directory
+from rapidfire_cli.store.queries import overview
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.view.wording import counted
+
+
+def repair(experiment: str | None, parent: str | None) -> int:
+    """Rebuild the journal of an experiment, if there is anything wrong with it; the exit code."""
+    failpoints.arm(os.environ)
+    home = find(parent_directory(parent), experiment, lambda path: reload(path).name)
+    with held(home):
+        if _is_sound(home.journal):
+            print(f"{home.journal} is sound: nothing to repair", file=sys.stderr)
+            return 0
+        file, runs = _manifest(home)
+        outline = outlined(runs)
+        facts, found = _facts(home, runs, outline.epochs)
+        made = _rebuilt(home, file, runs, outline, facts)
+        old = _replace(home.journal, made)
+    print(f"{home.journal} is rebuilt from the checkpoints of {counted(found, 'run')}{old}", file=sys.stderr)
+    return 0
+
+
+def _is_sound(journal: Path) -> bool:
+    """Whether the file is a journal to its last page."""
+    try:
+        overview(journal, alive=False)
+        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            found: str = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except Refusal as refusal:
+        if any(problem.code == "E603" for problem in refusal.problems):
+            raise
+        return False
+    except (sqlite3.DatabaseError, ValueError, KeyError):  # what is damaged need not look so
+        return False
+    return found == "ok"
+
+
+def _manifest(home: Home) -> tuple[ExperimentFile, tuple[Run, ...]]:
+    """What was trained, under its lasting numbers. Raises Refusal."""
+    if not home.manifest.is_file():
+        message = f"{home.manifest} is gone, too: it says which runs there are"
+        hint = "`rapidfire expand FILE --output jsonl --header` writes one, if the file is what was trained"
+        raise Refusal([Problem("E608", message, hint=hint)])
+    text = read(home.manifest, home.manifest.stat().st_size).decode(errors="surrogateescape")
+    return codec.read_whole(text, str(home.manifest))
+
+
+def _facts(home: Home, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
+    """What the checkpoints prove, in an order in which it may have happened, and of how many runs."""
+    known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
+    said = {number: from_facts(found.facts) for number, found in known.items()}
+    ended = [ended for reached in said.values() for ended in reached.history]
+    facts: list[Fact] = [*sorted(ended, key=_when)]
+    for run in runs:
+        if run.number in known:
+            reached = said[run.number]
+            facts += [reached.opened] if reached.opened else []
+            facts.append(Saved(run.number, reached.at, reached.step))
+            whole = _is_whole(home.run(run), reached, known[run.number], epochs[run.number])
+            facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.STOPPED))
+    return facts, len(known)
+
+
+def _when(ended: EpochEnded) -> tuple[int, int]:
+    return ended.epoch, ended.run
+
+
+def _newest(directory: Path) -> Published | None:
+    """The newest checkpoint that is good; the others are told."""
+    for path in newest_first(directory):
+        try:
+            return publication.verify(path)
+        except Damaged as damage:
+            print(
+                f"warning: skipped a damaged checkpoint of {directory.name}: {damage}",
+                file=sys.stderr,
+            )
+    return None
+
+
+def _is_whole(directory: Path, reached: Reached, published: Published, epochs: int) -> bool:
+    """Whether the run has its final weights; those of its last checkpoint are the same file, or equal it."""
+    final, last = weights_in(directory, FINAL), weights_in(published.path, MODEL)
+    if final is None or last is None or reached.epoch < epochs:
+        return False
+    return publication.equal(final, published, last.name)
+
+
+def _rebuilt(
+    home: Home, file: ExperimentFile, runs: Sequence[Run], outline: Outline, facts: Sequence[Fact]
+) -> Path:
+    """A new journal, under a temporary name."""
+    made = publication.aside(home.journal)
+    for path in _files(made):
+        disk.unlink(path)
+    journal = SqliteJournal(made)
+    journal.enroll(about_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
+    listed = [run for run in runs if run.origin is None]
+    members = memberships(file, listed, listed, {}, ())
+    replaced = list(_replacements(members, runs))  # before what their brackets hear of them
+    lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
+    journal.record([*changes(members, {}, outline.epochs), *replaced, *facts, *lost])
+    journal.close()
+    return made
+
+
+def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[RunReplaced]:
+    """Which runs took another one's place, as the manifest says."""
+    brackets = {run.number: member.number for member in members for run in member.runs}
+    for by in runs:
+        if by.origin:
+            bracket = brackets.get(by.origin.run)
+            yield RunReplaced(by.origin.run, by, bracket)
+            if bracket is not None and not by.origin.apart:
+                brackets[by.number] = bracket
+
+
+def _cause(by: Run) -> str:
+    return f"it ran out of memory; run {by.number} takes its place"
+
+
+def _replace(journal: Path, made: Path) -> str:
+    """Put the new journal in the old one's place; what became of the old one, in words."""
+    places = (journal.with_name(f"{journal.name}~{place}") for place in count(1))
+    old = next(path for path in places if not any(map(os.path.lexists, _files(path))))
+    kept = [
+        (path, aside)
+        for path, aside in zip(_files(journal), _files(old), strict=True)
+        if os.path.lexists(path)
+    ]
+    for path, aside in kept:
+        disk.rename(path, aside)
+    disk.rename(made, journal)
+    disk.sync(journal.parent)
+    return f"; the old one is {old.name}" if kept else ""
+
+
+def _files(journal: Path) -> Iterator[Path]:
+    """The files that a journal is made of."""
+    return (journal.with_name(f"{journal.name}{suffix}") for suffix in SUFFIXES)

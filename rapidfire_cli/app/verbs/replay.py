@@ -1,0 +1,118 @@
+"""`replay`: recorded curves under another setting of successive halving, or the ledger heard once more."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.printing import print_either
+from rapidfire_cli.engine.ports import BracketBegun
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.replay import Replay
+from rapidfire_cli.schedule.replay import replay as replayed
+from rapidfire_cli.schedule.rules import HalvingRule, policy, rule_of
+from rapidfire_cli.store.curves import Compared, compared, curves, paces
+from rapidfire_cli.store.history import Past, heard, history
+from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.store.ranking import direction_of, ranking
+from rapidfire_cli.terms import Direction, Objective
+from rapidfire_cli.view.formats import Output
+from rapidfire_cli.view.replay import (
+    Rehearsal,
+    rehearsal_document,
+    rehearsal_line,
+    replay_document,
+    replay_lines,
+    replay_records,
+)
+
+FACTOR = 3  # of a replay that nobody gave one (Li et al. 2018 use 4, hyperband 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is to be different; None is as it was."""
+
+    reduction_factor: int | None = None
+    min_epochs: int | None = None
+    mode: Literal["sync", "async"] | None = None
+    metric: str | None = None
+    direction: Direction | None = None
+
+
+def replay(experiment: str | None, parent: str | None, setting: Setting, slots: int, output: Output) -> int:
+    """Print what the setting would have chosen and cost, without one whether the ledger holds; the exit code.
+
+    Raises Refusal when the setting fits no run.
+    """
+    seen = look(experiment, parent)
+    past = history(seen.home.journal)
+    if setting == Setting():
+        return _rehearse(past, output)
+    found = [*_replays(seen, past, setting, slots)]
+    print_either(
+        output,
+        lambda: sys.stdout.writelines(f"{line}\n" for each in found for line in replay_lines(each)),
+        lambda: {"experiment": seen.about.experiment, "replays": [*map(replay_document, found)]},
+        lambda: (record for each in found for record in replay_records(each)),
+    )
+    return 0
+
+
+def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int) -> Iterator[Replay]:
+    took = paces(seen.home.journal, seen.about.chunks)
+    usual = sum(took.values()) / len(took) if took else 1.0
+    for each in compared(seen, past):
+        rule = _rule(each, seen.about.objective, setting)
+        ranking(each.rows, Objective(rule.metric, rule.direction))  # refuses a metric that no run has
+        known = curves(each.rows, past, rule.metric)
+        yield replayed(rule, known, slots, lambda run, epochs: epochs * took.get(run, usual))
+
+
+def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule:
+    """The setting, over the rule that these runs had, over the usual. Raises Refusal."""
+    metric, direction = _compared_by(each, objective, setting)
+    before = each.rule if isinstance(each.rule, HalvingRule) else None
+    rule = HalvingRule(
+        metric,
+        direction,
+        setting.min_epochs or (before.min_epochs if before else 1),
+        each.epochs,
+        setting.reduction_factor or (before.reduction_factor if before else FACTOR),
+        setting.mode or (before.mode if before else "sync"),
+    )
+    if rule.min_epochs > rule.max_epochs:
+        found, expected = f"{rule.min_epochs} epochs", f"at most {rule.max_epochs}, where the runs end"
+        raise Refusal([Problem("E310", "there is no rung to reach", found=found, expected=expected)])
+    return rule
+
+
+def _compared_by(each: Compared, objective: Objective, setting: Setting) -> tuple[str, Direction]:
+    usual = each.rule or objective
+    if setting.metric in (None, usual.metric):
+        return usual.metric, setting.direction or usual.direction
+    return setting.metric, setting.direction or direction_of(setting.metric, each.rows)
+
+
+def _rehearse(past: Sequence[Past], output: Output) -> int:
+    """Let every bracket hear the journal again, and compare what it decides with what it decided."""
+    found = [_rehearsed(event, past) for event in past if isinstance(event, BracketBegun)]
+    if not found:
+        print("no rule compared these runs; --reduction-factor and --min-epochs try one", file=sys.stderr)
+    print_either(
+        output,
+        lambda: sys.stdout.writelines(f"{rehearsal_line(each)}\n" for each in found),
+        lambda: {"brackets": [*map(rehearsal_document, found)]},
+        lambda: map(rehearsal_document, found),
+    )
+    return int(any(not each.agrees for each in found))
+
+
+def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
+    rule = rule_of(began.rule)
+    again = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past)).decisions
+    kept = [event for event in past if isinstance(event, Decision) and event.bracket == began.bracket]
+    return Rehearsal(began.bracket, rule, len(began.runs), tuple(kept), tuple(again))

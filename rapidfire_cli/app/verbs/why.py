@@ -1,0 +1,24 @@
+"""`why`: the ledger of early stopping, read for one run."""
+
+from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.printing import print_either
+from rapidfire_cli.store.explain import account
+from rapidfire_cli.store.history import history
+from rapidfire_cli.view.formats import Output
+from rapidfire_cli.view.why import judgement_records, why_document
+from rapidfire_cli.view.why import why as sentences
+
+
+def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
+    """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
+    seen = look(experiment, parent, unlisted=True)
+    found = account(
+        seen, history(seen.home.journal), run
+    )  # the past is read last, so that it lacks nothing seen
+    print_either(
+        output,
+        lambda: print("\n".join(sentences(found))),
+        lambda: why_document(found),
+        lambda: judgement_records(found),
+    )
+    return 0

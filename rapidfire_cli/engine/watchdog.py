@@ -1,0 +1,98 @@
+"""Looks at the turns under way: whether they move on, and how much they print."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
+from rapidfire_cli.engine.ports import Worker
+
+PERIOD = 0.1  # seconds between two looks (assumed)
+LONGEST = 1.0  # seconds that count between two looks: a controller that slept saw nobody hang (assumed)
+DUMPING = 1.0  # seconds in which a worker that hangs may write down where (assumed)
+
+
+@dataclass(slots=True)
+class Turn:
+    """A turn under way."""
+
+    run: int
+    worker: Worker
+    directory: str  # the run's
+    marks: int
+    patient: bool  # until it first moves: opening a run may take long
+    still: float = 0.0  # seconds without a mark
+    dumped: bool = False
+
+
+@dataclass(slots=True)
+class Watch:
+    """Keeps an eye on one turn per slot; `hang_timeout` is in seconds without a mark, None for ever."""
+
+    hang_timeout: float | None
+    clock: Callable[[], float]
+    turns: dict[int, Turn] = field(default_factory=dict)  # by slot
+    opened: dict[int, set[int]] = field(default_factory=dict)  # runs that moved in a worker, by slot
+    printed: set[str] = field(default_factory=set)  # directories of runs that had a turn since the last look
+    looked: float = 0.0
+
+    def begin(self, slot: int, worker: Worker, run: int, directory: str) -> None:
+        """A turn begins."""
+        marks, patient = worker.progress().marks, run not in self.opened.setdefault(slot, set())
+        self.turns[slot] = Turn(run, worker, directory, marks, patient)
+        self.printed.add(directory)
+
+    def end(self, slot: int) -> None:
+        """The slot's turn is over."""
+        if turn := self.turns.pop(slot, None):
+            self.opened[slot].add(turn.run)
+
+    def close(self, run: int) -> None:
+        """The run is not in memory any more."""
+        for opened in self.opened.values():
+            opened.discard(run)
+
+    def lose(self, slot: int) -> Turn | None:
+        """The slot's worker is gone; the turn that it was in."""
+        self.opened.pop(slot, None)
+        return self.turns.pop(slot, None)
+
+    def look(self) -> Iterator[tuple[int, str]]:
+        """Once in a while: the slots whose workers hang, and since when, after they had time to say where."""
+        passed = self.clock() - self.looked
+        if passed < PERIOD:
+            return
+        self.looked += passed
+        self.trim()
+        for slot, turn in [*self.turns.items()]:
+            if self.hang_timeout is not None and _stalled(turn, min(passed, LONGEST), self.hang_timeout):
+                yield slot, f"hung: no step in {self.hang_timeout:g} seconds"
+
+    def trim(self) -> None:
+        """Keep to their size the logs of whoever may have printed since the last time."""
+        for directory in self.printed:
+            if _outgrown(f"{directory}/{LOG}"):
+                rotate(Path(directory, LOG))
+        self.printed = {turn.directory for turn in self.turns.values()}
+
+
+def _outgrown(log: str) -> bool:
+    """Whether the file is larger than a log may be; asked for every turn, so without a Path."""
+    try:
+        return os.stat(log).st_size > MOST  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _stalled(turn: Turn, passed: float, timeout: float) -> bool:
+    """Whether the turn has stood still for too long, and has said where."""
+    marks = turn.worker.progress().marks
+    if marks != turn.marks:
+        turn.marks, turn.patient, turn.still, turn.dumped = marks, False, 0.0, False
+    elif not turn.patient:
+        turn.still += passed
+    if turn.still >= timeout and not turn.dumped:
+        turn.worker.dump()
+        turn.dumped = True
+    return turn.still >= timeout + DUMPING

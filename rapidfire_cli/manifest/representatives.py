@@ -1,0 +1,90 @@
+"""Runs of one shape: leaf configs that are equal once numbers are replaced by their types."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from rapidfire_cli.syntax.ast import Path
+from rapidfire_cli.terms import Plain, Run, canonical
+
+VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What must be known of runs before they train; each leaf config is parsed once for all of it."""
+
+    kinds: tuple[Run, ...]  # the first of each shape, in order: what holds for one holds for all alike
+    others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
+    epochs: Mapping[int, int]  # that each run trains, by number
+
+
+def outlined(runs: Iterable[Run], most: int = VARIANTS) -> Outline:
+    """The outline of runs.
+
+    Of more than `most` sections those are kept that hold the smallest or the largest value of a number among
+    the sections of one shape, with others at even distances.
+    """
+    kinds: dict[str, Run] = {}
+    sections: dict[str, Run] = {}
+    epochs: dict[int, int] = {}
+    for run in runs:
+        leaf = run.leaf
+        kinds.setdefault(canonical(shape(leaf)), run)
+        sections.setdefault(canonical(leaf["train"]), run)
+        epochs[run.number] = leaf["train"]["epochs"]
+    distinct = tuple(sections.values())
+    if len(distinct) > most:
+        chosen = {run.number: run for run in (*_extremes(distinct), *_spread(distinct, most))}
+        distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
+    known = {run.number for run in kinds.values()}
+    others = tuple(run for run in distinct if run.number not in known)
+    return Outline(tuple(kinds.values()), others, epochs)
+
+
+def shape(value: Plain) -> Plain:
+    """The value with the name of its type in place of every number."""
+    match value:
+        case dict():
+            return {key: shape(item) for key, item in value.items()}
+        case list():
+            return [shape(item) for item in value]
+        case int() | float() if not isinstance(value, bool):
+            return type(value).__name__
+        case _:
+            return value
+
+
+def _extremes(runs: Sequence[Run]) -> Iterator[Run]:
+    """The runs with the smallest and the largest value of each number, by the shape of `train`."""
+    least: dict[tuple[str, Path], tuple[float, Run]] = {}
+    largest: dict[tuple[str, Path], tuple[float, Run]] = {}
+    for run in runs:
+        train = run.leaf["train"]
+        kind = canonical(shape(train))
+        for path, value in _numbers(train):
+            known = least.setdefault((kind, path), (value, run))
+            if value < known[0]:
+                least[kind, path] = value, run
+            known = largest.setdefault((kind, path), (value, run))
+            if value > known[0]:
+                largest[kind, path] = value, run
+    for key, (_, run) in least.items():
+        yield run
+        yield largest[key][1]
+
+
+def _spread(runs: Sequence[Run], many: int) -> Sequence[Run]:
+    return runs[:: -(-len(runs) // many)]
+
+
+def _numbers(value: Plain, at: Path = ()) -> Iterator[tuple[Path, float]]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _numbers(item, (*at, key))
+        case list():
+            for index, item in enumerate(value):
+                yield from _numbers(item, (*at, index))
+        case int() | float() if not isinstance(value, bool):
+            yield at, value

@@ -1,0 +1,362 @@
+"""The floor: the slots, who is resident on them, who waits there or anywhere, and whose turn it is.
+
+Between two events every idle slot rests: nothing waits that it could train, or it is kept for a gang. A gang
+of several slots is made of neighbours: of size three, slots 0 to 2, 3 to 5 and so on.
+"""
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from rapidfire_cli.schedule.actions import Action, Evict, StartWorker, Train
+from rapidfire_cli.schedule.events import RunFailed, TurnEnded, WorkerDied, WorkerReady
+from rapidfire_cli.schedule.lazy_heap import Least
+from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
+from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger
+
+MOST_STILLBORN = 3  # a slot whose workers die this often before they are ready is left alone (assumed)
+TURN = 1  # ticks: every run shows its first epoch, or chunk of one, before any shows its second
+OPEN = frozenset({SlotPhase.IDLE, SlotPhase.BUSY})
+
+
+class Floor:
+    """Runs on slots. Whoever changes a run calls `file` afterwards, and `turns` when all is changed."""
+
+    def __init__(self, slots: Sequence[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
+        self.slots = slots
+        self.runs: dict[int, RunEntry] = {}
+        self.size = size  # bytes of the largest run seen
+        self.leaving = sum(run.phase is RunPhase.LEAVING for run in runs)
+        self.busy = sum(slot.phase is SlotPhase.BUSY for slot in slots)
+        self._sizes = [1]  # of gangs
+        self._housed: defaultdict[Gang, Least[Key]] = defaultdict(Least)  # ready runs, by home
+        self._homeless: defaultdict[int, Least[Key]] = defaultdict(Least)  # ready runs, by size of gang
+        self._crowded: defaultdict[int, Least[Gang]] = defaultdict(Least)  # homes of ready runs, by size
+        self._filed: dict[int, tuple[Gang, Key]] = {}  # where a ready run stands in line
+        self._roomy: Least[int] = Least()  # slots at rest that have room for a run
+        self._full: Least[int] = Least()  # slots at rest that have none
+        self._due: dict[int, None] = {}  # slots that may no longer be at rest
+        for run in runs:
+            self.enter(run)
+        self._due.clear()
+        for slot in slots:
+            self._rest(slot)
+
+    # Workers
+
+    def start(self, wanted: int) -> Iterator[StartWorker]:
+        """Open closed slots until so many are open."""
+        opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots)
+        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not _forsaken(slot))
+        for slot, _ in zip(usable, range(wanted - opened), strict=False):
+            slot.move(StartWorker)
+            yield StartWorker(slot.slot)
+
+    @property
+    def unseated(self) -> list[int]:
+        """The sizes of which every gang has a slot that is left alone."""
+        forsaken = [slot.slot for slot in self.slots if _forsaken(slot)]
+        return [
+            size
+            for size in self._sizes
+            if {slot // size for slot in forsaken}.issuperset(range(len(self.slots) // size))
+        ]
+
+    def open(self, slot: SlotEntry, room: int) -> None:
+        """The slot's worker is up."""
+        slot.move(WorkerReady)
+        slot.room, slot.stillborn = room, 0
+        self._mark([slot.slot])
+
+    def close(self, slot: SlotEntry, blames: bool = True) -> list[RunEntry]:
+        """The slot's worker is gone; the runs that were resident, set back to what is durable.
+
+        It died of one of them, unless it `blames` nobody.
+        """
+        slot.stillborn += slot.phase is SlotPhase.STARTING
+        self.busy -= slot.phase is SlotPhase.BUSY
+        slot.move(WorkerDied)
+        culprit, slot.training = slot.training, None
+        self._mark([slot.slot])
+        if slot.claim is not None:
+            self._disclaim(self.runs[slot.claim])
+        orphans = [self.runs[number] for number in slot.residents]
+        for run in orphans:
+            self._orphan(run, culprit, blames)
+        return orphans
+
+    def isolate(self, run: RunEntry, slot: SlotEntry) -> StartWorker:
+        """Start a worker on the closed slot, for the run and nobody else as long as it is resident there."""
+        run.alone = True
+        self._claim(run, (slot.slot,))
+        slot.move(StartWorker)
+        return StartWorker(slot.slot)
+
+    def _orphan(self, run: RunEntry, culprit: int | None, blames: bool) -> None:
+        """A worker dies of the run that it trains, or else of one that it makes durable."""
+        if run.run == culprit:
+            run.deaths += blames
+            self.free([slot for slot in run.home if self.slots[slot].training == culprit], TurnEnded)
+        elif culprit is None and run.phase is RunPhase.LEAVING:
+            run.deaths += blames
+        self.move(run, WorkerDied)
+        run.trained = run.durable
+        self.leave(run)
+
+    # Runs
+
+    def enter(self, run: RunEntry) -> None:
+        """Take in a run that was not there before."""
+        self.runs[run.run] = run
+        if run.gang not in self._sizes:
+            insort(self._sizes, run.gang)
+        self.file(run)
+
+    def file(self, run: RunEntry) -> None:
+        """Let the run stand in line where it belongs, if it is ready."""
+        self._unfile(run)
+        if not run.ready:
+            self._disclaim(run)
+        elif run.claim:
+            return
+        elif run.home:
+            self._filed[run.run] = run.home, run.key
+            self._housed[run.home].add(run.key)
+            self._crowded[run.gang].add(run.home)
+            self._mark(run.home)
+        else:
+            self._filed[run.run] = (), run.key
+            self._homeless[run.gang].add(run.key)
+            if run.gang > 1:
+                self._mark(range(len(self.slots)))
+
+    def _unfile(self, run: RunEntry) -> None:
+        if run.run in self._filed:
+            home, key = self._filed.pop(run.run)
+            line = self._housed[home] if home else self._homeless[run.gang]
+            line.discard(key)
+            if home and not line:
+                self._crowded[run.gang].discard(home)
+
+    def move(self, run: RunEntry, trigger: Trigger) -> None:
+        """Change the run's phase, and what is known of who is leaving."""
+        before = run.phase
+        run.move(trigger)
+        change = (run.phase is RunPhase.LEAVING) - (before is RunPhase.LEAVING)
+        if change:
+            self.leaving += change
+            for number in run.home:
+                self.slots[number].leaving += change
+            self._mark(run.home)
+
+    def evict(self, run: RunEntry) -> Evict:
+        """Send a run that waits away from its home."""
+        self.move(run, Evict)
+        self.file(run)
+        return Evict(run.home, run.run)
+
+    def leave(self, run: RunEntry) -> None:
+        """The run is resident nowhere."""
+        for number in run.home:
+            del self.slots[number].residents[run.run]
+            self.slots[number].shut &= not run.alone
+        self._mark(run.home)
+        run.home = ()
+        self.file(run)
+
+    def free(self, gang: Iterable[int], trigger: type[TurnEnded] | type[RunFailed]) -> None:
+        """The gang's turn is over."""
+        for number in gang:
+            slot = self.slots[number]
+            slot.move(trigger)
+            slot.training = None
+            self.busy -= 1
+            self._mark([number])
+
+    def grow(self, size: int) -> None:
+        """A run holds so many bytes; the largest counts."""
+        if size > self.size:
+            self.size = size
+            self._mark(range(len(self.slots)))
+
+    # Turns
+
+    def turns(self) -> Iterator[Action]:
+        """Give turns, and send runs away who stand in the way of one, until every idle slot rests."""
+        yield from self._serve_due()
+        while held := self._in_the_way() or self._behind_another():
+            yield self.evict(held)
+            yield from self._serve_due()
+
+    def _serve_due(self) -> Iterator[Action]:
+        """Slots with nothing of their own to train are the first to take homeless runs."""
+        while True:
+            due = [self.slots[number] for number in self._due]
+            self._due.clear()
+            for slot in due:
+                if not self._has_own(slot):
+                    self._rest(slot)
+            while (run := self._first(self._homeless[1])) and (number := self._roomy.first()) is not None:
+                yield self._train((number,), run)
+            for slot in due:
+                if slot.phase is SlotPhase.IDLE and self._has_own(slot):
+                    yield from self._serve(slot)
+            if not self._due:
+                return
+
+    def _has_own(self, slot: SlotEntry) -> bool:
+        """Whether more than a homeless run may want the slot."""
+        return len(self._sizes) > 1 or slot.claim is not None or bool(self._housed[slot.slot,])
+
+    def _serve(self, slot: SlotEntry) -> Iterator[Action]:
+        """A turn for the least trained of those that want the slot; a gang may have to wait."""
+        if slot.claim is not None:
+            yield from self._gather(self.runs[slot.claim])
+            return
+        for run, gang in sorted(self._candidates(slot), key=lambda candidate: candidate[0].key):
+            if run.gang == 1:
+                yield self._train(gang, run)
+                return
+            if self._is_up(run, gang):
+                self._claim(run, gang)
+                yield from self._gather(run)
+                return
+        self._rest(slot)
+
+    def _candidates(self, slot: SlotEntry) -> Iterator[tuple[RunEntry, Gang]]:
+        """The next run of each size, with the gang that it would train on."""
+        for size in self._sizes:
+            first = slot.slot - slot.slot % size
+            gang = tuple(range(first, first + size))
+            if gang[-1] < len(self.slots) and (run := self._next(gang)):
+                yield run, gang
+
+    def _next(self, gang: Gang) -> RunEntry | None:
+        """The least trained run among those that wait at this home and those that could come here."""
+        lines = [self._housed[gang]]
+        if all(self._may_enter(self.slots[number], len(gang)) for number in gang):
+            lines.append(self._homeless[len(gang)])
+        return min(filter(None, map(self._first, lines)), key=lambda run: run.key, default=None)
+
+    def _may_enter(self, slot: SlotEntry, size: int) -> bool:
+        """Whether a homeless run fits; a gang makes room, but not at the expense of another gang's turn."""
+        if size == 1 or slot.has_room(self.size):
+            return slot.has_room(self.size)
+        return slot.fits(self.size, sum(not _yields(self.runs[number]) for number in slot.residents))
+
+    def _first(self, line: Least[Key]) -> RunEntry | None:
+        key = line.first()
+        return self.runs[key[1]] if key else None
+
+    def _is_up(self, run: RunEntry, gang: Gang) -> bool:
+        """Whether all slots of the gang are free for it, and none has a single run to train before."""
+        slots = [self.slots[number] for number in gang]
+        if any(slot.phase not in OPEN or slot.claim is not None for slot in slots):
+            return False
+        singles = filter(None, (self._next((number,)) for number in gang))
+        return all(run.key < single.key for single in singles)
+
+    def _claim(self, run: RunEntry, gang: Gang) -> None:
+        """Keep the gang's slots for the run."""
+        self._unfile(run)
+        run.claim = gang
+        for number in gang:
+            self.slots[number].claim = run.run
+            self._roomy.discard(number)
+            self._full.discard(number)
+
+    def _disclaim(self, run: RunEntry) -> None:
+        gang, run.claim = run.claim, ()
+        for number in gang:
+            self.slots[number].claim = None
+        self._mark(gang)
+        if gang:
+            self.file(run)
+
+    def _gather(self, run: RunEntry) -> Iterator[Action]:
+        """Make room for the run in its gang; train it once every slot is idle."""
+        slots = [self.slots[number] for number in run.claim]
+        if not run.home:
+            if not all(self._may_enter(slot, run.gang) for slot in slots):  # runs turned out to be larger
+                self._disclaim(run)
+                return
+            for slot in slots:
+                yield from self._clear(slot)
+        settled = run.home or all(slot.has_room(self.size) for slot in slots)
+        if settled and all(slot.phase is SlotPhase.IDLE for slot in slots):
+            yield self._train(run.claim, run)
+
+    def _clear(self, slot: SlotEntry) -> Iterator[Evict]:
+        waiting = [run for run in map(self.runs.__getitem__, slot.residents) if run.phase is RunPhase.WAITING]
+        for run in filter(_yields, waiting):
+            if slot.fits(self.size, len(slot.residents) - slot.leaving):
+                return
+            yield self.evict(run)
+
+    def _train(self, gang: Gang, run: RunEntry) -> Train:
+        run.move(Train)
+        run.home = gang
+        for number in gang:
+            slot = self.slots[number]
+            slot.move(Train)
+            slot.training = run.run
+            slot.residents[run.run] = None
+            slot.shut |= run.alone
+            self._roomy.discard(number)
+            self._full.discard(number)
+        self.busy += len(gang)
+        self.file(run)
+        return Train(gang, (run.run,), min(run.trained + TURN, run.limit))
+
+    # Rest
+
+    def _mark(self, slots: Iterable[int]) -> None:
+        """The slots are to be looked at."""
+        for number in slots:
+            self._due[number] = None
+            self._roomy.discard(number)
+            self._full.discard(number)
+
+    def _rest(self, slot: SlotEntry) -> None:
+        if slot.phase is SlotPhase.IDLE and slot.claim is None:
+            if slot.has_room(self.size):
+                self._roomy.add(slot.slot)
+            elif not slot.leaving:
+                self._full.add(slot.slot)
+
+    def _in_the_way(self) -> RunEntry | None:
+        """A resident that waits for a decision where a homeless run could train instead."""
+        while self.leaving < len(self._homeless[1]) and (number := self._full.first()) is not None:
+            residents = map(self.runs.__getitem__, self.slots[number].residents)
+            parked = (run for run in residents if run.phase is RunPhase.WAITING and not run.ready)
+            if held := next(parked, None):
+                return held
+            self._full.discard(number)
+        return None
+
+    def _behind_another(self) -> RunEntry | None:
+        """A ready run whose home is busy while slots with room for it rest."""
+        for size in self._sizes:
+            home = self._crowded[size].first()
+            if home and self.leaving < self._resting(size):
+                return self._first(self._housed[home])
+        return None
+
+    def _resting(self, size: int) -> int:
+        """How many gangs of this size rest, with room for a run."""
+        if size == 1:
+            return len(self._roomy)
+        roomy = self._roomy.members
+        return sum(
+            all(number in roomy for number in range(first, first + size))
+            for first in {number - number % size for number in roomy}
+        )
+
+
+def _forsaken(slot: SlotEntry) -> bool:
+    return slot.phase is SlotPhase.CLOSED and slot.stillborn >= MOST_STILLBORN
+
+
+def _yields(run: RunEntry) -> bool:
+    """Whether the run makes room for a gang whose turn it is; another gang that is ready does not."""
+    return run.gang == 1 or (run.phase is not RunPhase.TRAINING and not run.ready)

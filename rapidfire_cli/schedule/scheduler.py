@@ -1,0 +1,318 @@
+"""The scheduler: an I/O-free machine that advances its state by one event and says what to do about it.
+
+Here runs come, rest, are decided upon and end; the floor says whose turn it is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+from rapidfire_cli.schedule.actions import (
+    Action,
+    Complete,
+    Decide,
+    EndTurn,
+    GiveUp,
+    Halt,
+    Prune,
+    Replace,
+)
+from rapidfire_cli.schedule.events import (
+    Entry,
+    EpochFinished,
+    Event,
+    MemoryRanOut,
+    RunEvicted,
+    RunFailed,
+    RunResumeAsked,
+    RunsAdded,
+    RunSaved,
+    RunsExpected,
+    RunStopAsked,
+    StopAsked,
+    TurnEnded,
+    WorkerDied,
+    WorkerReady,
+)
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.schedule.placement import Floor
+from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.schedule.state import Gang, RunEntry, SlotEntry
+from rapidfire_cli.schedule.transitions import IllegalMove, RunPhase
+
+MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
+UNFINISHED = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})
+
+
+class Machine:
+    """Runs on slots in turns; `step` is its only entrance. A decision costs O(log runs)."""
+
+    def __init__(self, slots: int, chunks: int = 1) -> None:
+        self.floor = Floor([SlotEntry(slot) for slot in range(slots)])
+        self.policies: dict[int, Policy] = {}  # by bracket
+        self.chunks = chunks  # ticks per epoch
+        self.expected = 0  # runs that are about to be added
+        self.stopping = False
+        self._unfinished = 0
+        self._unfinished_gangs = 0
+
+    @property
+    def slots(self) -> Sequence[SlotEntry]:
+        return self.floor.slots
+
+    @property
+    def runs(self) -> dict[int, RunEntry]:
+        return self.floor.runs
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do, or, after a stop, nothing is left to make durable."""
+        if self.stopping:
+            return self.floor.leaving == self.floor.busy == 0
+        return self._unfinished == 0
+
+    def adopt(self, floor: Floor) -> None:
+        """Take over a floor with all that stands on it."""
+        self.floor = floor
+        for run in self.runs.values():
+            self._count(run, run.phase in UNFINISHED)
+
+    def step(self, event: Event) -> list[Action]:
+        """Take in what happened; the actions are to be carried out in order. Raises IllegalMove."""
+        actions = [*self._take(event)]
+        if not self.stopping:
+            actions += self.floor.turns()
+        return actions
+
+    def _take(self, event: Event) -> Iterator[Action]:
+        match event:
+            case RunsExpected(count):
+                self.expected = count
+                yield from self._start_workers()
+            case RunsAdded(runs, policy, bracket):
+                yield from self._add(runs, policy, bracket)
+                yield from self._start_workers()
+            case WorkerReady(slot, room):
+                self.floor.open(self.slots[slot], room)
+            case EpochFinished(run, epoch, value):
+                yield from self._hear(self._run(run), epoch, value)
+            case TurnEnded(slots, runs, at, size):
+                self.floor.grow(max(size, 1))
+                for run in runs:
+                    yield from self._end_turn(self._run(run), slots, at)
+            case RunSaved(run, at):
+                self.floor.move(self._run(run), RunSaved)
+                self._run(run).durable = at
+            case RunEvicted(run, at):
+                yield from self._settle(self._run(run), at)
+            case RunFailed(run):
+                yield from self._fail(self._run(run))
+            case RunStopAsked(run):
+                yield from self._stop_run(self._run(run))
+            case RunResumeAsked(run):
+                self._resume(self._run(run))
+                yield from self._start_workers()
+            case WorkerDied(slot):
+                yield from self._bury(self.slots[slot])
+                yield from self._start_workers()
+            case MemoryRanOut(slot, run, instead):
+                yield from self._relieve(self.slots[slot], self._run(run), instead)
+                yield from self._start_workers()
+            case StopAsked():
+                yield from self._stop()
+            case _:
+                assert_never(event)
+
+    # Runs come
+
+    def _add(self, entries: Sequence[Entry], policy: Policy | None, bracket: int) -> Iterator[Action]:
+        self.expected = 0
+        if policy is not None:
+            if bracket in self.policies:
+                raise IllegalMove(f"bracket {bracket} was added twice")
+            self.policies[bracket] = policy
+        for entry in entries:
+            yield from self._enter(entry, bracket if policy else None)
+
+    def _enter(self, entry: Entry, bracket: int | None) -> Iterator[Action]:
+        if entry.run in self.runs:
+            raise IllegalMove(f"run {entry.run} was added twice")
+        if entry.gang > len(self.slots):
+            raise IllegalMove(f"run {entry.run} needs {entry.gang} slots of {len(self.slots)}")
+        limit = entry.goal if entry.limit is None else min(entry.limit, entry.goal)
+        run = RunEntry(entry.run, entry.goal, limit, entry.durable, entry.durable, entry.gang, bracket)
+        run.ending = RunPhase.PRUNED if entry.condemned else None
+        self.floor.enter(run)
+        self._count(run, 1)
+        yield from self._rest(run)
+
+    def _run(self, number: int) -> RunEntry:
+        if number not in self.runs:
+            raise IllegalMove(f"run {number} was never added")
+        return self.runs[number]
+
+    def _count(self, run: RunEntry, change: int) -> None:
+        """So many more runs are unfinished."""
+        self._unfinished += change
+        self._unfinished_gangs += change * (run.gang > 1)
+
+    # Workers come and go
+
+    def _start_workers(self) -> Iterator[Action]:
+        """Open a slot for every run that wants one, and all for gangs; give up who can never have any."""
+        if self.stopping:
+            return
+        wanted = len(self.slots) if self._unfinished_gangs else max(self.expected, self._unfinished)
+        yield from self.floor.start(wanted)
+        for size in self.floor.unseated:
+            for run in [run for run in self.runs.values() if run.gang == size]:
+                if run.phase is RunPhase.WAITING:
+                    yield from self._give_up(run)
+
+    def _bury(self, slot: SlotEntry) -> Iterator[Action]:
+        for run in self.floor.close(slot):
+            if run.deaths > MOST_DEATHS:
+                yield from self._give_up(run)
+            else:
+                yield from self._rest(run)
+
+    def _relieve(self, slot: SlotEntry, run: RunEntry, instead: Entry | None) -> Iterator[Action]:
+        """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
+
+        A run that runs out of memory alone, too, is too large by itself: others get all of it again.
+        """
+        if run.alone:
+            slot.most = slot.former
+        else:
+            slot.crowd_out()
+        orphans = self.floor.close(slot, blames=False)
+        if run.alone or run.gang > 1:
+            wanted = instead if run.ending is None else None
+            yield from self._replace(run, wanted) if wanted else self._give_up(run)
+        elif not (self.stopping or run.ends):
+            yield self.floor.isolate(run, slot)
+        for orphan in orphans:
+            if orphan.phase is RunPhase.WAITING:
+                yield from self._rest(orphan)
+
+    # Turns end
+
+    def _end_turn(self, run: RunEntry, slots: Gang, at: int) -> Iterator[Action]:
+        if run.home != slots:
+            raise IllegalMove(f"run {run.run} trains on {run.home}, not on {slots}")
+        self.floor.move(run, TurnEnded)
+        self.floor.free(slots, TurnEnded)
+        run.trained = at
+        if run.trained >= run.goal:
+            run.durable = run.trained
+            yield from self._end(run, Complete(run.run))
+        else:
+            yield from self._rest(run)
+
+    def _rest(self, run: RunEntry) -> Iterator[Action]:
+        """Between turns: a run that is to end leaves its worker first, durable; so does any at a stop."""
+        if run.home and (run.ends or (self.stopping and run.trained > run.durable)):
+            yield self.floor.evict(run)
+        elif run.ends:
+            yield from self._end(run, Prune(run.run) if run.ending is RunPhase.PRUNED else Halt(run.run))
+        else:
+            self.floor.file(run)
+
+    def _settle(self, run: RunEntry, at: int) -> Iterator[Action]:
+        self.floor.move(run, RunEvicted)
+        run.trained = run.durable = at
+        self.floor.leave(run)
+        yield from self._rest(run)
+
+    # Runs end
+
+    def _end(self, run: RunEntry, action: Complete | Prune | Halt | GiveUp | Replace) -> Iterator[Action]:
+        self.floor.move(run, type(action))
+        self.floor.leave(run)  # a completed run is gone from its worker by itself, any other was evicted
+        self._count(run, -1)
+        yield action
+
+    def _fail(self, run: RunEntry) -> Iterator[Action]:
+        if run.phase is RunPhase.TRAINING:
+            self.floor.free(run.home, RunFailed)
+        self.floor.move(run, RunFailed)
+        self.floor.leave(run)
+        self._count(run, -1)
+        yield from self._lose(run, failed=True)
+
+    def _give_up(self, run: RunEntry) -> Iterator[Action]:
+        yield from self._end(run, GiveUp(run.run))
+        yield from self._lose(run, failed=True)
+
+    def _replace(self, run: RunEntry, entry: Entry) -> Iterator[Action]:
+        """The other run enters the bracket where this one stands, unless it has shown something there."""
+        bracket = run.bracket
+        inside = bracket is not None and self.policies[bracket].replace(run.run, entry.run)
+        apart = bracket is not None and not inside
+        yield from self._end(run, Replace(run.run, entry.run, bracket, apart))
+        if inside:
+            yield from self._enter(replace(entry, limit=run.limit), bracket)
+            run.bracket = None
+        else:
+            yield from self._enter(entry, None)
+            yield from self._lose(run, failed=True)
+
+    # Brackets decide
+
+    def _hear(self, run: RunEntry, epoch: int, value: float | None) -> Iterator[Action]:
+        if run.bracket is not None:
+            yield from self._decide(self.policies[run.bracket].hear(run.run, epoch, value))
+
+    def _lose(self, run: RunEntry, failed: bool) -> Iterator[Action]:
+        bracket, run.bracket = run.bracket, None
+        if bracket is not None:
+            yield from self._decide(self.policies[bracket].lose(run.run, failed))
+
+    def _decide(self, decisions: Iterable[Decision]) -> Iterator[Action]:
+        for decision in decisions:
+            yield Decide(decision)
+            for verdict in decision.verdicts:
+                run = self.runs.get(verdict.run)
+                if run is None:  # it was over before it was added
+                    continue
+                if verdict.promoted:
+                    run.limit = min(decision.until * self.chunks, run.goal)
+                    self.floor.file(run)
+                elif run.phase in UNFINISHED:
+                    run.bracket, run.ending = None, RunPhase.PRUNED
+                    if run.phase is RunPhase.WAITING:
+                        yield from self._rest(run)
+
+    # People intervene
+
+    def _stop_run(self, run: RunEntry) -> Iterator[Action]:
+        """A run that is over, or about to stop, stays as it is."""
+        if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED:
+            return
+        run.ending = RunPhase.STOPPED
+        if run.phase is RunPhase.WAITING:
+            yield from self._rest(run)
+        elif run.phase is RunPhase.TRAINING and not self.stopping:
+            yield EndTurn(run.home)
+        yield from self._lose(run, failed=False)
+
+    def _resume(self, run: RunEntry) -> None:
+        """A run that nobody stopped stays as it is; one that is about to end goes on instead."""
+        if run.phase not in UNFINISHED:
+            self.floor.move(run, RunResumeAsked)
+            self._count(run, 1)
+        elif run.ending is None:
+            return
+        run.bracket, run.ending, run.limit = None, None, run.goal
+        self.floor.file(run)
+
+    def _stop(self) -> Iterator[Action]:
+        if self.stopping:
+            return
+        self.stopping = True
+        for slot in self.slots:
+            for run in [self.runs[number] for number in slot.residents]:
+                if run.phase is RunPhase.TRAINING and slot.slot == run.home[0]:
+                    yield EndTurn(run.home)
+                elif run.phase is RunPhase.WAITING and run.trained > run.durable:
+                    yield self.floor.evict(run)

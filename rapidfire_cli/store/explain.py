@@ -1,0 +1,128 @@
+"""What the ledger knows of one run: every decision that named it, and what it waits for."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.schedule.asha import AsyncHalving
+from rapidfire_cli.schedule.brackets import Course, course
+from rapidfire_cli.schedule.halving import Halving
+from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict
+from rapidfire_cli.schedule.rules import Rule, policy, rule_of
+from rapidfire_cli.store.history import Past, goals, heard
+from rapidfire_cli.store.queries import Overview, RunRow
+from rapidfire_cli.terms import RunState
+
+UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.STOPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A decision that named the run, the rule by which it was taken, and what it knew."""
+
+    rule: Rule
+    decision: Decision
+    verdict: Verdict
+    ranking: Ranking  # follows from the past; empty where the decision does not
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A run that has come to a rung which has not decided about it yet."""
+
+    rung: int  # 1, 2, …
+    epochs: int
+    known: int  # results at the rung so far
+    entrants: int  # results that there will be, as far as is known now
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A run, and why it is where it is."""
+
+    row: RunRow
+    brackets: int  # of the experiment
+    judgements: tuple[Judgement, ...] = ()  # in the order they were passed
+    counted: Decision | None = None  # the one that counted the run as failed
+    left: RunLeft | None = None  # the last bracket that it left
+    wait: Wait | None = None
+    successor: int | None = None  # the run in its place
+
+    @property
+    def ending(self) -> Judgement | None:
+        """The decision by which a rule ended the run; nothing decides about it after that."""
+        last = self.judgements[-1] if self.judgements else None
+        return last if last and not last.verdict.promoted else None
+
+
+def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
+    """What is known of the run of that number. Raises Refusal when there is none."""
+    row = next((row for row in seen.rows if row.number == number), None)
+    if row is None:
+        raise Refusal([_missing(seen, number)])
+    begun = {event.bracket: event for event in past if isinstance(event, BracketBegun)}
+    decisions = [event for event in past if isinstance(event, Decision)]
+    known = {at: ranking for began in begun.values() for at, ranking in _rankings(began, past, number)}
+    lefts = [event for event in past if isinstance(event, RunLeft) and event.run == number]
+    return Account(
+        row,
+        len(begun),
+        tuple(
+            Judgement(
+                rule_of(begun[decision.bracket].rule),
+                decision,
+                verdict,
+                known.get((decision.bracket, decision.rung, decision.known), ()),
+            )
+            for decision in decisions
+            for verdict in decision.verdicts
+            if verdict.run == number
+        ),
+        next((decision for decision in reversed(decisions) if number in decision.failed), None),
+        lefts[-1] if lefts else None,
+        next(_waits(row, begun.values(), past), None) if row.state in UNDER_WAY else None,
+        next((other.number for other in seen.rows if other.origin and other.origin.run == number), None),
+    )
+
+
+def _rankings(
+    began: BracketBegun, past: Sequence[Past], number: int
+) -> Iterator[tuple[tuple[int, int, int], Ranking]]:
+    """What each decision knew that names the run, by bracket, rung and how much that was."""
+    if number not in began.runs:
+        return
+    rule = rule_of(began.rule)
+    again = course(policy(rule), began.bracket, began.goals, ())
+    for event in heard(began, rule.metric, past):
+        for decision in again.hear(event):
+            if any(verdict.run == number for verdict in decision.verdicts):
+                yield (decision.bracket, decision.rung, decision.known), again.policy.ranking(decision)
+
+
+def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> Iterator[Wait]:
+    for began in begun:
+        if row.number in (epochs := goals(began, past)):
+            rule = rule_of(began.rule)
+            found = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past))
+            if found.limits[row.number] <= row.epoch < epochs[row.number]:
+                yield from _wait(found, row.number)
+
+
+def _wait(found: Course, run: int) -> Iterator[Wait]:
+    """Where the run stands in a bracket that heard everything; nowhere once it has left."""
+    match found.policy:
+        case Halving(entrants=entrants, awaited=awaited, rung=decided) if run in entrants:
+            known = len(entrants) - len(awaited)
+            yield Wait(decided + 1, found.limits[run], known, len(entrants))
+        case AsyncHalving(rungs=rungs):
+            for number, rung in enumerate(rungs, 1):
+                if run not in rung.promoted and run in rung.results:
+                    known = len(rung.places)
+                    yield Wait(number, found.limits[run], known, known + len(rung.awaited))
+
+
+def _missing(seen: Overview, number: int) -> Problem:
+    numbers = [row.number for row in seen.rows]
+    expected = f"1 to {max(numbers):,}" if numbers else ""
+    return Problem("E512", f"there is no run {number}", found=f"{number}", expected=expected)

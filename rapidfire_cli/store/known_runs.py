@@ -1,0 +1,56 @@
+"""Where runs stood when the journal last heard of them: what `fit` needs to go on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rapidfire_cli.engine.messages import RunOpened
+from rapidfire_cli.store.connection import begun, reader
+from rapidfire_cli.store.metadata import about
+from rapidfire_cli.store.queries import origin_of
+from rapidfire_cli.store.source import Source
+from rapidfire_cli.terms import Run, RunState
+
+RUNS = """
+    SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule,
+           code, data, environment, origin
+    FROM runs LEFT JOIN brackets ON bracket = brackets.number ORDER BY runs.number"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A run that the journal knows, listed or not, under its lasting number."""
+
+    run: Run
+    state: RunState
+    durable: int  # ticks that a checkpoint holds
+    epoch: int  # finished, and its metrics kept
+    bracket: int | None = None  # of early stopping
+    rule: str | None = None  # the bracket's, as canonical JSON
+    opened: RunOpened | None = None  # with what it was last trained; None where nobody knows
+
+
+def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
+    """Every run ever numbered, by number, its ticks counted in `chunks` per epoch; none without a journal."""
+    if not journal.is_file():
+        return ()
+    with reader(journal) as db:
+        if not begun(db):
+            return ()
+        before = about(db).chunks
+        return tuple(_standing(row, chunks, before) for row in db.execute(RUNS))
+
+
+def source_of(journal: Path) -> Source | None:
+    """The file that the experiment's directory belongs to; None where the journal does not say."""
+    if not journal.is_file():
+        return None
+    with reader(journal) as db:
+        return about(db).source if begun(db) else None
+
+
+def _standing(row: tuple[Any, ...], chunks: int, before: int) -> Standing:
+    *run, state, durable, epoch, bracket, rule, code, data, environment, origin = row
+    known = replace(Run(*run), origin=origin_of(origin))
+    opened = RunOpened(known.number, code, data, environment) if code else None
+    return Standing(known, RunState(state), durable * chunks // before, epoch, bracket, rule, opened)

@@ -1,0 +1,138 @@
+"""The productions of `execution.on_oom`: how a run that runs out of memory is changed."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rapidfire_cli.problems import Span, did_you_mean, position, shortened
+from rapidfire_cli.syntax.check import Place, check, several_gpus
+from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.keys import ONE_DEVICE, TRAIN
+from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
+from rapidfire_cli.syntax.shapes import (
+    AnyOf,
+    Free,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    expected,
+)
+from rapidfire_cli.syntax.values import value_sets
+from rapidfire_cli.terms import Plain
+
+SECTIONS = ("train", "user_knobs")
+"""Where the knobs stand that a change may name."""
+
+EXPECTED = "/N or *N with an integer N of at least 2, or a value"
+
+_SCALE = re.compile(r"([/*])([2-9]|[1-9]\d{1,8})")
+
+
+class Scale(NamedTuple):
+    """A change of a number; any other change is the knob's new value."""
+
+    divides: bool
+    by: int  # 2, 3, …
+
+
+def scale(change: Plain) -> Scale | None:
+    """scale := (`/` | `*`) integer, of at least 2; None where the change is none."""
+    found = _SCALE.fullmatch(change) if isinstance(change, str) else None
+    return Scale(found[1] == "/", int(found[2])) if found else None
+
+
+def flat(changes: dict[str, Plain], above: str = "") -> Iterator[tuple[str, Plain]]:
+    """The changes by dotted path, whether their paths were written in one or key below key."""
+    for key, change in changes.items():
+        if isinstance(change, dict) and change:
+            yield from flat(change, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", change
+
+
+def check_changes(node: Node, findings: Findings) -> None:
+    """on_oom := `{` (path `:` (scale | value) | key `:` on_oom)… `}`.
+
+    A file changes a knob once; one that extends it, or the command line, may say it again and wins.
+    """
+    for found in value_sets(node):
+        findings.error("E301", "a change is one value", found.span, found=kind(found), expected=EXPECTED)
+    seen: dict[str, Span] = {}
+    for knob, entry in _entries(node):
+        first, seen[knob] = seen.get(knob, entry.at), entry.at
+        if first is not entry.at and first.file == entry.at.file:
+            hint = f"the first one is at {position(first)}"
+            findings.error("E105", f"`{shortened(knob)}` is changed twice", entry.at, hint=hint)
+        _check_change(knob, entry, findings)
+
+
+def _entries(node: Node, above: str = "") -> Iterator[tuple[str, Entry]]:
+    """As `flat`, of nodes."""
+    for entry in node.entries if isinstance(node, Mapping) else ():
+        if isinstance(entry.node, Mapping) and entry.node.entries:
+            yield from _entries(entry.node, f"{above}{entry.key}.")
+        else:
+            yield f"{above}{entry.key}", entry
+
+
+def _check_change(knob: str, entry: Entry, findings: Findings) -> None:
+    shape = shape_of(knob)
+    if shape is None:
+        _refuse(knob, entry, findings)
+    elif isinstance(entry.node, Scalar) and str(entry.node.value).startswith(("/", "*")):
+        _check_scale(knob, shape, entry.node, findings)
+    elif knob.startswith("train.") and not isinstance(shape, Free):
+        check(shape, entry.node, Place(f"`{knob}`", knob, entry.at), findings)
+
+
+def _refuse(knob: str, entry: Entry, findings: Findings) -> None:
+    section, _, rest = knob.partition(".")
+    if knob == "train.epochs":
+        hint = "it changes no memory, and brackets compare runs of equal length"
+        findings.error("E351", "a run keeps its epochs", entry.at, hint=hint)
+    elif section not in SECTIONS or not rest:
+        message = f"`{shortened(knob)}` is no knob under {' or '.join(f'`{each}`' for each in SECTIONS)}"
+        findings.error("E351", message, entry.at, expected="such as `train.batch_size`")
+    else:
+        hint = did_you_mean(knob, [f"train.{key}" for key in TRAIN.keys]) or TRAIN.hint
+        findings.error("E351", f"there is no knob `{shortened(knob)}`", entry.at, hint=hint)
+
+
+def _check_scale(knob: str, shape: Shape, node: Scalar, findings: Findings) -> None:
+    said = f"{node.value}"
+    if scale(node.value) is None:
+        message = f"`{shortened(said)}` changes nothing"
+        findings.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
+    elif knob == ONE_DEVICE:
+        several_gpus(node.span, shortened(said), findings)
+    elif not isinstance(shape.shape if isinstance(shape, OrNull) else shape, Integer | Number | Free):
+        message = f"`{knob}` is no number"
+        findings.error("E350", message, node.span, found=said, expected=expected(shape))
+
+
+def shape_of(knob: str) -> Shape | None:
+    """What the knob may be; None where a change may not name it."""
+    section, _, rest = knob.partition(".")
+    if not rest or section not in SECTIONS or knob == "train.epochs":
+        return None
+    return _below(TRAIN, rest.split(".")) if section == "train" else Free()
+
+
+def _below(shape: Shape, steps: list[str]) -> Shape | None:
+    match shape, steps:
+        case (_, []) | (Free(), _):
+            return shape
+        case OrNull(inner), _:
+            return _below(inner, steps)
+        case AnyOf(shapes), _:
+            return next((found for inner in shapes if (found := _below(inner, steps)) is not None), None)
+        case Items(inner), [index, *rest] if index.isdecimal():
+            return _below(inner, rest)
+        case Record(keys), [key, *rest] if key in keys:
+            return _below(keys[key], rest)
+        case Record(free=True), _:
+            return Free()
+    return None

@@ -1,0 +1,86 @@
+"""The AST as plain data: what TOML and JSON write, value sets as one-key tables."""
+
+from dataclasses import fields
+
+from rapidfire_cli.syntax.ast import (
+    Conditions,
+    Config,
+    ExperimentFile,
+    Generator,
+    GridSearch,
+    Group,
+    Hyperband,
+    List,
+    MedianRule,
+    RandomSearch,
+    Range,
+    SuccessiveHalving,
+    Tree,
+)
+from rapidfire_cli.terms import Execution, Objective, Plain
+
+KINDS: dict[type[Generator], str] = {
+    Config: "config",
+    GridSearch: "gridsearch",
+    RandomSearch: "randomsearch",
+    SuccessiveHalving: "sha",
+    Hyperband: "hyperband",
+}
+"""The generators by the names that files give them."""
+
+
+def whole(file: ExperimentFile) -> dict[str, Plain]:
+    """A file that means the same, its groups last; name and seed are said, other defaults are not."""
+    groups: list[Plain] = [_opened(group) for group in file.groups]
+    said: dict[str, Plain] = {
+        "experiment": file.name,
+        "mlspec": file.mlspec,
+        "data": file.data,
+        "seed": file.seed,
+        "objective": arguments(file.objective) if file.objective else None,
+        "execution": arguments(file.execution) or None,
+    }
+    opened: dict[str, Plain] = _opened(file.groups[0]) if len(groups) == 1 else {"config_group": groups}
+    return {**{key: value for key, value in said.items() if value is not None}, **opened}
+
+
+def arguments(record: Generator | Range | MedianRule | Objective | Execution) -> dict[str, Plain]:
+    """A record's fields, those left at their default unsaid: a field added later changes no digest."""
+    said = {field.name: getattr(record, field.name) for field in fields(record)}
+    unsaid = {field.name: field.default for field in fields(record)}
+    return {key: spelt(value) for key, value in said.items() if value != unsaid[key]}
+
+
+def spelt(tree: "Tree | MedianRule | Conditions") -> Plain:
+    """A config as plain data."""
+    match tree:
+        case tuple():
+            return _conditions(tree)
+        case List(values, None):
+            return {"!list": [spelt(value) for value in values]}
+        case List(values, label):
+            return {"!zip": {"with": label, "values": [spelt(value) for value in values]}}
+        case Range():
+            return {"!range": arguments(tree)}
+        case MedianRule():
+            return {"rule": "median", **arguments(tree)}
+        case dict():
+            return {key: spelt(value) for key, value in tree.items()}
+        case list():
+            return [spelt(value) for value in tree]
+        case _:
+            return tree
+
+
+def _conditions(rules: Conditions) -> Plain:
+    from rapidfire_cli.syntax.conditions.tree import text  # only files with rules wait for it
+
+    return [text(condition) for condition in rules]
+
+
+def _opened(group: Group) -> dict[str, Plain]:
+    """A group under the word that opens it, the generator's arguments beside the config's sections."""
+    beside = arguments(group.generator)
+    sections = beside.pop("tree")
+    assert isinstance(sections, dict)
+    return {KINDS[type(group.generator)]: {**beside, **sections}}

@@ -1,0 +1,279 @@
+"""The runs resident on a worker: opened, trained by turns, saved, and let go of."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.log_rotation import LOG
+from rapidfire_cli.engine.messages import (
+    Assignment,
+    CheckpointDamaged,
+    Evict,
+    Evicted,
+    Probe,
+    Probed,
+    Report,
+    RunFailed,
+    Saved,
+    Setup,
+    Smoke,
+    Smoked,
+    Train,
+    TurnEnded,
+)
+from rapidfire_cli.training import checkpoint, rng, spec
+from rapidfire_cli.training.failure import Failure, blaming, keeping
+from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.log import logged, printing, say
+from rapidfire_cli.training.loop import Mark, rewind, train
+from rapidfire_cli.training.opening import opened, prepares, shared
+from rapidfire_cli.training.preparing import counted, prepare
+from rapidfire_cli.training.probe import probe
+from rapidfire_cli.training.smoke import smoke
+from rapidfire_cli.training.spec import SpecProblem
+from rapidfire_cli.training.state import check_state
+
+__all__ = ["Residents", "SpecProblem"]
+
+TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
+SHARE = 0.1  # of a busy worker's time that may go into saving runs that wait (assumed)
+IDLE = 0.05  # seconds without an order until a worker has time to spare (assumed; mostly the next is there)
+SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not worth changing runs (assumed)
+
+
+class Residents:
+    """Carries out a worker's orders; between turns each run rests with its state and its random streams."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        tell: Callable[[Report], None],
+        pulse: Callable[[], bool],
+        progress: Callable[[int], None],
+        clock: Callable[[], float] = time.monotonic,
+        room: int = 2**62,
+    ) -> None:
+        """Import the MLSpec; there is `room` for runs at rest, in bytes. Raises SpecProblem."""
+        self._home = Path.cwd()  # user code may go elsewhere
+        misc, prepared = (str(self._home / place) for place in (setup.misc, setup.prepared))
+        self._setup = replace(setup, misc=misc, prepared=prepared)
+        self._tell = tell
+        self._pulse = pulse
+        self._progress = progress
+        self._clock = clock
+        self._shared = shared(self._setup, spec.load(setup.mlspec), room)
+        self._runs: dict[int, Run] = {}
+        self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
+        self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
+
+    def start(self) -> None:
+        """Take the process as it is now for what every run begins with."""
+        with printing():
+            self._shared.settings.take()
+
+    def probe(self, order: Probe) -> Probed:
+        """What can be told of leaf configs without training."""
+        with self._shared.settings.apart():
+            if order.prepare and (failed := prepare(order.prepare, self._shared)):
+                return Probed((failed,))
+            return replace(probe(order, self._shared), prepares=prepares(self._shared.spec))
+
+    def smoke(self, order: Smoke) -> Smoked:
+        """What can be told of a leaf config by training one batch."""
+        with self._shared.settings.apart():
+            return counted(smoke(order, self._shared), self._shared)
+
+    def train(self, order: Train) -> None:
+        """Give each run its turn; whatever user code does fails that run alone."""
+        for assignment in map(self._placed, order.runs):
+            self._accounted(assignment, partial(self._turn, assignment, order.until, order.limit))
+
+    def evict(self, order: Evict) -> None:
+        """Make the run durable and let go of it."""
+        if run := self._runs.get(order.run):
+            self._accounted(run.assignment, partial(self._let_go, run))
+
+    def spare(self, idle: bool) -> float | None:
+        """Make durable a resident for which a checkpoint has been due longest.
+
+        A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
+        it is worth asking again, None where nothing is unsaved.
+        """
+        if not self._unsaved:
+            return None
+        now = self._clock()
+        if (overdue := self._overdue(now)) is None:
+            return next(iter(self._unsaved.values())) + self._setup.checkpoint_every - now
+        if not idle and now < self._spare_due:
+            return IDLE
+        self._save_waiting(overdue, now)
+        return 0.0
+
+    def _overdue(self, now: float, besides: int = -1) -> int | None:
+        """The resident that has been unsaved longest, if that is longer than a checkpoint may take."""
+        for number, since in self._unsaved.items():
+            if number != besides:
+                return number if now - since >= self._setup.checkpoint_every else None
+        return None
+
+    def _save_waiting(self, number: int, now: float) -> float:
+        """Save a run that waits; return the time. What fails is tried again, and fails in its own turn."""
+        run, settings = self._runs[number], self._shared.settings
+        log = Path(run.assignment.directory) / LOG
+        try:
+            with keeping(), logged(log), blaming(), settings.apart(), settings.of(number):
+                self._save(run)
+        except Failure as failure:
+            self._unsaved.pop(number)
+            self._unsaved[number] = now
+            if failure.kind == "disk":
+                self._tell(RunFailed(number, failure.kind, failure.cause, run.step))
+        return self._spent(now)
+
+    def _spent(self, since: float) -> float:
+        """The time, after what was saved since then; the share of it bounds when the next may be."""
+        now = self._clock()
+        self._spare_due = now + (now - since) * (1 - SHARE) / SHARE
+        return now
+
+    def _placed(self, assignment: Assignment) -> Assignment:
+        """With its directory spelt out."""
+        if run := self._runs.get(assignment.run):
+            return run.assignment
+        return replace(assignment, directory=str(self._home / assignment.directory))
+
+    def _accounted(self, assignment: Assignment, work: Callable[[], None]) -> None:
+        """Do it; keep what is printed in the run's log, and tell of its failure."""
+        directory = Path(assignment.directory)
+        with ExitStack() as stack:
+            try:
+                with keeping():
+                    if assignment.run not in self._runs:
+                        disk.make_directory(directory, below=directory.parents[1], lasting=False)
+                    stack.enter_context(logged(directory / LOG))
+                stack.enter_context(self._shared.settings.of(assignment.run))
+                work()
+            except Failure as failure:
+                run = self._runs.get(assignment.run)
+                say(f"rapidfire: the run failed: {failure.cause}")
+                self._drop(assignment.run)
+                step = run.step if run else 0
+                self._tell(
+                    RunFailed(assignment.run, failure.kind, failure.cause, step, failure.traceback[-TRACED:])
+                )
+        if assignment.run not in self._runs:
+            self._shared.settings.forget(assignment.run)
+
+    def _turn(self, assignment: Assignment, until: int, limit: int) -> None:
+        run = self._resident(assignment)
+        if run.ticks < until:
+            run.enter()
+            stopped = self._advance(run, until, limit)
+            run.leave()
+            if stopped:
+                self._save_as_it_is(run)
+        if run.ticks >= run.goal:
+            self._complete(run)
+        self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.partial_metrics))
+
+    def _size(self, run: Run) -> int:
+        """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""
+        if self._shared.device.type == "cpu":
+            return max(run.size, self._shared.growth.each(len(self._runs)))
+        return run.size
+
+    def _let_go(self, run: Run) -> None:
+        self._save_as_it_is(run)
+        self._drop(run.assignment.run)
+        self._tell(Evicted(run.assignment.run, run.ticks))
+
+    def _resident(self, assignment: Assignment) -> Run:
+        """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
+        resident = self._runs.get(assignment.run)
+        if resident is None or resident.rewound:
+            with blaming():
+                run = opened(assignment, self._shared)
+            self._runs[assignment.run] = run
+            self._tell(run.fingerprint)
+            for damage in run.damaged:
+                say(f"rapidfire: skipped a damaged checkpoint: {damage}")
+                self._tell(CheckpointDamaged(assignment.run, damage))
+            for ended in run.history:
+                self._tell(ended)
+        return self._runs[assignment.run]
+
+    def _advance(self, run: Run, until: int, limit: int) -> bool:
+        """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True.
+
+        A turn that goes on ends with an epoch: to tell the metrics inside of one costs more than a short one.
+        """
+        entered = began = self._clock()
+        from_ticks = run.ticks
+        for mark in _marks(run):
+            now = self._clock()
+            run.pass_time(now - began)
+            self._progress(run.step)
+            if mark is Mark.STEP and run.step == 1:
+                check_state(run)
+            if mark is Mark.EPOCH:
+                self._tell(run.record_epoch())
+            self._unsaved.setdefault(run.assignment.run, began)
+            stopped = self._pulse()
+            if stopped and mark is Mark.LOOK:
+                rewind(run)
+            enough = mark is Mark.EPOCH and _enough(now - entered, run.ticks - from_ticks, limit - run.ticks)
+            if stopped or (run.ticks >= until and (enough or run.ticks >= limit)):
+                return stopped
+            if mark is not Mark.LOOK:
+                now = self._checkpointed(run, now)
+            began = now
+        return False
+
+    def _checkpointed(self, run: Run, now: float) -> float:
+        """Save what is due by the clock: the run in its turn, and one that waits; returns the time."""
+        every, number = self._setup.checkpoint_every, run.assignment.run
+        has_spare = now >= self._spare_due
+        if run.unsaved >= every or (has_spare and now - self._unsaved[number] >= every):
+            run.streams = rng.capture()
+            self._save(run)
+            now = self._spent(now)
+        elif has_spare and (overdue := self._overdue(now, besides=number)) is not None:
+            now = self._save_waiting(overdue, now)
+        return now
+
+    def _save(self, run: Run) -> None:
+        checkpoint.save(run)
+        self._unsaved.pop(run.assignment.run, None)
+        self._tell(Saved(run.assignment.run, run.ticks, run.step))
+
+    def _save_as_it_is(self, run: Run) -> None:
+        """Make durable a run that may never go on, with the weights of its best epoch."""
+        if run.durable != run.position:
+            self._save(run)
+        checkpoint.show_best(run)
+
+    def _complete(self, run: Run) -> None:
+        if run.durable != run.position:
+            self._save(run)
+        checkpoint.finish(run, self._setup.keep)
+        self._drop(run.assignment.run)
+
+    def _drop(self, number: int) -> None:
+        self._runs.pop(number, None)
+        self._unsaved.pop(number, None)
+        self._shared.rows.release(number)
+
+
+def _enough(seconds: float, done: int, left: int) -> bool:
+    """Whether a turn of these ticks, and what it leaves of those it may go on to, are both worth a turn."""
+    return seconds >= SHORT and left * seconds / done >= SHORT
+
+
+def _marks(run: Run) -> Iterator[Mark]:
+    """The training loop's marks. Raises Failure, whatever is raised inside."""
+    with blaming():
+        yield from train(run)

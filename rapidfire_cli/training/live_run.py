@@ -1,0 +1,160 @@
+"""A run in memory: everything that its training reads and changes."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from rapidfire_cli.engine.checkpoints import Best
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpened, reading
+from rapidfire_cli.mlspec import Cfg, MLSpec
+from rapidfire_cli.terms import TRAIN, Objective, Split
+from rapidfire_cli.training import rng
+from rapidfire_cli.training.batches import Feed
+from rapidfire_cli.training.datasets import Loaded
+from rapidfire_cli.training.epoch_metrics import Tally
+from rapidfire_cli.training.optimizers import AnyOptimizer
+from rapidfire_cli.training.schedulers import Schedule
+from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.train_config import Plan
+from rapidfire_cli.training.weights import Weights, nbytes, weights
+
+if TYPE_CHECKING:
+    from rapidfire_cli.training.state import Origins, Snapshot
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+Position: TypeAlias = tuple[int, int]
+"""Finished epochs, and optimizer steps done in the next one."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run's parts and where it stands; whole at every optimizer step's end."""
+
+    assignment: Assignment
+    fingerprint: RunOpened
+    plan: Plan
+    steps: int  # optimizer steps in an epoch
+    ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
+    device: torch.device
+    spec: MLSpec
+    cfg: Cfg
+    loaded: Loaded  # kept while the run is here
+    feeds: Mapping[Split, Feed]
+    model: nn.Module
+    forward: nn.Module  # the model, compiled where asked
+    optimizer: AnyOptimizer
+    schedule: Schedule | None
+    scaler: torch.amp.GradScaler
+    tallies: Mapping[Split, Tally]
+    origins: "Origins"  # what its objects were before any training
+    streams: rng.Streams  # while the run does not train
+    settings: ProcessSettings
+    opened: Changes  # of the settings, before its training began
+    objective: Objective | None = None  # by which its best epoch is the best
+    before: "Snapshot | None" = None  # the validation under way
+    rewound: "Snapshot | None" = None  # what it was, in the place of what a broken off validation made of it
+    epoch: int = 0  # finished
+    done: int = 0  # optimizer steps in the epoch under way
+    step: int = 0  # optimizer steps in all
+    seconds: float = 0.0  # of training and validation in the epoch under way
+    outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
+    history: list[EpochEnded] = field(default_factory=list)
+    best: Best | None = None  # epoch so far, by the objective
+    best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
+    damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
+    durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
+    anchored: bool = False  # this process has made the directories durable that lead to its checkpoints
+    unsaved: float = 0.0  # seconds of training since it was durable
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.epoch, self.done
+
+    @property
+    def ticks(self) -> int:
+        """Whole ticks reached."""
+        return self.epoch * self.chunks + bisect_right(self.ends, self.done)
+
+    @property
+    def chunks(self) -> int:
+        """Ticks per epoch."""
+        return len(self.ends) + 1
+
+    @property
+    def goal(self) -> int:
+        """The ticks of the whole run."""
+        return self.plan.epochs * self.chunks
+
+    @property
+    def size(self) -> int:
+        """Bytes that the run holds at rest: its model and its optimizer's state."""
+        held = [*self.model.parameters(), *self.model.buffers()]
+        for state in self.optimizer.state.values():
+            held += [value for value in state.values() if isinstance(value, Tensor)]
+        return sum(map(nbytes, held))
+
+    @property
+    def partial_metrics(self) -> tuple[Metric, ...]:
+        """The training metrics of the epoch under way; none between two epochs. Raises Failure."""
+        values = self.tallies[TRAIN].partial_values() if self.done else {}
+        return tuple(Metric(TRAIN, name, value) for name, value in values.items())
+
+    def enter(self) -> None:
+        """Begin a turn: the process's random streams are the run's from now on."""
+        rng.restore(self.streams)
+
+    def leave(self) -> None:
+        """End a turn: keep the random streams, and no gradients."""
+        self.streams = rng.capture()
+        self.optimizer.zero_grad()
+
+    def pass_time(self, seconds: float) -> None:
+        """So much time was spent training."""
+        self.seconds += seconds
+        self.unsaved += seconds
+
+    def record_epoch(self) -> EpochEnded:
+        """What is told of the epoch that has just ended."""
+        named = [(split, *one) for split, values in self.outcome.items() for one in values.items()]
+        metrics = tuple(Metric(split, name, value) for split, name, value in named)
+        self.history.append(EpochEnded(self.assignment.run, self.epoch, self.step, metrics, self.seconds))
+        self.seconds = 0.0
+        self._note_best()
+        return self.history[-1]
+
+    def _note_best(self) -> None:
+        """Keep a copy of the weights when the epoch that has just ended is the best so far."""
+        if self.objective is None:
+            return
+        split, name = reading(self.outcome, self.objective.metric)
+        value = self.outcome.get(split, {}).get(name, math.nan)
+        sign = 1 if self.objective.direction == "max" else -1
+        if math.isnan(value) or (self.best and sign * value <= sign * self.best.value):
+            return
+        self.best = Best(self.objective.metric, self.objective.direction, self.epoch, value)
+        self.best_weights = weights(self.model).copied()
+
+    def end_epoch(self) -> None:
+        """Sum up the epoch and stand at the beginning of the next. Raises Failure."""
+        self.outcome = {split: tally.values() for split, tally in self.tallies.items()}
+        if self.schedule:
+            self.schedule.after_epoch(self.outcome)
+        for tally in self.tallies.values():
+            tally.reset()
+        self.epoch += 1
+        self.done = 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in which the forward pass computes."""
+        if self.plan.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.plan.precision])

@@ -1,0 +1,243 @@
+"""The metrics of an epoch, exact: over all that counts in it, not averaged over batches."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from rapidfire_cli.training import rng
+from rapidfire_cli.training.failure import Failure, blaming_knob
+from rapidfire_cli.training.metrics import Custom, Measure, measure
+from rapidfire_cli.training.predictions import Pair, Reader, counted
+from rapidfire_cli.training.sums import EXACT, exact
+
+NAMED = "named_metrics"
+BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
+LOOKED_AT = 2**20  # bytes that a metric may hold and still be computed inside an epoch (assumed: some ms)
+
+
+class Scores:
+    """Named and custom metrics of one split."""
+
+    def __init__(self, names: Sequence[str], custom: Mapping[str, Any]) -> None:
+        self._names = tuple(names)
+        self._custom = custom
+        wrapped = {name: Custom(name, metric) for name, metric in custom.items()}
+        flat = tuple(name for name in names if name != EXACT)
+        rows = (EXACT,) if EXACT in names else ()
+        self._raw = _Group(
+            tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext(), is_tried=True
+        )
+        self._flat = _Group(flat, lambda name, like: measure(name, *like), counted, self._blaming)
+        self._rows = _Group(rows, lambda name, _: exact(), _all, self._blaming)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `values` will hold."""
+        return (*self._names, *self._custom)
+
+    def add(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> None:
+        """Take in what the model made of a batch: custom metrics as it comes, named ones what counts of it.
+
+        Raises Failure.
+        """
+        if self._custom:
+            self._raw.add(reader.raw(outputs, batch))
+        for group, read in ((self._flat, reader.flat), (self._rows, reader.rows)):
+            if group.names:
+                with blaming_knob(NAMED):
+                    pair = read(outputs, batch)
+                group.add(pair)
+
+    def values(self) -> dict[str, float]:
+        """The metrics over everything since `reset`. Raises Failure."""
+        return self._together(lambda group: group.values())
+
+    def partial_values(self) -> dict[str, float]:
+        """The same on copies, so that sums are taken in the same order however turns are cut.
+
+        A metric that holds all rows is left out once they are many. None where that fails: what has no value
+        yet, or cannot be copied, must not fail a run that would not.
+        """
+        try:
+            return self._together(lambda group: group.partial_values())
+        except Exception:
+            return {}
+
+    def reset(self) -> None:
+        """Forget every row."""
+        for group in self._groups():
+            group.reset()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Everything since `reset`, as tensors and plain data."""
+        return [group.state() for group in self._groups()]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Put back what `state` gave."""
+        for group, its in zip(self._groups(), state, strict=True):
+            group.restore(its)
+
+    def _together(self, values: Callable[["_Group"], Mapping[str, float]]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for group in self._groups():
+            found |= values(group)
+        return {name: found[name] for name in self.names if name in found}
+
+    def _groups(self) -> tuple["_Group", ...]:
+        return self._flat, self._rows, self._raw
+
+    def _blaming(self, name: str) -> AbstractContextManager[None]:
+        """Where a named metric fails, the file's entry for it is to blame."""
+        return blaming_knob(NAMED, str(self._names.index(name)))
+
+
+class _Group:
+    """Metrics that are fed alike; logits and labels are kept and taken in many rows at a time."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        make: Callable[[str, Pair], Measure],
+        choose: Callable[[Pair], Pair],
+        blaming: Callable[[str], AbstractContextManager[None]],
+        is_tried: bool = False,
+    ) -> None:
+        self.names = names
+        self._is_tried = is_tried  # on the first batch: named metrics are known to be numbers
+        self._make = make
+        self._choose = choose  # what they are to see of what is kept
+        self._blaming = blaming
+        self._measures: Mapping[str, Measure] = {}
+        self._like: Pair | None = None  # one row of the first batch: what the measures were made for
+        self._kept: list[Pair] = []
+        self._size = 0  # bytes of the logits kept
+        self._seen = False  # the measures have taken in something
+
+    def add(self, pair: Pair) -> None:
+        """Keep a batch, without what else its storage holds. Raises Failure."""
+        logits, labels = pair
+        if self._like is None:
+            self._prepare((logits[:1].clone(), labels[:1].clone()))
+            if self._is_tried:
+                self._try(pair)
+        if self._kept and not _alike(self._kept[0], pair):
+            self._flush()
+        if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
+            logits = logits.clone()
+        self._kept.append((logits, labels))
+        self._size += logits.nbytes
+        if self._size >= BUFFER:
+            self._flush()
+
+    def values(self) -> dict[str, float]:
+        """NaN where nothing counted. Raises Failure."""
+        self._flush()
+        return self._computed(self._measures if self._seen else {})
+
+    def partial_values(self) -> dict[str, float]:
+        """Without what holds so many rows that looking at each turn would cost more than training."""
+        light = {name: each for name, each in self._measures.items() if _bytes(each.state()) < LOOKED_AT}
+        measures = deepcopy(light)
+        seen = self._feed(measures) or self._seen
+        values = self._computed(measures if seen else {})
+        return {name: values[name] for name in light} if self._measures else values
+
+    def reset(self) -> None:
+        self._kept.clear()
+        self._size = 0
+        self._seen = False
+        for each in self._measures.values():
+            each.reset()
+
+    def state(self) -> dict[str, Any]:
+        measures = {name: each.state() for name, each in self._measures.items()}
+        return {"kept": self._joined(), "like": self._like, "seen": self._seen, "measures": measures}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if state["like"]:
+            self._prepare(state["like"])
+        for name, each in state["measures"].items():
+            self._measures[name].restore(each)
+        self._seen = state["seen"]
+        if state["kept"]:
+            self.add(state["kept"])
+
+    def _prepare(self, like: Pair) -> None:
+        self._like = like
+        measures = {}
+        for name in self.names:
+            with self._blaming(name):
+                measures[name] = self._make(name, like)
+        self._measures = measures
+
+    def _try(self, pair: Pair) -> None:
+        """Measure a first batch, so that what cannot be a metric is noticed before training. Raises Failure.
+
+        What a metric raises itself is no reason: it may need more rows. Random streams are as before.
+        """
+        streams = rng.capture()
+        for name, each in deepcopy(self._measures).items():
+            with self._blaming(name):
+                try:
+                    each.update(*self._choose(pair))
+                    each.compute()
+                except Failure:
+                    raise
+                except Exception:
+                    continue
+        rng.restore(streams)
+
+    def _flush(self) -> None:
+        self._seen |= self._feed(self._measures)
+        self._kept.clear()
+        self._size = 0
+
+    def _feed(self, measures: Mapping[str, Measure]) -> bool:
+        """Whether there was anything for them to take in."""
+        joined = self._joined()
+        pair = self._choose(joined) if joined else None
+        if pair is None or not len(pair[0]):
+            return False
+        for name, each in measures.items():
+            with self._blaming(name):
+                each.update(*pair)
+        return True
+
+    def _computed(self, measures: Mapping[str, Measure]) -> dict[str, float]:
+        values = dict.fromkeys(self.names, math.nan)
+        for name, each in measures.items():
+            with self._blaming(name):
+                values[name] = each.compute()
+        return values
+
+    def _joined(self) -> Pair | None:
+        """What is kept, as one batch from now on."""
+        if len(self._kept) > 1:
+            logits, labels = zip(*self._kept, strict=True)
+            self._kept = [(torch.cat(logits), torch.cat(labels))]
+        return self._kept[0] if self._kept else None
+
+
+def _bytes(state: Any) -> int:
+    """The bytes of the tensors in a state."""
+    match state:
+        case torch.Tensor():
+            return state.nbytes
+        case dict():
+            return sum(map(_bytes, state.values()))
+        case list() | tuple():
+            return sum(map(_bytes, state))
+    return 0
+
+
+def _all(pair: Pair) -> Pair:
+    return pair
+
+
+def _alike(one: Pair, other: Pair) -> bool:
+    (logits, labels), (others, theirs) = one, other
+    return logits.shape[1:] == others.shape[1:] and labels.shape[1:] == theirs.shape[1:]

@@ -1,0 +1,61 @@
+"""The knobs that tell runs apart, as tables show them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from rapidfire_cli.manifest.knob_paths import ABSENT, cell
+from rapidfire_cli.terms import LeafConfig
+from rapidfire_cli.view.tables import Column, Row
+from rapidfire_cli.view.wording import NOTHING, knob_text
+
+NEVER_ALONE = frozenset({"name", "args"})  # say nothing without what they belong to
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Each path's shortest ending that none of the others shares: `lr`, `optimizer.name`."""
+    endings = [_endings(path) for path in paths]
+    sharing = Counter(end for own in endings for end in own)
+    return [
+        next((end for end in own if sharing[end] == 1), path)
+        for path, own in zip(paths, endings, strict=True)
+    ]
+
+
+def knob_columns(
+    paths: Sequence[str], rows: Iterable[Row], config: Callable[[Row], LeafConfig]
+) -> list[Column[Row]]:
+    """A column for each knob, under its short name; `config` is a row's leaf config."""
+    kept = list(rows)
+    return [_column(path, name, kept, config) for path, name in zip(paths, short_names(paths), strict=True)]
+
+
+def knob_value(config: LeafConfig, path: str) -> str:
+    """The value of a leaf config's knob, as people read it."""
+    value = cell(config, path)
+    return NOTHING if value is ABSENT else knob_text(value)
+
+
+def numeric(texts: Iterable[str]) -> bool:
+    """Whether these are numbers, so that they stand on the right."""
+    return all(text == NOTHING or _is_number(text) for text in texts)
+
+
+def _column(path: str, name: str, rows: Sequence[Row], config: Callable[[Row], LeafConfig]) -> Column[Row]:
+    def text(row: Row) -> str:
+        return knob_value(config(row), path)
+
+    return Column(name, text, right=numeric(map(text, rows)), spare=1)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _endings(path: str) -> list[str]:
+    parts = path.split(".")
+    endings = [".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)]
+    return [end for end in endings if end not in NEVER_ALONE and not end.partition(".")[0].isdecimal()]

@@ -1,0 +1,266 @@
+"""Whole fits in one process: workers only pretend to train, in an order drawn from a seed, and die.
+
+Everything else is real: the file, the plan, the scheduler, the driver, the journal. A pretended run's metric
+is a function of its learning rate and epoch; its checkpoints outlive its worker, as files would.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rapidfire_cli.app.ci import Shard
+from rapidfire_cli.app.devices import Machinery
+from rapidfire_cli.app.experiments import subject_of
+from rapidfire_cli.app.files import Given
+from rapidfire_cli.app.verbs import fit
+from rapidfire_cli.engine import driver, messages
+from rapidfire_cli.engine.heartbeat import Progress
+from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
+from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
+from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.store.history import Past, history
+from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.known_runs import standings
+from rapidfire_cli.store.layout import Home
+from rapidfire_cli.terms import RunState, canonical
+
+Curve = Callable[[float, int], float | None]
+"""The metric of a run with this learning rate after this epoch; None where the run fails."""
+
+
+class Crash(BaseException):
+    """The controller is killed."""
+
+
+@dataclass
+class Luck:
+    """How much goes wrong, by probabilities."""
+
+    seed: int = 0
+    deaths: float = 0.0  # of the worker, in each order
+    saves: float = 0.0  # of a checkpoint, after each epoch
+    crashes: float = 0.0  # of the controller, at each batch of facts
+    decisions: float = math.inf  # after which the controller certainly dies
+    moments: float = math.inf  # at the last of which it does: before and after anything is kept
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def strikes(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+
+@dataclass
+class Pretender:
+    """A worker."""
+
+    desk: "Desk"
+    luck: Luck
+    orders: deque[Order] = field(default_factory=deque)
+    held: dict[int, list[EpochEnded]] = field(default_factory=dict)
+
+    def send(self, order: Order) -> None:
+        self.orders.append(order)
+
+    def receive(self) -> Iterator[Report]:
+        trains = isinstance(self.orders[0], messages.Train | messages.Evict)
+        dies = trains and self.luck.strikes(self.luck.deaths)
+        reports = self.obey()
+        if dies:
+            self.luck.deaths /= 2  # or a run would be given up in the end
+            yield from reports[: self.luck.random.randrange(len(reports) + 1)]
+            raise WorkerGone("killed by SIGKILL")
+        yield from reports
+
+    def progress(self) -> Progress:
+        return Progress(0, 0)
+
+    def dump(self) -> None:
+        """It never hangs."""
+
+    def kill(self) -> None:
+        self.orders.clear()
+
+    def obey(self) -> list[Report]:
+        match self.orders.popleft():
+            case messages.Setup():
+                return [messages.Ready(1, "cpu", 10**9)]
+            case messages.Probe():
+                return [messages.Probed(())]
+            case messages.Train((assignment,), until):
+                return [*self._turn(assignment, until)]
+            case messages.Evict(run):
+                ended = self.held.pop(run)
+                self.desk.checkpoints[run] = list(ended)
+                return [messages.Saved(run, len(ended), len(ended)), messages.Evicted(run, len(ended))]
+        return []
+
+    def _turn(self, assignment: Assignment, until: int) -> Iterator[Report]:
+        run, leaf = assignment.run, _leaf(assignment)
+        if run not in self.held:
+            self.held[run] = list(self.desk.checkpoints.get(run, ()))
+            yield from self.held[run]
+        ended = self.held[run]
+        while len(ended) < until:
+            epoch = len(ended) + 1
+            if leaf["train"]["batch_size"] > self.desk.fits and epoch >= self.desk.fills:
+                del self.held[run]
+                yield messages.RunFailed(run, "oom", "out of memory", epoch)
+                return
+            value = self.desk.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
+            if value is None:
+                del self.held[run]
+                yield messages.RunFailed(run, "error", "ValueError: no", epoch)
+                return
+            metric = Metric("validation", "quality", value)
+            ended.append(EpochEnded(run, epoch, epoch, (metric,), 0.1))
+            yield ended[-1]
+            if epoch == leaf["train"]["epochs"] or self.luck.strikes(self.luck.saves):
+                self.desk.checkpoints[run] = list(ended)
+                yield messages.Saved(run, epoch, epoch)
+        if len(ended) == leaf["train"]["epochs"]:
+            del self.held[run]
+        yield messages.TurnEnded(run, len(ended), len(ended), 1)
+
+
+def _leaf(assignment: Assignment) -> dict[str, Any]:
+    import json
+
+    leaf: dict[str, Any] = json.loads(assignment.config)
+    return leaf
+
+
+@dataclass
+class Audience:
+    """Nobody, who may see the controller die."""
+
+    luck: Luck
+    crew: list[Pretender]
+    facts: list[Fact] = field(default_factory=list)
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        self.facts += facts
+        self.luck.decisions -= sum(isinstance(fact, Decision) for fact in facts)
+        crash(self.luck, self.crew, facts)
+
+
+def crash(luck: Luck, crew: Sequence[Pretender], facts: Sequence[Fact]) -> None:
+    """Perhaps kill the controller; some workers get something done before they die with it."""
+    luck.moments -= bool(facts)
+    if facts and (min(luck.decisions, luck.moments) <= 0 or luck.strikes(luck.crashes)):
+        for worker in crew:
+            while worker.orders and luck.strikes(0.5):
+                worker.obey()
+        raise Crash
+
+
+@dataclass
+class Desk:
+    """An experiment's place, and what stays when everything dies."""
+
+    path: Path
+    curve: Curve
+    checkpoints: dict[int, list[EpochEnded]] = field(default_factory=dict)
+    fits: float = math.inf  # the largest batch for which there is memory
+    fills: int = 1  # the epoch in which memory runs out for larger ones
+    parent: Path | None = None  # of experiments, where others share it
+
+    @property
+    def home(self) -> Home:
+        return Home((self.parent or self.path / "experiments") / "file")
+
+    @property
+    def past(self) -> tuple[Past, ...]:
+        return history(self.home.journal)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        return [event for event in self.past if isinstance(event, Decision)]
+
+    @property
+    def states(self) -> dict[int, RunState]:
+        return {one.run.number: one.state for one in standings(self.home.journal, 1)}
+
+    def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None, **asked: Any) -> bool:
+        """Fit once; False when the controller was killed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "file.yaml"
+        file.write_text(text)
+        crew: list[Pretender] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, luck, crew))
+            patch.setattr(driver, "BEAT", 0.0)  # so that it may die after any fact
+            patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, luck, crew))
+            subject = subject_of(Given(file), str(self.home.path.parent))
+            request = fit.Request(Machinery(workers), shard, **asked)
+            try:
+                fit.train(subject, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))
+            except Crash:
+                return False
+        return True
+
+    def fit_through(self, text: str, luck: Luck, workers: int = 2) -> int:
+        """Fit again and again until nothing kills the controller; how often it was killed."""
+        killed = 0
+        while not self.fit(text, luck, workers):
+            killed += 1
+        return killed
+
+
+@contextmanager
+def _watching(audience: Audience) -> Iterator[Audience]:
+    yield audience
+
+
+class Journal(SqliteJournal):
+    """A journal whose process may die before it wrote anything down; the machine never does."""
+
+    def __init__(self, path: Path, luck: Luck, crew: Sequence[Pretender]) -> None:
+        super().__init__(path)
+        self._luck, self._crew = luck, crew
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        try:
+            crash(self._luck, self._crew, facts)
+        except Crash:
+            self.close()  # as the kernel does for a dead process: what was not committed is gone
+            raise
+        self._db.execute("PRAGMA synchronous = OFF")
+        super().take(facts)
+
+
+class Crew:
+    """Where workers come from, and whose turn it is to report."""
+
+    def __init__(self, desk: Desk, luck: Luck, crew: list[Pretender]) -> None:
+        self._desk, self._luck, self._crew = desk, luck, crew
+
+    def start(self, slot: Slot) -> Pretender:
+        worker = Pretender(self._desk, self._luck)
+        worker.send(messages.Setup("", "null", "", slot.device, 1, 1, 30, 0))
+        self._crew.append(worker)
+        return worker
+
+    def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
+        busy = [worker for worker in workers if isinstance(worker, Pretender) and worker.orders]
+        if not busy:
+            raise AssertionError("everybody waits for somebody")
+        return self._luck.random.sample(busy, self._luck.random.randint(1, len(busy)))
+
+
+def sha(runs: int = 8, **settings: object) -> str:
+    """An experiment file with one bracket."""
+    said = {"min_epochs": 1, "max_epochs": 8, "reduction_factor": 2, **settings}
+    arguments = canonical({"num_runs": runs, "metric": "quality", "direction": "max", **said})  # type: ignore[dict-item]
+    return f"mlspec: none:None\nsha: {{{arguments[1:-1]}, {TRAIN}}}\n"
+
+
+TRAIN = "train: {epochs: 8, batch_size: 1, optimizer: {name: SGD, args: {lr: !range {start: 0.0, end: 1.0}}}}"

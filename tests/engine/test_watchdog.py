@@ -1,0 +1,138 @@
+"""A turn that stands still is told from one that takes its time, and output is kept to a size."""
+
+import os
+from dataclasses import dataclass, field
+
+import pytest
+
+from rapidfire_cli.engine.heartbeat import Page, Progress, blank
+from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
+from rapidfire_cli.engine.watchdog import DUMPING, Watch
+
+
+@dataclass
+class Watched:
+    """A worker as the watch sees it."""
+
+    page: Page = field(default_factory=lambda: Page(blank()))
+    dumps: int = 0
+
+    def progress(self) -> Progress:
+        return self.page.read()
+
+    def dump(self) -> None:
+        self.dumps += 1
+
+
+class Hour:
+    """An hour in which the test says how time goes."""
+
+    def __init__(self, tmp_path, hang_timeout=60.0):
+        self.now = 1000.0
+        self.directory = str(tmp_path)
+        self.worker = Watched()
+        self.watch = Watch(hang_timeout, lambda: self.now)
+        self.found = []
+
+    def begin(self, run=1):
+        self.watch.begin(0, self.worker, run, self.directory)
+
+    def pass_seconds(self, seconds):
+        for _ in range(seconds):
+            self.now += 1
+            self.found += self.watch.look()
+
+
+@pytest.fixture
+def hour(tmp_path):
+    return Hour(tmp_path)
+
+
+def test_a_first_step_may_take_for_ever(hour):
+    hour.begin()
+    hour.pass_seconds(3600)
+    assert hour.found == [] and hour.worker.dumps == 0
+
+
+def test_a_later_step_that_takes_too_long_is_a_hang_once_its_stack_is_written(hour):
+    hour.begin()
+    hour.worker.page.mark(1)
+    hour.pass_seconds(60)
+    assert (hour.found, hour.worker.dumps) == ([], 0)
+    hour.pass_seconds(1)
+    assert (hour.found, hour.worker.dumps) == ([], 1)
+    hour.pass_seconds(int(DUMPING))
+    assert (hour.found, hour.worker.dumps) == ([(0, "hung: no step in 60 seconds")], 1)
+
+
+def test_every_step_starts_the_time_anew(hour):
+    hour.begin()
+    for step in range(100):
+        hour.worker.page.mark(step)
+        hour.pass_seconds(50)
+    assert hour.found == []
+
+
+def test_the_first_step_of_a_later_turn_is_no_first_step(hour):
+    hour.begin()
+    hour.worker.page.mark(1)
+    hour.watch.end(0)
+    hour.pass_seconds(3600)
+    hour.begin()
+    hour.pass_seconds(70)
+    assert hour.found
+
+
+def test_a_run_that_left_or_lost_its_worker_is_opened_again_so_its_first_step_may_take_long(hour):
+    for leave in (lambda: hour.watch.close(1), lambda: hour.watch.lose(0)):
+        hour.begin()
+        hour.worker.page.mark(1)
+        hour.watch.end(0)
+        leave()
+        hour.begin()
+        hour.pass_seconds(3600)
+    assert hour.found == []
+
+
+def test_a_controller_that_slept_blames_nobody(hour):
+    hour.begin()
+    hour.worker.page.mark(1)
+    hour.pass_seconds(1)
+    hour.now += 1e6  # the machine was suspended, the debugger had stopped us
+    hour.pass_seconds(10)
+    assert hour.found == []
+
+
+def test_without_a_timeout_nothing_is_a_hang(tmp_path):
+    hour = Hour(tmp_path, hang_timeout=None)
+    hour.begin()
+    hour.worker.page.mark(1)
+    hour.pass_seconds(10_000)
+    assert hour.found == []
+
+
+def test_a_log_that_outgrows_its_size_is_set_aside_and_whoever_prints_goes_on(tmp_path):
+    log = tmp_path / "log.txt"
+    with log.open("ab", buffering=0) as printing:
+        printing.write(b"a" * 90)
+        rotate(log, most=100)
+        assert log.stat().st_size == 90
+        printing.write(b"b" * 90)
+        rotate(log, most=100)
+        printing.write(b"c")
+    assert log.read_bytes() == b"c"
+    assert (tmp_path / "log.txt.1").read_bytes() == b"a" * 10 + b"b" * 90
+
+
+def test_the_log_of_a_turn_that_nobody_looked_at_is_kept_to_its_size_too(hour, tmp_path):
+    hour.begin()
+    (tmp_path / LOG).touch()
+    os.truncate(tmp_path / LOG, MOST + 1)
+    hour.watch.end(0)
+    hour.pass_seconds(1)
+    assert (tmp_path / LOG).stat().st_size == 0
+
+
+def test_a_run_that_has_printed_nothing_has_no_log(tmp_path):
+    rotate(tmp_path / "log.txt")
+    assert list(tmp_path.iterdir()) == []

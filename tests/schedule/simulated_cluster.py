@@ -1,0 +1,358 @@
+"""A simulated world around the machine: workers that obey, in an order the test chooses.
+
+It keeps its own account of what happens, by lists and loops that are plainly right, and refuses every order
+that a worker could not carry out. A second machine, made anew from a snapshot after each event, must order
+the same.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+from rapidfire_cli.schedule.actions import (
+    Action,
+    Complete,
+    Decide,
+    EndTurn,
+    Evict,
+    GiveUp,
+    Halt,
+    Prune,
+    Replace,
+    StartWorker,
+    Train,
+)
+from rapidfire_cli.schedule.events import (
+    Entry,
+    EpochFinished,
+    Event,
+    MemoryRanOut,
+    RunEvicted,
+    RunFailed,
+    RunResumeAsked,
+    RunsAdded,
+    RunSaved,
+    RunStopAsked,
+    StopAsked,
+    TurnEnded,
+    WorkerDied,
+    WorkerReady,
+)
+from rapidfire_cli.schedule.median import Median
+from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.schedule.scheduler import Machine
+from rapidfire_cli.schedule.snapshot import restored, snapshot
+
+
+@dataclass
+class Host:
+    """One worker as the world sees it: what it was told and has not done yet."""
+
+    up: bool = False
+    inbox: list[Action] = field(default_factory=list)
+    held: dict[int, int] = field(default_factory=dict)  # resident runs and how far they are trained
+
+    @property
+    def turn(self) -> Train | None:
+        """The turn that it is in, or is about to begin."""
+        return next((order for order in self.inbox if isinstance(order, Train)), None)
+
+
+class World:
+    """Drives a machine; every action lands here, every event leaves from here."""
+
+    def __init__(
+        self,
+        slots: int,
+        goals: Sequence[int] = (),
+        room: int = 10**9,
+        size: int = 1,
+        chunks: int = 1,
+        value: Callable[[int, int], float | None] = lambda run, epoch: run / epoch,
+    ) -> None:
+        self.machine = Machine(slots, chunks)
+        self.seen = json.dumps(snapshot(self.machine))
+        self.hosts: dict[int, Host] = {}
+        self.entries: dict[int, Entry] = {}
+        self.room, self.size, self.chunks, self.value = room, size, chunks, value
+        self.durable: dict[int, int] = {}
+        self.allowed: dict[int, int] = {}  # ticks that a run may train before the next decision
+        self.heard: dict[int, int] = {}  # epochs told
+        self.leaving: set[int] = set()
+        self.exhausted: set[int] = set()  # runs that ran out of memory
+        self.ended: dict[int, str] = {}
+        self.unwanted: set[int] = set()  # runs that may get no further turn
+        self.judged: set[int] = set()  # runs that may get none beyond where they were judged
+        self.stopping = False
+        self.trace: list[Action] = []
+        self.turns: list[tuple[int, int, int]] = []  # first slot, run, ticks reached
+        if goals:
+            self.add([Entry(run, goal) for run, goal in enumerate(goals, 1)])
+
+    # Events
+
+    def add(self, entries: Sequence[Entry], policy: Policy | None = None) -> None:
+        """Add free runs, or a bracket."""
+        bracket = len(self.machine.policies) + 1 if policy else 0
+        if policy is not None:
+            limit = self.chunks * policy.begin(
+                bracket, {entry.run: entry.goal // self.chunks for entry in entries}
+            )
+            entries = [replace(entry, limit=limit) for entry in entries]
+        for entry in entries:
+            self.entries[entry.run] = entry
+            self.durable[entry.run] = entry.durable
+            self.allowed[entry.run] = min(entry.goal, entry.limit or entry.goal)
+            self.heard[entry.run] = entry.durable // self.chunks
+        self.tell(RunsAdded(tuple(entries), policy, bracket))
+
+    def tell(self, event: Event) -> None:
+        """Let the machine take the event in, and obey."""
+        twin = restored(json.loads(self.seen))
+        again = twin.step(deepcopy(event))
+        actions = self.machine.step(event)
+        self.seen = json.dumps(snapshot(self.machine))
+        assert str(again) == str(actions), "a restored machine orders something else"  # a NaN equals nothing
+        assert json.dumps(snapshot(twin)) == self.seen
+        self.trace += actions
+        for action in actions:
+            self._obey(action)
+
+    def ask_stop(self, run: int) -> None:
+        """A person wants no further turn of the run."""
+        if run not in self.ended:
+            self.unwanted.add(run)
+        self.tell(RunStopAsked(run))
+
+    def ask_resume(self, run: int) -> None:
+        """A person wants the run back that was stopped or pruned."""
+        if run in self.unwanted | self.judged:
+            self.ended.pop(run, None)
+            self.unwanted.discard(run)
+            self.judged.discard(run)
+            self.allowed[run] = self.entries[run].goal
+        self.tell(RunResumeAsked(run))
+
+    def stop(self) -> None:
+        """The whole sweep is to stop."""
+        self.stopping = True
+        self.tell(StopAsked())
+
+    def movable(self) -> list[int]:
+        """The slots on which something can happen."""
+        return [slot for slot, host in sorted(self.hosts.items()) if not host.up or host.inbox]
+
+    def advance(self, slot: int, dies: bool = False) -> None:
+        """Let the slot's worker do its next thing; it may die before it tells of a turn's end."""
+        host = self.hosts[slot]
+        if not host.up:
+            host.up = True
+            self.tell(WorkerReady(slot, self.room))
+            return
+        order = host.inbox[0]
+        if isinstance(order, EndTurn):  # its turn is over already
+            del host.inbox[0]
+            return
+        late = [other for other in order.slots if self.hosts[other].inbox[0] != order]
+        if late:  # another slot of the gang has something to do before
+            self.advance(late[0])
+            return
+        for other in order.slots:
+            self.hosts[other].inbox.remove(order)
+        match order:
+            case Train(slots, (run,), until):
+                self._train(slots, run, until, dies)
+            case Evict(slots, run):
+                self._save(run)
+                for other in slots:
+                    del self.hosts[other].held[run]
+                self.leaving.discard(run)
+                self.tell(RunEvicted(run, self.durable[run]))
+
+    def save(self, run: int) -> None:
+        """A checkpoint becomes due, in the run's turn or while it waits for one."""
+        if any(run in host.held for host in self.hosts.values()):
+            self._save(run)
+
+    def kill(self, slot: int) -> None:
+        """The slot's worker dies."""
+        self._lose(slot)
+        self.tell(WorkerDied(slot))
+
+    def _lose(self, slot: int) -> None:
+        """Gangs that the slot was part of fall apart."""
+        gone = self.hosts.pop(slot)
+        lost = {*gone.held, *(gone.turn.runs if gone.turn else ())}
+        for host in self.hosts.values():
+            host.inbox = [order for order in host.inbox if slot not in order.slots]
+            host.held = {run: at for run, at in host.held.items() if run not in lost}
+        self.leaving -= lost
+
+    def exhaust(self, slot: int, replaceable: bool = False) -> None:
+        """The run that the slot serves next runs out of memory; its worker goes with it.
+
+        Where it is `replaceable`, another run may take its place.
+        """
+        (run,) = runs_of(self.hosts[slot].inbox[0])
+        self._lose(slot)
+        ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
+        if not ends:  # else nobody tries it again, and a person may ask for it back
+            self.exhausted.add(run)
+        entry = self.entries[run]
+        instead = Entry(len(self.entries) + 1, entry.goal, gang=entry.gang) if replaceable else None
+        self.tell(MemoryRanOut(slot, run, instead))
+
+    def fail(self, slot: int) -> None:
+        """The run raises that the slot serves next."""
+        (run,) = runs_of(self.hosts[slot].inbox[0])
+        for host in self.hosts.values():
+            host.inbox = [order for order in host.inbox if run not in runs_of(order)]
+            host.held.pop(run, None)
+        self.leaving.discard(run)
+        self._ended(run, "failed")
+        self.tell(RunFailed(run))
+
+    def finish(self) -> None:
+        """Round and round, one thing per slot, until nothing moves."""
+        while slots := self.movable():
+            for slot in slots:
+                if slot in self.movable():
+                    self.advance(slot)
+
+    # What the world knows
+
+    def trained(self, run: int) -> int:
+        """Ticks."""
+        return next((host.held[run] for host in self.hosts.values() if run in host.held), self.durable[run])
+
+    def home(self, run: int) -> tuple[int, ...]:
+        """The slots on which the run is resident, or is about to be opened."""
+        return tuple(
+            slot
+            for slot, host in sorted(self.hosts.items())
+            if run in host.held or (host.turn and host.turn.runs == (run,))
+        )
+
+    def in_turn(self, run: int) -> bool:
+        return any(host.turn and host.turn.runs == (run,) for host in self.hosts.values())
+
+    def ready(self, run: int) -> bool:
+        """Whether the run could train, were there a slot."""
+        more = self.trained(run) < self.allowed[run]
+        if run not in self.judged:  # the last turn completes it
+            more = more or self.allowed[run] == self.entries[run].goal
+        over = run in self.ended or run in self.unwanted
+        return more and not over and run not in self.leaving and not self.in_turn(run)
+
+    def idle(self, slot: int) -> bool:
+        host = self.hosts.get(slot)
+        return host is not None and host.up and host.turn is None
+
+    def has_room(self, slot: int) -> bool:
+        if self.exhausted & self.hosts[slot].held.keys():  # it is to be alone
+            return False
+        held = len(self.hosts[slot].held)
+        return held == 0 or (held + 1) * self.machine.floor.size <= self.room
+
+    # Actions
+
+    def _obey(self, action: Action) -> None:
+        match action:
+            case StartWorker(slot):
+                assert slot not in self.hosts
+                self.hosts[slot] = Host()
+            case Train(slots, (run,), until):
+                self._check_turn(slots, run, until)
+                self._send(slots, action)
+            case Evict(slots, run):
+                assert slots == self.home(run) and not self.in_turn(run) and run not in self.leaving
+                self.leaving.add(run)
+                self._send(slots, action)
+            case EndTurn(slots):
+                turns = {self.hosts[slot].turn for slot in slots}
+                assert len(turns) == 1
+                self._send(slots, action)
+            case Decide(decision):
+                for verdict in decision.verdicts:
+                    if not verdict.promoted:
+                        self.judged.add(verdict.run)
+                    elif verdict.run not in self.unwanted:
+                        until = decision.until * self.chunks
+                        self.allowed[verdict.run] = min(until, self.entries[verdict.run].goal)
+            case Replace(run, by, bracket, apart):
+                assert run not in self.home_runs() and run not in self.unwanted | self.judged
+                assert apart is (bracket is not None and self.heard[run] >= self.first_rung(bracket))
+                self._ended(run, "Replace")
+                self.entries[by] = replace(self.entries[run], run=by, durable=0)
+                self.durable[by] = self.heard[by] = 0
+                outside = bracket is None or apart
+                self.allowed[by] = self.entries[by].goal if outside else self.allowed[run]
+            case Complete(run) | Prune(run) | Halt(run) | GiveUp(run):
+                assert run not in self.leaving and not self.in_turn(run)
+                assert isinstance(action, Complete) or run not in self.home_runs()
+                self._ended(run, type(action).__name__)
+
+    def first_rung(self, bracket: int) -> int:
+        """The epochs after which a run of the bracket has shown something."""
+        policy = self.machine.policies[bracket]
+        return 1 if isinstance(policy, Median) else policy.levels[0] if policy.levels else policy.goal
+
+    def home_runs(self) -> set[int]:
+        return {run for host in self.hosts.values() for run in host.held}
+
+    def _check_turn(self, slots: Sequence[int], run: int, until: int) -> None:
+        """Everything that must hold when a turn begins."""
+        assert not self.stopping, "a turn begins after the stop"
+        assert self.ready(run), "it ended, is in a turn, waits for a decision, or is leaving"
+        assert len(slots) == self.entries[run].gang and all(map(self.idle, slots))
+        assert slots == tuple(range(slots[0], slots[0] + len(slots)))
+        assert self.home(run) in ((), slots), "it is resident elsewhere"
+        assert until == min(self.trained(run) + 1, self.allowed[run])
+        assert all(run in self.hosts[slot].held or self.has_room(slot) for slot in slots), "no room"
+
+    def _send(self, slots: Sequence[int], order: Action) -> None:
+        for slot in slots:
+            self.hosts[slot].inbox.append(order)
+
+    def _train(self, slots: tuple[int, ...], run: int, until: int, dies: bool) -> None:
+        at = self.trained(run)
+        asked = [order for order in self.hosts[slots[0]].inbox if isinstance(order, EndTurn)]
+        for slot in slots:
+            host = self.hosts[slot]
+            host.inbox = [order for order in host.inbox if not isinstance(order, EndTurn)]
+            host.held[run] = at if asked else until
+        if asked:
+            self._save(run)
+        elif until % self.chunks == 0 and until // self.chunks > self.heard[run]:
+            self.heard[run] += 1
+            self.tell(EpochFinished(run, self.heard[run], self.value(run, self.heard[run])))
+        self.turns.append((slots[0], run, self.trained(run)))
+        at = self.trained(run)
+        if at == self.entries[run].goal:
+            self._save(run)
+        if dies:
+            self.kill(slots[-1])
+            return
+        if at == self.entries[run].goal:
+            for slot in slots:
+                del self.hosts[slot].held[run]
+        self.tell(TurnEnded(slots, (run,), at, self.size))
+
+    def _save(self, run: int) -> None:
+        self.durable[run] = self.trained(run)
+        self.tell(RunSaved(run, self.durable[run]))
+
+    def _ended(self, run: int, how: str) -> None:
+        assert run not in self.ended, "it ended twice"
+        self.ended[run] = how
+
+
+def runs_of(order: Action) -> tuple[int, ...]:
+    """The runs that an order is about."""
+    match order:
+        case Train(runs=runs):
+            return runs
+        case Evict(run=run):
+            return (run,)
+    return ()
