@@ -114,7 +114,7 @@ class Run:
 
     def leave(self) -> None:
         """End a turn: keep the random streams, and no gradients."""
-        self.streams = rng.capture()
+        self.streams = rng.capture(like=self.streams)
         self.optimizer.zero_grad()
 
     def pass_time(self, seconds: float) -> None:

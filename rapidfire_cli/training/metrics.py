@@ -117,13 +117,16 @@ class Classified:
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Raises Failure where a label is not a class."""
-        if labels.ndim == 1 and (ignored := labels == IGNORED).any():
-            logits, labels = logits[~ignored], labels[~ignored]
-        known = labels[labels != IGNORED]
-        wrong = known[(known < 0) | (known >= self._classes) | (known != known.long())]
-        if len(wrong):
+        counts, known = labels != IGNORED, labels
+        if not counts.all():
+            known = labels[counts]
+            logits, labels = (logits[counts], known) if labels.ndim == 1 else (logits, labels)
+        fits = (known >= 0) & (known < self._classes)
+        if known.is_floating_point():
+            fits &= known == known.long()
+        if not fits.all():
             needs = f"labels from 0 to {self._classes - 1}, or {IGNORED} for none"
-            raise Failure("error", f"metric `{self._name}` needs {needs}; it got {wrong[0].item():g}")
+            raise Failure("error", f"metric `{self._name}` needs {needs}; it got {known[~fits][0].item():g}")
         if len(labels):
             self._metric.update(logits, labels.long())
 

@@ -40,7 +40,7 @@ def made(model: nn.Module) -> Made:
 
 def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dict[str, Any]:
     """What of the model is not in its weights, or not as it is; `held` are the attributes beside it."""
-    tensors = registered(model)
+    tensors, modules = registered(model), [*model.named_modules()]
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
     exported = {**now.tensors} | {name: now.tensors[first] for name, first in now.same.items()}
     first: dict[int, str] = {}
@@ -61,8 +61,8 @@ def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dic
         "same": same,
         "elsewhere": elsewhere,
         "frozen": [name for name, tensor in tensors.items() if _is_frozen(tensor)],
-        "lazy": [name for name, module in model.named_modules() if _is_lazy(module)],
-        "evaluating": [name for name, module in model.named_modules() if not module.training],
+        "lazy": [name for name, module in modules if _is_lazy(module)],
+        "evaluating": [name for name, module in modules if not module.training],
     }
 
 
@@ -71,9 +71,8 @@ def check_structure(model: nn.Module, origin: Made) -> None:
     modules = frozenset(name for name, _ in model.named_modules())
     if changed := sorted(modules ^ origin.modules):
         raise _unkept(f"the module `{changed[0]}` came or went in training")
-    parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, tensor in registered(model).items():
-        if name in parameters and name not in origin.forms:
+        if name not in origin.forms and isinstance(tensor, nn.Parameter):
             raise _unkept(f"the parameter `{name}` was added in training")
         known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
         if not known:

@@ -7,6 +7,7 @@ these. A mark is equal while the data are unchanged. Packed, they are what `torc
 
 import hashlib
 import itertools
+import operator
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from rapidfire_cli.training import generators
 
 ATOMS = frozenset((bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
+FIXED = ATOMS | {float, complex}  # what cannot change in place
 CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
 TENSORS = (Tensor, nn.Parameter, nn.Buffer)
 
@@ -102,6 +104,17 @@ def _contents(value: Any) -> Iterator[Any]:
         yield from sorted(value, key=repr)
     else:
         yield from value
+
+
+def content_of(container: Any) -> tuple[Any, ...]:
+    """The objects that a container holds, keys included."""
+    return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
+
+
+def holds(container: Any, content: tuple[Any, ...]) -> bool:
+    """Whether the container holds these very objects."""
+    now = content_of(container)
+    return len(now) == len(content) and all(map(operator.is_, now, content))
 
 
 class Packing:

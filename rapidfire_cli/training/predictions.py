@@ -48,14 +48,14 @@ class Reader:
         labels, logits = _labels(outputs, batch), outputs.get("logits")
         if not (isinstance(labels, Tensor) and labels.ndim and _integral(labels)):
             return rows
-        if isinstance(logits, Tensor) and logits.numel() != labels.numel() and not _fit(logits, labels):
+        if isinstance(logits, Tensor) and not (_is_per_row(logits, labels) or _relate(logits, labels)):
             return rows  # labels of another length, such as transcripts
         if labels.ndim == 2 and self._is_shifted(outputs, labels):
             labels = labels[:, 1:]
         if labels.shape == (rows,):
             if labels.is_cuda:
                 return (labels != IGNORED).sum()
-            if labels.min() >= 0:  # the common case, at a fraction of the cost
+            if labels.min().item() >= 0:  # the common case, at a fraction of the cost
                 return rows
         return int((labels != IGNORED).sum())
 
@@ -73,7 +73,7 @@ class Reader:
     def flat(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
         """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure."""
         logits, labels = self.raw(outputs, batch)
-        if labels.ndim == 1 and logits.ndim == 2 and len(logits) == len(labels) and logits.shape[1] > 1:
+        if _is_per_row(logits, labels) and logits.shape[1] > 1:
             return logits, labels  # the common case, at a fraction of the cost
         logits, labels = self._read(outputs, batch)
         if logits.ndim > labels.ndim:
@@ -179,6 +179,16 @@ def _labels(outputs: Mapping[str, Any], batch: Any) -> Any:
 
 def _integral(labels: Tensor) -> bool:
     return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+
+
+def _is_per_row(logits: Tensor, labels: Tensor) -> bool:
+    """Whether there are logits (B, C) for labels (B,)."""
+    return labels.ndim == 1 and logits.ndim == 2 and len(logits) == len(labels)
+
+
+def _relate(logits: Tensor, labels: Tensor) -> bool:
+    """Whether there are logits for every label."""
+    return logits.numel() == labels.numel() or bool(_fit(logits, labels))
 
 
 def _fit(logits: Tensor, labels: Tensor) -> list[str]:

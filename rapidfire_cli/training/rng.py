@@ -56,10 +56,16 @@ def order(seed: int, epoch: int, rows: int) -> Tensor:
     return torch.randperm(rows, generator=generator, device="cpu")
 
 
-def capture() -> Streams:
-    """Where the global generators stand now."""
+def capture(like: Streams | None = None) -> Streams:
+    """Where the global generators stand now; streams equal to those of `like` share its memory."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    return Streams(_python(random.getstate()), _numpy(np.random.get_state()), torch.get_rng_state(), cuda)
+    python, numpy = _python(random.getstate()), _numpy(np.random.get_state())
+    own = torch.get_rng_state()
+    if like is not None:
+        python = like.python if python == like.python else python
+        numpy = like.numpy if numpy == like.numpy else numpy
+        own = like.torch if torch.equal(own, like.torch) else own
+    return Streams(python, numpy, own, cuda)
 
 
 def first(seed: int) -> Streams:

@@ -183,9 +183,10 @@ def snapshot(run: Run) -> Snapshot:
     streams, spec = rng.capture(), own_state(run) if speaks(run.spec) else {}
     held, tensors = held_attributes(run), registered(run.model)
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
+    named = run.model.named_parameters() if shared else ()
     parameters = {
         name: each.detach()
-        for name, each in run.model.named_parameters()
+        for name, each in named
         if not is_lazy(each) and is_strided(each) and each.untyped_storage().data_ptr() in shared
     }
     others = {name: each for name, each in buffers(run.model) if each is None or not is_lazy(each)}
