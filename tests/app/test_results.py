@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rapidfire_cli.app import looking
+from rapidfire_cli.app import results
 from rapidfire_cli.app.ci import judge, requirements
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.engine.signals import StopSignal
@@ -49,7 +49,7 @@ def test_programs_are_told_of_every_run_and_of_what_was_required(capsys):
 
 
 def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys, monkeypatch):
-    monkeypatch.setattr(looking, "drawable", lambda *_: True)  # a terminal, whose live table is gone
+    monkeypatch.setattr(results, "drawable", lambda *_: True)  # a terminal, whose live table is gone
     rows = [failed(1, PIXELS), row(2, 0.5), failed(4, PIXELS), failed(7, PIXELS)]
     rows += [failed(5, "TypeError: <A at 0x1>"), failed(6, "TypeError: <A at 0x2>"), failed(8, "no")]
     assert conclude(seen(rows), StopSignal(), Output.TABLE, ()) == 1
@@ -61,7 +61,7 @@ def test_failures_are_told_by_their_cause_with_the_runs_and_a_log(capsys, monkey
 
 
 def test_what_was_printed_when_it_came_is_not_repeated_at_the_end(capsys, monkeypatch):
-    monkeypatch.setattr(looking, "drawable", lambda *_: False)
+    monkeypatch.setattr(results, "drawable", lambda *_: False)
     rows = [failed(1, PIXELS), failed(4, PIXELS), failed(8, "no")]
     assert conclude(seen(rows), StopSignal(), Output.TABLE, ()) == 1
     assert capsys.readouterr().err.splitlines() == [
