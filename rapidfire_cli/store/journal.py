@@ -68,7 +68,8 @@ class SqliteJournal:
                 rows[statement].append(each)
         with self._transaction() as db:
             for statement, several in rows.items():
-                db.executemany(statement, several)
+                if several:
+                    db.executemany(statement, several)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
