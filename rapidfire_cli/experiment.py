@@ -39,7 +39,7 @@ class Results:
 
     experiment: str
     directory: Path
-    state: RunState  # completed, failed or stopped
+    state: RunState  # completed, failed, interrupted or stopped
     objective: Objective
     runs: tuple[RunRow, ...]  # best first
 
@@ -179,6 +179,6 @@ def _cell() -> Replace | None:
 def _raise(stop: StopSignal) -> None:
     """Go on with what the signal asks for."""
     if stop.number == signal.SIGINT:
-        raise KeyboardInterrupt("training is stopped; run_fit again continues")
+        raise KeyboardInterrupt("training was interrupted; run_fit again continues")
     if stop.number is not None:
         raise SystemExit(128 + stop.number)

@@ -34,7 +34,8 @@ class RunState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
-    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"  # the fit ended before the run did; the next one continues it
+    STOPPED = "stopped"  # it is not wanted any more; the next fit leaves it as it is
     COMPLETED = "completed"
     PRUNED = "pruned"
     FAILED = "failed"

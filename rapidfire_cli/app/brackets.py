@@ -15,7 +15,7 @@ from rapidfire_cli.store.known_runs import Standing
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
 
-OVER = frozenset({RunState.COMPLETED, RunState.PRUNED})
+OVER = frozenset({RunState.COMPLETED, RunState.PRUNED, RunState.STOPPED})
 NEW = 0  # in place of a bracket's number
 
 

@@ -19,6 +19,7 @@ from rapidfire_cli.engine.ports import (
     Journal,
     Replacements,
     RunChanged,
+    RunLeft,
     RunReplaced,
     Slot,
     TurnEnded,
@@ -156,7 +157,7 @@ class Driver:
                 self._publish(journal, audience)
             self._listen()
         self._watch.trim()
-        self._facts += [RunChanged(run, RunState.STOPPED) for run in self._interrupted()]
+        self._facts += [RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()]
         self._take(journal)
         self._publish(journal, audience)
 
@@ -319,6 +320,8 @@ class Driver:
                 self._send(slots, messages.Stop())
             case actions.Decide(decision):
                 self._facts.append(decision)
+            case actions.Leave(run, bracket):
+                self._facts.append(RunLeft(run, bracket, "stopped by hand", worst=True))
             case actions.Prune(run):
                 self._facts.append(RunChanged(run, RunState.PRUNED))
             case actions.Halt(run):

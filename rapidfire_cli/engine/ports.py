@@ -109,6 +109,7 @@ class RunLeft:
     run: int
     bracket: int
     cause: str
+    worst: bool = False  # it still counts among those that began, and ranks worst, like a failure
 
 
 Fact: TypeAlias = (

@@ -59,6 +59,14 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """The run is no longer wanted and leaves its bracket, which ranks it worst from now on."""
+
+    run: int
+    bracket: int
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """The run is stopped, as a person asked."""
 
@@ -83,5 +91,5 @@ class Replace:
 
 
 Action: TypeAlias = (
-    StartWorker | Train | Evict | EndTurn | Decide | Complete | Prune | Halt | GiveUp | Replace
+    StartWorker | Train | Evict | EndTurn | Decide | Leave | Complete | Prune | Halt | GiveUp | Replace
 )

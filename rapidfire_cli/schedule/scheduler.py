@@ -14,6 +14,7 @@ from rapidfire_cli.schedule.actions import (
     EndTurn,
     GiveUp,
     Halt,
+    Leave,
     Prune,
     Replace,
 )
@@ -286,7 +287,10 @@ class Machine:
     # People intervene
 
     def _stop_run(self, run: RunEntry) -> Iterator[Action]:
-        """A run that is over, or about to stop, stays as it is."""
+        """Stop the run, which its bracket ranks worst from now on.
+
+        One that is over, or about to stop, stays as it is.
+        """
         if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED:
             return
         run.ending = RunPhase.STOPPED
@@ -294,7 +298,9 @@ class Machine:
             yield from self._rest(run)
         elif run.phase is RunPhase.TRAINING and not self.stopping:
             yield EndTurn(run.home)
-        yield from self._lose(run, failed=False)
+        if run.bracket is not None:
+            yield Leave(run.run, run.bracket)
+        yield from self._lose(run, failed=True)
 
     def _resume(self, run: RunEntry) -> None:
         """A run that nobody stopped stays as it is; one that is about to end goes on instead."""

@@ -16,6 +16,7 @@ from rapidfire_cli.schedule.actions import (
     Evict,
     GiveUp,
     Halt,
+    Leave,
     Prune,
     Replace,
     StartWorker,
@@ -114,7 +115,7 @@ class Simulation:
                 self._plan(over, RunEvicted(run, self.timeline.ticks[run]))
             case Decide(decision):
                 self.timeline.decisions.append(decision)
-            case EndTurn() | Complete() | Prune() | Halt() | GiveUp() | Replace():
+            case EndTurn() | Leave() | Complete() | Prune() | Halt() | GiveUp() | Replace():
                 pass
             case _:
                 assert_never(action)

@@ -12,11 +12,24 @@ from rapidfire_cli.durable.failpoints import passing
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.layout import Home
 
-VERSION = 2  # of schema.sql
-UPGRADES = {1: "ALTER TABLE runs ADD COLUMN origin TEXT"}
-"""What makes a journal of a version one of the next."""
+VERSION = 3  # of schema.sql
+UPGRADES = {
+    1: "ALTER TABLE runs ADD COLUMN origin TEXT",
+    2: """
+        UPDATE runs SET state = 'interrupted' WHERE state = 'stopped';
+        UPDATE events SET body = replace(body, '"state": "stopped"', '"state": "interrupted"')
+        WHERE kind = 'run_changed'""",
+}
+"""What makes a journal of a version one of the next. In version 2 only interrupted runs were `stopped`."""
 
-READ_AS = {1: "CREATE TEMP VIEW runs AS SELECT *, NULL AS origin FROM main.runs"}
+_COLUMNS = """
+    number, id, "group", config, seed, replicate, epochs, bracket, listed,
+    CASE state WHEN 'stopped' THEN 'interrupted' ELSE state END AS state,
+    epoch, step, durable, cause, code, data, environment"""
+READ_AS = {
+    1: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, NULL AS origin FROM main.runs",
+    2: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, origin FROM main.runs",
+}
 """What lets readers, who may not write, see a journal of a version as one of today."""
 
 REPAIR = "`rapidfire repair` rebuilds it from the checkpoints, and keeps what is there"

@@ -14,7 +14,7 @@ from rapidfire_cli.store.history import Past, goals, heard
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
-UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.STOPPED})
+UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 
 
 @dataclass(frozen=True, slots=True)

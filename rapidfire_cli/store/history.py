@@ -106,8 +106,9 @@ def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[He
                 yield EpochFinished(run, epoch, compared_value(metrics, metric))
             case Failed(run) if index in counted:
                 yield RunLost(run, failed=True)
-            case RunLeft(run, bracket) if bracket == began.bracket:
-                yield RunLost(run, failed=False)
+            case RunLeft(run, began.bracket, worst=worst):
+                runs.discard(run)  # it may finish an epoch yet
+                yield RunLost(run, failed=worst)
             case BracketBegun() | Replaced() | Finished() | Failed() | RunLeft() | Decision():
                 pass
             case _:
@@ -127,15 +128,17 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
     """Where in the past those failures stand that a decision of the bracket has counted."""
     last: dict[int, int] = {}
     counted: set[int] = set()
-    replaced: set[int] = set()  # these are lost where they were replaced
+    gone: set[int] = set()  # these are lost where they were replaced, or left
     for index, event in enumerate(past):
         match event:
             case Failed(run):
                 last[run] = index
             case Replaced(run):
-                replaced.add(run)
+                gone.add(run)
+            case RunLeft(run, left) if left == bracket:
+                gone.add(run)
             case Decision() if event.bracket == bracket:
-                counted.update(last[run] for run in event.failed if run not in replaced)
+                counted.update(last[run] for run in event.failed if run not in gone)
             case BracketBegun() | Finished() | RunLeft() | Decision():
                 pass
             case _:

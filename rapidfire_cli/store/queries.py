@@ -79,7 +79,7 @@ class Overview:
     """An experiment as it stands."""
 
     about: About
-    state: RunState  # running, stopped, completed or failed
+    state: RunState  # running, interrupted, failed, stopped or completed
     rows: tuple[RunRow, ...]
     home: Home
     objective: Objective  # by which epochs are the best ones
@@ -111,16 +111,19 @@ def overview(
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
-    """Running while a process holds it; else stopped while work is left, else failed or completed.
+    """Running while a process holds it; else interrupted while work is left, else failed or completed.
 
+    It is stopped where all of its runs are.
     What became of a replaced run is told by the one in its place.
     """
     states = {row.state for row in lasting(rows)}
     if alive:
         return RunState.RUNNING
-    if states & {RunState.QUEUED, RunState.RUNNING, RunState.STOPPED}:
-        return RunState.STOPPED
-    return RunState.FAILED if RunState.FAILED in states else RunState.COMPLETED
+    if states & {RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED}:
+        return RunState.INTERRUPTED
+    if RunState.FAILED in states:
+        return RunState.FAILED
+    return RunState.STOPPED if states == {RunState.STOPPED} else RunState.COMPLETED
 
 
 def lasting(rows: Iterable[RunRow]) -> list[RunRow]:
@@ -179,7 +182,7 @@ def _row(
     alive: bool,
 ) -> RunRow:
     number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin = found
-    shown = RunState.STOPPED if state == RunState.RUNNING and not alive else RunState(state)
+    shown = RunState.INTERRUPTED if state == RunState.RUNNING and not alive else RunState(state)
     last, leaf = metrics.get(number, {}), json.loads(config)
     early = partial_metrics.get(number, {})
     return RunRow(

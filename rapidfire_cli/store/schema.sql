@@ -1,4 +1,4 @@
--- The journal, version 2. A REAL that is NULL means NaN: SQLite knows no other.
+-- The journal, version 3. A REAL that is NULL means NaN: SQLite knows no other.
 
 BEGIN IMMEDIATE;
 
@@ -70,6 +70,6 @@ CREATE TABLE events (
   body TEXT NOT NULL             -- JSON
 );
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 COMMIT;

@@ -90,7 +90,7 @@ def _state() -> Column:
         sign = WAITING if waiting else SIGNS[line.state]
         return f"{sign} {line.state}", "dim" if waiting else STYLES[line.state]
 
-    return _text("  state", len("✓ completed"), False, state)
+    return _text("  state", len("■ interrupted"), False, state)
 
 
 def _progress_width(epochs: int, bar_width: int) -> int:

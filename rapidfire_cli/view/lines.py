@@ -18,7 +18,7 @@ from rapidfire_cli.engine.ports import (
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.terms import RunState
 
-WORTH_A_LINE = frozenset({RunState.STOPPED, RunState.PRUNED, RunState.DELETED})
+WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNED, RunState.DELETED})
 
 
 class Lines:

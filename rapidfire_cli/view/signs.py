@@ -10,18 +10,20 @@ WAITING = "○"  # a running run between two turns
 SIGNS: Mapping[RunState, str] = {
     RunState.QUEUED: "·",
     RunState.RUNNING: "●",
-    RunState.STOPPED: "■",
+    RunState.INTERRUPTED: "■",
+    RunState.STOPPED: "□",
     RunState.COMPLETED: "✓",
     RunState.PRUNED: "✂",
     RunState.FAILED: "✗",
     RunState.DELETED: "×",
 }
-PLAIN: Mapping[str, str] = dict(zip("★○·●■✓✂✗×–—…→≤≥≠━╸─", "*o.@#+%xx--.><>!---", strict=True))
+PLAIN: Mapping[str, str] = dict(zip("★○·●■□✓✂✗×–—…→≤≥≠━╸─", "*o.@#=+%xx--.><>!---", strict=True))
 """What stands for a sign where the terminal's encoding has only ASCII."""
 STYLES: Mapping[str, str] = {
     RunState.QUEUED: "dim",
     RunState.RUNNING: "cyan",
-    RunState.STOPPED: "yellow",
+    RunState.INTERRUPTED: "yellow",
+    RunState.STOPPED: "dim",
     RunState.COMPLETED: "green",
     RunState.PRUNED: "magenta",
     RunState.FAILED: "red",

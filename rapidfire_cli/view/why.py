@@ -68,7 +68,7 @@ def _standing(account: Account) -> str:
             return f"failed in epoch {row.epoch + 1} of {row.epochs}: {row.error}"
         case RunState.QUEUED:
             return "is queued: it has not had a turn yet"
-        case RunState.RUNNING | RunState.STOPPED | RunState.DELETED | RunState.PRUNED:
+        case RunState.RUNNING | RunState.INTERRUPTED | RunState.STOPPED | RunState.DELETED | RunState.PRUNED:
             state = f"is {row.state}"
         case _:
             assert_never(row.state)
@@ -98,7 +98,8 @@ def _before(account: Account) -> Iterator[str]:
         yield f"it had been pruned at {_judged(account, account.ending)}"
     if account.counted:
         rung = _rung(account.counted.rung, account.counted.epochs)
-        yield f"{rung} counted it as worst; as that has decided, no attempt of its own will follow"
+        attempts = "" if account.left else "; as that has decided, no attempt of its own will follow"
+        yield f"{rung} counted it as worst{attempts}"
     elif account.row.state is RunState.FAILED and account.successor is None:
         yield "the same `fit` tries it again"
     if account.left:

@@ -8,9 +8,12 @@ import pytest
 
 from rapidfire_cli.app.brackets import memberships
 from rapidfire_cli.app.ci import Shard
+from rapidfire_cli.app.verbs import fit as fitting
+from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.events import RunStopAsked
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import policy, rule_of
 from rapidfire_cli.store.history import heard
@@ -301,3 +304,68 @@ def test_the_runs_are_gone_through_a_fixed_number_of_times_however_many_groups_t
     members = memberships(file, runs, runs, {}, ())
     assert [len(member.runs) for member in members] == [4] * groups
     assert Counted.rounds <= 3
+
+
+class StopsByHand(Driver):
+    """A driver that is asked to stop a run when that has finished an epoch."""
+
+    run, epoch = 1, 1
+
+    def _note(self, report):
+        super()._note(report)
+        if (report.run, report.epoch) == (self.run, self.epoch):
+            self._tell(RunStopAsked(self.run))
+
+
+MEDIAN = (
+    "early_stopping: {rule: median, metric: quality, direction: max}, "
+    "train: {epochs: 8, batch_size: 1, optimizer: {name: SGD, args: {lr: !range {start: 0.0, end: 1.0}}}}"
+)
+RULES_BY_HAND = {
+    "sync": sha(8),
+    "async": sha(8, mode="async"),
+    "median": f"mlspec: none:None\nrandomsearch: {{num_runs: 8, {MEDIAN}}}\n",
+}
+
+
+@pytest.mark.parametrize("rule", RULES_BY_HAND)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_run_that_is_stopped_by_hand_leaves_its_bracket_and_the_ledger_knows(
+    tmp_path, monkeypatch, rule, workers
+):
+    monkeypatch.setattr(fitting, "Driver", StopsByHand)
+    desk = Desk(tmp_path, rising)
+    desk.fit(RULES_BY_HAND[rule], Luck(seed=workers), workers)
+
+    assert desk.states[1] is RunState.STOPPED
+    assert {state for run, state in desk.states.items() if run != 1} <= {COMPLETED, PRUNED}
+    assert [event for event in desk.past if isinstance(event, RunLeft)] == [
+        RunLeft(1, 1, "stopped by hand", worst=True)
+    ]
+    assert relived(desk) == desk.decisions
+
+    reached, decided = len(desk.checkpoints[1]), desk.decisions
+    monkeypatch.setattr(fitting, "Driver", Driver)
+    desk.fit(RULES_BY_HAND[rule], Luck(), workers)
+    assert desk.states[1] is RunState.STOPPED
+    assert (len(desk.checkpoints[1]), desk.decisions) == (reached, decided)
+
+
+def test_a_stopped_run_ranks_worst_so_as_many_go_on_as_if_it_had_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "Driver", StopsByHand)
+    desk = Desk(tmp_path, rising)
+    desk.fit(sha(8), Luck())
+
+    first = by_rung(desk.decisions)[1, 1]
+    assert (first.known, first.keep) == (8, 4)
+    assert sum(verdict.promoted for verdict in first.verdicts) == 4
+
+
+def test_an_interrupted_run_keeps_its_bracket_and_goes_on(tmp_path):
+    desk, luck = Desk(tmp_path, rising), Luck(seed=3, crashes=0.05)
+    while desk.fit(sha(8), luck):
+        luck = Luck(seed=luck.seed + 1, crashes=0.2)
+        desk = Desk(tmp_path / f"{luck.seed}", rising)
+    assert not [event for event in desk.past if isinstance(event, RunLeft)]
+    desk.fit(sha(8), Luck())
+    assert set(desk.states.values()) == {COMPLETED, PRUNED}

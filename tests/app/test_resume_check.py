@@ -20,7 +20,7 @@ def opened(run: int, code: str) -> RunOpened:
     return RunOpened(run, code, "{}", "{}")
 
 
-def stood(*codes: str, state: RunState = RunState.STOPPED) -> dict[int, Standing]:
+def stood(*codes: str, state: RunState = RunState.INTERRUPTED) -> dict[int, Standing]:
     return {
         run.number: Standing(run, state, 1, 1, opened=opened(run.number, code))
         for run, code in zip(runs(len(codes)), codes, strict=True)

@@ -151,7 +151,7 @@ def test_a_run_that_waits_at_a_rung_says_for_how_many(told, mode):
         journal.record([BracketBegun(1, settings(rule), (1, 2, 3), (5, 5, 5))])
         journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.9)])
     waits = "rung 1 (1 epoch) has not decided about it yet, with 1 of 3 results known"
-    assert told.why(1) == f"run 1 is stopped after 1 of 5 epochs: {waits}\n"
+    assert told.why(1) == f"run 1 is interrupted after 1 of 5 epochs: {waits}\n"
     assert told.why(2) == "run 2 is queued: it has not had a turn yet\n"
 
 

@@ -120,7 +120,7 @@ def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypa
 
 def test_a_stop_makes_what_is_trained_durable_and_trains_no_further(tmp_path):
     notebook = drive(tmp_path, [job(run) for run in range(1, 4)], slots=1, stop_after=4)
-    assert {state for state, _ in ends(notebook).values()} == {RunState.STOPPED}
+    assert {state for state, _ in ends(notebook).values()} == {RunState.INTERRUPTED}
 
 
 def test_a_stop_with_thousands_of_resident_runs_lets_all_of_them_leave_at_once(tmp_path):
@@ -128,14 +128,14 @@ def test_a_stop_with_thousands_of_resident_runs_lets_all_of_them_leave_at_once(t
     runs = range(1, 2_001)
     four_facts_each = 4 * len(runs)  # it runs, its turn starts, its epoch ends, its turn is over
     notebook = drive(tmp_path, [job(run) for run in runs], slots=1, stop_after=four_facts_each - 100)
-    assert ends(notebook) == dict.fromkeys(ends(notebook), (RunState.STOPPED, ""))
+    assert ends(notebook) == dict.fromkeys(ends(notebook), (RunState.INTERRUPTED, ""))
     assert {fact.run for fact in notebook.facts if isinstance(fact, Saved)} == ends(notebook).keys()
     assert len(ends(notebook)) > len(runs) - 100
 
 
-def test_what_has_not_stopped_when_the_grace_is_over_is_killed_and_stopped(tmp_path):
+def test_what_has_not_stopped_when_the_grace_is_over_is_killed_and_interrupted(tmp_path):
     notebook = drive(tmp_path, [job(1, does="slow")], slots=1, stop_after=1, patience=Patience(grace=0.1))
-    assert ends(notebook) == {1: (RunState.STOPPED, "")}
+    assert ends(notebook) == {1: (RunState.INTERRUPTED, "")}
 
 
 def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):

@@ -122,6 +122,6 @@ def test_the_first_failure_stops_the_others_where_that_is_asked_for(desk):
     train = "  train: {epochs: 200, batch_size: 8, optimizer: {name: SGD, args: {lr: 0.1}}}\n"
     desk.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [raise, nothing]}}\n{train}")
     done = desk.run("fit", "experiment.yaml", "--fail-fast", "--workers", "1", exits=1)
-    assert "stopped; the same command continues" in done.stderr
+    assert "interrupted; the same command continues" in done.stderr
     states = {run["config"]["user_knobs"]["does"]: run["state"] for run in desk.status()["runs"]}
-    assert states["raise"] == "failed" and states["nothing"] in ("stopped", "queued")
+    assert states["raise"] == "failed" and states["nothing"] in ("interrupted", "queued")

@@ -123,7 +123,7 @@ def test_an_experiment_that_was_done_is_done_after_its_journal_is_rebuilt(traine
     desk.run("repair", "-e", "tiny")
     states = [run["state"] for run in desk.status()["runs"]]
     assert states == [
-        "completed" if run["state"] == "completed" else "stopped" for run in trained.status()["runs"]
+        "completed" if run["state"] == "completed" else "interrupted" for run in trained.status()["runs"]
     ]
     assert (desk.metrics(), desk.weights()) == (metrics, weights)
     desk.run("fit", "experiment.yaml")

@@ -86,7 +86,7 @@ def test_the_first_ctrl_c_stops_a_fit_whose_readers_have_all_stalled(desk, full)
         time.sleep(0.05)
     fit.send_signal(signal.SIGINT)
     assert fit.wait() == 130
-    assert {run["state"] for run in desk.status()["runs"]} <= {"stopped", "queued"}
+    assert {run["state"] for run in desk.status()["runs"]} <= {"interrupted", "queued"}
 
 
 def test_a_fit_on_a_terminal_stopped_by_ctrl_s_trains_to_its_end_and_shows_the_ranking_later(desk):

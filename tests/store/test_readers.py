@@ -1,5 +1,6 @@
 """Anybody may look at a journal, at any time, and changes nothing by it."""
 
+import json
 import math
 import os
 import sqlite3
@@ -111,7 +112,7 @@ def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path):
 def test_a_run_does_not_run_where_nobody_holds_the_experiment(path):
     enrolled(path).record([RunChanged(1, RunState.RUNNING)])
     assert overview(path, alive=True).rows[0].state is RunState.RUNNING
-    assert overview(path, alive=False).rows[0].state is RunState.STOPPED
+    assert overview(path, alive=False).rows[0].state is RunState.INTERRUPTED
 
 
 def test_what_is_about_the_experiment_needs_no_file(path):
@@ -148,8 +149,11 @@ def test_the_config_is_the_runs_leaf(path):
     ("states", "alive", "whole"),
     [
         ("completed completed", True, "running"),
-        ("completed queued failed", False, "stopped"),
-        ("completed stopped", False, "stopped"),
+        ("completed queued failed", False, "interrupted"),
+        ("completed interrupted", False, "interrupted"),
+        ("completed stopped", False, "completed"),
+        ("failed stopped", False, "failed"),
+        ("stopped stopped", False, "stopped"),
         ("completed failed pruned", False, "failed"),
         ("completed pruned deleted", False, "completed"),
     ],
@@ -187,6 +191,35 @@ def test_a_journal_of_an_older_schema_is_brought_up_to_date_by_its_writer(path):
     *_, seen = overview(path, False).rows
     assert (seen.number, seen.origin, seen.epochs) == (4, Origin(2, apart=True), 5)
     assert {one.run.number: one.bracket for one in standings(path, 1)} == {1: 1, 2: 1, 3: None, 4: None}
+
+
+def before_interruptions(path):
+    """A journal as the second version kept it: what was interrupted was called `stopped`."""
+    journal = enrolled(path)
+    journal.record([RunChanged(1, RunState.STOPPED), RunChanged(2, RunState.COMPLETED)])
+    journal.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+
+
+def test_a_run_that_an_older_journal_calls_stopped_was_interrupted(path):
+    before_interruptions(path)
+    for _ in range(2):  # as readers see it, then as its writer has changed it
+        states = [RunState.INTERRUPTED, RunState.COMPLETED, RunState.QUEUED]
+        assert [seen.state for seen in overview(path, alive=False).rows] == states
+        assert [one.state for one in standings(path, 1)] == states
+        enrolled(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        told = [json.loads(body)["state"] for (body,) in db.execute("SELECT body FROM events")]
+        assert (told, *db.execute("PRAGMA user_version")) == (["interrupted", "completed"], (3,))
+
+
+def test_a_run_that_is_not_wanted_stays_stopped(path):
+    journal = enrolled(path)
+    journal.record([RunChanged(1, RunState.STOPPED)])
+    journal.close()
+    enrolled(path).close()
+    assert overview(path, alive=False).rows[0].state is RunState.STOPPED
 
 
 def test_a_replacement_takes_its_originals_bracket_unless_it_trains_apart(path):

@@ -89,7 +89,7 @@ def _facts(home: Home, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[
             facts += [reached.opened] if reached.opened else []
             facts.append(Saved(run.number, reached.at, reached.step))
             whole = _is_whole(home.run(run), reached, known[run.number], epochs[run.number])
-            facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.STOPPED))
+            facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.INTERRUPTED))
     return facts, len(known)
 
 
