@@ -24,3 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if not campaign and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None
+    if worker := getattr(config, "workerinput", None):  # of pytest-xdist: a core for each, as tools then see
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker["workerid"].removeprefix("gw")) % len(cores)]})

@@ -64,7 +64,7 @@ class Buffers(nn.Module):
         strided = self.value is not None and self.value.layout is torch.strided and self.value.is_contiguous()
         match self.way:
             case "add" if strided:
-                self.value += 1
+                self.value += torch.ones((), dtype=self.value.dtype)
             case "grow" if strided and self.value.ndim:
                 self.value = torch.cat([self.value, self.value[:1]])
             case "late" if self.calls == 2:
