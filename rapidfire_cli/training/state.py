@@ -171,6 +171,7 @@ def _named(key: Any) -> tuple[Any, ...]:
 class Snapshot:
     """What of a run evaluation may change, copied: streams, attributes, buffers, the MLSpec's own state."""
 
+    frozen: frozenset[str]  # parameters by name
     streams: rng.Streams
     attributes: attributes.State
     buffers: Mapping[str, Tensor | None]
@@ -192,7 +193,8 @@ def snapshot(run: Run) -> Snapshot:
     others = {name: each for name, each in buffers(run.model) if each is None or not is_lazy(each)}
     taken = (held, others, parameters, spec)
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
-    return Snapshot(streams, *copy.deepcopy(taken, {**sparse}))  # torch copies no compressed tensor deeply
+    frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
+    return Snapshot(frozen, streams, *copy.deepcopy(taken, {**sparse}))  # torch copies no compressed tensor deeply
 
 
 def rewind(run: Run, taken: Snapshot) -> None:
@@ -201,6 +203,7 @@ def rewind(run: Run, taken: Snapshot) -> None:
         if name in taken.buffers:
             set_buffer(run.model, name, taken.buffers[name])
     for name, parameter in run.model.named_parameters():
+        parameter.requires_grad = name not in taken.frozen
         if name in taken.parameters:
             parameter.data = taken.parameters[name]
     run.rewound = taken
