@@ -194,7 +194,8 @@ def snapshot(run: Run) -> Snapshot:
     taken = (held, others, parameters, spec)
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
     frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
-    return Snapshot(frozen, streams, *copy.deepcopy(taken, {**sparse}))  # torch copies no compressed tensor deeply
+    copied = copy.deepcopy(taken, {**sparse})  # torch copies no compressed tensor deeply
+    return Snapshot(frozen, streams, *copied)
 
 
 def rewind(run: Run, taken: Snapshot) -> None:
