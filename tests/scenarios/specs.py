@@ -137,3 +137,16 @@ class Knobbed(Tiny):
         if knobs["model"] == "a":
             knobs.get("depth", 1)
         return nn.Sequential(nn.Linear(8, knobs["width"]), nn.Linear(knobs["width"], 2))
+
+
+class WithHead(Tiny):
+    """Measures something whose name holds a dot."""
+
+    def metrics(self, cfg):
+        from torchmetrics.classification import BinaryF1Score
+
+        class OfHead(BinaryF1Score):
+            def update(self, logits, labels):
+                super().update(logits.argmax(1), labels)
+
+        return {"head.f1": OfHead()}

@@ -125,3 +125,35 @@ def test_the_first_failure_stops_the_others_where_that_is_asked_for(desk):
     assert "interrupted; the same command continues" in done.stderr
     states = {run["config"]["user_knobs"]["does"]: run["state"] for run in desk.status()["runs"]}
     assert states["raise"] == "failed" and states["nothing"] in ("interrupted", "queued")
+
+
+def test_a_metric_whose_name_holds_a_dot_is_read_alike_everywhere(desk):
+    desk.write("""\
+mlspec: tests.scenarios.specs:WithHead
+objective: {metric: head.f1, direction: max}
+gridsearch:
+  early_stopping: {rule: median, metric: head.f1, direction: max}
+  train:
+    epochs: 2
+    batch_size: !list [16, 32]
+    optimizer: {name: Adam, args: {lr: 0.01}}
+    lr_scheduler: {name: ReduceLROnPlateau, monitor: train.head.f1, args: {patience: 0}}
+""")
+    required = (
+        "--require",
+        "head.f1>0.1",
+        "--require",
+        "validation.head.f1>0.1",
+        "--require",
+        "train.head.f1<=1",
+    )
+    done = desk.run("fit", "experiment.yaml", *required)
+    assert done.stderr.count("(met)") == 3
+    assert "head.f1" in done.stdout
+    ranked = json.loads(desk.run("best", "--metric", "head.f1", "-o", "json").stdout)["runs"]
+    values = [run["metrics"]["validation"]["head.f1"] for run in ranked]
+    assert len(values) == 2 and values == sorted(values, reverse=True)
+    again = desk.run("fit", "experiment.yaml", *required)
+    assert again.stderr.count("(met)") == 3
+    unknown = desk.run("fit", "experiment.yaml", "--require", "head.f2>0", exits=2).stderr
+    assert "error[E605]" in unknown and "did you mean `head.f1`?" in unknown
