@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rapidfire_cli.schedule.brackets import course
-from rapidfire_cli.schedule.events import Entry, RunsAdded
+from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 
@@ -51,7 +51,7 @@ CASES = (Case(16, 4, 8), Case(128, 8, 16))
 def scheduler(case: Case) -> float:
     """CPU seconds per epoch of the scheduler and its simulated driver."""
     simulation = Simulation(case.slots, lambda _run, ticks: float(ticks), lambda *_: None, case.chunks)
-    entries = tuple(Entry(run, LONG * case.chunks) for run in range(1, case.runs + 1))
+    entries = tuple(NewRun(run, LONG * case.chunks) for run in range(1, case.runs + 1))
     start = time.process_time()
     simulation.run([RunsAdded(entries)])
     return (time.process_time() - start) / LONG
@@ -105,10 +105,10 @@ def simulated(runs: int, rule: HalvingRule | None) -> tuple[float, Timeline]:
     )
     start = time.process_time()
     if rule is None:
-        added = RunsAdded(tuple(Entry(run, 3) for run in range(1, runs + 1)))
+        added = RunsAdded(tuple(NewRun(run, 3) for run in range(1, runs + 1)))
     else:
-        begun = course(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
-        entries = (Entry(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
+        begun = bracket_state(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+        entries = (NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
         added = RunsAdded(tuple(entries), begun.policy, 1)
     timeline = simulation.run([added])
     return time.process_time() - start, timeline

@@ -25,8 +25,8 @@ from bench.search import Found, Search
 from bench.work import PROCESSES, SEED
 from rapidfire_cli.app.files import load
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import course
-from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.syntax.ast import SuccessiveHalving
 
@@ -105,12 +105,12 @@ def outcome(work: Search) -> tuple[float, float]:
     runs = dict.fromkeys(range(len(curves)), work.max_epochs)
     rule = HalvingRule("top1_accuracy", "max", work.min_epochs, work.max_epochs, work.reduction_factor)
     every = (
-        EpochFinished(run, epoch, value)
+        EpochEnded(run, epoch, value)
         for run, curve in enumerate(curves)
         for epoch, value in enumerate(curve, 1)
     )
-    found = course(policy(rule), 1, runs, every)
-    reached = [(curves[run][-1], -run) for run in runs if run not in found.condemned]
+    found = bracket_state(policy(rule), 1, runs, every)
+    reached = [(curves[run][-1], -run) for run in runs if run not in found.pruned]
     behind = 100 * (max(curve[-1] for curve in curves) - max(reached)[0])
     return behind, sum(found.limits.values()) / sum(runs.values())
 

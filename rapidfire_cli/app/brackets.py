@@ -7,10 +7,10 @@ from typing import assert_never
 
 from rapidfire_cli.engine.driver import Bracket, Job, entry
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule.brackets import Share, course, shares
+from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_state
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
-from rapidfire_cli.store.history import Failed, Finished, Past, Replaced, by_bracket, heard
+from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
 from rapidfire_cli.store.known_runs import Standing
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -30,7 +30,7 @@ class Membership:
 
 def first_rule(file: ExperimentFile) -> Rule | None:
     """The rule of the file's first bracket."""
-    return next((share.rule for group in file.groups for share in shares(group)), None)
+    return next((spec.rule for group in file.groups for spec in bracket_specs(group)), None)
 
 
 def memberships(
@@ -50,16 +50,16 @@ def memberships(
     instead = {run.origin.run: run for run in later if run.origin}
     free = 1 + max((event.bracket for event in past if isinstance(event, BracketBegun)), default=0)
     found: list[Membership] = []
-    for share, members in _shared(file, whole):
+    for spec, members in _shared(file, whole):
         parts: dict[int, list[Run]] = {}
         wanted = [run for run in members if run.number in numbers]
         for run in (each for one in wanted for each in _line(one, instead)):
-            known, rule = stood.get(run.number), settings(share.rule)
+            known, rule = stood.get(run.number), settings(spec.rule)
             bracket = _bracket(known, rule, left, replaced=run.number in instead)
             if bracket is not None:
                 parts.setdefault(bracket, []).append(run)
         for bracket, part in parts.items():
-            found.append(Membership(bracket or free, share.rule, tuple(part)))
+            found.append(Membership(bracket or free, spec.rule, tuple(part)))
             free += bracket == NEW
     return tuple(found)
 
@@ -72,14 +72,14 @@ def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:
         found = instead.get(found.number)
 
 
-def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[Share, list[Run]]]:
+def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[BracketSpec, list[Run]]]:
     grouped: dict[int, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.group, []).append(run)
     for index, group in enumerate(file.groups, 1):
         members = iter(grouped.get(index, ()))
-        for share in shares(group):
-            yield share, list(islice(members, share.runs))
+        for spec in bracket_specs(group):
+            yield spec, list(islice(members, spec.runs))
 
 
 def _left(past: Sequence[Past]) -> dict[int, str]:
@@ -94,9 +94,9 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
                     left.pop(run, None)
             case RunLeft(run, bracket):
                 left[run] = rules[bracket]
-            case Replaced(_, run, int(bracket), apart=True):
+            case RunReplaced(_, run, int(bracket), apart=True):
                 left[run] = rules[bracket]
-            case Replaced() | Finished() | Failed() | Decision():
+            case RunReplaced() | EpochEnded() | Failed() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -182,13 +182,15 @@ def revived(
 def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]) -> Revived:
     """The bracket as it stands after its own past."""
     [began] = [event for event in past if isinstance(event, BracketBegun)]
-    found = course(policy(member.rule), member.number, began.goals, heard(began, member.rule.metric, past))
+    found = bracket_state(
+        policy(member.rule), member.number, began.goals, bracket_events(began, member.rule.metric, past)
+    )
     known = sum(isinstance(event, Decision) for event in past)
     entries = tuple(
         replace(
             entry(jobs[run.number]),
             limit=found.limits[run.number] * chunks,
-            condemned=run.number in found.condemned,
+            pruned=run.number in found.pruned,
         )
         for run in member.runs
         if run.number in jobs

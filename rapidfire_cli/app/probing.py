@@ -7,7 +7,7 @@ from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Prob
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.representatives import Outline
 from rapidfire_cli.problems import Problem, Span, did_you_mean
-from rapidfire_cli.schedule.brackets import shares
+from rapidfire_cli.schedule.brackets import bracket_specs
 from rapidfire_cli.syntax.ast import ExperimentFile, MedianRule, Path
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
@@ -90,6 +90,6 @@ def deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
     if file.objective:
         yield file.objective.metric, ("objective", "metric"), None
     for index, group in enumerate(file.groups, 1):
-        for rule in dict.fromkeys(share.rule for share in shares(group)):
+        for rule in dict.fromkeys(spec.rule for spec in bracket_specs(group)):
             inside = ("early_stopping",) if isinstance(rule, MedianRule) else ()
             yield rule.metric, (*group.at, *inside, "metric"), index

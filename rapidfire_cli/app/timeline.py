@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import Share, course, shares
-from rapidfire_cli.schedule.events import Entry, RunsAdded
+from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_state
+from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.rules import policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.syntax.ast import ExperimentFile
@@ -33,17 +33,17 @@ def _arrivals(file: ExperimentFile, chunks: int, directions: dict[int, Direction
     goals: dict[int, dict[int, int]] = {}  # epochs by group and run
     for run in expand(file):
         goals.setdefault(run.group, {})[run.number] = run.leaf["train"]["epochs"]
-    compared: list[tuple[Share, dict[int, int]]] = []
+    compared: list[tuple[BracketSpec, dict[int, int]]] = []
     for index, group in enumerate(file.groups, 1):
         left = iter(list(goals[index].items()))
-        compared += [(share, dict(islice(left, share.runs))) for share in shares(group)]
+        compared += [(spec, dict(islice(left, spec.runs))) for spec in bracket_specs(group)]
         goals[index] = dict(left)
-    free = (Entry(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
+    free = (NewRun(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
     yield RunsAdded(tuple(free))
-    for bracket, (share, members) in enumerate(compared, 1):
-        begun = course(policy(share.rule), bracket, members, ())
-        directions.update(dict.fromkeys(members, share.rule.direction))
+    for bracket, (spec, members) in enumerate(compared, 1):
+        begun = bracket_state(policy(spec.rule), bracket, members, ())
+        directions.update(dict.fromkeys(members, spec.rule.direction))
         entries = [
-            Entry(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
+            NewRun(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
         ]
         yield RunsAdded(tuple(entries), begun.policy, bracket)

@@ -33,7 +33,7 @@ from rapidfire_cli.engine.ports import (
 from rapidfire_cli.engine.watchdog import Watch
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.schedule.scheduler import UNFINISHED, Machine
+from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.terms import Origin, Run, RunState, Split
 
 BEAT = 0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
@@ -64,7 +64,7 @@ class Bracket:
     number: int  # 1, 2, …
     policy: Policy  # that knows the past
     metric: str
-    entries: tuple[events.Entry, ...]
+    entries: tuple[events.NewRun, ...]
 
 
 class CodeChanged(Exception):  # noqa: N818 - what happened
@@ -99,7 +99,7 @@ class Driver:
         self._slots = slots
         self._stop_asked = stop_asked
         self._jobs: dict[int, Job] = {}
-        self._machine = Machine(len(slots), chunks)
+        self._scheduler = Scheduler(len(slots), chunks)
         self._crew: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
@@ -148,7 +148,7 @@ class Driver:
         for slot, report in self._ready:
             self._welcome(slot, report)
         deadline = math.inf
-        while not self._machine.finished and self._clock() < deadline:
+        while not self._scheduler.finished and self._clock() < deadline:
             if self._stop_asked() and deadline == math.inf:
                 deadline = self._clock() + self._patience.grace
                 self._tell(events.StopAsked())
@@ -183,7 +183,7 @@ class Driver:
 
     def _interrupted(self) -> list[int]:
         """The runs that began and are not finished."""
-        return [run for run in sorted(self._begun) if self._machine.runs[run].phase in UNFINISHED]
+        return [run for run in sorted(self._begun) if self._scheduler.runs[run].phase in UNFINISHED_PHASES]
 
     def close(self) -> None:
         """End every worker at once; what is to be kept is durable already."""
@@ -253,7 +253,7 @@ class Driver:
             self._facts.append(report)
             if metric := self._metrics.get(report.run):
                 splits = by_split(report.metrics)
-                self._tell(events.EpochFinished(report.run, report.epoch, compared_value(splits, metric)))
+                self._tell(events.EpochEnded(report.run, report.epoch, compared_value(splits, metric)))
 
     def _welcome(self, slot: int, report: messages.Ready) -> None:
         self._facts.append(WorkerStarted(slot, report.pid, report.device))
@@ -268,7 +268,7 @@ class Driver:
         worker.kill()
         turn, step = self._watch.lose(slot), worker.progress().step
         self._facts.append(WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause))
-        for run in self._machine.slots[slot].residents:
+        for run in self._scheduler.slots[slot].residents:
             self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(events.WorkerDied(slot))
@@ -286,9 +286,9 @@ class Driver:
         self._failures[failure.run] = replace(failure, cause=f"{failure.cause}{rest}")
         self._tell(events.MemoryRanOut(slot, failure.run, self._instead(failure.run)))
 
-    def _instead(self, run: int) -> events.Entry | None:
+    def _instead(self, run: int) -> events.NewRun | None:
         """The run that is offered, as the scheduler knows it; changes leave its epochs as they are."""
-        return events.Entry(self._offered.number, self._jobs[run].goal) if self._offered else None
+        return events.NewRun(self._offered.number, self._jobs[run].goal) if self._offered else None
 
     def _replace(self, run: int, bracket: int | None, apart: bool) -> None:
         """What is offered is accepted: the manifest lists it before anything else is said of it."""
@@ -303,7 +303,7 @@ class Driver:
         self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
 
     def _tell(self, event: events.Event) -> None:
-        for action in self._machine.step(event):
+        for action in self._scheduler.step(event):
             self._do(action)
 
     def _do(self, action: actions.Action) -> None:
@@ -324,7 +324,7 @@ class Driver:
                 self._facts.append(RunLeft(run, bracket, "stopped by hand", worst=True))
             case actions.Prune(run):
                 self._facts.append(RunChanged(run, RunState.PRUNED))
-            case actions.Halt(run):
+            case actions.Stop(run):
                 self._facts.append(RunChanged(run, RunState.STOPPED))
             case actions.Complete(run):
                 self._facts.append(RunChanged(run, RunState.COMPLETED))
@@ -351,14 +351,14 @@ class Driver:
 
     def _limit(self, run: int) -> int:
         """How far a short turn may go on; a first turn and one that a bracket waits for do not."""
-        known = self._machine.runs[run]
-        alone = known.bracket is None and self._machine.chunks == 1
+        known = self._scheduler.runs[run]
+        alone = known.bracket is None and self._scheduler.chunks == 1
         return known.limit if alone and known.trained else 0
 
 
-def entry(job: Job) -> events.Entry:
+def entry(job: Job) -> events.NewRun:
     """The job as the scheduler knows it."""
-    return events.Entry(job.assignment.run, job.goal, job.durable)
+    return events.NewRun(job.assignment.run, job.goal, job.durable)
 
 
 def compared_value(splits: Mapping[Split, Mapping[str, float]], metric: str) -> float | None:

@@ -67,7 +67,7 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class Stop:
     """The run is stopped, as a person asked."""
 
     run: int
@@ -91,5 +91,5 @@ class Replace:
 
 
 Action: TypeAlias = (
-    StartWorker | Train | Evict | EndTurn | Decide | Leave | Complete | Prune | Halt | GiveUp | Replace
+    StartWorker | Train | Evict | EndTurn | Decide | Leave | Complete | Prune | Stop | GiveUp | Replace
 )

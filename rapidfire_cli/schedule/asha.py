@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import FAILED, Decision, Ranking, Results, Verdict, good, merit, ranking
+from rapidfire_cli.schedule.ledger import (
+    FAILED,
+    Decision,
+    Ranking,
+    Results,
+    Verdict,
+    can_advance,
+    ranking,
+    sort_key,
+)
 from rapidfire_cli.terms import Direction
 
 Place: TypeAlias = tuple[tuple[int, float], int, float | None]
@@ -18,7 +27,7 @@ Place: TypeAlias = tuple[tuple[int, float], int, float | None]
 
 
 @dataclass(slots=True)
-class Rung:
+class RungState:
     """Who has entered, and what is known of them."""
 
     awaited: set[int] = field(default_factory=set)  # entrants without a result
@@ -38,18 +47,18 @@ class AsyncHalving:
     factor: int
     direction: Direction
     bracket: int = 0
-    rungs: tuple[Rung, ...] = ()
+    rungs: tuple[RungState, ...] = ()
     early: Results = field(default_factory=dict)  # of runs that have not come to that rung
 
-    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+    def start(self, bracket: int, goals: Mapping[int, int]) -> int:
         """Every run enters the first rung."""
         self.bracket = bracket
-        self.rungs = tuple(Rung() for _ in self.levels)
+        self.rungs = tuple(RungState() for _ in self.levels)
         if self.rungs:
             self.rungs[0].awaited.update(goals)
         return self._until(-1)
 
-    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+    def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """A result counts at its level; one that comes before its run has entered is kept until then."""
         if epoch not in self.levels:
             return []
@@ -68,7 +77,7 @@ class AsyncHalving:
         self.rungs[0].awaited.add(by)
         return True
 
-    def lose(self, run: int, failed: bool) -> list[Decision]:
+    def withdraw(self, run: int, failed: bool) -> list[Decision]:
         """A failed run ranks last where it stands; one that was taken out stands nowhere."""
         index = self._standing(run)
         if index is None:
@@ -116,7 +125,9 @@ class AsyncHalving:
         if keep:
             cut = rung.places[keep - 1]
             top = {place[1]: place for place in (newest, cut) if place <= cut}
-            passing = [place for run, place in top.items() if good(place[2]) and run not in rung.promoted]
+            passing = [
+                place for run, place in top.items() if can_advance(place[2]) and run not in rung.promoted
+            ]
             if passing:
                 yield from self._decision(index, keep, passing)
 
@@ -134,7 +145,7 @@ class AsyncHalving:
         gone = rung.promoted | rung.failed
         waiting = [place for place in rung.places if place[1] not in gone]
         open_ranks = max(0, keep - len(rung.promoted))  # early promotions may have taken some
-        passing = [place for place in waiting[:open_ranks] if good(place[2])]
+        passing = [place for place in waiting[:open_ranks] if can_advance(place[2])]
         if waiting:
             yield from self._decision(index, keep, passing, waiting[len(passing) :], earlier=index)
 
@@ -169,10 +180,10 @@ class AsyncHalving:
 
 
 def _placed(run: int, value: float | None, direction: Direction) -> Place:
-    return merit(value, direction), run, value
+    return sort_key(value, direction), run, value
 
 
-def _verdicts(rung: Rung, places: Iterable[Place], promoted: bool) -> Iterator[Verdict]:
+def _verdicts(rung: RungState, places: Iterable[Place], promoted: bool) -> Iterator[Verdict]:
     for place in places:
         _, run, value = place
         yield Verdict(run, value, bisect_left(rung.places, place) + 1, promoted)

@@ -6,7 +6,7 @@ from typing import TypeAlias, assert_never
 
 from rapidfire_cli.manifest.counting import count
 from rapidfire_cli.manifest.rungs import brackets
-from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.rules import HalvingRule, Rule
@@ -14,23 +14,23 @@ from rapidfire_cli.syntax.ast import Config, GridSearch, Group, Hyperband, Rando
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BracketSpec:
     """The next `runs` runs of a group form a bracket."""
 
     runs: int
     rule: Rule
 
 
-def shares(group: Group) -> Iterator[Share]:
+def bracket_specs(group: Group) -> Iterator[BracketSpec]:
     """The group's brackets in the order of its runs; none where every run trains to its end."""
     match group.generator:
         case SuccessiveHalving() | Hyperband() as search:
             mode = search.mode if isinstance(search, SuccessiveHalving) else "sync"
             for bracket in brackets(search):
                 rungs = (bracket.min_epochs, search.max_epochs, search.reduction_factor)
-                yield Share(bracket.runs, HalvingRule(search.metric, search.direction, *rungs, mode))
+                yield BracketSpec(bracket.runs, HalvingRule(search.metric, search.direction, *rungs, mode))
         case (GridSearch() | RandomSearch()) as search if search.early_stopping:
-            yield Share(count(group), search.early_stopping)
+            yield BracketSpec(count(group), search.early_stopping)
         case Config() | GridSearch() | RandomSearch():
             pass
         case _:
@@ -53,30 +53,30 @@ class RunReplaced:
     by: int
 
 
-Heard: TypeAlias = EpochFinished | RunLost | RunReplaced
+BracketEvent: TypeAlias = EpochEnded | RunLost | RunReplaced
 """What a bracket hears."""
 
 
 @dataclass(slots=True)
-class Course:
+class BracketState:
     """What a bracket has come to."""
 
     policy: Policy
     limits: dict[int, int]  # epochs that each run may train to
-    condemned: set[int] = field(default_factory=set)  # runs that end where they are
+    pruned: set[int] = field(default_factory=set)  # runs that end where they are
     decisions: list[Decision] = field(default_factory=list)
 
-    def hear(self, event: Heard) -> Sequence[Decision]:
+    def report(self, event: BracketEvent) -> Sequence[Decision]:
         """Take in what happened, and what it decides."""
         decisions: list[Decision] = []
         match event:
             case RunReplaced(run, by):
                 self.policy.replace(run, by)
                 self.limits[by] = self.limits.pop(run)
-            case EpochFinished(run, epoch, value):
-                decisions = self.policy.hear(run, epoch, value)
+            case EpochEnded(run, epoch, value):
+                decisions = self.policy.report(run, epoch, value)
             case RunLost(run, failed):
-                decisions = self.policy.lose(run, failed)
+                decisions = self.policy.withdraw(run, failed)
             case _:
                 assert_never(event)
         for decision in decisions:
@@ -85,13 +85,15 @@ class Course:
                 if verdict.promoted:
                     self.limits[verdict.run] = decision.until
                 else:
-                    self.condemned.add(verdict.run)
+                    self.pruned.add(verdict.run)
         return decisions
 
 
-def course(policy: Policy, bracket: int, goals: Mapping[int, int], past: Iterable[Heard]) -> Course:
+def bracket_state(
+    policy: Policy, bracket: int, goals: Mapping[int, int], past: Iterable[BracketEvent]
+) -> BracketState:
     """The bracket of these runs, by number and with the epochs of each, after all that it heard."""
-    found = Course(policy, dict.fromkeys(goals, policy.begin(bracket, goals)))
+    found = BracketState(policy, dict.fromkeys(goals, policy.start(bracket, goals)))
     for event in past:
-        found.hear(event)
+        found.report(event)
     return found

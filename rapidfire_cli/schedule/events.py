@@ -10,7 +10,7 @@ from rapidfire_cli.schedule.policies import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NewRun:
     """A run as the scheduler knows it."""
 
     run: int
@@ -18,7 +18,7 @@ class Entry:
     durable: int = 0  # ticks that a checkpoint holds
     gang: int = 1  # slots that it needs at once
     limit: int | None = None  # ticks that its bracket lets it train to for now
-    condemned: bool = False  # its bracket has decided that it ends there
+    pruned: bool = False  # its bracket has decided that it ends there
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RunsExpected:
 class RunsAdded:
     """More runs wait to be trained; with a policy, which has begun, they are of its bracket."""
 
-    runs: tuple[Entry, ...]
+    runs: tuple[NewRun, ...]
     policy: Policy | None = None
     bracket: int = 0  # 1, 2, … with a policy
 
@@ -61,11 +61,11 @@ class MemoryRanOut:
 
     slot: int
     run: int
-    instead: Entry | None = None
+    instead: NewRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class EpochFinished:
+class EpochEnded:
     """A run finished an epoch (1, 2, …); `value` is its bracket's metric, None where it has none."""
 
     run: int
@@ -131,7 +131,7 @@ Event: TypeAlias = (
     | WorkerReady
     | WorkerDied
     | MemoryRanOut
-    | EpochFinished
+    | EpochEnded
     | TurnEnded
     | RunSaved
     | RunEvicted

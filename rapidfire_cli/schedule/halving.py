@@ -6,7 +6,16 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2018), Algor
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rapidfire_cli.schedule.ledger import FAILED, Decision, Ranking, Results, Verdict, good, ranked, ranking
+from rapidfire_cli.schedule.ledger import (
+    FAILED,
+    Decision,
+    Ranking,
+    Results,
+    Verdict,
+    can_advance,
+    ranked,
+    ranking,
+)
 from rapidfire_cli.terms import Direction
 
 
@@ -25,13 +34,13 @@ class Halving:
     failed: set[int] = field(default_factory=set)  # entrants
     results: Results = field(default_factory=dict)  # at levels that are not decided
 
-    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+    def start(self, bracket: int, goals: Mapping[int, int]) -> int:
         """Every run enters the first rung."""
         self.bracket = bracket
         self._enter(goals)
         return self._limit()
 
-    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+    def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """A result counts at its level, as soon as its rung is open."""
         if run not in self.entrants or epoch not in self.levels[self.rung :]:
             return []
@@ -49,7 +58,7 @@ class Halving:
             runs.add(by)
         return True
 
-    def lose(self, run: int, failed: bool) -> list[Decision]:
+    def withdraw(self, run: int, failed: bool) -> list[Decision]:
         """A failed run still counts among the entrants; one that was taken out does not."""
         if run not in self.entrants:
             return []
@@ -81,7 +90,7 @@ class Halving:
         values = {run: FAILED if run in self.failed else results[run] for run in self.entrants}
         order = ranked(values, self.direction)
         keep = max(1, len(order) // self.factor)
-        survivors = [run for run in order[:keep] if good(values[run])]
+        survivors = [run for run in order[:keep] if can_advance(values[run])]
         failed = self.failed
         self.rung += 1
         self._enter(survivors)

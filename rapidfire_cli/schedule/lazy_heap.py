@@ -1,4 +1,4 @@
-"""A set that knows its least member."""
+"""A priority queue with lazy deletion: a set that knows its least member."""
 
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -10,7 +10,7 @@ SLACK = 64  # entries that a heap may hold in vain (assumed)
 
 
 @dataclass(slots=True)
-class Least(Generic[Item]):
+class LazyHeap(Generic[Item]):
     """Adding, discarding and finding the least cost O(log n) on average."""
 
     members: set[Item] = field(default_factory=set)
@@ -20,7 +20,7 @@ class Least(Generic[Item]):
         return len(self.members)
 
     def add(self, item: Item) -> None:
-        """Let it be a member."""
+        """Add it, unless it is a member."""
         if item not in self.members:
             self.members.add(item)
             heappush(self.heap, item)
@@ -29,7 +29,7 @@ class Least(Generic[Item]):
                 heapify(self.heap)
 
     def discard(self, item: Item) -> None:
-        """Let it be none."""
+        """Remove it, if it is a member."""
         self.members.discard(item)
 
     def first(self) -> Item | None:

@@ -44,7 +44,7 @@ class Decision:
     failed: tuple[int, ...] = ()  # runs that it counted as worst; no later attempt of theirs can count
 
 
-def merit(value: float | None, direction: Direction) -> tuple[int, float]:
+def sort_key(value: float | None, direction: Direction) -> tuple[int, float]:
     """What to sort by so that the best comes first: numbers, then NaN, then what has no value."""
     if value is None:
         return 2, 0.0
@@ -53,14 +53,14 @@ def merit(value: float | None, direction: Direction) -> tuple[int, float]:
     return 0, value if direction == "min" else -value
 
 
-def good(value: float | None) -> bool:
+def can_advance(value: float | None) -> bool:
     """Whether a run with this value may go on."""
     return value is not None and not math.isnan(value)
 
 
 def ranked(values: Mapping[int, float | None], direction: Direction) -> list[int]:
     """The runs, best first; ties go to the lower number."""
-    return sorted(values, key=lambda run: (*merit(values[run], direction), run))
+    return sorted(values, key=lambda run: (*sort_key(values[run], direction), run))
 
 
 def ranking(values: Mapping[int, float | None], direction: Direction) -> Ranking:

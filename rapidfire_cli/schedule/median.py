@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict, good, merit, ranking
+from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict, can_advance, ranking, sort_key
 from rapidfire_cli.terms import Direction
 
 Average: TypeAlias = tuple[float, int]
@@ -28,14 +28,14 @@ class Median:
     heard: dict[int, tuple[float, ...]] = field(default_factory=dict)  # each run's results, epoch by epoch
     averages: dict[int, list[Average]] = field(default_factory=dict)  # by epoch, sorted
 
-    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+    def start(self, bracket: int, goals: Mapping[int, int]) -> int:
         """Every epoch from the first that counts is a rung."""
         self.bracket = bracket
         self.goals = dict(goals)
         self.heard = dict.fromkeys(goals, ())
         return self.minimum
 
-    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+    def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """Judge the run by what is known of its epoch now, then let it count for the others."""
         heard = self.heard.get(run)
         if heard is None or epoch != len(heard) + 1:
@@ -53,7 +53,7 @@ class Median:
         self.heard[by], self.goals[by] = (), self.goals.pop(run)
         return True
 
-    def lose(self, run: int, failed: bool) -> list[Decision]:
+    def withdraw(self, run: int, failed: bool) -> list[Decision]:
         """Its averages stay: they are true of the epochs it trained."""
         self.heard.pop(run, None)
         return []
@@ -71,8 +71,8 @@ class Median:
     def _judge(self, run: int, results: Sequence[float]) -> Decision:
         known = self.averages.get(len(results), [])
         cut = _middle(known) if len(known) >= self.others else None
-        best = min(results, key=self._merit)
-        passes = good(results[-1]) and (cut is None or self._merit(best) <= self._merit(cut))
+        best = min(results, key=self._sort_key)
+        passes = can_advance(results[-1]) and (cut is None or self._sort_key(best) <= self._sort_key(cut))
         if not passes:
             del self.heard[run]
         return Decision(
@@ -87,8 +87,8 @@ class Median:
             verdicts=(Verdict(run, best, 1 + self._better(best, known), passes),),
         )
 
-    def _merit(self, value: float) -> tuple[int, float]:
-        return merit(value, self.direction)
+    def _sort_key(self, value: float) -> tuple[int, float]:
+        return sort_key(value, self.direction)
 
     def _better(self, best: float, known: Sequence[Average]) -> int:
         """How many of the others' averages are better."""

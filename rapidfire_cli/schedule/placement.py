@@ -1,7 +1,7 @@
-"""The floor: the slots, who is resident on them, who waits there or anywhere, and whose turn it is.
+"""Placement: which runs are resident on which slots, which are ready where, and whose turn is next.
 
-Between two events every idle slot rests: nothing waits that it could train, or it is kept for a gang. A gang
-of several slots is made of neighbours: of size three, slots 0 to 2, 3 to 5 and so on.
+Invariant between events: an idle slot has no run that it could train, unless it is reserved for a gang.
+A gang of several slots is made of neighbours: of size three, slots 0 to 2, 3 to 5 and so on.
 """
 
 from bisect import insort
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.schedule.actions import Action, Evict, StartWorker, Train
 from rapidfire_cli.schedule.events import RunFailed, TurnEnded, WorkerDied, WorkerReady
-from rapidfire_cli.schedule.lazy_heap import Least
+from rapidfire_cli.schedule.lazy_heap import LazyHeap
 from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger
 
-MOST_STILLBORN = 3  # a slot whose workers die this often before they are ready is left alone (assumed)
+MOST_FAILED_STARTS = 3  # a slot whose workers die this often before they are ready is left alone (assumed)
 TURN = 1  # ticks: every run shows its first epoch, or chunk of one, before any shows its second
 OPEN = frozenset({SlotPhase.IDLE, SlotPhase.BUSY})
 
 
-class Floor:
-    """Runs on slots. Whoever changes a run calls `file` afterwards, and `turns` when all is changed."""
+class Placement:
+    """Runs on slots. After changing a run, call `enqueue`; after the last change, call `turns`."""
 
     def __init__(self, slots: Sequence[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
         self.slots = slots
@@ -29,16 +29,20 @@ class Floor:
         self.leaving = sum(run.phase is RunPhase.LEAVING for run in runs)
         self.busy = sum(slot.phase is SlotPhase.BUSY for slot in slots)
         self._sizes = [1]  # of gangs
-        self._housed: defaultdict[Gang, Least[Key]] = defaultdict(Least)  # ready runs, by home
-        self._homeless: defaultdict[int, Least[Key]] = defaultdict(Least)  # ready runs, by size of gang
-        self._crowded: defaultdict[int, Least[Gang]] = defaultdict(Least)  # homes of ready runs, by size
-        self._filed: dict[int, tuple[Gang, Key]] = {}  # where a ready run stands in line
-        self._roomy: Least[int] = Least()  # slots at rest that have room for a run
-        self._full: Least[int] = Least()  # slots at rest that have none
-        self._due: dict[int, None] = {}  # slots that may no longer be at rest
+        self._ready_at: defaultdict[Gang, LazyHeap[Key]] = defaultdict(LazyHeap)  # ready runs, by gang
+        self._ready_anywhere: defaultdict[int, LazyHeap[Key]] = defaultdict(
+            LazyHeap
+        )  # ready runs that are resident nowhere, by size of gang
+        self._gangs_with_ready: defaultdict[int, LazyHeap[Gang]] = defaultdict(
+            LazyHeap
+        )  # gangs with ready runs, by size
+        self._queued_as: dict[int, tuple[Gang, Key]] = {}  # a ready run's queue and key
+        self._idle_with_room: LazyHeap[int] = LazyHeap()  # slots at rest that have room for a run
+        self._idle_full: LazyHeap[int] = LazyHeap()  # slots at rest that have none
+        self._dirty: dict[int, None] = {}  # slots to look at again
         for run in runs:
             self.enter(run)
-        self._due.clear()
+        self._dirty.clear()
         for slot in slots:
             self._rest(slot)
 
@@ -47,15 +51,15 @@ class Floor:
     def start(self, wanted: int) -> Iterator[StartWorker]:
         """Open closed slots until so many are open."""
         opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots)
-        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not _forsaken(slot))
+        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not _broken(slot))
         for slot, _ in zip(usable, range(wanted - opened), strict=False):
             slot.move(StartWorker)
             yield StartWorker(slot.slot)
 
     @property
-    def unseated(self) -> list[int]:
+    def unplaceable_sizes(self) -> list[int]:
         """The sizes of which every gang has a slot that is left alone."""
-        forsaken = [slot.slot for slot in self.slots if _forsaken(slot)]
+        forsaken = [slot.slot for slot in self.slots if _broken(slot)]
         return [
             size
             for size in self._sizes
@@ -65,24 +69,24 @@ class Floor:
     def open(self, slot: SlotEntry, room: int) -> None:
         """The slot's worker is up."""
         slot.move(WorkerReady)
-        slot.room, slot.stillborn = room, 0
+        slot.room, slot.failed_starts = room, 0
         self._mark([slot.slot])
 
-    def close(self, slot: SlotEntry, blames: bool = True) -> list[RunEntry]:
+    def close(self, slot: SlotEntry, counts_as_crash: bool = True) -> list[RunEntry]:
         """The slot's worker is gone; the runs that were resident, set back to what is durable.
 
-        It died of one of them, unless it `blames` nobody.
+        With `counts_as_crash` the run that it trained counts one more crash.
         """
-        slot.stillborn += slot.phase is SlotPhase.STARTING
+        slot.failed_starts += slot.phase is SlotPhase.STARTING
         self.busy -= slot.phase is SlotPhase.BUSY
         slot.move(WorkerDied)
         culprit, slot.training = slot.training, None
         self._mark([slot.slot])
         if slot.claim is not None:
-            self._disclaim(self.runs[slot.claim])
+            self._unclaim(self.runs[slot.claim])
         orphans = [self.runs[number] for number in slot.residents]
         for run in orphans:
-            self._orphan(run, culprit, blames)
+            self._evacuate(run, culprit, counts_as_crash)
         return orphans
 
     def isolate(self, run: RunEntry, slot: SlotEntry) -> StartWorker:
@@ -92,13 +96,13 @@ class Floor:
         slot.move(StartWorker)
         return StartWorker(slot.slot)
 
-    def _orphan(self, run: RunEntry, culprit: int | None, blames: bool) -> None:
+    def _evacuate(self, run: RunEntry, culprit: int | None, counts_as_crash: bool) -> None:
         """A worker dies of the run that it trains, or else of one that it makes durable."""
         if run.run == culprit:
-            run.deaths += blames
+            run.deaths += counts_as_crash
             self.free([slot for slot in run.home if self.slots[slot].training == culprit], TurnEnded)
         elif culprit is None and run.phase is RunPhase.LEAVING:
-            run.deaths += blames
+            run.deaths += counts_as_crash
         self.move(run, WorkerDied)
         run.trained = run.durable
         self.leave(run)
@@ -110,33 +114,33 @@ class Floor:
         self.runs[run.run] = run
         if run.gang not in self._sizes:
             insort(self._sizes, run.gang)
-        self.file(run)
+        self.enqueue(run)
 
-    def file(self, run: RunEntry) -> None:
+    def enqueue(self, run: RunEntry) -> None:
         """Let the run stand in line where it belongs, if it is ready."""
-        self._unfile(run)
+        self._dequeue(run)
         if not run.ready:
-            self._disclaim(run)
+            self._unclaim(run)
         elif run.claim:
             return
         elif run.home:
-            self._filed[run.run] = run.home, run.key
-            self._housed[run.home].add(run.key)
-            self._crowded[run.gang].add(run.home)
+            self._queued_as[run.run] = run.home, run.key
+            self._ready_at[run.home].add(run.key)
+            self._gangs_with_ready[run.gang].add(run.home)
             self._mark(run.home)
         else:
-            self._filed[run.run] = (), run.key
-            self._homeless[run.gang].add(run.key)
+            self._queued_as[run.run] = (), run.key
+            self._ready_anywhere[run.gang].add(run.key)
             if run.gang > 1:
                 self._mark(range(len(self.slots)))
 
-    def _unfile(self, run: RunEntry) -> None:
-        if run.run in self._filed:
-            home, key = self._filed.pop(run.run)
-            line = self._housed[home] if home else self._homeless[run.gang]
+    def _dequeue(self, run: RunEntry) -> None:
+        if run.run in self._queued_as:
+            home, key = self._queued_as.pop(run.run)
+            line = self._ready_at[home] if home else self._ready_anywhere[run.gang]
             line.discard(key)
             if home and not line:
-                self._crowded[run.gang].discard(home)
+                self._gangs_with_ready[run.gang].discard(home)
 
     def move(self, run: RunEntry, trigger: Trigger) -> None:
         """Change the run's phase, and what is known of who is leaving."""
@@ -152,7 +156,7 @@ class Floor:
     def evict(self, run: RunEntry) -> Evict:
         """Send a run that waits away from its home."""
         self.move(run, Evict)
-        self.file(run)
+        self.enqueue(run)
         return Evict(run.home, run.run)
 
     def leave(self, run: RunEntry) -> None:
@@ -162,7 +166,7 @@ class Floor:
             self.slots[number].shut &= not run.alone
         self._mark(run.home)
         run.home = ()
-        self.file(run)
+        self.enqueue(run)
 
     def free(self, gang: Iterable[int], trigger: type[TurnEnded] | type[RunFailed]) -> None:
         """The gang's turn is over."""
@@ -183,30 +187,32 @@ class Floor:
 
     def turns(self) -> Iterator[Action]:
         """Give turns, and send runs away who stand in the way of one, until every idle slot rests."""
-        yield from self._serve_due()
+        yield from self._serve_dirty()
         while held := self._in_the_way() or self._behind_another():
             yield self.evict(held)
-            yield from self._serve_due()
+            yield from self._serve_dirty()
 
-    def _serve_due(self) -> Iterator[Action]:
-        """Slots with nothing of their own to train are the first to take homeless runs."""
+    def _serve_dirty(self) -> Iterator[Action]:
+        """Slots with nothing of their own to train come first for runs that are resident nowhere."""
         while True:
-            due = [self.slots[number] for number in self._due]
-            self._due.clear()
+            due = [self.slots[number] for number in self._dirty]
+            self._dirty.clear()
             for slot in due:
                 if not self._has_own(slot):
                     self._rest(slot)
-            while (run := self._first(self._homeless[1])) and (number := self._roomy.first()) is not None:
+            while (run := self._first(self._ready_anywhere[1])) and (
+                number := self._idle_with_room.first()
+            ) is not None:
                 yield self._train((number,), run)
             for slot in due:
                 if slot.phase is SlotPhase.IDLE and self._has_own(slot):
                     yield from self._serve(slot)
-            if not self._due:
+            if not self._dirty:
                 return
 
     def _has_own(self, slot: SlotEntry) -> bool:
-        """Whether more than a homeless run may want the slot."""
-        return len(self._sizes) > 1 or slot.claim is not None or bool(self._housed[slot.slot,])
+        """Whether anything but a run that is resident nowhere may want the slot."""
+        return len(self._sizes) > 1 or slot.claim is not None or bool(self._ready_at[slot.slot,])
 
     def _serve(self, slot: SlotEntry) -> Iterator[Action]:
         """A turn for the least trained of those that want the slot; a gang may have to wait."""
@@ -217,7 +223,7 @@ class Floor:
             if run.gang == 1:
                 yield self._train(gang, run)
                 return
-            if self._is_up(run, gang):
+            if self._may_claim(run, gang):
                 self._claim(run, gang)
                 yield from self._gather(run)
                 return
@@ -233,22 +239,22 @@ class Floor:
 
     def _next(self, gang: Gang) -> RunEntry | None:
         """The least trained run among those that wait at this home and those that could come here."""
-        lines = [self._housed[gang]]
+        lines = [self._ready_at[gang]]
         if all(self._may_enter(self.slots[number], len(gang)) for number in gang):
-            lines.append(self._homeless[len(gang)])
+            lines.append(self._ready_anywhere[len(gang)])
         return min(filter(None, map(self._first, lines)), key=lambda run: run.key, default=None)
 
     def _may_enter(self, slot: SlotEntry, size: int) -> bool:
-        """Whether a homeless run fits; a gang makes room, but not at the expense of another gang's turn."""
+        """Whether a new resident fits; a gang makes room, but not at the expense of another gang's turn."""
         if size == 1 or slot.has_room(self.size):
             return slot.has_room(self.size)
-        return slot.fits(self.size, sum(not _yields(self.runs[number]) for number in slot.residents))
+        return slot.fits(self.size, sum(not _makes_room(self.runs[number]) for number in slot.residents))
 
-    def _first(self, line: Least[Key]) -> RunEntry | None:
+    def _first(self, line: LazyHeap[Key]) -> RunEntry | None:
         key = line.first()
         return self.runs[key[1]] if key else None
 
-    def _is_up(self, run: RunEntry, gang: Gang) -> bool:
+    def _may_claim(self, run: RunEntry, gang: Gang) -> bool:
         """Whether all slots of the gang are free for it, and none has a single run to train before."""
         slots = [self.slots[number] for number in gang]
         if any(slot.phase not in OPEN or slot.claim is not None for slot in slots):
@@ -258,27 +264,27 @@ class Floor:
 
     def _claim(self, run: RunEntry, gang: Gang) -> None:
         """Keep the gang's slots for the run."""
-        self._unfile(run)
+        self._dequeue(run)
         run.claim = gang
         for number in gang:
             self.slots[number].claim = run.run
-            self._roomy.discard(number)
-            self._full.discard(number)
+            self._idle_with_room.discard(number)
+            self._idle_full.discard(number)
 
-    def _disclaim(self, run: RunEntry) -> None:
+    def _unclaim(self, run: RunEntry) -> None:
         gang, run.claim = run.claim, ()
         for number in gang:
             self.slots[number].claim = None
         self._mark(gang)
         if gang:
-            self.file(run)
+            self.enqueue(run)
 
     def _gather(self, run: RunEntry) -> Iterator[Action]:
         """Make room for the run in its gang; train it once every slot is idle."""
         slots = [self.slots[number] for number in run.claim]
         if not run.home:
             if not all(self._may_enter(slot, run.gang) for slot in slots):  # runs turned out to be larger
-                self._disclaim(run)
+                self._unclaim(run)
                 return
             for slot in slots:
                 yield from self._clear(slot)
@@ -288,7 +294,7 @@ class Floor:
 
     def _clear(self, slot: SlotEntry) -> Iterator[Evict]:
         waiting = [run for run in map(self.runs.__getitem__, slot.residents) if run.phase is RunPhase.WAITING]
-        for run in filter(_yields, waiting):
+        for run in filter(_makes_room, waiting):
             if slot.fits(self.size, len(slot.residents) - slot.leaving):
                 return
             yield self.evict(run)
@@ -302,10 +308,10 @@ class Floor:
             slot.training = run.run
             slot.residents[run.run] = None
             slot.shut |= run.alone
-            self._roomy.discard(number)
-            self._full.discard(number)
+            self._idle_with_room.discard(number)
+            self._idle_full.discard(number)
         self.busy += len(gang)
-        self.file(run)
+        self.enqueue(run)
         return Train(gang, (run.run,), min(run.trained + TURN, run.limit))
 
     # Rest
@@ -313,50 +319,50 @@ class Floor:
     def _mark(self, slots: Iterable[int]) -> None:
         """The slots are to be looked at."""
         for number in slots:
-            self._due[number] = None
-            self._roomy.discard(number)
-            self._full.discard(number)
+            self._dirty[number] = None
+            self._idle_with_room.discard(number)
+            self._idle_full.discard(number)
 
     def _rest(self, slot: SlotEntry) -> None:
         if slot.phase is SlotPhase.IDLE and slot.claim is None:
             if slot.has_room(self.size):
-                self._roomy.add(slot.slot)
+                self._idle_with_room.add(slot.slot)
             elif not slot.leaving:
-                self._full.add(slot.slot)
+                self._idle_full.add(slot.slot)
 
     def _in_the_way(self) -> RunEntry | None:
-        """A resident that waits for a decision where a homeless run could train instead."""
-        while self.leaving < len(self._homeless[1]) and (number := self._full.first()) is not None:
+        """A resident that waits for a decision, where a run that is resident nowhere could train instead."""
+        while self.leaving < len(self._ready_anywhere[1]) and (number := self._idle_full.first()) is not None:
             residents = map(self.runs.__getitem__, self.slots[number].residents)
             parked = (run for run in residents if run.phase is RunPhase.WAITING and not run.ready)
             if held := next(parked, None):
                 return held
-            self._full.discard(number)
+            self._idle_full.discard(number)
         return None
 
     def _behind_another(self) -> RunEntry | None:
         """A ready run whose home is busy while slots with room for it rest."""
         for size in self._sizes:
-            home = self._crowded[size].first()
+            home = self._gangs_with_ready[size].first()
             if home and self.leaving < self._resting(size):
-                return self._first(self._housed[home])
+                return self._first(self._ready_at[home])
         return None
 
     def _resting(self, size: int) -> int:
         """How many gangs of this size rest, with room for a run."""
         if size == 1:
-            return len(self._roomy)
-        roomy = self._roomy.members
+            return len(self._idle_with_room)
+        roomy = self._idle_with_room.members
         return sum(
             all(number in roomy for number in range(first, first + size))
             for first in {number - number % size for number in roomy}
         )
 
 
-def _forsaken(slot: SlotEntry) -> bool:
-    return slot.phase is SlotPhase.CLOSED and slot.stillborn >= MOST_STILLBORN
+def _broken(slot: SlotEntry) -> bool:
+    return slot.phase is SlotPhase.CLOSED and slot.failed_starts >= MOST_FAILED_STARTS
 
 
-def _yields(run: RunEntry) -> bool:
+def _makes_room(run: RunEntry) -> bool:
     """Whether the run makes room for a gang whose turn it is; another gang that is ready does not."""
     return run.gang == 1 or (run.phase is not RunPhase.TRAINING and not run.ready)

@@ -9,10 +9,10 @@ from rapidfire_cli.schedule.ledger import Decision, Ranking
 class Policy(Protocol):
     """Decides for the runs of one bracket how far each may train."""
 
-    def begin(self, bracket: int, goals: Mapping[int, int]) -> int:
+    def start(self, bracket: int, goals: Mapping[int, int]) -> int:
         """Take in the bracket's number and its runs' epochs, once; how many each may train at first."""
 
-    def hear(self, run: int, epoch: int, value: float | None) -> list[Decision]:
+    def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """Take in the metric of a finished epoch; hearing it again changes nothing.
 
         A run may be further than it was allowed to train, when the rule changed or a decision was lost.
@@ -21,7 +21,7 @@ class Policy(Protocol):
     def replace(self, run: int, by: int) -> bool:
         """Let another run stand where this one does, if it has no result yet; whether that was so."""
 
-    def lose(self, run: int, failed: bool) -> list[Decision]:
+    def withdraw(self, run: int, failed: bool) -> list[Decision]:
         """Take in that the run ended before its time: it failed, or it was taken out of the bracket."""
 
     def ranking(self, decision: Decision) -> Ranking:

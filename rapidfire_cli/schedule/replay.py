@@ -7,9 +7,9 @@ place of it, and what rests on that is told.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rapidfire_cli.schedule.brackets import course
-from rapidfire_cli.schedule.events import Entry, RunsAdded
-from rapidfire_cli.schedule.ledger import FAILED, good, ranked
+from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.schedule.events import NewRun, RunsAdded
+from rapidfire_cli.schedule.ledger import FAILED, can_advance, ranked
 from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
 
@@ -65,7 +65,7 @@ class Replay:
         ended = [run for run, epochs in self.timeline.ticks.items() if epochs == self.rule.max_epochs]
         values = {run: self.curves[run].at(self.rule.max_epochs) for run in ended}
         best = ranked(values, self.rule.direction)[:1]
-        return best[0] if best and good(values[best[0]]) else None
+        return best[0] if best and can_advance(values[best[0]]) else None
 
     @property
     def unknown(self) -> set[int]:
@@ -87,7 +87,7 @@ class Replay:
 def replay(rule: HalvingRule, curves: Mapping[int, Curve], slots: int, length: Length) -> Replay:
     """The bracket of these runs by this rule; `length` is how long a run takes for so many epochs."""
     goals = dict.fromkeys(curves, rule.max_epochs)
-    begun = course(policy(rule), 1, goals, ())
-    entries = tuple(Entry(run, goal, limit=begun.limits[run]) for run, goal in goals.items())
+    begun = bracket_state(policy(rule), 1, goals, ())
+    entries = tuple(NewRun(run, goal, limit=begun.limits[run]) for run, goal in goals.items())
     simulation = Simulation(slots, length, lambda run, epoch: curves[run].at(epoch))
     return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1)]))

@@ -1,6 +1,6 @@
 """The scheduler: an I/O-free machine that advances its state by one event and says what to do about it.
 
-Here runs come, rest, are decided upon and end; the floor says whose turn it is.
+Here runs come, rest, are decided upon and end; `placement` says whose turn it is.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,16 +13,16 @@ from rapidfire_cli.schedule.actions import (
     Decide,
     EndTurn,
     GiveUp,
-    Halt,
     Leave,
     Prune,
     Replace,
+    Stop,
 )
 from rapidfire_cli.schedule.events import (
-    Entry,
-    EpochFinished,
+    EpochEnded,
     Event,
     MemoryRanOut,
+    NewRun,
     RunEvicted,
     RunFailed,
     RunResumeAsked,
@@ -36,20 +36,20 @@ from rapidfire_cli.schedule.events import (
     WorkerReady,
 )
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.placement import Floor
+from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.state import Gang, RunEntry, SlotEntry
-from rapidfire_cli.schedule.transitions import IllegalMove, RunPhase
+from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 
 MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
-UNFINISHED = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})
+UNFINISHED_PHASES = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})
 
 
-class Machine:
+class Scheduler:
     """Runs on slots in turns; `step` is its only entrance. A decision costs O(log runs)."""
 
     def __init__(self, slots: int, chunks: int = 1) -> None:
-        self.floor = Floor([SlotEntry(slot) for slot in range(slots)])
+        self.placement = Placement([SlotEntry(slot) for slot in range(slots)])
         self.policies: dict[int, Policy] = {}  # by bracket
         self.chunks = chunks  # ticks per epoch
         self.expected = 0  # runs that are about to be added
@@ -59,30 +59,30 @@ class Machine:
 
     @property
     def slots(self) -> Sequence[SlotEntry]:
-        return self.floor.slots
+        return self.placement.slots
 
     @property
     def runs(self) -> dict[int, RunEntry]:
-        return self.floor.runs
+        return self.placement.runs
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do, or, after a stop, nothing is left to make durable."""
         if self.stopping:
-            return self.floor.leaving == self.floor.busy == 0
+            return self.placement.leaving == self.placement.busy == 0
         return self._unfinished == 0
 
-    def adopt(self, floor: Floor) -> None:
-        """Take over a floor with all that stands on it."""
-        self.floor = floor
+    def adopt(self, placement: Placement) -> None:
+        """Take over a placement with all its runs."""
+        self.placement = placement
         for run in self.runs.values():
-            self._count(run, run.phase in UNFINISHED)
+            self._count(run, run.phase in UNFINISHED_PHASES)
 
     def step(self, event: Event) -> list[Action]:
-        """Take in what happened; the actions are to be carried out in order. Raises IllegalMove."""
+        """Take in what happened; the actions are to be carried out in order. Raises IllegalTransition."""
         actions = [*self._take(event)]
         if not self.stopping:
-            actions += self.floor.turns()
+            actions += self.placement.turns()
         return actions
 
     def _take(self, event: Event) -> Iterator[Action]:
@@ -94,15 +94,15 @@ class Machine:
                 yield from self._add(runs, policy, bracket)
                 yield from self._start_workers()
             case WorkerReady(slot, room):
-                self.floor.open(self.slots[slot], room)
-            case EpochFinished(run, epoch, value):
-                yield from self._hear(self._run(run), epoch, value)
+                self.placement.open(self.slots[slot], room)
+            case EpochEnded(run, epoch, value):
+                yield from self._report(self._run(run), epoch, value)
             case TurnEnded(slots, runs, at, size):
-                self.floor.grow(max(size, 1))
+                self.placement.grow(max(size, 1))
                 for run in runs:
                     yield from self._end_turn(self._run(run), slots, at)
             case RunSaved(run, at):
-                self.floor.move(self._run(run), RunSaved)
+                self.placement.move(self._run(run), RunSaved)
                 self._run(run).durable = at
             case RunEvicted(run, at):
                 yield from self._settle(self._run(run), at)
@@ -114,10 +114,10 @@ class Machine:
                 self._resume(self._run(run))
                 yield from self._start_workers()
             case WorkerDied(slot):
-                yield from self._bury(self.slots[slot])
+                yield from self._on_worker_died(self.slots[slot])
                 yield from self._start_workers()
             case MemoryRanOut(slot, run, instead):
-                yield from self._relieve(self.slots[slot], self._run(run), instead)
+                yield from self._on_memory_ran_out(self.slots[slot], self._run(run), instead)
                 yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
@@ -126,30 +126,30 @@ class Machine:
 
     # Runs come
 
-    def _add(self, entries: Sequence[Entry], policy: Policy | None, bracket: int) -> Iterator[Action]:
+    def _add(self, entries: Sequence[NewRun], policy: Policy | None, bracket: int) -> Iterator[Action]:
         self.expected = 0
         if policy is not None:
             if bracket in self.policies:
-                raise IllegalMove(f"bracket {bracket} was added twice")
+                raise IllegalTransition(f"bracket {bracket} was added twice")
             self.policies[bracket] = policy
         for entry in entries:
             yield from self._enter(entry, bracket if policy else None)
 
-    def _enter(self, entry: Entry, bracket: int | None) -> Iterator[Action]:
+    def _enter(self, entry: NewRun, bracket: int | None) -> Iterator[Action]:
         if entry.run in self.runs:
-            raise IllegalMove(f"run {entry.run} was added twice")
+            raise IllegalTransition(f"run {entry.run} was added twice")
         if entry.gang > len(self.slots):
-            raise IllegalMove(f"run {entry.run} needs {entry.gang} slots of {len(self.slots)}")
+            raise IllegalTransition(f"run {entry.run} needs {entry.gang} slots of {len(self.slots)}")
         limit = entry.goal if entry.limit is None else min(entry.limit, entry.goal)
         run = RunEntry(entry.run, entry.goal, limit, entry.durable, entry.durable, entry.gang, bracket)
-        run.ending = RunPhase.PRUNED if entry.condemned else None
-        self.floor.enter(run)
+        run.ending = RunPhase.PRUNED if entry.pruned else None
+        self.placement.enter(run)
         self._count(run, 1)
         yield from self._rest(run)
 
     def _run(self, number: int) -> RunEntry:
         if number not in self.runs:
-            raise IllegalMove(f"run {number} was never added")
+            raise IllegalTransition(f"run {number} was never added")
         return self.runs[number]
 
     def _count(self, run: RunEntry, change: int) -> None:
@@ -164,20 +164,20 @@ class Machine:
         if self.stopping:
             return
         wanted = len(self.slots) if self._unfinished_gangs else max(self.expected, self._unfinished)
-        yield from self.floor.start(wanted)
-        for size in self.floor.unseated:
+        yield from self.placement.start(wanted)
+        for size in self.placement.unplaceable_sizes:
             for run in [run for run in self.runs.values() if run.gang == size]:
                 if run.phase is RunPhase.WAITING:
                     yield from self._give_up(run)
 
-    def _bury(self, slot: SlotEntry) -> Iterator[Action]:
-        for run in self.floor.close(slot):
+    def _on_worker_died(self, slot: SlotEntry) -> Iterator[Action]:
+        for run in self.placement.close(slot):
             if run.deaths > MOST_DEATHS:
                 yield from self._give_up(run)
             else:
                 yield from self._rest(run)
 
-    def _relieve(self, slot: SlotEntry, run: RunEntry, instead: Entry | None) -> Iterator[Action]:
+    def _on_memory_ran_out(self, slot: SlotEntry, run: RunEntry, instead: NewRun | None) -> Iterator[Action]:
         """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
 
         A run that runs out of memory alone, too, is too large by itself: others get all of it again.
@@ -186,12 +186,12 @@ class Machine:
             slot.most = slot.former
         else:
             slot.crowd_out()
-        orphans = self.floor.close(slot, blames=False)
+        orphans = self.placement.close(slot, counts_as_crash=False)
         if run.alone or run.gang > 1:
             wanted = instead if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
         elif not (self.stopping or run.ends):
-            yield self.floor.isolate(run, slot)
+            yield self.placement.isolate(run, slot)
         for orphan in orphans:
             if orphan.phase is RunPhase.WAITING:
                 yield from self._rest(orphan)
@@ -200,9 +200,9 @@ class Machine:
 
     def _end_turn(self, run: RunEntry, slots: Gang, at: int) -> Iterator[Action]:
         if run.home != slots:
-            raise IllegalMove(f"run {run.run} trains on {run.home}, not on {slots}")
-        self.floor.move(run, TurnEnded)
-        self.floor.free(slots, TurnEnded)
+            raise IllegalTransition(f"run {run.run} trains on {run.home}, not on {slots}")
+        self.placement.move(run, TurnEnded)
+        self.placement.free(slots, TurnEnded)
         run.trained = at
         if run.trained >= run.goal:
             run.durable = run.trained
@@ -213,39 +213,39 @@ class Machine:
     def _rest(self, run: RunEntry) -> Iterator[Action]:
         """Between turns: a run that is to end leaves its worker first, durable; so does any at a stop."""
         if run.home and (run.ends or (self.stopping and run.trained > run.durable)):
-            yield self.floor.evict(run)
+            yield self.placement.evict(run)
         elif run.ends:
-            yield from self._end(run, Prune(run.run) if run.ending is RunPhase.PRUNED else Halt(run.run))
+            yield from self._end(run, Prune(run.run) if run.ending is RunPhase.PRUNED else Stop(run.run))
         else:
-            self.floor.file(run)
+            self.placement.enqueue(run)
 
     def _settle(self, run: RunEntry, at: int) -> Iterator[Action]:
-        self.floor.move(run, RunEvicted)
+        self.placement.move(run, RunEvicted)
         run.trained = run.durable = at
-        self.floor.leave(run)
+        self.placement.leave(run)
         yield from self._rest(run)
 
     # Runs end
 
-    def _end(self, run: RunEntry, action: Complete | Prune | Halt | GiveUp | Replace) -> Iterator[Action]:
-        self.floor.move(run, type(action))
-        self.floor.leave(run)  # a completed run is gone from its worker by itself, any other was evicted
+    def _end(self, run: RunEntry, action: Complete | Prune | Stop | GiveUp | Replace) -> Iterator[Action]:
+        self.placement.move(run, type(action))
+        self.placement.leave(run)  # a completed run is gone from its worker by itself, any other was evicted
         self._count(run, -1)
         yield action
 
     def _fail(self, run: RunEntry) -> Iterator[Action]:
         if run.phase is RunPhase.TRAINING:
-            self.floor.free(run.home, RunFailed)
-        self.floor.move(run, RunFailed)
-        self.floor.leave(run)
+            self.placement.free(run.home, RunFailed)
+        self.placement.move(run, RunFailed)
+        self.placement.leave(run)
         self._count(run, -1)
-        yield from self._lose(run, failed=True)
+        yield from self._withdraw(run, failed=True)
 
     def _give_up(self, run: RunEntry) -> Iterator[Action]:
         yield from self._end(run, GiveUp(run.run))
-        yield from self._lose(run, failed=True)
+        yield from self._withdraw(run, failed=True)
 
-    def _replace(self, run: RunEntry, entry: Entry) -> Iterator[Action]:
+    def _replace(self, run: RunEntry, entry: NewRun) -> Iterator[Action]:
         """The other run enters the bracket where this one stands, unless it has shown something there."""
         bracket = run.bracket
         inside = bracket is not None and self.policies[bracket].replace(run.run, entry.run)
@@ -256,18 +256,18 @@ class Machine:
             run.bracket = None
         else:
             yield from self._enter(entry, None)
-            yield from self._lose(run, failed=True)
+            yield from self._withdraw(run, failed=True)
 
     # Brackets decide
 
-    def _hear(self, run: RunEntry, epoch: int, value: float | None) -> Iterator[Action]:
+    def _report(self, run: RunEntry, epoch: int, value: float | None) -> Iterator[Action]:
         if run.bracket is not None:
-            yield from self._decide(self.policies[run.bracket].hear(run.run, epoch, value))
+            yield from self._decide(self.policies[run.bracket].report(run.run, epoch, value))
 
-    def _lose(self, run: RunEntry, failed: bool) -> Iterator[Action]:
+    def _withdraw(self, run: RunEntry, failed: bool) -> Iterator[Action]:
         bracket, run.bracket = run.bracket, None
         if bracket is not None:
-            yield from self._decide(self.policies[bracket].lose(run.run, failed))
+            yield from self._decide(self.policies[bracket].withdraw(run.run, failed))
 
     def _decide(self, decisions: Iterable[Decision]) -> Iterator[Action]:
         for decision in decisions:
@@ -278,8 +278,8 @@ class Machine:
                     continue
                 if verdict.promoted:
                     run.limit = min(decision.until * self.chunks, run.goal)
-                    self.floor.file(run)
-                elif run.phase in UNFINISHED:
+                    self.placement.enqueue(run)
+                elif run.phase in UNFINISHED_PHASES:
                     run.bracket, run.ending = None, RunPhase.PRUNED
                     if run.phase is RunPhase.WAITING:
                         yield from self._rest(run)
@@ -291,7 +291,7 @@ class Machine:
 
         One that is over, or about to stop, stays as it is.
         """
-        if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED:
+        if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED_PHASES:
             return
         run.ending = RunPhase.STOPPED
         if run.phase is RunPhase.WAITING:
@@ -300,17 +300,17 @@ class Machine:
             yield EndTurn(run.home)
         if run.bracket is not None:
             yield Leave(run.run, run.bracket)
-        yield from self._lose(run, failed=True)
+        yield from self._withdraw(run, failed=True)
 
     def _resume(self, run: RunEntry) -> None:
         """A run that nobody stopped stays as it is; one that is about to end goes on instead."""
-        if run.phase not in UNFINISHED:
-            self.floor.move(run, RunResumeAsked)
+        if run.phase not in UNFINISHED_PHASES:
+            self.placement.move(run, RunResumeAsked)
             self._count(run, 1)
         elif run.ending is None:
             return
         run.bracket, run.ending, run.limit = None, None, run.goal
-        self.floor.file(run)
+        self.placement.enqueue(run)
 
     def _stop(self) -> Iterator[Action]:
         if self.stopping:
@@ -321,4 +321,4 @@ class Machine:
                 if run.phase is RunPhase.TRAINING and slot.slot == run.home[0]:
                     yield EndTurn(run.home)
                 elif run.phase is RunPhase.WAITING and run.trained > run.durable:
-                    yield self.floor.evict(run)
+                    yield self.placement.evict(run)

@@ -1,4 +1,4 @@
-"""The scheduler's machine under a simulated driver: how a schedule would go, without training anything.
+"""The scheduler under a simulated driver: how a schedule would go, without training anything.
 
 Workers never die, a run moves in no time, and a turn takes as long as a function says.
 """
@@ -15,21 +15,21 @@ from rapidfire_cli.schedule.actions import (
     EndTurn,
     Evict,
     GiveUp,
-    Halt,
     Leave,
     Prune,
     Replace,
     StartWorker,
+    Stop,
     Train,
 )
-from rapidfire_cli.schedule.events import EpochFinished, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import EpochEnded, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.scheduler import Machine
+from rapidfire_cli.schedule.scheduler import Scheduler
 
 Length: TypeAlias = Callable[[int, int], float]
 """How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""
 
-Value: TypeAlias = Callable[[int, int], float | None]
+ValueOf: TypeAlias = Callable[[int, int], float | None]
 """What a run's bracket hears of it after an epoch (1, 2, …)."""
 
 ENDLESS = 2**62  # bytes: every run fits beside every other
@@ -65,9 +65,9 @@ class Simulation:
     """A world in which everything goes well; `run` lets it come to its end."""
 
     def __init__(
-        self, slots: int, length: Length, value: Value, chunks: int = 1, room: int = ENDLESS, size: int = 1
+        self, slots: int, length: Length, value: ValueOf, chunks: int = 1, room: int = ENDLESS, size: int = 1
     ) -> None:
-        self.machine = Machine(slots, chunks)
+        self.scheduler = Scheduler(slots, chunks)
         self.timeline = Timeline([0.0] * slots)
         self._length = length
         self._value = value
@@ -96,10 +96,10 @@ class Simulation:
         self.timeline.ticks[run] = event.at
         epoch, rest = divmod(event.at, self._chunks)
         if rest == 0:
-            self._tell(EpochFinished(run, epoch, self._value(run, epoch)))
+            self._tell(EpochEnded(run, epoch, self._value(run, epoch)))
 
     def _tell(self, event: Event) -> None:
-        for action in self.machine.step(event):
+        for action in self.scheduler.step(event):
             self._do(action)
 
     def _do(self, action: Action) -> None:
@@ -115,7 +115,7 @@ class Simulation:
                 self._plan(over, RunEvicted(run, self.timeline.ticks[run]))
             case Decide(decision):
                 self.timeline.decisions.append(decision)
-            case EndTurn() | Leave() | Complete() | Prune() | Halt() | GiveUp() | Replace():
+            case EndTurn() | Leave() | Complete() | Prune() | Stop() | GiveUp() | Replace():
                 pass
             case _:
                 assert_never(action)

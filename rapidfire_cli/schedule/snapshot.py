@@ -3,39 +3,39 @@
 from typing import Any
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.schedule.asha import AsyncHalving, Rung
+from rapidfire_cli.schedule.asha import AsyncHalving, RungState
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.placement import Floor
-from rapidfire_cli.schedule.scheduler import Machine
+from rapidfire_cli.schedule.placement import Placement
+from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase
 
-KINDS = by_name((AsyncHalving, Halving, Median, Rung, RunEntry, SlotEntry))
+KINDS = by_name((AsyncHalving, Halving, Median, RungState, RunEntry, SlotEntry))
 
 
-def snapshot(machine: Machine) -> dict[str, Any]:
-    """Everything that the machine's next decisions depend on."""
+def snapshot(scheduler: Scheduler) -> dict[str, Any]:
+    """Everything that the scheduler's next decisions depend on."""
     return {
-        "chunks": machine.chunks,
-        "expected": machine.expected,
-        "size": machine.floor.size,
-        "stopping": machine.stopping,
-        "slots": [to_plain(slot) for slot in machine.slots],
-        "runs": [to_plain(run) for run in machine.runs.values()],
-        "policies": [[bracket, to_plain(policy)] for bracket, policy in machine.policies.items()],
+        "chunks": scheduler.chunks,
+        "expected": scheduler.expected,
+        "size": scheduler.placement.size,
+        "stopping": scheduler.stopping,
+        "slots": [to_plain(slot) for slot in scheduler.slots],
+        "runs": [to_plain(run) for run in scheduler.runs.values()],
+        "policies": [[bracket, to_plain(policy)] for bracket, policy in scheduler.policies.items()],
     }
 
 
-def restored(plain: dict[str, Any]) -> Machine:
+def restored(plain: dict[str, Any]) -> Scheduler:
     """The machine again. Raises KeyError, TypeError or ValueError on anything but a snapshot."""
     slots = [_slot(from_plain(slot, KINDS)) for slot in plain["slots"]]
     runs = [_run(from_plain(run, KINDS)) for run in plain["runs"]]
-    machine = Machine(len(slots), plain["chunks"])
-    machine.expected, machine.stopping = plain["expected"], plain["stopping"]
-    machine.policies = {bracket: from_plain(policy, KINDS) for bracket, policy in plain["policies"]}
-    machine.adopt(Floor(slots, runs, plain["size"]))
-    return machine
+    scheduler = Scheduler(len(slots), plain["chunks"])
+    scheduler.expected, scheduler.stopping = plain["expected"], plain["stopping"]
+    scheduler.policies = {bracket: from_plain(policy, KINDS) for bracket, policy in plain["policies"]}
+    scheduler.adopt(Placement(slots, runs, plain["size"]))
+    return scheduler
 
 
 def _slot(slot: SlotEntry) -> SlotEntry:

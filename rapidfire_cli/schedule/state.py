@@ -67,7 +67,7 @@ class SlotEntry:
     leaving: int = 0  # residents on their way out
     shut: bool = False  # its resident is to be alone
     claim: int | None = None  # the run that it is kept for
-    stillborn: int = 0  # workers in a row that died before they were ready
+    failed_starts: int = 0  # workers in a row that died before they were ready
 
     def move(self, trigger: Trigger) -> None:
         self.phase = next_slot_phase(self.phase, trigger)

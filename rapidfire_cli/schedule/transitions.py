@@ -1,4 +1,4 @@
-"""The legal moves of runs and slots; anything unlisted is a bug and raises.
+"""The legal transitions of runs and slots; anything unlisted is a bug and raises.
 
 Triggers are events and actions alike: a phase follows from the one before and what happened or was ordered.
 """
@@ -6,7 +6,7 @@ Triggers are events and actions alike: a phase follows from the one before and w
 from enum import StrEnum
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Halt, Prune, Replace, StartWorker, Train
+from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Prune, Replace, StartWorker, Stop, Train
 from rapidfire_cli.schedule.events import (
     RunEvicted,
     RunFailed,
@@ -39,16 +39,16 @@ class SlotPhase(StrEnum):
     BUSY = "busy"
 
 
-class IllegalMove(Exception):  # noqa: N818 - what it is
+class IllegalTransition(Exception):  # noqa: N818 - what it is
     """The trigger is not listed for the phase."""
 
 
-RUN_MOVES = {
+RUN_TRANSITIONS = {
     (RunPhase.WAITING, Train): RunPhase.TRAINING,
     (RunPhase.WAITING, Evict): RunPhase.LEAVING,
     (RunPhase.WAITING, Complete): RunPhase.COMPLETED,
     (RunPhase.WAITING, Prune): RunPhase.PRUNED,
-    (RunPhase.WAITING, Halt): RunPhase.STOPPED,
+    (RunPhase.WAITING, Stop): RunPhase.STOPPED,
     (RunPhase.WAITING, GiveUp): RunPhase.FAILED,
     (RunPhase.WAITING, Replace): RunPhase.FAILED,
     (RunPhase.WAITING, WorkerDied): RunPhase.WAITING,
@@ -65,7 +65,7 @@ RUN_MOVES = {
     (RunPhase.STOPPED, RunResumeAsked): RunPhase.WAITING,
 }
 
-SLOT_MOVES = {
+SLOT_TRANSITIONS = {
     (SlotPhase.CLOSED, StartWorker): SlotPhase.STARTING,
     (SlotPhase.STARTING, WorkerReady): SlotPhase.IDLE,
     (SlotPhase.STARTING, WorkerDied): SlotPhase.CLOSED,
@@ -80,16 +80,16 @@ Trigger: TypeAlias = type
 
 
 def next_run_phase(phase: RunPhase, trigger: Trigger) -> RunPhase:
-    """The run's phase after the trigger. Raises IllegalMove."""
+    """The run's phase after the trigger. Raises IllegalTransition."""
     try:
-        return RUN_MOVES[phase, trigger]
+        return RUN_TRANSITIONS[phase, trigger]
     except KeyError:
-        raise IllegalMove(f"a {phase} run takes no {trigger.__name__}") from None
+        raise IllegalTransition(f"a {phase} run takes no {trigger.__name__}") from None
 
 
 def next_slot_phase(phase: SlotPhase, trigger: Trigger) -> SlotPhase:
-    """The slot's phase after the trigger. Raises IllegalMove."""
+    """The slot's phase after the trigger. Raises IllegalTransition."""
     try:
-        return SLOT_MOVES[phase, trigger]
+        return SLOT_TRANSITIONS[phase, trigger]
     except KeyError:
-        raise IllegalMove(f"a {phase} slot takes no {trigger.__name__}") from None
+        raise IllegalTransition(f"a {phase} slot takes no {trigger.__name__}") from None

@@ -9,7 +9,7 @@ from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.schedule.replay import Curve
 from rapidfire_cli.schedule.rules import Rule, rule_of
 from rapidfire_cli.store.connection import reader
-from rapidfire_cli.store.history import Finished, Past, Replaced, goals
+from rapidfire_cli.store.history import EpochEnded, Past, RunReplaced, goals
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
@@ -34,7 +34,7 @@ def compared(seen: Overview, past: Sequence[Past]) -> list[Compared]:
     """The runs by the bracket that they are or were in, else by group and length, in order of their first."""
     begun = [event for event in past if isinstance(event, BracketBegun)]
     bracket = {run: event.bracket for event in begun for run in goals(event, past)}
-    unheard = {event.run for event in past if isinstance(event, Replaced) and not event.apart}
+    unheard = {event.run for event in past if isinstance(event, RunReplaced) and not event.apart}
     rules = {event.bracket: rule_of(event.rule) for event in begun}
     parts: dict[tuple[int, int, int], list[RunRow]] = {}
     for row in [row for row in seen.rows if row.number not in unheard]:  # the others stand in their place
@@ -46,7 +46,7 @@ def curves(rows: Sequence[RunRow], past: Sequence[Past], metric: str) -> dict[in
     """The runs' curves of the metric."""
     values: dict[int, list[float | None]] = {row.number: [] for row in rows}
     for event in past:
-        if isinstance(event, Finished) and event.run in values:
+        if isinstance(event, EpochEnded) and event.run in values:
             values[event.run].append(compared_value(event.metrics, metric))
     return {row.number: Curve(tuple(values[row.number]), row.state is RunState.FAILED) for row in rows}
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.brackets import Course, course
+from rapidfire_cli.schedule.brackets import BracketState, bracket_state
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict
 from rapidfire_cli.schedule.rules import Rule, policy, rule_of
-from rapidfire_cli.store.history import Past, goals, heard
+from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
@@ -93,9 +93,9 @@ def _rankings(
     if number not in began.runs:
         return
     rule = rule_of(began.rule)
-    again = course(policy(rule), began.bracket, began.goals, ())
-    for event in heard(began, rule.metric, past):
-        for decision in again.hear(event):
+    again = bracket_state(policy(rule), began.bracket, began.goals, ())
+    for event in bracket_events(began, rule.metric, past):
+        for decision in again.report(event):
             if any(verdict.run == number for verdict in decision.verdicts):
                 yield (decision.bracket, decision.rung, decision.known), again.policy.ranking(decision)
 
@@ -104,12 +104,14 @@ def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> 
     for began in begun:
         if row.number in (epochs := goals(began, past)):
             rule = rule_of(began.rule)
-            found = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past))
+            found = bracket_state(
+                policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+            )
             if found.limits[row.number] <= row.epoch < epochs[row.number]:
                 yield from _wait(found, row.number)
 
 
-def _wait(found: Course, run: int) -> Iterator[Wait]:
+def _wait(found: BracketState, run: int) -> Iterator[Wait]:
     """Where the run stands in a bracket that heard everything; nowhere once it has left."""
     match found.policy:
         case Halving(entrants=entrants, awaited=awaited, rung=decided) if run in entrants:

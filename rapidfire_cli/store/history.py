@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, assert_never
 
 from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule.brackets import Heard, RunLost, RunReplaced
-from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule import brackets, events
+from rapidfire_cli.schedule.brackets import BracketEvent, RunLost
 from rapidfire_cli.schedule.ledger import Decision, Verdict
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.terms import RunState, Split
@@ -21,7 +21,7 @@ EVENTS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class EpochEnded:
     """A run finished an epoch."""
 
     run: int
@@ -37,7 +37,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaced:
+class RunReplaced:
     """Another run took a run's place, in the bracket or apart from it."""
 
     run: int
@@ -46,7 +46,7 @@ class Replaced:
     apart: bool
 
 
-Past: TypeAlias = BracketBegun | Finished | Failed | Replaced | RunLeft | Decision
+Past: TypeAlias = BracketBegun | EpochEnded | Failed | RunReplaced | RunLeft | Decision
 
 
 def history(journal: Path) -> tuple[Past, ...]:
@@ -68,9 +68,9 @@ def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
             case BracketBegun(bracket, _, runs):
                 for run in runs:
                     homes.setdefault(run, set()).add(bracket)
-            case Replaced(run, by):
+            case RunReplaced(run, by):
                 homes.setdefault(by, set()).update(homes.get(run, ()))
-            case Finished() | Failed() | RunLeft() | Decision():
+            case EpochEnded() | Failed() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -85,12 +85,12 @@ def _concerned(event: Past, homes: Mapping[int, set[int]]) -> Collection[int]:
     match event:
         case BracketBegun(bracket) | RunLeft(_, bracket) | Decision(bracket):
             return (bracket,)
-        case Finished(run) | Failed(run) | Replaced(run):
+        case EpochEnded(run) | Failed(run) | RunReplaced(run):
             return homes.get(run, ())
     assert_never(event)
 
 
-def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[Heard]:
+def bracket_events(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[BracketEvent]:
     """What the bracket hears of its past, in its order, when it compares by `metric`.
 
     A failed run is tried again, and its failure forgotten, unless the bracket has counted it or another run
@@ -100,16 +100,16 @@ def heard(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[He
     runs = set(goals(began, past))
     for index, event in enumerate(past):
         match event:
-            case Replaced(run, by, began.bracket, apart):
-                yield RunLost(run, failed=True) if apart else RunReplaced(run, by)
-            case Finished(run, epoch, metrics) if run in runs:
-                yield EpochFinished(run, epoch, compared_value(metrics, metric))
+            case RunReplaced(run, by, began.bracket, apart):
+                yield RunLost(run, failed=True) if apart else brackets.RunReplaced(run, by)
+            case EpochEnded(run, epoch, metrics) if run in runs:
+                yield events.EpochEnded(run, epoch, compared_value(metrics, metric))
             case Failed(run) if index in counted:
                 yield RunLost(run, failed=True)
             case RunLeft(run, began.bracket, worst=worst):
                 runs.discard(run)  # it may finish an epoch yet
                 yield RunLost(run, failed=worst)
-            case BracketBegun() | Replaced() | Finished() | Failed() | RunLeft() | Decision():
+            case BracketBegun() | RunReplaced() | EpochEnded() | Failed() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -119,7 +119,7 @@ def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
     """The epochs of every run that stands, or once stood, in the bracket."""
     found = began.goals
     for event in past:
-        if isinstance(event, Replaced) and event.bracket == began.bracket and not event.apart:
+        if isinstance(event, RunReplaced) and event.bracket == began.bracket and not event.apart:
             found[event.by] = found[event.run]
     return found
 
@@ -133,13 +133,13 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
         match event:
             case Failed(run):
                 last[run] = index
-            case Replaced(run):
+            case RunReplaced(run):
                 gone.add(run)
             case RunLeft(run, left) if left == bracket:
                 gone.add(run)
             case Decision() if event.bracket == bracket:
                 counted.update(last[run] for run in event.failed if run not in gone)
-            case BracketBegun() | Finished() | RunLeft() | Decision():
+            case BracketBegun() | EpochEnded() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -151,10 +151,10 @@ def _past(kind: str, body: Mapping[str, Any]) -> Past | None:
         case "bracket_begun":
             return BracketBegun(body["bracket"], body["rule"], tuple(body["runs"]), tuple(body["epochs"]))
         case "epoch_ended":
-            return Finished(body["run"], body["epoch"], _metrics(body["metrics"]))
+            return EpochEnded(body["run"], body["epoch"], _metrics(body["metrics"]))
         case "run_replaced":
             by = body["by"]
-            return Replaced(body["run"], by["number"], body["bracket"], by["origin"].get("apart", False))
+            return RunReplaced(body["run"], by["number"], body["bracket"], by["origin"].get("apart", False))
         case "run_left":
             return RunLeft(**body)
         case "decision":

@@ -82,7 +82,7 @@ def known_metrics(rows: Iterable[RunRow]) -> dict[Split, dict[str, None]]:
     return known
 
 
-def merit(state: RunState, value: float | None, direction: Direction) -> tuple[int, float]:
+def sort_key(state: RunState, value: float | None, direction: Direction) -> tuple[int, float]:
     """What runs are sorted by; less is better."""
     if state is RunState.FAILED:
         return 3, 0.0
@@ -95,7 +95,7 @@ def merit(state: RunState, value: float | None, direction: Direction) -> tuple[i
 
 def _merit(rows: Sequence[RunRow], value: Spread | None, direction: Direction) -> tuple[int, float]:
     state = RunState.FAILED if _failed(rows) else RunState.COMPLETED
-    return merit(state, value.mean if value else None, direction)
+    return sort_key(state, value.mean if value else None, direction)
 
 
 def _failed(rows: Sequence[RunRow]) -> bool:

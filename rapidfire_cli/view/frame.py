@@ -13,7 +13,7 @@ from operator import itemgetter
 from rich.cells import cell_len
 
 from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.store.ranking import merit
+from rapidfire_cli.store.ranking import sort_key
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import UNFINISHED, Board, Line
 from rapidfire_cli.view.columns import GAP, Column, Styled, bar, fitted
@@ -131,7 +131,7 @@ def _best(board: Board, count: int) -> list[Line]:
     split, name = reading(board.known, board.about.objective.metric)
     direction = board.about.objective.direction
     merits = (
-        (merit(line.state, line.metrics.get(split, {}).get(name), direction), line.number)
+        (sort_key(line.state, line.metrics.get(split, {}).get(name), direction), line.number)
         for line in board.lines.values()
     )
     return [board.lines[run] for (rank, _), run in heapq.nsmallest(count, merits) if rank == 0]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import assert_never
 
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.schedule.ledger import Decision, Verdict, good
+from rapidfire_cli.schedule.ledger import Decision, Verdict, can_advance
 from rapidfire_cli.schedule.rules import Rule
 from rapidfire_cli.store.explain import Account, Judgement, Wait
 from rapidfire_cli.store.facts import body
@@ -139,7 +139,7 @@ def _worse(rule: Rule, value: float | None, cut: float) -> bool:
 
 def _cut(decision: Decision, verdict: Verdict) -> str:
     """Why this rank was not enough."""
-    if not good(verdict.value):
+    if not can_advance(verdict.value):
         return "and what is not a number never goes on"
     if verdict.rank <= decision.keep:
         return "and others had gone on before it"

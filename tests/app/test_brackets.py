@@ -12,11 +12,11 @@ from rapidfire_cli.app.verbs import fit as fitting
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import RunStopAsked
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import policy, rule_of
-from rapidfire_cli.store.history import heard
+from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Run, RunState
 from tests.app.fake_workers import TRAIN, Desk, Luck, sha
@@ -43,7 +43,9 @@ def relived(desk: Desk) -> list[Decision]:
     for began in past:
         if isinstance(began, BracketBegun):
             rule = rule_of(began.rule)
-            found = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past))
+            found = bracket_state(
+                policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+            )
             again[began.bracket] = list(found.decisions)
     return [again[decision.bracket].pop(0) for decision in desk.decisions]
 

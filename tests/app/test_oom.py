@@ -10,7 +10,7 @@ from rapidfire_cli.app.ci import FailFast, Shard
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.manifest import codec
-from rapidfire_cli.store.history import Replaced
+from rapidfire_cli.store import history
 from rapidfire_cli.store.known_runs import Standing, standings
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Origin, Run, RunState
@@ -159,7 +159,7 @@ def test_a_replacement_trains_in_its_originals_bracket(tmp_path):
     desk, roomy = Desk(tmp_path / "full", rising, fits=20), Desk(tmp_path / "roomy", rising)
     desk.fit(sha(), CALM)
     roomy.fit(sha(), CALM)
-    assert any(isinstance(event, Replaced) for event in desk.past)
+    assert any(isinstance(event, history.RunReplaced) for event in desk.past)
     assert judged(desk) == judged(roomy)
     check(desk)
 
@@ -167,7 +167,7 @@ def test_a_replacement_trains_in_its_originals_bracket(tmp_path):
 def test_a_run_with_a_result_counts_as_failed_and_its_replacement_trains_apart_to_the_end(tmp_path):
     desk = Desk(tmp_path, rising, fits=20, fills=3)
     desk.fit(sha(), CALM)
-    apart = [event for event in desk.past if isinstance(event, Replaced) and event.bracket]
+    apart = [event for event in desk.past if isinstance(event, history.RunReplaced) and event.bracket]
     assert apart and all(event.apart for event in apart)
     known = stood(desk)
     for event in apart:
@@ -207,7 +207,7 @@ def test_a_changed_rule_takes_replacements_along(tmp_path):
     desk.fit(sha(), Luck(decisions=1))
     desk.fit(sha(reduction_factor=4), CALM)
     begun = [event for event in desk.past if isinstance(event, BracketBegun)]
-    replaced = {event.run for event in desk.past if isinstance(event, Replaced)}
+    replaced = {event.run for event in desk.past if isinstance(event, history.RunReplaced)}
     assert len(begun) == 2 and not replaced & set(begun[1].runs)
     check(desk)
 

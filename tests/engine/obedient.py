@@ -70,7 +70,7 @@ def once(when: str) -> None:
 
 
 def main() -> None:
-    if os.environ.get("OBEDIENT") == "stillborn":
+    if os.environ.get("OBEDIENT") == "fails to start":
         sys.exit(9)
     once("killed")
     pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))

@@ -110,7 +110,7 @@ def test_a_worker_that_is_killed_before_the_probe_is_answered_is_replaced(tmp_pa
 
 
 def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("OBEDIENT", "stillborn")
+    monkeypatch.setenv("OBEDIENT", "fails to start")
     driver = Driver(LocalWorkers(COMMAND, {3: SETUP}, tmp_path), [Slot(3, "cpu", "", 1.0)], lambda: False)
     with pytest.raises(NoWorker, match="ended with exit code 9") as ending:
         driver.probe(Probe(()), 1)

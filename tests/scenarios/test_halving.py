@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.ports import BracketBegun
-from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import policy, rule_of
-from rapidfire_cli.store.history import heard, history
+from rapidfire_cli.store.history import bracket_events, history
 from tests.scenarios.conftest import HEADER, Desk
 
 KILLS = 2
@@ -51,7 +51,9 @@ def relived(desk: Desk) -> list[Decision]:
     past = history(journal(desk))
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     rule = rule_of(began.rule)
-    return course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past)).decisions
+    return bracket_state(
+        policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+    ).decisions
 
 
 def outcome(desk: Desk) -> dict[int, tuple[str, int]]:

@@ -1,7 +1,7 @@
-"""A simulated world around the machine: workers that obey, in an order the test chooses.
+"""A simulated cluster around the scheduler: workers that obey, in an order the test chooses.
 
 It keeps its own account of what happens, by lists and loops that are plainly right, and refuses every order
-that a worker could not carry out. A second machine, made anew from a snapshot after each event, must order
+that a worker could not carry out. A second scheduler, made anew from a snapshot after each event, must order
 the same.
 """
 
@@ -17,17 +17,17 @@ from rapidfire_cli.schedule.actions import (
     EndTurn,
     Evict,
     GiveUp,
-    Halt,
     Prune,
     Replace,
     StartWorker,
+    Stop,
     Train,
 )
 from rapidfire_cli.schedule.events import (
-    Entry,
-    EpochFinished,
+    EpochEnded,
     Event,
     MemoryRanOut,
+    NewRun,
     RunEvicted,
     RunFailed,
     RunResumeAsked,
@@ -41,7 +41,7 @@ from rapidfire_cli.schedule.events import (
 )
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.schedule.scheduler import Machine
+from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
 
 
@@ -71,10 +71,10 @@ class World:
         chunks: int = 1,
         value: Callable[[int, int], float | None] = lambda run, epoch: run / epoch,
     ) -> None:
-        self.machine = Machine(slots, chunks)
-        self.seen = json.dumps(snapshot(self.machine))
+        self.scheduler = Scheduler(slots, chunks)
+        self.seen = json.dumps(snapshot(self.scheduler))
         self.hosts: dict[int, Host] = {}
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, NewRun] = {}
         self.room, self.size, self.chunks, self.value = room, size, chunks, value
         self.durable: dict[int, int] = {}
         self.allowed: dict[int, int] = {}  # ticks that a run may train before the next decision
@@ -88,15 +88,15 @@ class World:
         self.trace: list[Action] = []
         self.turns: list[tuple[int, int, int]] = []  # first slot, run, ticks reached
         if goals:
-            self.add([Entry(run, goal) for run, goal in enumerate(goals, 1)])
+            self.add([NewRun(run, goal) for run, goal in enumerate(goals, 1)])
 
     # Events
 
-    def add(self, entries: Sequence[Entry], policy: Policy | None = None) -> None:
+    def add(self, entries: Sequence[NewRun], policy: Policy | None = None) -> None:
         """Add free runs, or a bracket."""
-        bracket = len(self.machine.policies) + 1 if policy else 0
+        bracket = len(self.scheduler.policies) + 1 if policy else 0
         if policy is not None:
-            limit = self.chunks * policy.begin(
+            limit = self.chunks * policy.start(
                 bracket, {entry.run: entry.goal // self.chunks for entry in entries}
             )
             entries = [replace(entry, limit=limit) for entry in entries]
@@ -111,8 +111,8 @@ class World:
         """Let the machine take the event in, and obey."""
         twin = restored(json.loads(self.seen))
         again = twin.step(deepcopy(event))
-        actions = self.machine.step(event)
-        self.seen = json.dumps(snapshot(self.machine))
+        actions = self.scheduler.step(event)
+        self.seen = json.dumps(snapshot(self.scheduler))
         assert str(again) == str(actions), "a restored machine orders something else"  # a NaN equals nothing
         assert json.dumps(snapshot(twin)) == self.seen
         self.trace += actions
@@ -200,7 +200,7 @@ class World:
         if not ends:  # else nobody tries it again, and a person may ask for it back
             self.exhausted.add(run)
         entry = self.entries[run]
-        instead = Entry(len(self.entries) + 1, entry.goal, gang=entry.gang) if replaceable else None
+        instead = NewRun(len(self.entries) + 1, entry.goal, gang=entry.gang) if replaceable else None
         self.tell(MemoryRanOut(slot, run, instead))
 
     def fail(self, slot: int) -> None:
@@ -253,7 +253,7 @@ class World:
         if self.exhausted & self.hosts[slot].held.keys():  # it is to be alone
             return False
         held = len(self.hosts[slot].held)
-        return held == 0 or (held + 1) * self.machine.floor.size <= self.room
+        return held == 0 or (held + 1) * self.scheduler.placement.size <= self.room
 
     # Actions
 
@@ -288,14 +288,14 @@ class World:
                 self.durable[by] = self.heard[by] = 0
                 outside = bracket is None or apart
                 self.allowed[by] = self.entries[by].goal if outside else self.allowed[run]
-            case Complete(run) | Prune(run) | Halt(run) | GiveUp(run):
+            case Complete(run) | Prune(run) | Stop(run) | GiveUp(run):
                 assert run not in self.leaving and not self.in_turn(run)
                 assert isinstance(action, Complete) or run not in self.home_runs()
                 self._ended(run, type(action).__name__)
 
     def first_rung(self, bracket: int) -> int:
         """The epochs after which a run of the bracket has shown something."""
-        policy = self.machine.policies[bracket]
+        policy = self.scheduler.policies[bracket]
         return 1 if isinstance(policy, Median) else policy.levels[0] if policy.levels else policy.goal
 
     def home_runs(self) -> set[int]:
@@ -326,7 +326,7 @@ class World:
             self._save(run)
         elif until % self.chunks == 0 and until // self.chunks > self.heard[run]:
             self.heard[run] += 1
-            self.tell(EpochFinished(run, self.heard[run], self.value(run, self.heard[run])))
+            self.tell(EpochEnded(run, self.heard[run], self.value(run, self.heard[run])))
         self.turns.append((slots[0], run, self.trained(run)))
         at = self.trained(run)
         if at == self.entries[run].goal:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.ledger import Decision, good, merit
+from rapidfire_cli.schedule.ledger import Decision, can_advance, sort_key
 
 LEVELS, GOAL = (1, 2, 4), 8
 
@@ -15,7 +15,7 @@ LEVELS, GOAL = (1, 2, 4), 8
 def bracket(runs: int, factor: int = 2) -> AsyncHalving:
     """A bracket that has begun: less is better."""
     halving = AsyncHalving(LEVELS, GOAL, factor, "min")
-    assert halving.begin(1, dict.fromkeys(range(1, runs + 1), GOAL)) == 1
+    assert halving.start(1, dict.fromkeys(range(1, runs + 1), GOAL)) == 1
     return halving
 
 
@@ -26,62 +26,62 @@ def verdicts(decisions: Iterable[Decision]) -> list[tuple[int, bool]]:
 
 def test_a_run_goes_on_as_soon_as_it_is_in_the_top():
     halving = bracket(4)
-    assert halving.hear(1, 1, 0.4) == []
-    assert verdicts(halving.hear(2, 1, 0.3)) == [(2, True)]
-    assert verdicts(halving.hear(3, 1, 0.5)) == []
-    assert verdicts(halving.hear(4, 1, 0.6)) == [(1, True), (3, False), (4, False)]
+    assert halving.report(1, 1, 0.4) == []
+    assert verdicts(halving.report(2, 1, 0.3)) == [(2, True)]
+    assert verdicts(halving.report(3, 1, 0.5)) == []
+    assert verdicts(halving.report(4, 1, 0.6)) == [(1, True), (3, False), (4, False)]
 
 
 def test_a_decision_tells_what_was_known_when_it_was_taken():
     halving = bracket(4)
-    halving.hear(1, 1, 0.4)
-    [decision] = halving.hear(2, 1, 0.3)
+    halving.report(1, 1, 0.4)
+    [decision] = halving.report(2, 1, 0.3)
     assert (decision.known, decision.keep, decision.cut, decision.until) == (2, 1, 0.3, 2)
     assert decision.verdicts[0].rank == 1
 
 
 def test_a_rung_ends_those_behind_the_cut_when_nobody_can_enter_it_any_more():
     halving = bracket(2)
-    assert verdicts(halving.hear(1, 1, 0.2)) == []
-    assert verdicts(halving.hear(2, 1, 0.1)) == [(2, True), (1, False)]
+    assert verdicts(halving.report(1, 1, 0.2)) == []
+    assert verdicts(halving.report(2, 1, 0.1)) == [(2, True), (1, False)]
 
 
 def test_a_rung_of_fewer_than_the_factor_lets_its_best_pass_at_the_end():
     halving = bracket(2, factor=4)
-    halving.hear(1, 1, 0.2)
-    assert verdicts(halving.hear(2, 1, 0.1)) == [(2, True), (1, False)]
-    assert verdicts(halving.hear(2, 2, 0.1)) == [(2, True)]
+    halving.report(1, 1, 0.2)
+    assert verdicts(halving.report(2, 1, 0.1)) == [(2, True), (1, False)]
+    assert verdicts(halving.report(2, 2, 0.1)) == [(2, True)]
 
 
 def test_a_failed_run_ranks_last_and_lets_the_others_pass():
     halving = bracket(2)
-    halving.hear(1, 1, 0.9)
-    assert verdicts(halving.lose(2, failed=True)) == [(1, True)]
+    halving.report(1, 1, 0.9)
+    assert verdicts(halving.withdraw(2, failed=True)) == [(1, True)]
 
 
 def test_a_run_that_fails_between_its_result_and_its_promotion_holds_up_nobody():
     halving = bracket(4)
-    halving.hear(1, 1, 0.5)
-    halving.lose(1, failed=True)
-    found = [decision for run in (2, 3, 4) for decision in halving.hear(run, 1, run / 10)]
+    halving.report(1, 1, 0.5)
+    halving.withdraw(1, failed=True)
+    found = [decision for run in (2, 3, 4) for decision in halving.report(run, 1, run / 10)]
     assert verdicts(found) == [(2, True), (3, True), (4, False)]
     assert [decision.failed for decision in found] == [(1,)] * len(found)
-    assert verdicts(halving.hear(2, 2, 0.1)) == []
-    assert verdicts(halving.hear(3, 2, 0.2)) == [(2, True), (3, False)]
+    assert verdicts(halving.report(2, 2, 0.1)) == []
+    assert verdicts(halving.report(3, 2, 0.2)) == [(2, True), (3, False)]
 
 
 def test_a_run_that_a_person_stops_is_waited_for_no_longer():
     halving = bracket(3)
-    halving.hear(1, 1, 0.1)
-    assert verdicts(halving.hear(2, 1, 0.2)) == [(1, True)]
-    assert verdicts(halving.lose(3, failed=False)) == [(2, False)]
+    halving.report(1, 1, 0.1)
+    assert verdicts(halving.report(2, 1, 0.2)) == [(1, True)]
+    assert verdicts(halving.withdraw(3, failed=False)) == [(2, False)]
 
 
 def test_results_that_come_before_their_run_has_entered_count_when_it_does():
     halving = bracket(2)
-    halving.hear(1, 1, 0.1)
-    assert halving.hear(1, 2, 0.1) == []
-    decisions = halving.hear(2, 1, 0.2)
+    halving.report(1, 1, 0.1)
+    assert halving.report(1, 2, 0.1) == []
+    decisions = halving.report(2, 1, 0.2)
     assert [decision.epochs for decision in decisions] == [1, 1, 2]
     assert verdicts(decisions) == [(1, True), (2, False), (1, True)]
 
@@ -89,9 +89,9 @@ def test_results_that_come_before_their_run_has_entered_count_when_it_does():
 def test_a_decision_can_be_asked_what_it_knew_though_more_came_with_the_same_result():
     halving = bracket(4)
     for run in (1, 2):
-        halving.hear(run, 2, run / 10)  # before they have entered: rungs 2 and 3 wait for them
-    assert halving.hear(1, 1, 0.1) == []
-    decisions = halving.hear(2, 1, 0.2) + halving.hear(3, 1, 0.15) + halving.hear(4, 1, 0.05)
+        halving.report(run, 2, run / 10)  # before they have entered: rungs 2 and 3 wait for them
+    assert halving.report(1, 1, 0.1) == []
+    decisions = halving.report(2, 1, 0.2) + halving.report(3, 1, 0.15) + halving.report(4, 1, 0.05)
     assert [(each.rung, halving.ranking(each)) for each in decisions] == [
         (1, ((1, 0.1), (2, 0.2))),
         (1, ((4, 0.05), (1, 0.1), (3, 0.15), (2, 0.2))),
@@ -115,11 +115,11 @@ class Reference:
         rungs = [rung for rung in range(3) if run in self.entered[rung] - self.promoted[rung]]
         return None if run in self.failed | self.ended or not rungs else rungs[-1]
 
-    def hear(self, run: int, value: float | None) -> None:
+    def report(self, run: int, value: float | None) -> None:
         self.values[self.standing(run)][run] = value
         self.settle()
 
-    def lose(self, run: int, failed: bool) -> None:
+    def withdraw(self, run: int, failed: bool) -> None:
         rung = self.standing(run)
         if rung is None:
             return
@@ -146,14 +146,17 @@ class Reference:
 
     def order(self, rung: int) -> list[int]:
         values = self.values[rung]
-        return sorted(values, key=lambda run: (merit(values[run], "min"), run))
+        return sorted(values, key=lambda run: (sort_key(values[run], "min"), run))
 
     def promote(self, rung: int, keep: int) -> None:
         self.promote_these(rung, self.order(rung)[:keep])
 
     def promote_these(self, rung: int, runs: Iterable[int]) -> None:
         for run in runs:
-            if good(self.values[rung][run]) and run not in self.promoted[rung] | self.failed | self.ended:
+            if (
+                can_advance(self.values[rung][run])
+                and run not in self.promoted[rung] | self.failed | self.ended
+            ):
                 self.promoted[rung].add(run)
                 if rung < 2:
                     self.entered[rung + 1].add(run)
@@ -176,11 +179,11 @@ def test_it_decides_as_the_slow_reference_does(runs, factor, doings):
         run = present[which % len(present)]
         rung = reference.standing(run)
         if what == "h" and run not in reference.values[rung]:
-            reference.hear(run, value)
-            decisions = halving.hear(run, LEVELS[rung], value)
+            reference.report(run, value)
+            decisions = halving.report(run, LEVELS[rung], value)
         else:
-            reference.lose(run, what == "f")
-            decisions = halving.lose(run, what == "f")
+            reference.withdraw(run, what == "f")
+            decisions = halving.withdraw(run, what == "f")
         for decision in decisions:
             promoted[decision.rung - 1] |= {one.run for one in decision.verdicts if one.promoted}
             ended |= {one.run for one in decision.verdicts if not one.promoted}

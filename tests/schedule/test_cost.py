@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from rapidfire_cli.schedule.brackets import course
-from rapidfire_cli.schedule.events import Entry, RunsAdded
+from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 
@@ -21,13 +21,13 @@ def trained(runs: int, mode: str) -> Timeline:
 
 
 def free(runs: int) -> RunsAdded:
-    return RunsAdded(tuple(Entry(run, 3) for run in range(1, runs + 1)))
+    return RunsAdded(tuple(NewRun(run, 3) for run in range(1, runs + 1)))
 
 
 def bracket(runs: int, mode: Literal["sync", "async"]) -> RunsAdded:
     rule = HalvingRule("loss", "min", 1, 9, 3, mode)
-    begun = course(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
-    entries = tuple(Entry(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
+    begun = bracket_state(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+    entries = tuple(NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
     return RunsAdded(entries, begun.policy, 1)
 
 

@@ -17,13 +17,13 @@ NAN = math.nan
 def bracket(runs: int, levels: tuple[int, ...] = (1, 2, 4), goal: int = 8, factor: int = 2) -> Halving:
     """A bracket that has begun: less is better."""
     halving = Halving(levels, goal, factor, "min")
-    assert halving.begin(1, dict.fromkeys(range(1, runs + 1), goal)) == (levels or (goal,))[0]
+    assert halving.start(1, dict.fromkeys(range(1, runs + 1), goal)) == (levels or (goal,))[0]
     return halving
 
 
 def told(halving: Halving, epoch: int, values: Mapping[int, float | None]) -> list[Decision]:
     """What is decided when the runs tell these values."""
-    return [decision for run, value in values.items() for decision in halving.hear(run, epoch, value)]
+    return [decision for run, value in values.items() for decision in halving.report(run, epoch, value)]
 
 
 def promoted(decisions: Iterable[Decision]) -> set[int]:
@@ -48,7 +48,7 @@ def test_nothing_is_decided_before_the_last_entrant_has_told():
 
 def test_more_is_better_where_the_direction_says_so():
     halving = Halving((1,), 2, 2, "max")
-    halving.begin(1, {1: 2, 2: 2})
+    halving.start(1, {1: 2, 2: 2})
     assert promoted(told(halving, 1, {1: 0.1, 2: 0.9})) == {2}
 
 
@@ -75,7 +75,7 @@ def test_what_is_not_a_number_ranks_last_and_never_goes_on(bad):
 def test_a_failed_run_counts_among_the_entrants_and_blocks_nothing():
     halving = bracket(4)
     told(halving, 1, {2: 0.2, 3: 0.3})
-    assert halving.lose(1, failed=True) == []
+    assert halving.withdraw(1, failed=True) == []
     [decision] = told(halving, 1, {4: 0.4})
     assert promoted([decision]) == {2, 3}
     assert decision.known == 4
@@ -85,19 +85,19 @@ def test_a_failed_run_counts_among_the_entrants_and_blocks_nothing():
 def test_a_run_that_fails_after_it_told_does_not_go_on():
     halving = bracket(4)
     told(halving, 1, {1: 0.1, 2: 0.2, 3: 0.3})
-    halving.lose(1, failed=True)
+    halving.withdraw(1, failed=True)
     assert promoted(told(halving, 1, {4: 0.4})) == {2, 3}
 
 
 def test_the_last_failure_decides_the_rung():
     halving = bracket(4)
     told(halving, 1, {1: 0.1, 2: 0.2, 3: 0.3})
-    assert promoted(halving.lose(4, failed=True)) == {1, 2}
+    assert promoted(halving.withdraw(4, failed=True)) == {1, 2}
 
 
 def test_a_run_that_a_person_stops_is_no_entrant():
     halving = bracket(4)
-    halving.lose(1, failed=False)
+    halving.withdraw(1, failed=False)
     [decision] = told(halving, 1, {2: 0.2, 3: 0.3, 4: 0.4})
     assert promoted([decision]) == {2}
     assert decision.known == 3
@@ -105,13 +105,13 @@ def test_a_run_that_a_person_stops_is_no_entrant():
 
 def test_a_bracket_that_everybody_left_decides_nothing():
     halving = bracket(2)
-    assert halving.lose(1, failed=False) == halving.lose(2, failed=False) == []
+    assert halving.withdraw(1, failed=False) == halving.withdraw(2, failed=False) == []
 
 
 def test_a_rung_of_nothing_but_failures_ends_the_bracket():
     halving = bracket(2)
-    halving.lose(1, failed=True)
-    [decision] = halving.lose(2, failed=True)
+    halving.withdraw(1, failed=True)
+    [decision] = halving.withdraw(2, failed=True)
     assert decision.verdicts == ()
     assert not halving.entrants
 
@@ -162,9 +162,9 @@ def test_decisions_do_not_depend_on_the_order_of_results(values, lost, factor, s
                 order.shuffle(told_now)
             for run, how in told_now:
                 if how is None:
-                    decisions += halving.hear(run, (1, 2, 4)[level], values[run - 1][level])
+                    decisions += halving.report(run, (1, 2, 4)[level], values[run - 1][level])
                 else:
-                    decisions += halving.lose(run, how)
+                    decisions += halving.withdraw(run, how)
         return decisions
 
     assert str(play(random.Random(seed))) == str(play(None))

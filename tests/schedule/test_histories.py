@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.events import Entry
+from rapidfire_cli.schedule.events import NewRun
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
@@ -55,10 +55,10 @@ class Histories(RuleBasedStateMachine):
     def add_bracket(self, count: int, gang: int, policy: Policy) -> None:
         self.world.add(self._entries(count, 4, gang), policy())
 
-    def _entries(self, count: int, epochs: int, gang: int) -> list[Entry]:
+    def _entries(self, count: int, epochs: int, gang: int) -> list[NewRun]:
         first = len(self.world.entries) + 1
-        size = min(gang, len(self.world.machine.slots))
-        return [Entry(run, epochs * self.world.chunks, gang=size) for run in range(first, first + count)]
+        size = min(gang, len(self.world.scheduler.slots))
+        return [NewRun(run, epochs * self.world.chunks, gang=size) for run in range(first, first + count)]
 
     @precondition(lambda self: self.world.movable())
     @rule(which=WHICH, times=st.integers(1, 9))
@@ -116,7 +116,7 @@ class Histories(RuleBasedStateMachine):
     def resumable(self) -> list[int]:
         """The runs that a person stopped or a decision pruned, unless something else ended them before."""
         ended, cut = self.world.ended, self.world.unwanted | self.world.judged
-        return sorted(run for run in cut if ended.get(run, "Halt") in ("Halt", "Prune"))
+        return sorted(run for run in cut if ended.get(run, "Stop") in ("Stop", "Prune"))
 
     @rule(rarely=WHICH)
     def stop(self, rarely: int) -> None:
@@ -132,8 +132,8 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.world.finish()
-        world, machine = self.world, self.world.machine
-        assert machine.finished
+        world, scheduler = self.world, self.world.scheduler
+        assert scheduler.finished
         if world.stopping:
             assert all(world.trained(run) == world.durable[run] for run in world.entries)
         else:
@@ -143,7 +143,7 @@ class Histories(RuleBasedStateMachine):
 def assert_at_rest(world: World) -> None:
     """What must hold between two events, said run by run and slot by slot."""
     waiting = [run for run in world.entries if world.ready(run)]
-    claims = {slot.slot: slot.claim for slot in world.machine.slots if slot.claim is not None}
+    claims = {slot.slot: slot.claim for slot in world.scheduler.slots if slot.claim is not None}
     resting = [slot for slot in world.hosts if world.idle(slot) and slot not in claims]
     roomy = [slot for slot in resting if world.has_room(slot)]
     for run in waiting:
@@ -153,7 +153,7 @@ def assert_at_rest(world: World) -> None:
             assert len(kept) == entry.gang and home in ((), tuple(kept))
             assert any(delays(world, slot, run) for slot in kept), "nothing is in the way of the gang's turn"
             continue
-        for first in range(0, len(world.machine.slots) - entry.gang + 1, entry.gang):
+        for first in range(0, len(world.scheduler.slots) - entry.gang + 1, entry.gang):
             gang = range(first, first + entry.gang)
             if home:
                 assert home != tuple(gang) or not set(gang) <= set(resting), "its home rests"
@@ -162,13 +162,13 @@ def assert_at_rest(world: World) -> None:
     behind = [run for run in waiting if world.home(run) and run not in claims.values()]
     singles = [run for run in behind if world.entries[run].gang == 1]
     assert not singles or len(world.leaving) >= len(roomy), "a slot rests while runs wait behind others"
-    homeless = [
+    elsewhere = [
         run
         for run in waiting
         if not world.home(run) and world.entries[run].gang == 1 and run not in claims.values()
     ]
     full = [slot for slot in resting if not world.has_room(slot)]
-    if len(world.leaving) < len(homeless):
+    if len(world.leaving) < len(elsewhere):
         for slot in full:
             held = world.hosts[slot].held
             parked = [run for run in held if not world.ready(run) and not world.in_turn(run)]

@@ -10,12 +10,12 @@ from rapidfire_cli.schedule.median import Median
 
 def rule(runs: int, minimum: int = 1, goal: int = 9, direction: str = "min", others: int = 3) -> Median:
     median = Median(minimum, direction, others)
-    assert median.begin(1, dict.fromkeys(range(1, runs + 1), goal)) == minimum
+    assert median.start(1, dict.fromkeys(range(1, runs + 1), goal)) == minimum
     return median
 
 
 def verdict(median: Median, run: int, epoch: int, value: float | None) -> Verdict:
-    [decision] = median.hear(run, epoch, value)
+    [decision] = median.report(run, epoch, value)
     [found] = decision.verdicts
     return found
 
@@ -45,9 +45,9 @@ def test_nobody_ends_while_too_few_others_are_known():
 
 def test_nobody_is_judged_before_the_minimum_nor_at_the_end():
     median = rule(2, minimum=2, goal=3)
-    assert median.hear(1, 1, 0.5) == []
+    assert median.report(1, 1, 0.5) == []
     assert verdict(median, 1, 2, 0.5).promoted
-    assert median.hear(1, 3, 0.5) == []
+    assert median.report(1, 3, 0.5) == []
 
 
 def test_a_run_is_judged_by_its_best_result_against_averages_over_time():
@@ -62,7 +62,7 @@ def test_the_verdict_says_best_value_and_rank_and_the_decision_the_cut():
     median = rule(4)
     for run, value in ((1, 0.2), (2, 0.3), (3, 0.4)):
         verdict(median, run, 1, value)
-    [decision] = median.hear(4, 1, 0.35)
+    [decision] = median.report(4, 1, 0.35)
     assert decision.verdicts == (Verdict(4, 0.35, rank=3, promoted=False),)
     assert (decision.cut, decision.known, decision.keep, decision.until) == (0.3, 4, 2, 2)
 
@@ -78,12 +78,12 @@ def test_a_lost_run_is_not_judged_but_its_averages_stay():
     median = rule(4)
     for run, value in ((1, 0.2), (2, 0.3), (3, 0.4)):
         verdict(median, run, 1, value)
-    median.lose(1, failed=True)
-    assert median.hear(1, 2, 0.1) == []
+    median.withdraw(1, failed=True)
+    assert median.report(1, 2, 0.1) == []
     assert not verdict(median, 4, 1, 0.5).promoted
 
 
 def test_hearing_it_again_changes_nothing():
     median = rule(2)
     verdict(median, 1, 1, 0.2)
-    assert median.hear(1, 1, 0.2) == []
+    assert median.report(1, 1, 0.2) == []

@@ -27,13 +27,13 @@ def asynchronous(goal: int = 8, factor: int = 2, first: int = 1) -> AsyncHalving
 
 
 def begun(policy: Policy, runs: int, goal: int = 8) -> Policy:
-    policy.begin(1, dict.fromkeys(range(1, runs + 1), goal))
+    policy.start(1, dict.fromkeys(range(1, runs + 1), goal))
     return policy
 
 
 def rung(policy: Policy, epoch: int, *values: float) -> list[Decision]:
     """Tell the runs' values at an epoch, in order."""
-    return [decision for run, value in enumerate(values, 1) for decision in policy.hear(run, epoch, value)]
+    return [decision for run, value in enumerate(values, 1) for decision in policy.report(run, epoch, value)]
 
 
 def verdicts(decisions: Sequence[Decision]) -> dict[int, bool]:
@@ -53,8 +53,8 @@ def test_a_rung_of_n_keeps_the_best_floor_n_over_eta_but_one_at_least(runs, fact
 
 def test_a_rung_waits_for_every_entrant():
     policy = begun(halving(), 3)
-    assert not policy.hear(1, 1, 0.5) and not policy.hear(3, 1, 0.7)
-    assert verdicts(policy.hear(2, 1, 0.6)) == {1: False, 2: False, 3: True}
+    assert not policy.report(1, 1, 0.5) and not policy.report(3, 1, 0.7)
+    assert verdicts(policy.report(2, 1, 0.6)) == {1: False, 2: False, 3: True}
 
 
 def test_ties_go_to_the_lower_number():
@@ -68,24 +68,24 @@ def test_nan_ranks_worst_and_never_goes_on():
 
 def test_a_failed_run_counts_as_an_entrant_and_blocks_nothing():
     policy = begun(halving(), 4)
-    assert not policy.lose(1, failed=True)
-    [decision] = [*policy.hear(2, 1, 0.1), *policy.hear(3, 1, 0.2), *policy.hear(4, 1, 0.3)]
+    assert not policy.withdraw(1, failed=True)
+    [decision] = [*policy.report(2, 1, 0.1), *policy.report(3, 1, 0.2), *policy.report(4, 1, 0.3)]
     assert promoted([decision]) == [4, 3] and decision.failed == (1,) and decision.known == 4
 
 
 def test_a_run_that_was_taken_out_does_not_count():
     policy = begun(halving(), 4)
     rung(policy, 1, 0.4, 0.3, 0.2)
-    [decision] = policy.lose(4, failed=False)
+    [decision] = policy.withdraw(4, failed=False)
     assert promoted([decision]) == [1] and decision.known == 3
 
 
 def test_a_result_that_comes_before_its_rung_counts_when_the_rung_opens():
     policy = begun(halving(), 4)
     rung(policy, 1, 0.1, 0.2, 0.3)
-    assert not policy.hear(3, 2, 0.9) and not policy.hear(3, 4, 0.9)
-    assert promoted(policy.hear(4, 1, 0.4)) == [4, 3]
-    assert [decision.epochs for decision in policy.hear(4, 2, 0.5)] == [2, 4]
+    assert not policy.report(3, 2, 0.9) and not policy.report(3, 4, 0.9)
+    assert promoted(policy.report(4, 1, 0.4)) == [4, 3]
+    assert [decision.epochs for decision in policy.report(4, 2, 0.5)] == [2, 4]
 
 
 @given(st.data(), st.integers(1, 9), st.integers(2, 3))
@@ -101,9 +101,9 @@ def test_a_synchronous_brackets_decisions_do_not_depend_on_the_order_of_results(
 def _all_decisions(policy, curves, failures, order):
     decisions = []
     for run in failures:
-        decisions += policy.lose(run, failed=True)
+        decisions += policy.withdraw(run, failed=True)
     for run, epoch in order:
-        decisions += policy.hear(run, epoch, curves[run - 1][epoch - 1])
+        decisions += policy.report(run, epoch, curves[run - 1][epoch - 1])
     return decisions
 
 
@@ -113,16 +113,16 @@ def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(make, data)
     """No rule ever waits for a result that cannot come."""
     runs = data.draw(st.integers(1, 9))
     policy = make()
-    limits = dict.fromkeys(range(1, runs + 1), policy.begin(1, dict.fromkeys(range(1, runs + 1), 8)))
+    limits = dict.fromkeys(range(1, runs + 1), policy.start(1, dict.fromkeys(range(1, runs + 1), 8)))
     trained = dict.fromkeys(limits, 0)
     while ready := [run for run in limits if trained[run] < min(limits[run], 8)]:
         run = data.draw(st.sampled_from(ready))
         if data.draw(st.integers(0, 9)) == 0:
             del limits[run]
-            decisions = policy.lose(run, failed=data.draw(st.booleans()))
+            decisions = policy.withdraw(run, failed=data.draw(st.booleans()))
         else:
             trained[run] += 1
-            decisions = policy.hear(run, trained[run], data.draw(VALUES))
+            decisions = policy.report(run, trained[run], data.draw(VALUES))
         for decision in decisions:
             for verdict in decision.verdicts:
                 if verdict.promoted:
@@ -134,9 +134,9 @@ def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(make, data)
 
 def test_an_asynchronous_bracket_promotes_without_waiting():
     policy = begun(asynchronous(), 4)
-    assert not policy.hear(1, 1, 0.5)
-    assert verdicts(policy.hear(2, 1, 0.4)) == {1: True}
-    assert verdicts(policy.hear(3, 1, 0.1)) == {}  # the top half of three is run 1, which has gone on
+    assert not policy.report(1, 1, 0.5)
+    assert verdicts(policy.report(2, 1, 0.4)) == {1: True}
+    assert verdicts(policy.report(3, 1, 0.1)) == {}  # the top half of three is run 1, which has gone on
     assert not rung(policy, 2, 0.1)
 
 
@@ -144,7 +144,7 @@ def test_an_asynchronous_rung_closes_when_nobody_can_enter_it_any_more():
     policy = begun(asynchronous(), 4)
     decisions = rung(policy, 1, 0.4, 0.3, 0.2, 0.1)
     assert verdicts(decisions) == {1: True, 2: True, 3: False, 4: False}
-    assert verdicts([*policy.hear(1, 2, 0.5), *policy.hear(2, 2, 0.6)]) == {2: True, 1: False}
+    assert verdicts([*policy.report(1, 2, 0.5), *policy.report(2, 2, 0.6)]) == {2: True, 1: False}
 
 
 def test_early_promotions_may_be_more_than_a_closed_rung_would_keep():
@@ -154,34 +154,34 @@ def test_early_promotions_may_be_more_than_a_closed_rung_would_keep():
 
 def test_an_asynchronous_bracket_takes_results_that_come_before_their_rung():
     policy = begun(asynchronous(), 2)
-    assert not policy.hear(1, 1, 0.5) and not policy.hear(1, 2, 0.6) and not policy.hear(1, 4, 0.7)
-    decisions = policy.hear(2, 1, 0.1)
+    assert not policy.report(1, 1, 0.5) and not policy.report(1, 2, 0.6) and not policy.report(1, 4, 0.7)
+    decisions = policy.report(2, 1, 0.1)
     assert [(each.epochs, promoted([each])) for each in decisions] == [(1, [1]), (1, []), (2, [1]), (4, [1])]
 
 
 def test_the_median_rule_ends_a_run_whose_best_is_worse_than_the_median_of_the_others_averages():
     policy = begun(Median(2, "max"), 5)
     for run, value in enumerate((0.5, 0.6, 0.7), 1):
-        assert not policy.hear(run, 1, value)
-        assert promoted(policy.hear(run, 2, value)) == [run]  # nobody ends before three others are known
-    policy.hear(4, 1, 0.55)
-    [decision] = policy.hear(4, 2, 0.5)
+        assert not policy.report(run, 1, value)
+        assert promoted(policy.report(run, 2, value)) == [run]  # nobody ends before three others are known
+    policy.report(4, 1, 0.55)
+    [decision] = policy.report(4, 2, 0.5)
     assert verdicts([decision]) == {4: False} and decision.cut == 0.6
-    policy.hear(5, 1, 0.65)
-    assert promoted(policy.hear(5, 2, 0.1)) == [5]  # its best counts, not its last
+    policy.report(5, 1, 0.65)
+    assert promoted(policy.report(5, 2, 0.1)) == [5]  # its best counts, not its last
 
 
 def test_the_median_rule_ends_a_run_at_nan_and_says_nothing_at_a_runs_last_epoch():
     policy = begun(Median(1, "max"), 2, goal=2)
-    assert verdicts(policy.hear(1, 1, math.nan)) == {1: False}
-    assert promoted(policy.hear(2, 1, 0.5)) == [2] and not policy.hear(2, 2, 0.1)
+    assert verdicts(policy.report(1, 1, math.nan)) == {1: False}
+    assert promoted(policy.report(2, 1, 0.5)) == [2] and not policy.report(2, 2, 0.1)
 
 
 @pytest.mark.parametrize("make", [halving, asynchronous, lambda: Median(1, "max")])
 def test_hearing_a_result_again_changes_nothing(make):
     policy = begun(make(), 3)
     rung(policy, 1, 0.1, 0.2, 0.3)
-    assert not policy.hear(3, 1, 0.3)
+    assert not policy.report(3, 1, 0.3)
 
 
 @pytest.mark.parametrize("policy", [halving(), asynchronous(), Median(1, "max")])
@@ -189,7 +189,7 @@ def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(policy):
     begun(policy, 3)
     assert policy.replace(1, 4)
     assert not policy.replace(1, 5), "it stands here no longer"
-    policy.hear(2, 1, 0.5)
+    policy.report(2, 1, 0.5)
     assert not policy.replace(2, 5)
-    decided = [*policy.hear(3, 1, 0.4), *policy.hear(4, 1, 0.9)]
+    decided = [*policy.report(3, 1, 0.4), *policy.report(4, 1, 0.9)]
     assert 4 in verdicts(decided)

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.schedule.brackets import course
-from rapidfire_cli.schedule.events import EpochFinished
+from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.schedule.replay import Curve, Replay, replay
 from rapidfire_cli.schedule.rules import HalvingRule, policy
 
@@ -68,5 +68,5 @@ def test_whole_curves_decide_as_a_bracket_did_that_heard_them(values, slots):
     curves = {run: Curve(tuple(curve)) for run, curve in enumerate(values, 1)}
     goals = dict.fromkeys(curves, 8)
     found = replayed(curves, slots=slots)
-    every = (EpochFinished(run, epoch, curves[run].at(epoch)) for epoch in range(1, 9) for run in curves)
-    assert found.timeline.decisions == course(policy(found.rule), 1, goals, every).decisions
+    every = (EpochEnded(run, epoch, curves[run].at(epoch)) for epoch in range(1, 9) for run in curves)
+    assert found.timeline.decisions == bracket_state(policy(found.rule), 1, goals, every).decisions

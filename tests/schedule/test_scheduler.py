@@ -13,11 +13,11 @@ from rapidfire_cli.schedule.actions import (
     Train,
 )
 from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.events import Entry, RunEvicted, RunsAdded, RunSaved, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import NewRun, RunEvicted, RunsAdded, RunSaved, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.placement import MOST_STILLBORN
-from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Machine
-from rapidfire_cli.schedule.transitions import IllegalMove, RunPhase
+from rapidfire_cli.schedule.placement import MOST_FAILED_STARTS
+from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
+from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from tests.schedule.simulated_cluster import World
 
 
@@ -82,8 +82,8 @@ def test_a_dead_worker_sets_its_resident_runs_back_to_what_is_durable():
     world.tell(RunSaved(1, 1))
     world.durable[1] = 1
     world.kill(0)
-    assert world.machine.runs[1].trained == 1
-    assert world.machine.runs[2].trained == 0
+    assert world.scheduler.runs[1].trained == 1
+    assert world.scheduler.runs[2].trained == 0
     world.finish()
     assert completed(world) == {1, 2}
 
@@ -92,11 +92,11 @@ def test_a_run_that_is_saved_while_it_waits_keeps_its_epochs_when_the_worker_die
     world = World(slots=1, goals=[3, 3])
     world.advance(0)
     world.advance(0)
-    assert world.machine.runs[1].phase is RunPhase.WAITING
+    assert world.scheduler.runs[1].phase is RunPhase.WAITING
     world.save(1)
     world.kill(0)
-    assert world.machine.runs[1].trained == 1
-    assert world.machine.runs[2].trained == 0
+    assert world.scheduler.runs[1].trained == 1
+    assert world.scheduler.runs[2].trained == 0
     world.finish()
     assert completed(world) == {1, 2}
 
@@ -109,17 +109,17 @@ def test_a_run_that_kills_its_workers_is_given_up_after_three_retries_and_the_ot
             world.advance(0)
         world.kill(0)
     assert GiveUp(1) in world.trace
-    assert world.machine.runs[2].deaths == 0
+    assert world.scheduler.runs[2].deaths == 0
     world.finish()
     assert completed(world) == {2}
 
 
 def test_runs_are_given_up_when_no_worker_ever_comes_up():
     world = World(slots=2, goals=[1, 1, 1])
-    for _ in range(MOST_STILLBORN):
+    for _ in range(MOST_FAILED_STARTS):
         for slot in list(world.hosts):
             world.kill(slot)
-    assert world.machine.finished
+    assert world.scheduler.finished
     assert {action for action in world.trace if isinstance(action, GiveUp)} == {
         GiveUp(1),
         GiveUp(2),
@@ -133,7 +133,7 @@ def test_a_failed_run_frees_its_slot_and_is_not_tried_again():
     world.fail(0)
     world.finish()
     assert completed(world) == {2}
-    assert world.machine.runs[1].phase is RunPhase.FAILED
+    assert world.scheduler.runs[1].phase is RunPhase.FAILED
     assert all(run != 1 for _, run, _ in world.turns)
 
 
@@ -146,25 +146,25 @@ def test_a_stop_ends_turns_makes_what_is_trained_durable_and_starts_nothing():
     world.trace = []
     world.hosts[0].inbox = [order for order in world.hosts[0].inbox if not isinstance(order, EndTurn)]
     world.finish()
-    assert world.machine.finished
+    assert world.scheduler.finished
     assert world.durable[1] == 1
     assert not [action for action in world.trace if isinstance(action, Train)]
 
 
 def test_what_is_not_listed_raises():
-    machine = Machine(1)
-    machine.step(RunsAdded((Entry(1, goal=1),)))
-    with pytest.raises(IllegalMove, match=r"run 1 trains on \(\), not on \(0,\)"):
-        machine.step(TurnEnded((0,), (1,), at=1))
-    with pytest.raises(IllegalMove, match="run 7 was never added"):
-        machine.step(RunSaved(7, 1))
-    with pytest.raises(IllegalMove, match="run 1 was added twice"):
-        machine.step(RunsAdded((Entry(1, goal=1),)))
-    with pytest.raises(IllegalMove, match="a waiting run takes no RunEvicted"):
-        machine.step(RunEvicted(1, 1))
-    machine.step(WorkerReady(0, room=1))
-    with pytest.raises(IllegalMove, match="a busy slot takes no WorkerReady"):
-        machine.step(WorkerReady(0, room=1))
+    scheduler = Scheduler(1)
+    scheduler.step(RunsAdded((NewRun(1, goal=1),)))
+    with pytest.raises(IllegalTransition, match=r"run 1 trains on \(\), not on \(0,\)"):
+        scheduler.step(TurnEnded((0,), (1,), at=1))
+    with pytest.raises(IllegalTransition, match="run 7 was never added"):
+        scheduler.step(RunSaved(7, 1))
+    with pytest.raises(IllegalTransition, match="run 1 was added twice"):
+        scheduler.step(RunsAdded((NewRun(1, goal=1),)))
+    with pytest.raises(IllegalTransition, match="a waiting run takes no RunEvicted"):
+        scheduler.step(RunEvicted(1, 1))
+    scheduler.step(WorkerReady(0, room=1))
+    with pytest.raises(IllegalTransition, match="a busy slot takes no WorkerReady"):
+        scheduler.step(WorkerReady(0, room=1))
 
 
 def test_a_run_that_finds_no_memory_is_tried_again_alone_on_its_slot():
@@ -175,7 +175,7 @@ def test_a_run_that_finds_no_memory_is_tried_again_alone_on_its_slot():
     world.advance(0)
     world.finish()
     assert [run for _, run, _ in world.turns] == [1, 2, 2, 1, 1, 3, 3]
-    assert world.machine.runs[2].deaths == 0
+    assert world.scheduler.runs[2].deaths == 0
     assert completed(world) == {1, 2, 3}
 
 
@@ -200,7 +200,7 @@ def test_a_slot_on_which_memory_ran_out_holds_fewer_runs_from_then_on():
         if len(held) > 20 and world.hosts[0].turn:
             lost += 1
             world.exhaust(0)
-            most.append(world.machine.slots[0].most)
+            most.append(world.scheduler.slots[0].most)
         else:
             world.advance(slots[0])
     assert completed(world) == set(range(1, 41))
@@ -211,7 +211,7 @@ def test_a_run_that_is_too_large_by_itself_takes_no_room_from_others():
     world = World(slots=1, goals=[2] * 9)
     out_of_memory(world, 6, replaceable=False)
     assert GiveUp(6) in world.trace
-    assert world.machine.slots[0].most is None
+    assert world.scheduler.slots[0].most is None
     world.finish()
     assert completed(world) == {1, 2, 3, 4, 5, 7, 8, 9}
 
@@ -231,7 +231,7 @@ def test_memory_that_runs_out_during_a_stop_starts_nothing():
     world.advance(0)
     world.stop()
     world.exhaust(0)
-    assert world.machine.finished and not world.hosts
+    assert world.scheduler.finished and not world.hosts
 
 
 def out_of_memory(world: World, run: int, replaceable: bool = True) -> None:
@@ -260,7 +260,7 @@ def test_a_replacement_may_be_replaced():
 
 def test_a_replacement_stands_in_the_bracket_where_nothing_was_known_of_its_original():
     world = World(slots=1)
-    world.add([Entry(1, 4), Entry(2, 4)], Halving((1, 2), 4, 2, "max"))
+    world.add([NewRun(1, 4), NewRun(2, 4)], Halving((1, 2), 4, 2, "max"))
     out_of_memory(world, 1)
     world.finish()
     assert Replace(1, 3, bracket=1) in world.trace
@@ -269,10 +269,10 @@ def test_a_replacement_stands_in_the_bracket_where_nothing_was_known_of_its_orig
 
 def test_a_replacement_trains_apart_where_its_original_has_a_result():
     world = World(slots=1)
-    world.add([Entry(1, 4), Entry(2, 4)], Halving((2,), 4, 2, "max"))
+    world.add([NewRun(1, 4), NewRun(2, 4)], Halving((2,), 4, 2, "max"))
     while world.heard[1] < 2:
         world.advance(0)
-    world.add([Entry(3, 9)])
+    world.add([NewRun(3, 9)])
     world.kill(0)  # run 1 goes back to its beginning, and its bracket keeps the result
     out_of_memory(world, 1)
     world.finish()
@@ -293,10 +293,10 @@ def test_a_run_that_a_person_stopped_is_not_replaced():
 @pytest.mark.parametrize("policy", [Halving((1, 2), 4, 2, "min"), AsyncHalving((1, 2), 4, 2, "min")])
 def test_who_is_stopped_or_pruned_and_resumed_by_hand_trains_to_its_goal_outside_its_bracket(policy):
     world = World(slots=1)
-    world.add([Entry(run, goal=4) for run in range(1, 5)], policy)
+    world.add([NewRun(run, goal=4) for run in range(1, 5)], policy)
     world.ask_stop(1)  # the others are compared without it
     world.finish()
-    assert world.ended == {1: "Halt", 2: "Complete", 3: "Prune", 4: "Prune"}
+    assert world.ended == {1: "Stop", 2: "Complete", 3: "Prune", 4: "Prune"}
     decided = [action for action in world.trace if isinstance(action, Decide)]
     assert {verdict.run for each in decided for verdict in each.decision.verdicts} == {2, 3, 4}
     for run in (1, 4):

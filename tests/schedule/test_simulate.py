@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rapidfire_cli.schedule.events import Entry, RunsAdded, TurnEnded
+from rapidfire_cli.schedule.events import NewRun, RunsAdded, TurnEnded
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
 
@@ -18,13 +18,13 @@ def simulated(
 
 def free(goals: Sequence[int], gangs: Sequence[int] = ()) -> RunsAdded:
     sizes = dict(enumerate(gangs, 1))
-    return RunsAdded(tuple(Entry(run, goal, gang=sizes.get(run, 1)) for run, goal in enumerate(goals, 1)))
+    return RunsAdded(tuple(NewRun(run, goal, gang=sizes.get(run, 1)) for run, goal in enumerate(goals, 1)))
 
 
 def bracket(runs: int, levels: tuple[int, ...], goal: int) -> RunsAdded:
     policy = Halving(levels, goal, 2, "min")
-    limit = policy.begin(1, dict.fromkeys(range(1, runs + 1), goal))
-    return RunsAdded(tuple(Entry(run, goal, limit=limit) for run in range(1, runs + 1)), policy, 1)
+    limit = policy.start(1, dict.fromkeys(range(1, runs + 1), goal))
+    return RunsAdded(tuple(NewRun(run, goal, limit=limit) for run in range(1, runs + 1)), policy, 1)
 
 
 def test_runs_that_fill_the_slots_leave_nothing_idle():

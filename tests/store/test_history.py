@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.store.history import Failed, Finished, Past, Replaced, by_bracket, heard
+from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
 
 RUNS = st.integers(1, 6)
 BRACKETS = st.integers(1, 3)
@@ -25,12 +25,12 @@ def pasts(draw: st.DrawFn) -> list[Past]:
         run, bracket = draw(st.sampled_from(known)), draw(st.sampled_from(sorted(homes)))
         match draw(st.sampled_from(["finished", "failed", "replaced", "left", "decision"])):
             case "finished":
-                events.append(Finished(run, draw(st.integers(1, 9)), {"validation": {"loss": 0.5}}))
+                events.append(EpochEnded(run, draw(st.integers(1, 9)), {"validation": {"loss": 0.5}}))
             case "failed":
                 events.append(Failed(run))
                 failed.add(run)
             case "replaced" if run in homes[bracket]:
-                events.append(Replaced(run, replacement, bracket, draw(st.booleans())))
+                events.append(RunReplaced(run, replacement, bracket, draw(st.booleans())))
                 known.append(replacement)
                 replacement += 1
             case "left":
@@ -47,15 +47,15 @@ def test_a_bracket_hears_the_same_of_its_own_past_as_of_the_whole(past: list[Pas
     for began in past:
         if isinstance(began, BracketBegun):
             own = told[began.bracket]
-            assert list(heard(began, "loss", own)) == list(heard(began, "loss", past))
+            assert list(bracket_events(began, "loss", own)) == list(bracket_events(began, "loss", past))
 
 
 def test_what_concerns_other_brackets_is_left_out():
     past: list[Past] = [
         BracketBegun(1, "{}", (1, 2), (3, 3)),
         BracketBegun(2, "{}", (3,), (3,)),
-        Finished(1, 1, {}),
-        Finished(3, 1, {}),
-        Finished(9, 1, {}),
+        EpochEnded(1, 1, {}),
+        EpochEnded(3, 1, {}),
+        EpochEnded(9, 1, {}),
     ]
     assert by_bracket(past) == {1: [past[0], past[2]], 2: [past[1], past[3]]}

@@ -9,13 +9,13 @@ from rapidfire_cli.app.overview import look
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.schedule.brackets import course
+from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.schedule.rules import HalvingRule, policy, rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
-from rapidfire_cli.store.history import Past, heard, history
+from rapidfire_cli.store.history import Past, bracket_events, history
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import direction_of, ranking
 from rapidfire_cli.terms import Direction, Objective
@@ -113,6 +113,8 @@ def _rehearse(past: Sequence[Past], output: Output) -> int:
 
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
     rule = rule_of(began.rule)
-    again = course(policy(rule), began.bracket, began.goals, heard(began, rule.metric, past)).decisions
+    again = bracket_state(
+        policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+    ).decisions
     kept = [event for event in past if isinstance(event, Decision) and event.bracket == began.bracket]
     return Rehearsal(began.bracket, rule, len(began.runs), tuple(kept), tuple(again))
