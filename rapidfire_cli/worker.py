@@ -17,6 +17,7 @@ from rapidfire_cli.engine.channel import Channel
 from rapidfire_cli.engine.guardian import die_with, vanish
 from rapidfire_cli.engine.heartbeat import DUMP, Page
 from rapidfire_cli.engine.messages import (
+    EndTurn,
     Evict,
     Order,
     Probe,
@@ -26,14 +27,13 @@ from rapidfire_cli.engine.messages import (
     Report,
     Setup,
     Smoke,
-    Stop,
     Train,
     decode,
     encode,
 )
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
-GLANCE = 0.005  # seconds between two looks for a Stop (assumed: nobody notices)
+GLANCE = 0.005  # seconds between two looks for an EndTurn (assumed: nobody notices)
 POST = 0.1  # seconds until what is told goes out, at most, while a run trains (assumed)
 
 
@@ -69,7 +69,7 @@ class Pipe:
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
-        """Whether a Stop is among the orders at hand, which it takes off; looks now and then, never waits."""
+        """Whether an EndTurn is among the orders at hand, and remove it; looks now and then, never waits."""
         now = self._clock()
         if now >= self._post_due:
             self._push()
@@ -78,9 +78,9 @@ class Pipe:
             return False
         self._look_due = now + GLANCE
         self._pull()
-        asked = any(isinstance(order, Stop) for order in self._orders)
+        asked = any(isinstance(order, EndTurn) for order in self._orders)
         if asked:
-            self._orders = deque(order for order in self._orders if not isinstance(order, Stop))
+            self._orders = deque(order for order in self._orders if not isinstance(order, EndTurn))
         return asked
 
     def flush(self) -> None:
@@ -160,7 +160,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
                 residents.evict(order)
             case Quit():
                 return
-            case Stop() | Setup():  # a turn that ended before its Stop came; nothing is left to end
+            case EndTurn() | Setup():  # a turn that ended before its EndTurn came; nothing is left to end
                 continue
             case _:
                 assert_never(order)

@@ -42,7 +42,7 @@ class ReaderGone(Exception):  # noqa: N818 - what happened
     """Whoever read our output has gone, as `head` does when it has enough."""
 
 
-class Progress(io.FileIO):
+class ProgressStream(io.FileIO):
     """Where progress and problems go; what nobody reads is lost, and the work goes on.
 
     A write returns when it is done, as any other; once one has taken too long, none waits until all are done.
@@ -118,7 +118,7 @@ def prepare() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free: this one
     sys.stdout = _text(Data(1, "w", closefd=False), sys.stdout)
-    progress = Progress(2, "w", closefd=False)
+    progress = ProgressStream(2, "w", closefd=False)
     sys.stderr = _text(progress, sys.stderr, each_line=True)
     atexit.register(progress.settle)
 
@@ -154,21 +154,21 @@ def unblocked(stream: TextIO) -> TextIO:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # such as a notebook's, or one that is closed
         return stream
-    if isinstance(_raw(stream), Progress):
+    if isinstance(_raw(stream), ProgressStream):
         return stream
     stream.flush()
-    return _text(Progress(descriptor, "w", closefd=False), stream, each_line=True)
+    return _text(ProgressStream(descriptor, "w", closefd=False), stream, each_line=True)
 
 
 def settle(stream: TextIO) -> None:
     """Wait for the stream's reader, if it is one that may lag, unless it has stalled."""
-    if isinstance(raw := _raw(stream), Progress):
+    if isinstance(raw := _raw(stream), ProgressStream):
         raw.settle()
 
 
 def lags(stream: TextIO) -> bool:
     """Whether the stream's reader has not taken all of it yet."""
-    return isinstance(raw := _raw(stream), Progress) and raw.behind
+    return isinstance(raw := _raw(stream), ProgressStream) and raw.behind
 
 
 def _raw(stream: TextIO) -> object:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rapidfire_cli.durable.failpoints import passing
+from rapidfire_cli.durable.failpoints import failpoint
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ class Output(io.FileIO):
         self._path = path
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        passing("write", self._path)
+        failpoint("write", self._path)
         with _at(self._path):
             return super().write(data)
 
@@ -67,7 +67,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
         if place not in missing and not stat.S_ISDIR(place.lstat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory of the experiment's own", str(place))
     for place in reversed(missing):
-        passing("make", place)
+        failpoint("make", place)
         place.mkdir(exist_ok=True)
         if lasting:
             sync(place.parent)
@@ -83,14 +83,14 @@ def refuse_links(*paths: Path) -> None:
 
 def make_temporary(path: Path) -> None:
     """Make a directory that counts only once it is renamed."""
-    passing("make", path)
+    failpoint("make", path)
     path.mkdir()
 
 
 def sync(*paths: Path) -> None:
     """Force files' bytes, and directories' entries, to the disk, whoever wrote them; all share one wait."""
     for path in paths:
-        passing("sync", path)
+        failpoint("sync", path)
     with ExitStack() as stack:
         syncs = []
         for path in paths:
@@ -105,38 +105,38 @@ def sync(*paths: Path) -> None:
 
 def rename(source: Path, target: Path) -> None:
     """Give a file or directory another name."""
-    passing("rename", source, target)
+    failpoint("rename", source, target)
     source.rename(target)
 
 
 def link(source: Path, target: Path) -> None:
     """Give a file a second name."""
-    passing("link", target, source)
+    failpoint("link", target, source)
     target.hardlink_to(source)
 
 
 def unlink(path: Path) -> None:
     """Delete a file, if it is there."""
-    passing("unlink", path)
+    failpoint("unlink", path)
     path.unlink(missing_ok=True)
 
 
 def empty(path: Path) -> None:
     """Cut a file to nothing, whoever holds it open."""
-    passing("write", path)
+    failpoint("write", path)
     os.truncate(path, 0)
 
 
 def discard(directory: Path) -> None:
     """Delete a directory and what is in it, file by file, in no order that matters."""
-    passing("discard", directory)
+    failpoint("discard", directory)
     shutil.rmtree(directory)
 
 
 def withdraw(made: list[Path]) -> None:
     """Take back directories that `make_directory` made, and that are still empty."""
     for place in made:
-        passing("discard", place)
+        failpoint("discard", place)
         with suppress(OSError):  # somebody else has put something there
             place.rmdir()
 
@@ -151,7 +151,7 @@ def _waiting() -> "ThreadPoolExecutor":
 
 
 def _opened(path: Path, flags: int) -> int:
-    passing("open", path)
+    failpoint("open", path)
     return os.open(path, flags | OWN, MODE)
 
 

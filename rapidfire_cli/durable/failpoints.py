@@ -1,6 +1,6 @@
-"""Fault points: every durable call passes one, where a test may see it, fail it, or kill the process.
+"""Failpoints: every durable call passes one, where a test can see it, fail it, or kill the process.
 
-A point is named by its operation and the file's name: `sync MANIFEST.json`. In production nothing is armed,
+It is named by its operation and the file's name: `sync MANIFEST.json`. In production nothing is armed,
 and a point costs one comparison.
 """
 
@@ -30,7 +30,7 @@ class Hook(Protocol):
 hook: Hook | None = None
 
 
-def passing(operation: Operation, *paths: Path) -> None:
+def failpoint(operation: Operation, *paths: Path) -> None:
     """The operation is about to be done. Raises OSError when an armed fault says so."""
     if hook is not None:
         hook(operation, *paths)

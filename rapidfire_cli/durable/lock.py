@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.failpoints import passing
+from rapidfire_cli.durable.failpoints import failpoint
 
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid (fcntl(2))
 WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
@@ -28,7 +28,7 @@ def lock(path: Path, holder: str) -> Iterator[None]:
     """
     descriptor = _locked(path)
     try:
-        passing("write", path)
+        failpoint("write", path)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)
         yield
@@ -76,7 +76,7 @@ def is_held(path: Path) -> bool:
 
 def _take(path: Path, descriptor: int) -> None:
     try:
-        passing("lock", path)
+        failpoint("lock", path)
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE_FILE)
     except BlockingIOError:
         raise Held(_holder(descriptor)) from None

@@ -1,8 +1,8 @@
 """The controller's loop: carries the scheduler's actions to workers and their reports back to it.
 
-Orders go out before facts are journaled, and facts of a BEAT are made durable together, so that no worker
-waits for the disk; nothing is lost by that, because workers die with the controller, a checkpoint repeats the
-epoch-end metrics that led to it, and people are told only what is durable.
+Orders go out before facts are journaled, and the facts of each COMMIT_INTERVAL are made durable together, so
+that no worker waits for the disk; nothing is lost by that, because workers die with the controller, a
+checkpoint repeats the epoch-end metrics that led to it, and people are told only what is durable.
 """
 
 import math
@@ -30,17 +30,19 @@ from rapidfire_cli.engine.ports import (
     Workers,
     WorkerStarted,
 )
-from rapidfire_cli.engine.watchdog import Watch
+from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.terms import Origin, Run, RunState, Split
 
-BEAT = 0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
+COMMIT_INTERVAL = (
+    0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long the driver waits, in seconds."""
 
     hang_timeout: float | None = None  # for a turn's next step; None for ever
@@ -92,21 +94,21 @@ class Driver:
         slots: Sequence[Slot],
         stop_asked: Callable[[], bool],
         chunks: int = 1,
-        patience: Patience = Patience(),
+        timeouts: Timeouts = Timeouts(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workers = workers
+        self._backend = workers
         self._slots = slots
         self._stop_asked = stop_asked
         self._jobs: dict[int, Job] = {}
         self._scheduler = Scheduler(len(slots), chunks)
-        self._crew: dict[int, Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
         self._clock = clock
         self._facts: list[Fact] = []
-        self._patience = patience
-        self._watch = Watch(patience.hang_timeout, clock)
+        self._timeouts = timeouts
+        self._watchdog = Watchdog(timeouts.hang_timeout, clock)
         self._failures: dict[int, messages.RunFailed] = {}  # how the worker ended that trained a run last
         self._untold: list[Fact] = []  # taken by the journal, not yet durable
         self._due = 0.0  # when the next commit is, by the clock
@@ -127,7 +129,7 @@ class Driver:
             self._listen()
             if self._ready and self._ready[0] != asked:  # the first, or the next when that one is gone
                 asked = self._ready[0]
-                self._crew[asked[0]].send(question)
+                self._workers[asked[0]].send(question)
         return self._answer
 
     def train(
@@ -146,17 +148,17 @@ class Driver:
         self._epochs = {run: job.epoch for run, job in jobs.items()}
         self._add(brackets)
         for slot, report in self._ready:
-            self._welcome(slot, report)
+            self._on_worker_ready(slot, report)
         deadline = math.inf
         while not self._scheduler.finished and self._clock() < deadline:
             if self._stop_asked() and deadline == math.inf:
-                deadline = self._clock() + self._patience.grace
+                deadline = self._clock() + self._timeouts.grace
                 self._tell(events.StopAsked())
             self._take(journal)
             if self._clock() >= self._due:
                 self._publish(journal, audience)
             self._listen()
-        self._watch.trim()
+        self._watchdog.trim()
         self._facts += [RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()]
         self._take(journal)
         self._publish(journal, audience)
@@ -179,7 +181,7 @@ class Driver:
         journal.commit()
         audience.tell(self._untold)
         self._untold = []
-        self._due = self._clock() + BEAT
+        self._due = self._clock() + COMMIT_INTERVAL
 
     def _interrupted(self) -> list[int]:
         """The runs that began and are not finished."""
@@ -187,31 +189,31 @@ class Driver:
 
     def close(self) -> None:
         """End every worker at once; what is to be kept is durable already."""
-        for worker in self._crew.values():
+        for worker in self._workers.values():
             worker.kill()
-        self._crew.clear()
+        self._workers.clear()
 
     def _listen(self) -> None:
-        crew = {id(worker): slot for slot, worker in self._crew.items()}
-        pause = max(0.0, self._due - self._clock()) if self._untold else BEAT
-        for worker in self._workers.wait([*self._crew.values()], pause):
+        crew = {id(worker): slot for slot, worker in self._workers.items()}
+        pause = max(0.0, self._due - self._clock()) if self._untold else COMMIT_INTERVAL
+        for worker in self._backend.wait([*self._workers.values()], pause):
             slot = crew[id(worker)]
             try:
                 for report in worker.receive():
-                    if self._crew.get(slot) is worker:  # else it was replaced for what it just told
-                        self._hear(slot, report)
+                    if self._workers.get(slot) is worker:  # else it was replaced for what it just told
+                        self._on_report(slot, report)
             except WorkerGone as gone:
-                self._mourn(slot, "died", str(gone))
-        for slot, cause in self._watch.look():
-            self._mourn(slot, "hung", cause)
+                self._on_worker_died(slot, "died", str(gone))
+        for slot, cause in self._watchdog.look():
+            self._on_worker_died(slot, "hung", cause)
 
-    def _hear(self, slot: int, report: Report) -> None:
+    def _on_report(self, slot: int, report: Report) -> None:
         match report:
             case messages.Ready():
                 if self._answer is None:
                     self._ready.append((slot, report))
                 else:
-                    self._welcome(slot, report)
+                    self._on_worker_ready(slot, report)
             case Probed():
                 self._answer = report
             case messages.RunOpened(run, code):
@@ -219,26 +221,26 @@ class Driver:
                     raise CodeChanged(run, self._answer.code, code)
                 self._facts.append(report)
             case messages.EpochEnded():
-                self._note(report)
+                self._on_epoch_ended(report)
             case messages.Saved(run, at):
                 self._facts.append(report)
                 self._tell(events.RunSaved(run, at))
             case messages.CheckpointDamaged():
                 self._facts.append(report)
             case messages.TurnEnded(run, at, step, size, metrics):
-                self._watch.end(slot)
+                self._watchdog.end(slot)
                 self._facts.append(TurnEnded(run, slot, at, step, metrics))
                 self._tell(events.TurnEnded((slot,), (run,), at, size))
             case messages.Evicted(run, at):
-                self._watch.close(run)
+                self._watchdog.close(run)
                 self._tell(events.RunEvicted(run, at))
             case messages.RunFailed(run, "disk", cause):
                 raise Paused(f"run {run}: {cause}")
             case messages.RunFailed(kind="oom"):
-                self._relieve(slot, report)
+                self._on_out_of_memory(slot, report)
             case messages.RunFailed(run, cause=cause):
-                self._watch.end(slot)
-                self._watch.close(run)
+                self._watchdog.end(slot)
+                self._watchdog.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
                 self._tell(events.RunFailed(run))
             case messages.Smoked():
@@ -246,7 +248,7 @@ class Driver:
             case _:
                 assert_never(report)
 
-    def _note(self, report: messages.EpochEnded) -> None:
+    def _on_epoch_ended(self, report: messages.EpochEnded) -> None:
         """An opened run tells its finished epochs again; each counts once."""
         if report.epoch > self._epochs[report.run]:
             self._epochs[report.run] = report.epoch
@@ -255,30 +257,30 @@ class Driver:
                 splits = by_split(report.metrics)
                 self._tell(events.EpochEnded(report.run, report.epoch, compared_value(splits, metric)))
 
-    def _welcome(self, slot: int, report: messages.Ready) -> None:
+    def _on_worker_ready(self, slot: int, report: messages.Ready) -> None:
         self._facts.append(WorkerStarted(slot, report.pid, report.device))
         self._tell(events.WorkerReady(slot, report.room))
 
-    def _mourn(self, slot: int, kind: str, cause: str) -> None:
+    def _on_worker_died(self, slot: int, kind: str, cause: str) -> None:
         """The worker is gone, or hangs and is to go; the run that it trains may be the reason.
 
         Raises NoWorker when it was the last, and the probe has no answer yet.
         """
-        worker = self._crew.pop(slot)
+        worker = self._workers.pop(slot)
         worker.kill()
-        turn, step = self._watch.lose(slot), worker.progress().step
+        turn, step = self._watchdog.lose(slot), worker.heartbeat().step
         self._facts.append(WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause))
         for run in self._scheduler.slots[slot].residents:
             self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(events.WorkerDied(slot))
-        if self._answer is None and not self._crew:
+        if self._answer is None and not self._workers:
             raise NoWorker(cause, self._slots[slot].index)
 
-    def _relieve(self, slot: int, failure: messages.RunFailed) -> None:
+    def _on_out_of_memory(self, slot: int, failure: messages.RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
-        self._crew.pop(slot).kill()
-        self._watch.lose(slot)
+        self._workers.pop(slot).kill()
+        self._watchdog.lose(slot)
         self._facts.append(WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step))
         found = self._replacements.of(failure.run) if self._replacements else ""
         self._offered = found if isinstance(found, Run) else None
@@ -309,7 +311,7 @@ class Driver:
     def _do(self, action: actions.Action) -> None:
         match action:
             case actions.StartWorker(slot):
-                self._crew[slot] = self._workers.start(self._slots[slot])
+                self._workers[slot] = self._backend.start(self._slots[slot])
             case actions.Train((slot,), (run,), until):
                 self._begin(slot, run, until)
             case actions.Train(slots):
@@ -317,7 +319,7 @@ class Driver:
             case actions.Evict(slots, run):
                 self._send(slots, messages.Evict(run))
             case actions.EndTurn(slots):
-                self._send(slots, messages.Stop())
+                self._send(slots, messages.EndTurn())
             case actions.Decide(decision):
                 self._facts.append(decision)
             case actions.Leave(run, bracket):
@@ -338,15 +340,15 @@ class Driver:
 
     def _send(self, slots: Sequence[int], order: messages.Order) -> None:
         for slot in slots:
-            self._crew[slot].send(order)
+            self._workers[slot].send(order)
 
     def _begin(self, slot: int, run: int, until: int) -> None:
         if run not in self._begun:
             self._begun.add(run)
             self._facts.append(RunChanged(run, RunState.RUNNING))
         self._facts.append(TurnStarted(run, slot, until))
-        assignment, worker = self._jobs[run].assignment, self._crew[slot]
-        self._watch.begin(slot, worker, run, assignment.directory)
+        assignment, worker = self._jobs[run].assignment, self._workers[slot]
+        self._watchdog.begin(slot, worker, run, assignment.directory)
         worker.send(messages.Train((assignment,), until, self._limit(run)))
 
     def _limit(self, run: int) -> int:

@@ -1,4 +1,4 @@
-"""How far a turn is, in memory that a worker shares with the controller.
+"""Heartbeats: how far a turn is, in memory that a worker shares with the controller.
 
 Written at every mark of the training loop for next to nothing, and still there when the worker is gone.
 """
@@ -13,7 +13,7 @@ DUMP = signal.SIGUSR1  # has a worker write down where it stands
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Heartbeat:
     """What the page says."""
 
     marks: int  # how often the worker moved on: any change is progress
@@ -31,13 +31,13 @@ class Page:
         self._cells[0] += 1
         self._cells[1] = step
 
-    def read(self) -> Progress:
+    def read(self) -> Heartbeat:
         """How far the worker is."""
-        return Progress(self._cells[0], self._cells[1])
+        return Heartbeat(self._cells[0], self._cells[1])
 
 
 def blank() -> int:
     """The descriptor of a new page; no file anywhere."""
-    descriptor = os.memfd_create("progress")
+    descriptor = os.memfd_create("heartbeat")
     os.ftruncate(descriptor, SIZE)
     return descriptor

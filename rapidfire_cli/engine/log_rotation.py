@@ -1,4 +1,4 @@
-"""What a run prints, kept to a size that no disk minds."""
+"""Log rotation: what a run prints, kept to a size that no disk minds."""
 
 import re
 from contextlib import suppress

@@ -87,7 +87,7 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class EndTurn:
     """End the turn at the next optimizer step and publish a checkpoint."""
 
 
@@ -196,7 +196,7 @@ class CheckpointDamaged:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The turn is over at `at` whole ticks; short of `until` only when a Stop asked for it."""
+    """The turn is over at `at` whole ticks; short of `until` only when an EndTurn asked for it."""
 
     run: int
     at: int
@@ -224,7 +224,7 @@ class RunFailed:
     traceback: str = ""  # its end; the run's log has all
 
 
-Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | Stop | Quit
+Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | EndTurn | Quit
 Report: TypeAlias = (
     Ready
     | Probed
@@ -261,7 +261,7 @@ def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split,
 
 KINDS = by_name(
     (
-        *(Objective, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, Stop, Quit),
+        *(Objective, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, EndTurn, Quit),
         *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
         *(TurnEnded, Evicted, RunFailed),
     )

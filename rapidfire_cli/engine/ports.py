@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from rapidfire_cli.engine.heartbeat import Progress
+from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import (
     Assignment,
     CheckpointDamaged,
@@ -171,7 +171,7 @@ class Worker(Protocol):
     def receive(self) -> Iterator[Report]:
         """The reports at hand, without waiting. Raises WorkerGone after the last one."""
 
-    def progress(self) -> Progress:
+    def heartbeat(self) -> Heartbeat:
         """How far it is, also when it is gone."""
 
     def dump(self) -> None:

@@ -1,4 +1,4 @@
-"""Looks at the turns under way: whether they move on, and how much they print."""
+"""The watchdog: finds turns that hang, and keeps logs to their size."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Watch:
+class Watchdog:
     """Keeps an eye on one turn per slot; `hang_timeout` is in seconds without a mark, None for ever."""
 
     hang_timeout: float | None
@@ -39,7 +39,7 @@ class Watch:
 
     def begin(self, slot: int, worker: Worker, run: int, directory: str) -> None:
         """A turn begins."""
-        marks, patient = worker.progress().marks, run not in self.opened.setdefault(slot, set())
+        marks, patient = worker.heartbeat().marks, run not in self.opened.setdefault(slot, set())
         self.turns[slot] = Turn(run, worker, directory, marks, patient)
         self.printed.add(directory)
 
@@ -87,7 +87,7 @@ def _outgrown(log: str) -> bool:
 
 def _stalled(turn: Turn, passed: float, timeout: float) -> bool:
     """Whether the turn has stood still for too long, and has said where."""
-    marks = turn.worker.progress().marks
+    marks = turn.worker.heartbeat().marks
     if marks != turn.marks:
         turn.marks, turn.patient, turn.still, turn.dumped = marks, False, 0.0, False
     elif not turn.patient:

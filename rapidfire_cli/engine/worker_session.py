@@ -1,12 +1,12 @@
-"""Questions to a worker outside of any schedule: one order at a time, one report for each."""
+"""A session with one worker outside of any schedule: one order at a time, one report for each."""
 
 from rapidfire_cli.engine.messages import Order, Ready, Report
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone, Workers
 
-BEAT = 1.0  # seconds between two looks at the pipe when nothing comes (assumed; any length does)
+POLL_INTERVAL = 1.0  # seconds between two looks at the pipe when nothing comes (assumed; any length does)
 
 
-class Interview:
+class WorkerSession:
     """Asks a worker on `slot`, and starts another where the last one ended; at last `close`."""
 
     def __init__(self, workers: Workers, slot: Slot) -> None:
@@ -32,7 +32,7 @@ class Interview:
 
     def _answer(self, worker: Worker) -> Report:
         while True:
-            for speaking in self._workers.wait([worker], BEAT):
+            for speaking in self._workers.wait([worker], POLL_INTERVAL):
                 for report in speaking.receive():
                     if not isinstance(report, Ready):
                         return report

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.channel import Channel
-from rapidfire_cli.engine.heartbeat import DUMP, Page, Progress, blank
+from rapidfire_cli.engine.heartbeat import DUMP, Heartbeat, Page, blank
 from rapidfire_cli.engine.log_rotation import last_error, rotate
 from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
@@ -74,7 +74,7 @@ class LocalWorker:
             raise WorkerGone(self._ending())
         yield from map(decode, lines or ())
 
-    def progress(self) -> Progress:
+    def heartbeat(self) -> Heartbeat:
         """How far it is, also when it is gone."""
         return self._page.read()
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.failpoints import passing
+from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.layout import Home
 
@@ -43,7 +43,7 @@ def writer(path: Path) -> sqlite3.Connection:
     """
     disk.make_directory(path.parent)
     disk.refuse_links(*(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES))
-    passing("connect", path)
+    failpoint("connect", path)
     with kept(path):
         db = sqlite3.connect(path, isolation_level=None)
     try:
@@ -52,10 +52,10 @@ def writer(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous = FULL")
             _check_version(db, path)
             if not begun(db):
-                passing("commit", path)
+                failpoint("commit", path)
                 db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
             elif _version(db) < VERSION:
-                passing("commit", path)
+                failpoint("commit", path)
                 _upgrade(db)
     except BaseException:
         db.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from rapidfire_cli.durable.failpoints import passing
+from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.connection import kept, writer
 from rapidfire_cli.store.metadata import About, to_rows
@@ -74,7 +74,7 @@ class SqliteJournal:
     def close(self) -> None:
         """Fold the log into the file and let go of it; the next thing kept opens it again."""
         if "_db" in self.__dict__:
-            passing("close", self._path)
+            failpoint("close", self._path)
             with kept(self._path):
                 self._db.close()
             del self._db
@@ -86,7 +86,7 @@ class SqliteJournal:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-                passing("commit", self._path)
+                failpoint("commit", self._path)
                 self._db.execute("COMMIT")
             except BaseException:
                 if "_db" in self.__dict__ and self._db.in_transaction:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.durable.failpoints import passing
+from rapidfire_cli.durable.failpoints import failpoint
 
 SAFETENSORS, TORCH = ".safetensors", ".pt"
 DTYPES = frozenset(
@@ -45,7 +45,7 @@ class Weights:
     def write(self, path: Path) -> None:
         """Write the file. Raises OSError, and what safetensors raises."""
         if self.plain:
-            passing("write", path)
+            failpoint("write", path)
             tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
             save_file(tensors, path, metadata={**self.same} or None)
         else:

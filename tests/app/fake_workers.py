@@ -21,7 +21,7 @@ from rapidfire_cli.app.experiments import subject_of
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver, messages
-from rapidfire_cli.engine.heartbeat import Progress
+from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
 from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
 from rapidfire_cli.engine.signals import StopSignal
@@ -80,8 +80,8 @@ class Pretender:
             raise WorkerGone("killed by SIGKILL")
         yield from reports
 
-    def progress(self) -> Progress:
-        return Progress(0, 0)
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(0, 0)
 
     def dump(self) -> None:
         """It never hangs."""
@@ -197,7 +197,7 @@ class Desk:
         crew: list[Pretender] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, luck, crew))
-            patch.setattr(driver, "BEAT", 0.0)  # so that it may die after any fact
+            patch.setattr(driver, "COMMIT_INTERVAL", 0.0)  # so that it may die after any fact
             patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, luck, crew))
             subject = subject_of(Given(file), str(self.home.path.parent))
             request = fit.Request(Machinery(workers), shard, **asked)

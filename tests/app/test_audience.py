@@ -43,7 +43,7 @@ def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, ca
     file = tmp_path / "file.yaml"
     file.write_text(sha(4))
     monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(desk, luck, []))
-    monkeypatch.setattr(driver, "BEAT", 0.0)
+    monkeypatch.setattr(driver, "COMMIT_INTERVAL", 0.0)
     subject = subject_of(Given(file), str(desk.home.path.parent))
     fit.train(subject, fit.Request(Machinery(2)), StopSignal(), lambda _: watched(broken))
 

@@ -47,7 +47,7 @@ def unguarded(source: str) -> Iterator[str]:
     for function in ast.walk(ast.parse(source)):
         if isinstance(function, ast.FunctionDef):
             calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
-            if not any(ast.unparse(call.func) == "passing" for call in calls):
+            if not any(ast.unparse(call.func) == "failpoint" for call in calls):
                 yield from (ast.unparse(call) for call in calls if changes_the_disk(call))
 
 
@@ -86,7 +86,7 @@ def test_a_durable_call_passes_a_fault_point(module):
 )
 def test_one_that_passes_none_is_found(call):
     assert list(unguarded(f"def f():\n    {call}")) == [call]
-    assert not list(unguarded(f"def f():\n    passing('write', path)\n    {call}"))
+    assert not list(unguarded(f"def f():\n    failpoint('write', path)\n    {call}"))
 
 
 @pytest.mark.parametrize("call", ["path.open('rb')", "disk.rename(a, b)", "open(disk.append(path), 'ab')"])

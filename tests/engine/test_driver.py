@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Patience
+from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Timeouts
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
 from rapidfire_cli.engine.workers import LocalWorkers, log_of
@@ -14,7 +14,7 @@ from rapidfire_cli.schedule import actions
 from rapidfire_cli.terms import RunState
 from tests.engine.test_workers import COMMAND, SETUP
 
-USUAL = Patience()
+USUAL = Timeouts()
 
 
 class Notebook:
@@ -47,12 +47,12 @@ def drive(
     jobs: Sequence[Job],
     slots: int = 2,
     stop_after: int = 10**9,
-    patience: Patience = USUAL,
+    timeouts: Timeouts = USUAL,
 ) -> Notebook:
     seats = [Slot(index, "cpu", visible="", share=0.5) for index in range(slots)]
     notebook = Notebook()
     workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
-    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, patience=patience)
+    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, timeouts=timeouts)
     try:
         assert driver.probe(Probe(()), len(jobs)) == Probed(())
         by_run = {job.assignment.run: job for job in jobs}
@@ -134,13 +134,13 @@ def test_a_stop_with_thousands_of_resident_runs_lets_all_of_them_leave_at_once(t
 
 
 def test_what_has_not_stopped_when_the_grace_is_over_is_killed_and_interrupted(tmp_path):
-    notebook = drive(tmp_path, [job(1, does="slow")], slots=1, stop_after=1, patience=Patience(grace=0.1))
+    notebook = drive(tmp_path, [job(1, does="slow")], slots=1, stop_after=1, timeouts=Timeouts(grace=0.1))
     assert ends(notebook) == {1: (RunState.INTERRUPTED, "")}
 
 
 def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):
-    patience = Patience(hang_timeout=0.01)
-    notebook = drive(tmp_path, [job(1, does="hang"), job(2)], patience=patience)
+    timeouts = Timeouts(hang_timeout=0.01)
+    notebook = drive(tmp_path, [job(1, does="hang"), job(2)], timeouts=timeouts)
     assert ends(notebook) == {
         1: (RunState.FAILED, "worker hung: no step in 0.01 seconds"),
         2: (RunState.COMPLETED, ""),

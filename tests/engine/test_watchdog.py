@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from rapidfire_cli.engine.heartbeat import Page, Progress, blank
+from rapidfire_cli.engine.heartbeat import Heartbeat, Page, blank
 from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
-from rapidfire_cli.engine.watchdog import DUMPING, Watch
+from rapidfire_cli.engine.watchdog import DUMPING, Watchdog
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Watched:
     page: Page = field(default_factory=lambda: Page(blank()))
     dumps: int = 0
 
-    def progress(self) -> Progress:
+    def heartbeat(self) -> Heartbeat:
         return self.page.read()
 
     def dump(self) -> None:
@@ -31,16 +31,16 @@ class Hour:
         self.now = 1000.0
         self.directory = str(tmp_path)
         self.worker = Watched()
-        self.watch = Watch(hang_timeout, lambda: self.now)
+        self.watchdog = Watchdog(hang_timeout, lambda: self.now)
         self.found = []
 
     def begin(self, run=1):
-        self.watch.begin(0, self.worker, run, self.directory)
+        self.watchdog.begin(0, self.worker, run, self.directory)
 
     def pass_seconds(self, seconds):
         for _ in range(seconds):
             self.now += 1
-            self.found += self.watch.look()
+            self.found += self.watchdog.look()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_every_step_starts_the_time_anew(hour):
 def test_the_first_step_of_a_later_turn_is_no_first_step(hour):
     hour.begin()
     hour.worker.page.mark(1)
-    hour.watch.end(0)
+    hour.watchdog.end(0)
     hour.pass_seconds(3600)
     hour.begin()
     hour.pass_seconds(70)
@@ -84,10 +84,10 @@ def test_the_first_step_of_a_later_turn_is_no_first_step(hour):
 
 
 def test_a_run_that_left_or_lost_its_worker_is_opened_again_so_its_first_step_may_take_long(hour):
-    for leave in (lambda: hour.watch.close(1), lambda: hour.watch.lose(0)):
+    for leave in (lambda: hour.watchdog.close(1), lambda: hour.watchdog.lose(0)):
         hour.begin()
         hour.worker.page.mark(1)
-        hour.watch.end(0)
+        hour.watchdog.end(0)
         leave()
         hour.begin()
         hour.pass_seconds(3600)
@@ -128,7 +128,7 @@ def test_the_log_of_a_turn_that_nobody_looked_at_is_kept_to_its_size_too(hour, t
     hour.begin()
     (tmp_path / LOG).touch()
     os.truncate(tmp_path / LOG, MOST + 1)
-    hour.watch.end(0)
+    hour.watchdog.end(0)
     hour.pass_seconds(1)
     assert (tmp_path / LOG).stat().st_size == 0
 

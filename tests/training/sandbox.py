@@ -60,7 +60,7 @@ class Workplace:
         self.told = []
         self.pulses = 0
         self.steps = []  # as progress was marked
-        self.stop_at = None  # the pulse that finds a Stop
+        self.stop_at = None  # the pulse that finds an EndTurn
         self.break_at = None  # the report that finds the pipe broken
         setup = Setup(
             mlspec=spec if ":" in spec else f"{SPECS}:{spec}",

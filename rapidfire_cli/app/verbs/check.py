@@ -18,7 +18,7 @@ from rapidfire_cli.app.streams import debugging
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
-from rapidfire_cli.engine.worker_session import Interview
+from rapidfire_cli.engine.worker_session import WorkerSession
 from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
@@ -78,18 +78,18 @@ def _asked(
 
 
 @contextmanager
-def _interview(subject: Subject) -> Iterator[Interview]:
+def _interview(subject: Subject) -> Iterator[WorkerSession]:
     """With one worker, which keeps no prepared rows, so that each run makes its own reads."""
     (slot, *_), threads = seats(subject.file, Machinery())
     setups = {slot.index: replace(setup(subject, slot, threads), data_cache=0)}
-    interview = Interview(LocalWorkers(WORKER, setups, subject.home.misc), slot)
+    interview = WorkerSession(LocalWorkers(WORKER, setups, subject.home.misc), slot)
     try:
         yield interview
     finally:
         interview.close()
 
 
-def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
+def _probed(interview: WorkerSession, subject: Subject, asked: Probe) -> Probed:
     try:
         answer = interview.ask(asked)
     except WorkerGone as gone:
@@ -100,7 +100,7 @@ def _probed(interview: Interview, subject: Subject, asked: Probe) -> Probed:
     return answer
 
 
-def _prepared(interview: Interview, runs: Sequence[Run], seed: int) -> Probed:
+def _prepared(interview: WorkerSession, runs: Sequence[Run], seed: int) -> Probed:
     try:
         answer = interview.ask(Probe((), prepare=preparation(runs, seed)))
     except WorkerGone as gone:
@@ -109,7 +109,7 @@ def _prepared(interview: Interview, runs: Sequence[Run], seed: int) -> Probed:
     return answer
 
 
-def _smokes(interview: Interview, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
+def _smokes(interview: WorkerSession, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
     """What comes of each kind, and of the batch sizes with which an epoch ends with a single row."""
     smokes = [(run, _smoke(interview, run)) for run in kinds]
     rows = max(answer.rows for _, answer in smokes)
@@ -121,7 +121,7 @@ def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
     return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
 
 
-def _smoke(interview: Interview, run: Run) -> Smoked:
+def _smoke(interview: WorkerSession, run: Run) -> Smoked:
     try:
         answer = interview.ask(Smoke(run.config, run.seed))
     except WorkerGone as gone:

@@ -21,7 +21,7 @@ from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import newest_first
-from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Patience, Paused
+from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Paused, Timeouts
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
@@ -268,7 +268,7 @@ def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -
         slots,
         stop.asked,
         execution.chunks,
-        Patience(execution.hang_timeout),
+        Timeouts(execution.hang_timeout),
     )
     try:
         yield driver
