@@ -122,7 +122,7 @@ def results(seen: Overview) -> Results:
     """How the experiment stands after a fit."""
     ranked = ranking(seen.rows, seen.objective)
     rows = tuple(row for place in ranked for row in place.rows)
-    return Results(seen.about.experiment, seen.home.path, seen.state, seen.objective, rows)
+    return Results(seen.metadata.experiment, seen.home.path, seen.state, seen.objective, rows)
 
 
 def _unimportable(name: str, where: str) -> Problem:

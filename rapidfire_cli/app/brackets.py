@@ -11,7 +11,7 @@ from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import Rule, policy, settings
 from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
-from rapidfire_cli.store.known_runs import Standing
+from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
 
@@ -37,7 +37,7 @@ def memberships(
     file: ExperimentFile,
     whole: Sequence[Run],
     asked: Sequence[Run],
-    stood: Mapping[int, Standing],
+    stood: Mapping[int, KnownRun],
     past: Sequence[Past],
     later: Sequence[Run] = (),
 ) -> tuple[Membership, ...]:
@@ -103,7 +103,7 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
     return left
 
 
-def _bracket(known: Standing | None, rule: str, left: Mapping[int, str], replaced: bool) -> int | None:
+def _bracket(known: KnownRun | None, rule: str, left: Mapping[int, str], replaced: bool) -> int | None:
     """The bracket that a run is in; None where it trains by itself, having left this rule or ended before."""
     if known is None:
         return NEW
@@ -113,7 +113,7 @@ def _bracket(known: Standing | None, rule: str, left: Mapping[int, str], replace
 
 
 def changes(
-    members: Sequence[Membership], stood: Mapping[int, Standing], epochs: Mapping[int, int]
+    members: Sequence[Membership], stood: Mapping[int, KnownRun], epochs: Mapping[int, int]
 ) -> tuple[BracketBegun | RunLeft, ...]:
     """What is different from now on: runs that leave their bracket, brackets that begin.
 
@@ -142,7 +142,7 @@ def changes(
 
 
 def remaining(
-    runs: Sequence[Run], stood: Mapping[int, Standing], members: Sequence[Membership], past: Sequence[Past]
+    runs: Sequence[Run], stood: Mapping[int, KnownRun], members: Sequence[Membership], past: Sequence[Past]
 ) -> tuple[Run, ...]:
     """The runs to be trained: neither over nor replaced, nor failed where a bracket decided without them."""
     homes = {run.number: member.number for member in members for run in member.runs}

@@ -17,8 +17,8 @@ from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.workers import worker_environment
 from rapidfire_cli.manifest.numbering import number
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.store.known_runs import standings
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.known_runs import known_runs
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Run
 from rapidfire_cli.view.lines import Lines
 
@@ -34,7 +34,7 @@ def debug(subject: Subject, wanted: int, machinery: Machinery) -> int:
         _start_again(slot, threads)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a debugger wants a terminal itself
     with TemporaryDirectory(prefix="rapidfire-") as place:
-        home = Home(Path(place))
+        home = ExperimentDir(Path(place))
         disk.make_directory(home.misc)
         print(f"run {run.number} trains in this process; the experiment is not changed", file=sys.stderr)
         try:
@@ -50,7 +50,7 @@ def debug(subject: Subject, wanted: int, machinery: Machinery) -> int:
     return 0
 
 
-def _train(subject: Subject, run: Run, home: Home, slot: Slot) -> Finding | None:
+def _train(subject: Subject, run: Run, home: ExperimentDir, slot: Slot) -> Finding | None:
     from rapidfire_cli.training.foreground import train_here
 
     sys.path += [place for place in subject.path if place not in sys.path]
@@ -67,7 +67,7 @@ def _train(subject: Subject, run: Run, home: Home, slot: Slot) -> Finding | None
 
 def _run(subject: Subject, wanted: int) -> Run:
     """The run by its lasting number, as `status` shows it. Raises Refusal."""
-    known = standings(subject.home.journal, subject.file.execution.chunks)
+    known = known_runs(subject.home.journal, subject.file.execution.chunks)
     listed = number(subject.runs, [one.run for one in known]).listed
     for run in listed:
         if run.number == wanted:

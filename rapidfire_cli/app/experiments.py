@@ -9,7 +9,7 @@ from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.layout import Home, parent_directory
+from rapidfire_cli.store.layout import ExperimentDir, parent_directory
 from rapidfire_cli.store.source import Source, file_source
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.overrides import Argument
@@ -27,7 +27,7 @@ class Subject:
     file: ExperimentFile
     mlspec: str
     runs: tuple[Run, ...]  # in order, numbered by their place
-    home: Home
+    home: ExperimentDir
     path: tuple[str, ...] = ()  # where the MLSpec's module is looked up beside the working directory
     source: Source | None = None  # what its directory then belongs to; None leaves that as it is
 
@@ -44,12 +44,12 @@ def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subje
     return Subject(file, mlspec, tuple(expand(file)), home, source=source_of(given.path, file, home))
 
 
-def home_of(file: ExperimentFile, parent: str | None) -> Home:
+def home_of(file: ExperimentFile, parent: str | None) -> ExperimentDir:
     """Where the experiment lives."""
-    return Home(parent_directory(parent) / file.name)
+    return ExperimentDir(parent_directory(parent) / file.name)
 
 
-def source_of(path: Path, file: ExperimentFile, home: Home) -> Source | None:
+def source_of(path: Path, file: ExperimentFile, home: ExperimentDir) -> Source | None:
     """Where the experiment comes from; None for a file that its own directory holds."""
     return file_source(path, file.name if NAME in file.origins else None, home)
 

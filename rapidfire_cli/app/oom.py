@@ -6,7 +6,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.identity import identify
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Origin, Run
 
@@ -16,7 +16,7 @@ MOST = 20  # replacements in a row: a batch of a million rows is one row then (a
 class Replacing:
     """What takes the place of a listed run; numbers from `free` on are nobody's."""
 
-    def __init__(self, home: Home, file: ExperimentFile, runs: Sequence[Run], free: int) -> None:
+    def __init__(self, home: ExperimentDir, file: ExperimentFile, runs: Sequence[Run], free: int) -> None:
         self._home = home
         self._file = file
         self._runs = {run.number: run for run in runs}
@@ -50,11 +50,11 @@ class Replacing:
         return 1 + self._replaced_before(self._runs[run.origin.run]) if run.origin else 0
 
 
-def assignment(home: Home, run: Run) -> Assignment:
+def assignment(home: ExperimentDir, run: Run) -> Assignment:
     """The run as a worker needs it."""
     return Assignment(run.number, run.config, run.seed, str(home.run(run)))
 
 
-def keep_manifest(home: Home, file: ExperimentFile, runs: Iterable[Run]) -> None:
+def keep_manifest(home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run]) -> None:
     """Write down, durably and at once, which runs there are."""
     publication.write(home.manifest, codec.header(file) + "".join(map(codec.write, runs)))

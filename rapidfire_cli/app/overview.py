@@ -30,5 +30,5 @@ def look(
     home = find(parent_directory(parent), experiment, name_of)
     seen = overview(home.journal, is_held(home.lock), unlisted, choose)
     for path, file in files.items():
-        check_source(home, seen.about.source, source_of(path, file, home), Span(str(path), 0, 0))
+        check_source(home, seen.metadata.source, source_of(path, file, home), Span(str(path), 0, 0))
     return seen

@@ -63,7 +63,7 @@ def _print_failures(seen: Overview, known: bool) -> None:
 def print_ranking(
     seen: Overview, ranked: Sequence[Ranked], output: Output, document: Callable[[], Record], more: str = ""
 ) -> None:
-    objective, varied = seen.objective, seen.about.varied
+    objective, varied = seen.objective, seen.metadata.varied
     print_rows(
         output,
         lambda: ranking_table(ranked, objective, measured(seen.rows, objective.metric), varied, more),

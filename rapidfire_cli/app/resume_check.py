@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rapidfire_cli.engine.driver import CodeChanged
 from rapidfire_cli.engine.messages import PREPARED, Probed, RunOpened
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.store.known_runs import Standing
+from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.terms import Run, RunState
 from rapidfire_cli.view.wording import numbered
 
 WAYS_ON = "`fit --fresh` starts over, `fit --accept-changes` goes on with what is there now"
 
 
-def check(stood: Mapping[int, Standing], listed: Sequence[Run], answer: Probed, accepted: bool) -> None:
+def check(stood: Mapping[int, KnownRun], listed: Sequence[Run], answer: Probed, accepted: bool) -> None:
     """Refuse to continue runs with other code or data than they began with, unless that is `accepted`.
 
     What cannot be refused is said on stderr, of the runs that are `listed`. Raises Refusal.
@@ -75,7 +75,7 @@ def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]
         yield f"warning: {numbered(runs)} will not be bit for bit what an undisturbed fit makes: {told}"
 
 
-def _older(stood: Iterable[Standing], answer: Probed) -> Iterator[str]:
+def _older(stood: Iterable[KnownRun], answer: Probed) -> Iterator[str]:
     """The completed runs whose code has changed since."""
     done = [(one.run.number, one.opened) for one in stood if one.state is RunState.COMPLETED]
     runs = [number for number, was in done if was and _rewritten(was.code, answer.code, answer.texts)]

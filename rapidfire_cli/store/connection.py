@@ -10,7 +10,7 @@ from pathlib import Path
 from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 
 VERSION = 3  # of schema.sql
 UPGRADES = {
@@ -70,7 +70,9 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
     Raises Refusal when there is nothing to read.
     """
     if not path.exists():
-        lost = any(Home(path.parent).runs.glob("*"))  # else a `fit` was refused, or is just beginning
+        lost = any(
+            ExperimentDir(path.parent).runs.glob("*")
+        )  # else a `fit` was refused, or is just beginning
         raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR) if lost else nothing_yet(path)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)

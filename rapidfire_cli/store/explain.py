@@ -38,7 +38,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Explanation:
     """A run, and why it is where it is."""
 
     row: RunRow
@@ -56,7 +56,7 @@ class Account:
         return last if last and not last.verdict.promoted else None
 
 
-def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
+def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
     """What is known of the run of that number. Raises Refusal when there is none."""
     row = next((row for row in seen.rows if row.number == number), None)
     if row is None:
@@ -65,7 +65,7 @@ def account(seen: Overview, past: Sequence[Past], number: int) -> Account:
     decisions = [event for event in past if isinstance(event, Decision)]
     known = {at: ranking for began in begun.values() for at, ranking in _rankings(began, past, number)}
     lefts = [event for event in past if isinstance(event, RunLeft) and event.run == number]
-    return Account(
+    return Explanation(
         row,
         len(begun),
         tuple(

@@ -10,7 +10,7 @@ from pathlib import Path
 from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.store.connection import kept, writer
-from rapidfire_cli.store.metadata import About, to_rows
+from rapidfire_cli.store.metadata import Metadata, to_rows
 from rapidfire_cli.store.writes import ENROLL, LAST_TURN, ORDER, Row, Turns, row, writes
 from rapidfire_cli.terms import Run
 
@@ -36,14 +36,14 @@ class SqliteJournal:
         with kept(self._path):
             return Turns(*self._db.execute(LAST_TURN).fetchone())
 
-    def enroll(self, about: About, runs: Sequence[Run], epochs: Sequence[int]) -> None:
+    def enroll(self, metadata: Metadata, runs: Sequence[Run], epochs: Sequence[int]) -> None:
         """Make these runs, under their lasting numbers and `epochs` long each, the ones asked for.
 
         Runs that the journal knows keep what they reached; those no longer asked for stay, unlisted.
         """
         with self._transaction() as db:
-            db.execute(RESCALE, [about.chunks])
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", to_rows(about))
+            db.execute(RESCALE, [metadata.chunks])
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", to_rows(metadata))
             db.execute("UPDATE runs SET listed = 0")
             db.executemany(ENROLL, (row(run, length) for run, length in zip(runs, epochs, strict=True)))
 

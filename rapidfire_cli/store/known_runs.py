@@ -1,4 +1,4 @@
-"""Where runs stood when the journal last heard of them: what `fit` needs to go on."""
+"""The runs that the journal knows and where each stands: what `fit` needs to continue."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from rapidfire_cli.engine.messages import RunOpened
 from rapidfire_cli.store.connection import begun, reader
-from rapidfire_cli.store.metadata import about
+from rapidfire_cli.store.metadata import read_metadata
 from rapidfire_cli.store.queries import origin_of
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Run, RunState
@@ -18,7 +18,7 @@ RUNS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class KnownRun:
     """A run that the journal knows, listed or not, under its lasting number."""
 
     run: Run
@@ -30,15 +30,15 @@ class Standing:
     opened: RunOpened | None = None  # with what it was last trained; None where nobody knows
 
 
-def standings(journal: Path, chunks: int) -> tuple[Standing, ...]:
+def known_runs(journal: Path, chunks: int) -> tuple[KnownRun, ...]:
     """Every run ever numbered, by number, its ticks counted in `chunks` per epoch; none without a journal."""
     if not journal.is_file():
         return ()
     with reader(journal) as db:
         if not begun(db):
             return ()
-        before = about(db).chunks
-        return tuple(_standing(row, chunks, before) for row in db.execute(RUNS))
+        before = read_metadata(db).chunks
+        return tuple(_known_run(row, chunks, before) for row in db.execute(RUNS))
 
 
 def source_of(journal: Path) -> Source | None:
@@ -46,11 +46,11 @@ def source_of(journal: Path) -> Source | None:
     if not journal.is_file():
         return None
     with reader(journal) as db:
-        return about(db).source if begun(db) else None
+        return read_metadata(db).source if begun(db) else None
 
 
-def _standing(row: tuple[Any, ...], chunks: int, before: int) -> Standing:
+def _known_run(row: tuple[Any, ...], chunks: int, before: int) -> KnownRun:
     *run, state, durable, epoch, bracket, rule, code, data, environment, origin = row
     known = replace(Run(*run), origin=origin_of(origin))
     opened = RunOpened(known.number, code, data, environment) if code else None
-    return Standing(known, RunState(state), durable * chunks // before, epoch, bracket, rule, opened)
+    return KnownRun(known, RunState(state), durable * chunks // before, epoch, bracket, rule, opened)

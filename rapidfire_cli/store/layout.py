@@ -22,7 +22,7 @@ class Numbered(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class ExperimentDir:
     """The directory that holds everything one experiment produced."""
 
     path: Path
@@ -64,12 +64,12 @@ class Home:
         return self.runs / f"{run.number}-{run.id}"
 
 
-def is_kept(home: Home) -> bool:
+def is_kept(home: ExperimentDir) -> bool:
     """Whether anything was ever trained there; a journal may have been lost since."""
     return home.journal.is_file() or home.runs.is_dir()
 
 
-def set_aside(home: Home) -> Path | None:
+def set_aside(home: ExperimentDir) -> Path | None:
     """Rename the experiment's directory, so that another can take its place; None where nothing was kept.
 
     The new name, `<name>~1`, is none that an experiment can have.
@@ -88,7 +88,7 @@ def parent_directory(given: str | None) -> Path:
     return Path(given or DEFAULT_PARENT)
 
 
-def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Home:
+def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> ExperimentDir:
     """The existing experiment that `word` means: its file, its directory or its name; None means the newest.
 
     `name_of` reads an experiment file's name. Raises Refusal when there is no such experiment.
@@ -96,15 +96,15 @@ def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Home
     if word is None:
         return _newest(parent)
     path = Path(word)
-    if is_kept(Home(path)):
-        return Home(path)
-    home = Home(parent / (name_of(path) if path.is_file() else word))
+    if is_kept(ExperimentDir(path)):
+        return ExperimentDir(path)
+    home = ExperimentDir(parent / (name_of(path) if path.is_file() else word))
     if not is_kept(home):
         raise Refusal([_missing(parent, home.path.name)])
     return home
 
 
-def _newest(parent: Path) -> Home:
+def _newest(parent: Path) -> ExperimentDir:
     homes = _homes(parent)
     if not homes:
         hint = "`rapidfire fit FILE` starts one"
@@ -112,11 +112,11 @@ def _newest(parent: Path) -> Home:
     return max(homes, key=_last_written)
 
 
-def _homes(parent: Path) -> list[Home]:
-    return list(filter(is_kept, map(Home, sorted(parent.glob("*")))))
+def _homes(parent: Path) -> list[ExperimentDir]:
+    return list(filter(is_kept, map(ExperimentDir, sorted(parent.glob("*")))))
 
 
-def _last_written(home: Home) -> int:
+def _last_written(home: ExperimentDir) -> int:
     """Nanoseconds; what is kept goes to the log beside the journal first, and readers leave an empty one."""
     if not home.journal.is_file():
         return 0

@@ -10,7 +10,7 @@ from rapidfire_cli.terms import Objective
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class Metadata:
     """An experiment, apart from its runs."""
 
     experiment: str
@@ -20,17 +20,17 @@ class About:
     source: Source | None = None  # the file that the directory belongs to; None where nobody knows
 
 
-def to_rows(about: About) -> Iterable[tuple[str, str]]:
+def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
     """The `meta` table's rows."""
-    values = {**asdict(about), "varied": list(about.varied)}
+    values = {**asdict(metadata), "varied": list(metadata.varied)}
     return [(key, json.dumps(value)) for key, value in values.items()]
 
 
-def about(db: sqlite3.Connection) -> About:
+def read_metadata(db: sqlite3.Connection) -> Metadata:
     """What the journal says about the experiment."""
     values = {key: json.loads(text) for key, text in db.execute("SELECT key, value FROM meta")}
     source = values.get("source")
-    return About(
+    return Metadata(
         experiment=values["experiment"],
         objective=Objective(**values["objective"]),
         varied=tuple(values["varied"]),

@@ -11,8 +11,8 @@ from typing import Any
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
-from rapidfire_cli.store.layout import Home
-from rapidfire_cli.store.metadata import About, about
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.metadata import Metadata, read_metadata
 from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, Origin, RunState, Split
 
 RUNS = """
@@ -78,10 +78,10 @@ class RunRow:
 class Overview:
     """An experiment as it stands."""
 
-    about: About
+    metadata: Metadata
     state: RunState  # running, interrupted, failed, stopped or completed
     rows: tuple[RunRow, ...]
-    home: Home
+    home: ExperimentDir
     objective: Objective  # by which epochs are the best ones
 
 
@@ -99,7 +99,7 @@ def overview(
     with reader(journal) as db:
         if not begun(db):
             raise Refusal([nothing_yet(journal)])
-        known = about(db)
+        known = read_metadata(db)
         objective = choose(known.objective)
         metrics = _last_metrics(db, unlisted)
         partial_metrics = _partial_metrics(db, unlisted)
@@ -107,7 +107,7 @@ def overview(
         rows = tuple(
             _row(found, metrics, partial_metrics, best, alive) for found in db.execute(RUNS, [unlisted])
         )
-        return Overview(known, experiment_state(rows, alive), rows, Home(journal.parent), objective)
+        return Overview(known, experiment_state(rows, alive), rows, ExperimentDir(journal.parent), objective)
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Source:
     )
 
 
-def file_source(file: Path, name: str | None, home: Home) -> Source | None:
+def file_source(file: Path, name: str | None, home: ExperimentDir) -> Source | None:
     """The source of an experiment file that says its `name`, or None where it does not.
 
     None for a file that the experiment's directory itself holds: it belongs to whatever the directory does.
@@ -37,7 +37,7 @@ def file_source(file: Path, name: str | None, home: Home) -> Source | None:
     return Source(file.stem if name is None else name, name is not None, path)
 
 
-def check_source(home: Home, was: Source | None, now: Source | None, at: Span) -> None:
+def check_source(home: ExperimentDir, was: Source | None, now: Source | None, at: Span) -> None:
     """Raises Refusal when the directory belongs to another file."""
     if was is None or now is None or _may_be_the_same(home.path.parent, was, now):
         return
@@ -58,7 +58,7 @@ def _may_be_the_same(parent: Path, was: Source, now: Source) -> bool:
     return not before.is_file() or before.read_bytes() == after.read_bytes()
 
 
-def _shown(home: Home, source: Source) -> str:
+def _shown(home: ExperimentDir, source: Source) -> str:
     if source.path is None:
         return source.name
     return os.path.relpath(_place(home.path.parent, source.path))

@@ -32,7 +32,7 @@ def watching(
             yield live
     else:
         epochs = {line.number: line.epochs for line in board.lines.values()}
-        yield Lines(progress, epochs, board.about.chunks)
+        yield Lines(progress, epochs, board.metadata.chunks)
 
 
 @contextmanager

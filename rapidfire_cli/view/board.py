@@ -17,7 +17,7 @@ from rapidfire_cli.engine.ports import (
     WorkerStarted,
 )
 from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
 from rapidfire_cli.terms import TRAIN, RunState, Split
@@ -51,7 +51,7 @@ class Line:
 class Board:
     """All runs, and the workers that train them."""
 
-    about: About
+    metadata: Metadata
     lines: dict[int, Line]
     workers: set[int] = field(default_factory=set)  # slots
     ended: list[int] = field(default_factory=list)  # runs, as they came to their end
@@ -60,10 +60,10 @@ class Board:
     known: dict[Split, dict[str, None]] = field(default_factory=dict)  # names of metrics, by split
 
 
-def board(about: About, rows: Iterable[RunRow]) -> Board:
+def board(metadata: Metadata, rows: Iterable[RunRow]) -> Board:
     """The board before the first fact."""
     listed = tuple(rows)
-    return Board(about, {row.number: _line(about, row) for row in listed}, known=known_metrics(listed))
+    return Board(metadata, {row.number: _line(metadata, row) for row in listed}, known=known_metrics(listed))
 
 
 def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
@@ -88,7 +88,7 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             line.turned = at
             line.at, line.training, line.partial_metrics = at, False, by_split(metrics).get(TRAIN, {})
         case RunReplaced(run, by):
-            knobs = tuple(knob_value(by.leaf, path) for path in board.about.varied)
+            knobs = tuple(knob_value(by.leaf, path) for path in board.metadata.varied)
             board.lines[by.number] = Line(by.number, board.lines[run].epochs, knobs, RunState.QUEUED)
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
@@ -98,9 +98,9 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             assert_never(fact)
 
 
-def _line(about: About, row: RunRow) -> Line:
-    at = row.epoch * about.chunks
-    knobs = tuple(knob_value(row.config, path) for path in about.varied)
+def _line(metadata: Metadata, row: RunRow) -> Line:
+    at = row.epoch * metadata.chunks
+    knobs = tuple(knob_value(row.config, path) for path in metadata.varied)
     return Line(
         row.number,
         row.epochs,
@@ -118,7 +118,7 @@ def _line(about: About, row: RunRow) -> Line:
 
 def _progress(board: Board, line: Line, fact: EpochEnded) -> None:
     line.epoch = max(line.epoch, fact.epoch)
-    line.at = fact.epoch * board.about.chunks
+    line.at = fact.epoch * board.metadata.chunks
     line.metrics, line.partial_metrics = by_split(fact.metrics), {}
     for split, named in line.metrics.items():
         board.known.setdefault(split, {}).update(dict.fromkeys(named))

@@ -100,7 +100,7 @@ def _progress_width(epochs: int, bar_width: int) -> int:
 def _progress(board: Board, longest: int, bar_width: int) -> Column:
     def draw(line: Line) -> Iterator[Styled]:
         style = STYLES[line.state]
-        yield from bar(line.at / (line.epochs * board.about.chunks), bar_width, style)
+        yield from bar(line.at / (line.epochs * board.metadata.chunks), bar_width, style)
         yield fitted(f"{line.epoch}/{line.epochs}", width - bar_width, right=True), ""
 
     width = _progress_width(longest, bar_width)
@@ -108,7 +108,7 @@ def _progress(board: Board, longest: int, bar_width: int) -> Column:
 
 
 def _knobs(board: Board) -> list[Column]:
-    return [_knob(board, index, name) for index, name in enumerate(short_names(board.about.varied))]
+    return [_knob(board, index, name) for index, name in enumerate(short_names(board.metadata.varied))]
 
 
 def _knob(board: Board, index: int, name: str) -> Column:
@@ -119,8 +119,8 @@ def _knob(board: Board, index: int, name: str) -> Column:
 
 def _metrics(board: Board) -> list[Metric]:
     """The metrics that runs may have; those of training, too, where they are told before an epoch is over."""
-    metrics = in_order(board.known, reading(board.known, board.about.objective.metric))
-    if board.about.chunks == 1:
+    metrics = in_order(board.known, reading(board.known, board.metadata.objective.metric))
+    if board.metadata.chunks == 1:
         return metrics
     early = ((TRAIN, name) for line in board.lines.values() for name in line.partial_metrics)
     return list(dict.fromkeys((*metrics, PARTIAL_METRIC, *early)))

@@ -15,7 +15,7 @@ def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str,
     """The whole of what `status` prints as JSON; best epochs are those by the objective."""
     objective = overview.objective
     return {
-        "experiment": overview.about.experiment,
+        "experiment": overview.metadata.experiment,
         "directory": str(overview.home.path),
         "state": str(overview.state),
         "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},

@@ -53,25 +53,25 @@ def time_left(board: Board) -> float | None:
 def _whole_epoch(board: Board) -> float:
     """The seconds of a slot that an epoch took, all in all, as far as turns have ended."""
     spent = sum(last - first for first, last in board.spans.values())
-    return spent * board.about.chunks / board.ticks if board.ticks else 0.0
+    return spent * board.metadata.chunks / board.ticks if board.ticks else 0.0
 
 
 def _seconds_left(board: Board, line: Line, usual: float, beside: float) -> float:
     pace = beside + (line.seconds / line.timed if line.timed else usual)
-    return pace * (line.epochs - line.at / board.about.chunks)
+    return pace * (line.epochs - line.at / board.metadata.chunks)
 
 
 def _title(board: Board, elapsed: float, width: int) -> list[Styled]:
     workers = counted(len(board.workers), "worker") if board.workers else "starting workers"
     left = time_left(board)
     clock = duration_text(elapsed) + (f" · about {duration_text(left)} left" if left else "")
-    name, rest = board.about.experiment, f" · {counted(len(board.lines), 'run')} · {workers}"
+    name, rest = board.metadata.experiment, f" · {counted(len(board.lines), 'run')} · {workers}"
     return [(name, "bold"), (fitted(rest, width - len(name) - len(clock)), "dim"), (clock, "")]
 
 
 def _overall(board: Board, width: int) -> Iterator[Styled]:
     """All epochs to be trained; what a run that ended early leaves undone is no longer to be."""
-    lines, chunks = board.lines.values(), board.about.chunks
+    lines, chunks = board.lines.values(), board.metadata.chunks
     done = sum(line.at for line in lines)
     whole = sum(line.epochs * chunks if _goes_on(line) else line.at for line in lines)
     share = done / whole if whole else 1.0
@@ -128,8 +128,8 @@ def _census(board: Board) -> str:
 
 def _best(board: Board, count: int) -> list[Line]:
     """The runs that have a value to be ranked by, best first."""
-    split, name = reading(board.known, board.about.objective.metric)
-    direction = board.about.objective.direction
+    split, name = reading(board.known, board.metadata.objective.metric)
+    direction = board.metadata.objective.direction
     merits = (
         (sort_key(line.state, line.metrics.get(split, {}).get(name), direction), line.number)
         for line in board.lines.values()

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from rapidfire_cli.engine.log_rotation import LOG
 from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
@@ -25,7 +25,7 @@ ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 def status_table(overview: Overview) -> Table[RunRow]:
     """Every run as it stands, in order."""
     known = known_metrics(overview.rows)
-    objective = reading(known, overview.about.objective.metric)
+    objective = reading(known, overview.metadata.objective.metric)
     of = in_order(known, objective)
     metrics: list[Column[RunRow]] = [_metric(metric, objective, lambda row: (row,)) for metric in of]
     columns: list[Column[RunRow]] = [
@@ -36,7 +36,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *_best(overview.rows, overview.objective, objective, lambda row: (row,)),
         *metrics[1:],
         *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
-        *knob_columns(overview.about.varied, overview.rows, lambda row: row.config),
+        *knob_columns(overview.metadata.varied, overview.rows, lambda row: row.config),
     ]
     if any(row.origin for row in overview.rows):
         columns.insert(1, Column("in place of", _origin, right=True))
@@ -67,7 +67,7 @@ def ranking_table(
     return Table(columns, ranked, crowned=any(map(_counts, ranked)), notes=[more] if more else [])
 
 
-def failures(rows: Iterable[RunRow], home: Home, known: bool = False) -> list[str]:
+def failures(rows: Iterable[RunRow], home: ExperimentDir, known: bool = False) -> list[str]:
     """A line for each cause for which runs failed, with their numbers and the log of the first.
 
     Where the causes are `known`, because each was printed when it came, the lines do not repeat them.
@@ -79,7 +79,7 @@ def failures(rows: Iterable[RunRow], home: Home, known: bool = False) -> list[st
     return [_failure(failed, home, known) for failed in causes.values()]
 
 
-def _failure(rows: Sequence[RunRow], home: Home, known: bool) -> str:
+def _failure(rows: Sequence[RunRow], home: ExperimentDir, known: bool) -> str:
     cause, log = rows[0].error, home.run(rows[0]) / LOG
     if known:
         reason = " for the same reason" if len(rows) > 1 else ""

@@ -8,7 +8,7 @@ from typing import assert_never
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.schedule.ledger import Decision, Verdict, can_advance
 from rapidfire_cli.schedule.rules import Rule
-from rapidfire_cli.store.explain import Account, Judgement, Wait
+from rapidfire_cli.store.explain import Explanation, Judgement, Wait
 from rapidfire_cli.store.facts import body
 from rapidfire_cli.syntax.ast import MedianRule
 from rapidfire_cli.terms import Plain, RunState, spoken
@@ -17,12 +17,12 @@ from rapidfire_cli.view.wording import counted
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
 
 
-def why(account: Account) -> list[str]:
+def why(account: Explanation) -> list[str]:
     """The sentences, one to a line: where the run is and why, then what came before."""
     return [f"run {account.row.number} {_standing(account)}", *_before(account)]
 
 
-def why_document(account: Account) -> dict[str, Plain]:
+def why_document(account: Explanation) -> dict[str, Plain]:
     """All that the ledger says about the run."""
     row = account.row
     return {
@@ -40,7 +40,7 @@ def why_document(account: Account) -> dict[str, Plain]:
     }
 
 
-def judgement_records(account: Account) -> Iterator[dict[str, Plain]]:
+def judgement_records(account: Explanation) -> Iterator[dict[str, Plain]]:
     """Each decision that named the run, what it knew and what it meant for the run."""
     for judgement in account.judgements:
         decision = body(judgement.decision)
@@ -56,7 +56,7 @@ def judgement_records(account: Account) -> Iterator[dict[str, Plain]]:
         }
 
 
-def _standing(account: Account) -> str:
+def _standing(account: Explanation) -> str:
     """`was pruned at rung 2 (4 epochs): …`, `completed its 8 epochs`, …"""
     row = account.row
     match row.state:
@@ -75,7 +75,7 @@ def _standing(account: Account) -> str:
     return f"{state} after {row.epoch} of {counted(row.epochs, 'epoch')}{_waiting(account.wait)}"
 
 
-def _alone(account: Account) -> str:
+def _alone(account: Explanation) -> str:
     return "" if account.judgements or account.left else "; no rule could end it early"
 
 
@@ -86,7 +86,7 @@ def _waiting(wait: Wait | None) -> str:
     return f": {place} has not decided about it yet, with {wait.known} of {wait.entrants} results known"
 
 
-def _before(account: Account) -> Iterator[str]:
+def _before(account: Explanation) -> Iterator[str]:
     """What else the ledger says."""
     if (origin := account.row.origin) is not None:
         outside = ", apart from the bracket, which had results of that one" if origin.apart else ""
@@ -106,14 +106,14 @@ def _before(account: Account) -> Iterator[str]:
         yield f"it left bracket {account.left.bracket}: {account.left.cause}"
 
 
-def _passed(account: Account, judgement: Judgement) -> str:
+def _passed(account: Explanation, judgement: Judgement) -> str:
     decision, verdict = judgement.decision, judgement.verdict
     known = "then known" if decision.rule == "async" else ""
     ranked = f"rank {verdict.rank} of {decision.known} {known}".rstrip()
     return f"{_place(account, decision)} with {number(verdict.value)}, {ranked}"
 
 
-def _judged(account: Account, judgement: Judgement) -> str:
+def _judged(account: Explanation, judgement: Judgement) -> str:
     """`rung 2 (4 epochs): top5_accuracy 0.71, rank 5 of 8, cut after rank 4 (0.78)`."""
     decision, verdict = judgement.decision, judgement.verdict
     place = _place(account, decision)
@@ -148,7 +148,7 @@ def _cut(decision: Decision, verdict: Verdict) -> str:
     return f"cut after rank {decision.keep} ({number(decision.cut)}){known}{ties}"
 
 
-def _place(account: Account, decision: Decision) -> str:
+def _place(account: Explanation, decision: Decision) -> str:
     """`rung 2 (4 epochs)`, with its bracket where there are several; the median rule judges every epoch."""
     bracket = f" of bracket {decision.bracket}" if account.brackets > 1 else ""
     if decision.rule == "median":

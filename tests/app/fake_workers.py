@@ -28,8 +28,8 @@ from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.known_runs import standings
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.known_runs import known_runs
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import RunState, canonical
 
 Curve = Callable[[float, int], float | None]
@@ -174,8 +174,8 @@ class Desk:
     parent: Path | None = None  # of experiments, where others share it
 
     @property
-    def home(self) -> Home:
-        return Home((self.parent or self.path / "experiments") / "file")
+    def home(self) -> ExperimentDir:
+        return ExperimentDir((self.parent or self.path / "experiments") / "file")
 
     @property
     def past(self) -> tuple[Past, ...]:
@@ -187,7 +187,7 @@ class Desk:
 
     @property
     def states(self) -> dict[int, RunState]:
-        return {one.run.number: one.state for one in standings(self.home.journal, 1)}
+        return {one.run.number: one.state for one in known_runs(self.home.journal, 1)}
 
     def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None, **asked: Any) -> bool:
         """Fit once; False when the controller was killed."""

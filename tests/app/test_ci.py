@@ -7,10 +7,10 @@ import pytest
 
 from rapidfire_cli.app.ci import MISSED, judge, requirements, say_gates
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import Epoch, RunState
-from tests.store.sweep import ABOUT, best, leaf, row
+from tests.store.sweep import METADATA, best, leaf, row
 
 REPLICATES = [
     row(1, 0.9, config=leaf(1)),
@@ -26,8 +26,10 @@ def elsewhere(monkeypatch):
 
 
 def seen(rows: list[RunRow], at: Epoch = "last") -> Overview:
-    about = replace(ABOUT, objective=replace(ABOUT.objective, at=at))
-    return Overview(about, RunState.COMPLETED, tuple(rows), Home(Path("digits")), about.objective)
+    metadata = replace(METADATA, objective=replace(METADATA.objective, at=at))
+    return Overview(
+        metadata, RunState.COMPLETED, tuple(rows), ExperimentDir(Path("digits")), metadata.objective
+    )
 
 
 def test_a_missed_gate_names_the_best_run_and_its_value(capsys):

@@ -28,7 +28,7 @@ def desk(tmp_path) -> Desk:
 
 def ranked(desk: Desk) -> list[int]:
     seen = overview(desk.home.journal, alive=False)
-    return [place.row.number for place in ranking(seen.rows, seen.about.objective)]
+    return [place.row.number for place in ranking(seen.rows, seen.metadata.objective)]
 
 
 def kept(desk: Desk) -> list[str]:

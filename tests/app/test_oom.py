@@ -11,7 +11,7 @@ from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.store import history
-from rapidfire_cli.store.known_runs import Standing, standings
+from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Origin, Run, RunState
 from tests.app.fake_workers import Audience, Desk, Luck
@@ -53,8 +53,8 @@ gridsearch: {{train: {{epochs: {epochs}, batch_size: !list {batch_sizes},
 """
 
 
-def stood(desk: Desk) -> dict[int, Standing]:
-    return {one.run.number: one for one in standings(desk.home.journal, 1)}
+def stood(desk: Desk) -> dict[int, KnownRun]:
+    return {one.run.number: one for one in known_runs(desk.home.journal, 1)}
 
 
 def root(desk: Desk, number: int) -> int:

@@ -7,17 +7,19 @@ from rapidfire_cli.app import results
 from rapidfire_cli.app.ci import judge, requirements
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.engine.signals import StopSignal
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
-from tests.store.sweep import ABOUT, row
+from tests.store.sweep import METADATA, row
 
 PIXELS = "KeyError: 'pixels' (specs/x.py:41)"
 
 
 def seen(rows: list[RunRow]) -> Overview:
-    return Overview(ABOUT, RunState.COMPLETED, tuple(rows), Home(Path("my sweeps/digits")), ABOUT.objective)
+    return Overview(
+        METADATA, RunState.COMPLETED, tuple(rows), ExperimentDir(Path("my sweeps/digits")), METADATA.objective
+    )
 
 
 def failed(number: int, error: str) -> RunRow:

@@ -5,7 +5,7 @@ import pytest
 from rapidfire_cli.app.resume_check import check
 from rapidfire_cli.engine.messages import Probed, RunOpened
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.known_runs import Standing
+from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.terms import RunState
 from tests.store.sweep import runs
 
@@ -20,9 +20,9 @@ def opened(run: int, code: str) -> RunOpened:
     return RunOpened(run, code, "{}", "{}")
 
 
-def stood(*codes: str, state: RunState = RunState.INTERRUPTED) -> dict[int, Standing]:
+def stood(*codes: str, state: RunState = RunState.INTERRUPTED) -> dict[int, KnownRun]:
     return {
-        run.number: Standing(run, state, 1, 1, opened=opened(run.number, code))
+        run.number: KnownRun(run, state, 1, 1, opened=opened(run.number, code))
         for run, code in zip(runs(len(codes)), codes, strict=True)
     }
 

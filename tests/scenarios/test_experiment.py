@@ -11,7 +11,7 @@ import rapidfire_cli
 from rapidfire_cli import Experiment, GridSearch, List
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Objective
 from tests.goldens import agree
@@ -140,8 +140,8 @@ def test_everything_wrong_is_told_before_a_worker_starts(tmp_path):
 
 
 def test_a_class_of_the_same_name_in_another_module_has_no_part_in_its_experiment(tmp_path):
-    about = About("Tiny", Objective("loss", "min"), source=Source("other:Tiny", given=False))
-    enrolled(tmp_path / "Tiny/journal.db", about=about).close()
+    metadata = Metadata("Tiny", Objective("loss", "min"), source=Source("other:Tiny", given=False))
+    enrolled(tmp_path / "Tiny/journal.db", metadata=metadata).close()
     config = {"train": {"epochs": 1, "batch_size": 8, "optimizer": {"name": "SGD", "args": {"lr": 0.1}}}}
     with pytest.raises(Refusal) as refused:
         Experiment("tests.scenarios.specs:Tiny", dir=tmp_path).run_fit(config)

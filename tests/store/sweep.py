@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rapidfire_cli.engine.messages import EpochEnded, Metric
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Best, RunRow
 from rapidfire_cli.terms import Objective, Run, RunState, canonical
 
 VARIED = ("train.batch_size", "train.optimizer.args.lr")
-ABOUT = About("digits", Objective("top1_accuracy", "max"), VARIED)
+METADATA = Metadata("digits", Objective("top1_accuracy", "max"), VARIED)
 
 
 def runs(count: int) -> list[Run]:
@@ -28,9 +28,9 @@ def leaf(number: int) -> dict:
     }
 
 
-def enrolled(path: Path, count: int = 3, about: About = ABOUT) -> SqliteJournal:
+def enrolled(path: Path, count: int = 3, metadata: Metadata = METADATA) -> SqliteJournal:
     journal = SqliteJournal(path, clock=lambda: 1_700_000_000.0)
-    journal.enroll(about, runs(count), [5] * count)
+    journal.enroll(metadata, runs(count), [5] * count)
     return journal
 
 

@@ -17,10 +17,10 @@ from rapidfire_cli.engine.ports import (
     WorkerStarted,
 )
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.known_runs import standings
+from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Origin, RunState
-from tests.store.sweep import ABOUT, enrolled, epoch, runs
+from tests.store.sweep import METADATA, enrolled, epoch, runs
 
 LIFE = [
     WorkerStarted(0, 4711, "cpu"),
@@ -98,7 +98,7 @@ def test_a_turn_whose_worker_died_reached_nothing(path):
 
 
 def test_the_loss_of_an_epoch_under_way_is_known_until_a_turn_ends_with_an_epoch(path):
-    journal = enrolled(path, about=replace(ABOUT, chunks=2))
+    journal = enrolled(path, metadata=replace(METADATA, chunks=2))
     journal.record(
         [
             TurnStarted(1, 0, 1),
@@ -158,25 +158,25 @@ def test_a_failed_run_says_why_until_it_is_tried_again(path):
 def test_a_known_run_keeps_what_it_reached_when_it_is_enrolled_again(path):
     journal = enrolled(path)
     journal.record(LIFE)
-    journal.enroll(ABOUT, runs(4), [5] * 4)
+    journal.enroll(METADATA, runs(4), [5] * 4)
     rows = overview(path, alive=True).rows
     assert [row.state for row in rows] == [RunState.COMPLETED] + [RunState.QUEUED] * 3
 
 
 def test_a_run_no_longer_asked_for_stays_out_of_sight_until_it_is_asked_for_again(path):
     journal = enrolled(path, count=3)
-    journal.enroll(ABOUT, runs(3)[1:], [5] * 2)
+    journal.enroll(METADATA, runs(3)[1:], [5] * 2)
     assert [row.number for row in overview(path, alive=True).rows] == [2, 3]
     assert [row.number for row in overview(path, alive=True, unlisted=True).rows] == [1, 2, 3]
-    journal.enroll(ABOUT, runs(3), [5] * 3)
+    journal.enroll(METADATA, runs(3), [5] * 3)
     assert [row.number for row in overview(path, alive=True).rows] == [1, 2, 3]
 
 
 def test_standings_are_of_every_run_ever_numbered(path):
     journal = enrolled(path)
     journal.record(LIFE)
-    journal.enroll(ABOUT, runs(3)[1:], [5] * 2)
-    stood = standings(path, chunks=1)
+    journal.enroll(METADATA, runs(3)[1:], [5] * 2)
+    stood = known_runs(path, chunks=1)
     assert [standing.run for standing in stood] == runs(3)
     assert [(standing.state, standing.durable) for standing in stood] == [
         (RunState.COMPLETED, 1),
@@ -186,15 +186,15 @@ def test_standings_are_of_every_run_ever_numbered(path):
 
 
 def test_there_are_no_standings_without_a_journal(path):
-    assert standings(path, chunks=1) == ()
+    assert known_runs(path, chunks=1) == ()
 
 
 def test_what_is_durable_is_counted_in_the_chunks_of_the_day(path):
-    journal = enrolled(path, about=replace(ABOUT, chunks=4))
+    journal = enrolled(path, metadata=replace(METADATA, chunks=4))
     journal.record([Saved(1, 6, 30)])
-    assert standings(path, chunks=2)[0].durable == 3
-    journal.enroll(ABOUT, runs(3), [5] * 3)
-    assert standings(path, chunks=1)[0].durable == 1  # one epoch and a half, in whole epochs
+    assert known_runs(path, chunks=2)[0].durable == 3
+    journal.enroll(METADATA, runs(3), [5] * 3)
+    assert known_runs(path, chunks=1)[0].durable == 1  # one epoch and a half, in whole epochs
 
 
 def test_a_journal_that_was_closed_goes_on(path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.store.layout import Home, find, parent_directory
+from rapidfire_cli.store.layout import ExperimentDir, find, parent_directory
 from rapidfire_cli.store.queries import overview
 from tests.store.sweep import enrolled, runs
 
@@ -18,14 +18,14 @@ def unread(path: Path) -> str:
 @pytest.fixture
 def parent(tmp_path):
     for age, name in enumerate(["digits", "imdb"]):
-        journal = Home(tmp_path / name).journal
+        journal = ExperimentDir(tmp_path / name).journal
         enrolled(journal).close()
         os.utime(journal, (age, age))
     return tmp_path
 
 
 def test_an_experiments_things_have_their_places():
-    home = Home(Path("rapidfire_experiments/digits"))
+    home = ExperimentDir(Path("rapidfire_experiments/digits"))
     places = [home.file, home.manifest, home.journal, home.lock, home.control, home.runs, home.misc]
     assert [place.name for place in places] == [
         *("experiment.yaml", "manifest.jsonl", "journal.db", "lock", "control.sock", "runs", "misc")
@@ -40,27 +40,27 @@ def test_experiments_live_in_the_working_directory_unless_said_otherwise():
 
 def test_no_word_means_the_experiment_last_written_to(parent):
     assert find(parent, None, unread).path.name == "imdb"
-    enrolled(Home(parent / "digits").journal)
+    enrolled(ExperimentDir(parent / "digits").journal)
     assert find(parent, None, unread).path.name == "digits"
 
 
 def test_looking_at_an_experiment_does_not_make_it_the_newest(parent):
-    overview(Home(parent / "digits").journal, alive=False)
+    overview(ExperimentDir(parent / "digits").journal, alive=False)
     assert find(parent, None, unread).path.name == "imdb"
 
 
 def test_a_name_means_the_experiment_of_that_name(parent):
-    assert find(parent, "digits", unread) == Home(parent / "digits")
+    assert find(parent, "digits", unread) == ExperimentDir(parent / "digits")
 
 
 def test_a_directory_means_the_experiment_in_it(parent):
-    assert find(Path("elsewhere"), str(parent / "imdb"), unread) == Home(parent / "imdb")
+    assert find(Path("elsewhere"), str(parent / "imdb"), unread) == ExperimentDir(parent / "imdb")
 
 
 def test_a_file_means_the_experiment_it_describes(parent, tmp_path):
     file = tmp_path / "anything.yaml"
     file.write_text("experiment: digits")
-    assert find(parent, str(file), lambda path: "digits") == Home(parent / "digits")
+    assert find(parent, str(file), lambda path: "digits") == ExperimentDir(parent / "digits")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known(parent):

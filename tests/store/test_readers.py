@@ -12,11 +12,11 @@ import pytest
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import reader, writer
-from rapidfire_cli.store.known_runs import standings
+from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import experiment_state, overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.terms import Objective, Origin, RunState
-from tests.store.sweep import ABOUT, enrolled, epoch, row, runs
+from tests.store.sweep import METADATA, enrolled, epoch, row, runs
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_journal_of_a_newer_schema_is_refused_by_all(path):
     enrolled(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
-    for use in (lambda: overview(path, False), lambda: standings(path, 1), lambda: enrolled(path)):
+    for use in (lambda: overview(path, False), lambda: known_runs(path, 1), lambda: enrolled(path)):
         with pytest.raises(Refusal) as refused:
             use()
         assert codes(refused) == ["E603"]
@@ -103,7 +103,7 @@ def test_a_journal_is_lost_only_where_runs_have_left_something(path):
 
 def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path):
     path.touch()
-    assert standings(path, chunks=1) == ()
+    assert known_runs(path, chunks=1) == ()
     with pytest.raises(Refusal) as refused:
         overview(path, alive=True)
     assert codes(refused) == ["E602"]
@@ -117,7 +117,7 @@ def test_a_run_does_not_run_where_nobody_holds_the_experiment(path):
 
 def test_what_is_about_the_experiment_needs_no_file(path):
     enrolled(path)
-    assert overview(path, alive=False).about == ABOUT
+    assert overview(path, alive=False).metadata == METADATA
 
 
 def test_a_runs_best_epoch_is_the_first_of_equal_ones_and_never_nan(path):
@@ -134,7 +134,7 @@ def test_a_runs_best_epoch_is_the_first_of_equal_ones_and_never_nan(path):
 def test_the_best_epoch_of_a_run_that_is_no_longer_listed_is_told_where_that_is_asked_for(path):
     journal = enrolled(path)
     journal.record([epoch(1, 1, 0.5), epoch(2, 1, 0.6)])
-    journal.enroll(ABOUT, runs(1), [5])
+    journal.enroll(METADATA, runs(1), [5])
     assert [seen.best and seen.best.value for seen in overview(path, alive=False).rows] == [0.5]
     everything = overview(path, alive=False, unlisted=True).rows
     assert [seen.best and seen.best.value for seen in everything] == [0.5, 0.6, None]
@@ -178,7 +178,7 @@ def test_a_journal_of_an_older_schema_is_read_as_it_is(path):
         (2, None),
         (3, None),
     ]
-    assert [one.run.number for one in standings(path, 1)] == [1, 2, 3]
+    assert [one.run.number for one in known_runs(path, 1)] == [1, 2, 3]
     assert path.read_bytes() == bytes_before
 
 
@@ -190,7 +190,7 @@ def test_a_journal_of_an_older_schema_is_brought_up_to_date_by_its_writer(path):
     journal.close()
     *_, seen = overview(path, False).rows
     assert (seen.number, seen.origin, seen.epochs) == (4, Origin(2, apart=True), 5)
-    assert {one.run.number: one.bracket for one in standings(path, 1)} == {1: 1, 2: 1, 3: None, 4: None}
+    assert {one.run.number: one.bracket for one in known_runs(path, 1)} == {1: 1, 2: 1, 3: None, 4: None}
 
 
 def before_interruptions(path):
@@ -207,7 +207,7 @@ def test_a_run_that_an_older_journal_calls_stopped_was_interrupted(path):
     for _ in range(2):  # as readers see it, then as its writer has changed it
         states = [RunState.INTERRUPTED, RunState.COMPLETED, RunState.QUEUED]
         assert [seen.state for seen in overview(path, alive=False).rows] == states
-        assert [one.state for one in standings(path, 1)] == states
+        assert [one.state for one in known_runs(path, 1)] == states
         enrolled(path).close()
     with closing(sqlite3.connect(path)) as db:
         told = [json.loads(body)["state"] for (body,) in db.execute("SELECT body FROM events")]
@@ -226,11 +226,11 @@ def test_a_replacement_takes_its_originals_bracket_unless_it_trains_apart(path):
     journal = enrolled(path, 3)
     by = replace(runs(4)[-1], origin=Origin(2))
     journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunReplaced(2, by, 1)])
-    assert {one.run.number: one.bracket for one in standings(path, 1)} == {1: 1, 2: None, 3: None, 4: 1}
-    assert standings(path, 1)[-1].run == by
+    assert {one.run.number: one.bracket for one in known_runs(path, 1)} == {1: 1, 2: None, 3: None, 4: 1}
+    assert known_runs(path, 1)[-1].run == by
 
 
 def test_what_became_of_a_replaced_run_is_told_by_the_one_in_its_place():
     rows = [row(1), row(2, state=RunState.FAILED), row(3, origin=Origin(2))]
     assert experiment_state(rows, alive=False) is RunState.COMPLETED
-    assert [place.row.number for place in ranking(rows, ABOUT.objective)] == [1, 3]
+    assert [place.row.number for place in ranking(rows, METADATA.objective)] == [1, 3]

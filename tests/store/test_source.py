@@ -8,8 +8,8 @@ import pytest
 
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.store.known_runs import source_of
-from rapidfire_cli.store.layout import Home
-from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.source import Source, check_source, file_source
 from rapidfire_cli.terms import Objective
 from tests.store.sweep import enrolled
@@ -28,13 +28,13 @@ def written(file: str, text: str = "", name: str | None = None, home: str = "kep
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text or file)
-    return file_source(path, name, Home(Path(home)))
+    return file_source(path, name, ExperimentDir(Path(home)))
 
 
 def refused(was: Source | None, now: Source | None, home: str = "kept/lr") -> str:
     """The file that the directory belongs to; empty where nothing is refused."""
     try:
-        check_source(Home(Path(home)), was, now, AT)
+        check_source(ExperimentDir(Path(home)), was, now, AT)
     except Refusal as refusal:
         (problem,) = refusal.problems
         assert (problem.code, problem.span) == ("E609", AT)
@@ -81,7 +81,9 @@ def test_a_checkout_at_another_place_is_the_same_file(place):
     was = written("lr.yaml", home="../kept/lr")
     shutil.copytree(place, place.with_name("copy"))
     os.chdir(place.with_name("copy"))
-    assert not refused(was, file_source(Path("lr.yaml"), None, Home(Path("../kept/lr"))), "../kept/lr")
+    assert not refused(
+        was, file_source(Path("lr.yaml"), None, ExperimentDir(Path("../kept/lr"))), "../kept/lr"
+    )
 
 
 def test_a_copy_of_the_project_with_its_experiments_is_another_project(place):
@@ -107,7 +109,7 @@ def test_what_the_directory_itself_holds_belongs_to_it(place):
 def test_a_link_to_the_file_is_the_file(place):
     was = written("real/lr.yaml")
     Path("linked").symlink_to("real")
-    assert file_source(Path("linked/lr.yaml"), None, Home(Path("kept/lr"))) == was
+    assert file_source(Path("linked/lr.yaml"), None, ExperimentDir(Path("kept/lr"))) == was
 
 
 def test_python_is_known_by_the_class_where_no_name_is_given():
@@ -120,5 +122,5 @@ def test_the_journal_keeps_it_whatever_the_file_is_called(tmp_path):
     path = tmp_path / "journal.db"
     assert source_of(path) is None
     source = Source("\udcff", False, "../\udcff.yaml")
-    enrolled(path, about=About("digits", Objective("loss", "min"), source=source)).close()
+    enrolled(path, metadata=Metadata("digits", Objective("loss", "min"), source=source)).close()
     assert source_of(path) == source

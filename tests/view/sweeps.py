@@ -6,7 +6,7 @@ from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, TurnEnded, TurnStarted, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import Board, board, fold
-from tests.store.sweep import ABOUT, row
+from tests.store.sweep import METADATA, row
 
 CAUSE = "RuntimeError: mat1 and mat2 shapes cannot be multiplied (64x784 and 100x10)"
 
@@ -57,7 +57,7 @@ def turn(run: int, epoch: int, slot: int, last: bool, fails: bool) -> Iterator[F
 def blank(runs: int) -> Board:
     """A board before the first fact."""
     return board(
-        ABOUT, [row(number, state=RunState.QUEUED, epoch=0, step=0) for number in range(1, runs + 1)]
+        METADATA, [row(number, state=RunState.QUEUED, epoch=0, step=0) for number in range(1, runs + 1)]
     )
 
 

@@ -4,12 +4,12 @@ from rapidfire_cli.engine.messages import Metric, Saved
 from rapidfire_cli.engine.ports import RunChanged, TurnEnded, TurnStarted, WorkerDied, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import board
-from tests.store.sweep import ABOUT, row
+from tests.store.sweep import METADATA, row
 from tests.view.sweeps import epoch_ended, sweep, told
 
 
 def test_a_board_begins_with_what_the_journal_knows():
-    first, second = board(ABOUT, [row(1, 0.9), row(2, state=RunState.QUEUED, epoch=2)]).lines.values()
+    first, second = board(METADATA, [row(1, 0.9), row(2, state=RunState.QUEUED, epoch=2)]).lines.values()
     assert (first.state, first.epoch, first.at) == (RunState.COMPLETED, 5, 5)
     assert first.knobs == ("64", "0.001")
     assert (second.state, second.epoch, second.at) == (RunState.QUEUED, 2, 2)

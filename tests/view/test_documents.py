@@ -6,11 +6,11 @@ import pytest
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import newest_first
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import run_document
-from tests.store.sweep import ABOUT, best, row
+from tests.store.sweep import METADATA, best, row
 
 KEPT = {"metric": "top1_accuracy", "direction": "max", "epoch": 3, "value": 0.9}
 
@@ -18,11 +18,11 @@ KEPT = {"metric": "top1_accuracy", "direction": "max", "epoch": 3, "value": 0.9}
 @pytest.fixture
 def seen(tmp_path) -> Overview:
     """One run, of which the weights of its last and of its third epoch are kept."""
-    run, home = row(1, 0.8, best=best(3, 0.9)), Home(tmp_path)
+    run, home = row(1, 0.8, best=best(3, 0.9)), ExperimentDir(tmp_path)
     publication.publish(home.run(run) / "step-0000000100-epoch-000005", {}, {"best": {**KEPT}})
     for name in ("final.safetensors", "best.pt"):
         (home.run(run) / name).touch()
-    return Overview(ABOUT, RunState.COMPLETED, (run,), home, ABOUT.objective)
+    return Overview(METADATA, RunState.COMPLETED, (run,), home, METADATA.objective)
 
 
 def weights(seen: Overview, **changes: object) -> object:

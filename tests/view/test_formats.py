@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.formats import csv_columns, csv_lines, json_line, json_text, yaml_text
-from tests.store.sweep import ABOUT, row
+from tests.store.sweep import METADATA, row
 
 AWKWARD = {"name": 'a "quoted", comma\nand line', "letters": "数字", "nothing": None, "many": [1, 2.5, "x"]}
 
@@ -27,7 +27,7 @@ def test_a_record_is_one_line_of_jsonl():
 
 
 def test_json_knows_no_nan():
-    seen = Overview(ABOUT, RunState.COMPLETED, (), Home(Path("digits")), ABOUT.objective)
+    seen = Overview(METADATA, RunState.COMPLETED, (), ExperimentDir(Path("digits")), METADATA.objective)
     nan = run_document(row(1, float("nan")), seen)
     assert nan["metrics"]["validation"]["top1_accuracy"] == "NaN"
     with pytest.raises(ValueError):

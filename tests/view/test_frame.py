@@ -12,7 +12,7 @@ from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import fold
 from rapidfire_cli.view.columns import bar, columns, fitted
 from rapidfire_cli.view.frame import frame, time_left
-from tests.store.sweep import ABOUT
+from tests.store.sweep import METADATA
 from tests.view.sweeps import CAUSE, accuracy, blank, epoch_ended, sweep, told
 
 
@@ -51,7 +51,7 @@ def test_no_run_is_best_before_the_first_epoch():
 
 def test_the_loss_of_an_epoch_under_way_is_shown_dim_before_any_metric_is_known():
     board = told(2, islice(sweep(2), 4))
-    board.about = replace(ABOUT, chunks=4)
+    board.metadata = replace(METADATA, chunks=4)
     fold(board, TurnEnded(1, 1, 1, 5, metrics=(Metric("train", "loss", 0.75),)))
     lines = frame(board, columns(board, 100), elapsed=1.0, width=100, height=24)
     assert "train loss" in "".join(text for text, _ in lines[3])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.ports import WorkerDied
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import measured, ranking
 from rapidfire_cli.terms import Epoch, RunState
@@ -23,7 +23,7 @@ from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines
 from rapidfire_cli.view.results import failures, ranking_table, status_table
 from rapidfire_cli.view.tables import plain
-from tests.store.sweep import ABOUT, VARIED, best, leaf, row, runs
+from tests.store.sweep import METADATA, VARIED, best, leaf, row, runs
 from tests.view.sweeps import CAUSE, sweep, told
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view"
@@ -41,8 +41,8 @@ ROWS = (
     row(5, state=RunState.QUEUED, epoch=0, step=0),
     row(6, 0.9701, RunState.FAILED, epoch=1, step=20, error=CAUSE, seed=7, replicate=1),
 )
-HOME = Home(Path("experiments/digits"))
-SEEN = Overview(ABOUT, RunState.FAILED, ROWS, HOME, ABOUT.objective)
+HOME = ExperimentDir(Path("experiments/digits"))
+SEEN = Overview(METADATA, RunState.FAILED, ROWS, HOME, METADATA.objective)
 RECORDS = [run_document(row, SEEN) for row in ROWS]
 
 
@@ -53,8 +53,8 @@ def drawn(runs: int, facts: int, width: int, height: int) -> str:
 
 
 def ranked() -> str:
-    places = ranking(ROWS, ABOUT.objective)
-    table = ranking_table(places, ABOUT.objective, measured(ROWS, ABOUT.objective.metric), VARIED)
+    places = ranking(ROWS, METADATA.objective)
+    table = ranking_table(places, METADATA.objective, measured(ROWS, METADATA.objective.metric), VARIED)
     return "\n".join([*plain(table), *failures(ROWS, HOME)])
 
 
@@ -70,7 +70,7 @@ def replicated(at: Epoch = "last", more: str = "") -> str:
         row(6, config=leaf(3), replicate=1),
     ]
     rows += [row(7, 0.9, RunState.FAILED, config=leaf(3), replicate=2)]
-    objective = replace(ABOUT.objective, at=at)
+    objective = replace(METADATA.objective, at=at)
     table = ranking_table(ranking(rows, objective), objective, measured(rows, "top1_accuracy"), VARIED, more)
     return "\n".join(plain(table))
 
@@ -86,7 +86,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "expansion.txt": lambda: "\n".join(plain(expansion_table(runs(4), VARIED))),
     "status.txt": lambda: "\n".join(plain(status_table(SEEN))),
     "ranking.txt": ranked,
-    "ranking.json": lambda: json_text(ranking_document(SEEN, ranking(ROWS, ABOUT.objective))),
+    "ranking.json": lambda: json_text(ranking_document(SEEN, ranking(ROWS, METADATA.objective))),
     "replicates.txt": replicated,
     "best-epochs.txt": lambda: replicated("best", "the best 3 of 4; `rapidfire best` shows all"),
     "experiment.json": lambda: json_text(experiment_document(SEEN, ROWS[:2])),

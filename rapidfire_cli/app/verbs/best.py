@@ -20,7 +20,7 @@ def best(
 ) -> int:
     """Print the leaf configs best first."""
     seen = look(experiment, parent, choose=lambda usual: _chosen(usual, metric, direction, at))
-    if metric and metric != seen.about.objective.metric and not direction:
+    if metric and metric != seen.metadata.objective.metric and not direction:
         direction_of(metric, seen.rows)  # refuses where a name does not say it
     ranked = ranking(seen.rows, seen.objective)[:top]
     print_ranking(seen, ranked, output, lambda: ranking_document(seen, ranked))

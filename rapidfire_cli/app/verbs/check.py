@@ -25,7 +25,7 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
 from rapidfire_cli.manifest.representatives import Outline, outlined
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
-from rapidfire_cli.store.layout import Home
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run
 from rapidfire_cli.view.formats import Output
@@ -64,7 +64,7 @@ def _asked(
     """What a worker finds wrong; only what passes everything else is trained."""
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
-        subject = Subject(file, mlspec_of(file, path), tuple(runs), Home(Path(place)))
+        subject = Subject(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))
         disk.make_directory(subject.home.misc)
         with _interview(subject) as interview:
             answer = _probed(interview, subject, asked)

@@ -34,9 +34,9 @@ from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.known_runs import Standing, source_of, standings
-from rapidfire_cli.store.layout import Home, is_kept, set_aside
-from rapidfire_cli.store.metadata import About
+from rapidfire_cli.store.known_runs import KnownRun, known_runs, source_of
+from rapidfire_cli.store.layout import ExperimentDir, is_kept, set_aside
+from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Overview, overview
 from rapidfire_cli.store.ranking import known_metrics, unknown, usual_objective
 from rapidfire_cli.store.source import Source, check_source
@@ -59,7 +59,7 @@ class Plan:
     subject: Subject
     runs: tuple[Run, ...]  # with those that took the place of one
     free: int  # a number that nobody has, nor any beyond
-    stood: Mapping[int, Standing]  # by number
+    stood: Mapping[int, KnownRun]  # by number
     members: tuple[Membership, ...]  # of early stopping's brackets
     past: tuple[Past, ...]  # what they heard and decided
     left: tuple[Run, ...]  # to train; failed runs are tried again
@@ -123,7 +123,7 @@ def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) ->
 
 
 @contextmanager
-def held(home: Home) -> Iterator[None]:
+def held(home: ExperimentDir) -> Iterator[None]:
     """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created.
 
     Until there is a journal, a refusal takes back what came to be meanwhile; another error does so where that
@@ -159,7 +159,7 @@ def _withdraw(new: Iterable[Path], made: list[Path]) -> None:
         disk.withdraw(made)
 
 
-def _start_over(home: Home) -> Path | None:
+def _start_over(home: ExperimentDir) -> Path | None:
     if not is_kept(home):
         return None
     with held(home):
@@ -169,7 +169,7 @@ def _start_over(home: Home) -> Path | None:
 
 
 def _plan(subject: Subject, shard: Shard | None) -> Plan:
-    known = standings(subject.home.journal, subject.file.execution.chunks)
+    known = known_runs(subject.home.journal, subject.file.execution.chunks)
     if not known:
         _check_for_lost(subject.home)
     was = source_of(subject.home.journal)
@@ -193,7 +193,7 @@ def _named_at(file: ExperimentFile) -> Span:
     return file.origins.get(NAME) or Span(file.origins[()].file, 0, 0)
 
 
-def _check_for_lost(home: Home) -> None:
+def _check_for_lost(home: ExperimentDir) -> None:
     """Raises Refusal where runs were trained that no journal knows of."""
     if any(map(newest_first, home.runs.glob("*"))):
         message = f"{home.journal} is gone, but runs have checkpoints"
@@ -231,13 +231,13 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         print(told, file=sys.stderr)
     with _driver(plan, slots, threads, stop) as driver:
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
-        about = _enroll(plan, journal := SqliteJournal(home.journal))
+        metadata = _enroll(plan, journal := SqliteJournal(home.journal))
         jobs = {run.number: _job(plan, run) for run in plan.left}
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
-        found = revived(plan.members, jobs, about.chunks, (*plan.past, *changed))
+        found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
-        seen = board(about, overview(home.journal, alive=True).rows)
+        seen = board(metadata, overview(home.journal, alive=True).rows)
         with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
@@ -325,19 +325,19 @@ def _continues(plan: Plan, run: Run) -> bool:
     return run.number in plan.stood and bool(newest_first(plan.subject.home.run(run)))
 
 
-def _enroll(plan: Plan, journal: SqliteJournal) -> About:
+def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     """Write down which runs are asked for: the journal first, then what people read."""
     file, home = plan.subject.file, plan.subject.home
-    about = replace(about_of(file, plan.outline), source=plan.source)
-    journal.enroll(about, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
+    metadata = replace(metadata_of(file, plan.outline), source=plan.source)
+    journal.enroll(metadata, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
     keep_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
-    return about
+    return metadata
 
 
-def about_of(file: ExperimentFile, outline: Outline) -> About:
+def metadata_of(file: ExperimentFile, outline: Outline) -> Metadata:
     """The experiment, apart from its runs."""
-    return About(file.name, _objective(file, outline), varied(file), file.execution.chunks)
+    return Metadata(file.name, _objective(file, outline), varied(file), file.execution.chunks)
 
 
 def _objective(file: ExperimentFile, outline: Outline) -> Objective:

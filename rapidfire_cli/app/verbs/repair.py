@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rapidfire_cli.app.brackets import Membership, changes, memberships
 from rapidfire_cli.app.files import read, reload
-from rapidfire_cli.app.verbs.fit import about_of, held
+from rapidfire_cli.app.verbs.fit import held, metadata_of
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, Published
 from rapidfire_cli.engine.checkpoints import (
@@ -28,7 +28,7 @@ from rapidfire_cli.manifest.representatives import Outline, outlined
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.connection import SUFFIXES
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.layout import Home, find, parent_directory
+from rapidfire_cli.store.layout import ExperimentDir, find, parent_directory
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -67,7 +67,7 @@ def _is_sound(journal: Path) -> bool:
     return found == "ok"
 
 
-def _manifest(home: Home) -> tuple[ExperimentFile, tuple[Run, ...]]:
+def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
     """What was trained, under its lasting numbers. Raises Refusal."""
     if not home.manifest.is_file():
         message = f"{home.manifest} is gone, too: it says which runs there are"
@@ -77,7 +77,7 @@ def _manifest(home: Home) -> tuple[ExperimentFile, tuple[Run, ...]]:
     return codec.read_whole(text, str(home.manifest))
 
 
-def _facts(home: Home, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
+def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
     """What the checkpoints prove, in an order in which it may have happened, and of how many runs."""
     known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
@@ -119,14 +119,14 @@ def _is_whole(directory: Path, reached: Reached, published: Published, epochs: i
 
 
 def _rebuilt(
-    home: Home, file: ExperimentFile, runs: Sequence[Run], outline: Outline, facts: Sequence[Fact]
+    home: ExperimentDir, file: ExperimentFile, runs: Sequence[Run], outline: Outline, facts: Sequence[Fact]
 ) -> Path:
     """A new journal, under a temporary name."""
     made = publication.aside(home.journal)
     for path in _files(made):
         disk.unlink(path)
     journal = SqliteJournal(made)
-    journal.enroll(about_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
+    journal.enroll(metadata_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
     listed = [run for run in runs if run.origin is None]
     members = memberships(file, listed, listed, {}, ())
     replaced = list(_replacements(members, runs))  # before what their brackets hear of them

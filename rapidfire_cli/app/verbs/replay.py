@@ -56,17 +56,17 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
     print_either(
         output,
         lambda: sys.stdout.writelines(f"{line}\n" for each in found for line in replay_lines(each)),
-        lambda: {"experiment": seen.about.experiment, "replays": [*map(replay_document, found)]},
+        lambda: {"experiment": seen.metadata.experiment, "replays": [*map(replay_document, found)]},
         lambda: (record for each in found for record in replay_records(each)),
     )
     return 0
 
 
 def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int) -> Iterator[Replay]:
-    took = paces(seen.home.journal, seen.about.chunks)
+    took = paces(seen.home.journal, seen.metadata.chunks)
     usual = sum(took.values()) / len(took) if took else 1.0
     for each in compared(seen, past):
-        rule = _rule(each, seen.about.objective, setting)
+        rule = _rule(each, seen.metadata.objective, setting)
         ranking(each.rows, Objective(rule.metric, rule.direction))  # refuses a metric that no run has
         known = curves(each.rows, past, rule.metric)
         yield replayed(rule, known, slots, lambda run, epochs: epochs * took.get(run, usual))

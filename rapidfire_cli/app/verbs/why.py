@@ -2,7 +2,7 @@
 
 from rapidfire_cli.app.overview import look
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.store.explain import account
+from rapidfire_cli.store.explain import explain
 from rapidfire_cli.store.history import history
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.why import judgement_records, why_document
@@ -12,7 +12,7 @@ from rapidfire_cli.view.why import why as sentences
 def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
     """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
     seen = look(experiment, parent, unlisted=True)
-    found = account(
+    found = explain(
         seen, history(seen.home.journal), run
     )  # the past is read last, so that it lacks nothing seen
     print_either(
