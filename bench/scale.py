@@ -72,8 +72,8 @@ class Stopwatch:
 def fit() -> Fitted:
     """Train the experiment in the working directory, in this process."""
     begun = time.monotonic()
-    from rapidfire_cli.app.devices import Machinery
-    from rapidfire_cli.app.experiments import subject_of
+    from rapidfire_cli.app.devices import DeviceRequest
+    from rapidfire_cli.app.experiments import load_experiment
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs.fit import Request, train
     from rapidfire_cli.engine.signals import StopSignal
@@ -87,8 +87,8 @@ def fit() -> Fitted:
             watches.append(Stopwatch(people))
             yield watches[0]
 
-    subject = subject_of(Given(Path("scale.json"), max_bytes=MOST_BYTES), ".")
-    train(subject, Request(Machinery(WORKERS, threads=1, gpus=0)), StopSignal(), watch)
+    loaded = load_experiment(Given(Path("scale.json"), max_bytes=MOST_BYTES), ".")
+    train(loaded, Request(DeviceRequest(WORKERS, threads=1, gpus=0)), StopSignal(), watch)
     wall, memory = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = watches[0].started - begun if watches else 0.0
     return Fitted(wall, time.process_time(), memory * 1024, started)

@@ -72,8 +72,8 @@ def _fitted(case: Case, epochs: int) -> float:
 
 def fit(case: Case, epochs: int) -> float:
     """CPU seconds of this process, while it is the controller; its workers' do not count."""
-    from rapidfire_cli.app.devices import Machinery
-    from rapidfire_cli.app.experiments import subject_of
+    from rapidfire_cli.app.devices import DeviceRequest
+    from rapidfire_cli.app.experiments import load_experiment
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs.fit import Request, train
     from rapidfire_cli.engine.signals import StopSignal
@@ -91,10 +91,10 @@ def fit(case: Case, epochs: int) -> float:
     with TemporaryDirectory() as folder:
         path = Path(folder, "nothing.json")
         path.write_text(json.dumps(file), encoding="utf-8")
-        subject = subject_of(Given(path), folder)
-        request = Request(Machinery(case.slots, threads=1, gpus=0))
+        loaded = load_experiment(Given(path), folder)
+        request = Request(DeviceRequest(case.slots, threads=1, gpus=0))
         start = time.process_time()
-        train(subject, request, StopSignal(), lambda seen: watching(seen, None, sys.stderr, os.environ))
+        train(loaded, request, StopSignal(), lambda seen: watching(seen, None, sys.stderr, os.environ))
         return time.process_time() - start
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from rapidfire_cli.app.experiments import subject_of
+from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.engine.ports import Audience, Fact
 from rapidfire_cli.engine.signals import stop_signal
@@ -50,7 +50,7 @@ def main() -> None:
     os.chdir(PICTURE.parents[1])
     sys.path.insert(0, "")
     with tempfile.TemporaryDirectory() as parent, stop_signal() as stop:
-        train(subject_of(Path("configs/digits.yaml"), parent), Request(), stop, photographed)
+        train(load_experiment(Path("configs/digits.yaml"), parent), Request(), stop, photographed)
 
 
 if __name__ == "__main__":

@@ -229,23 +229,23 @@ def fit(
 ) -> None:
     """Train all runs; rerun to continue and retry failures."""
     from rapidfire_cli.app import ci, debugging, errors, experiments
-    from rapidfire_cli.app.devices import Machinery
+    from rapidfire_cli.app.devices import DeviceRequest
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs import fit
 
     def train() -> int:
         request = fit.Request(
-            machinery=Machinery(workers, threads, gpus),
+            devices=DeviceRequest(workers, threads, gpus),
             shard=ci.shard(shard) if shard else None,
             fresh=fresh,
             accepted=accepted,
             fail_fast=fail_fast,
             required=ci.requirements(require or ()),
         )
-        subject = experiments.subject_of(Given(file, sets or (), unsets or (), max_bytes), parent, most)
+        loaded = experiments.load_experiment(Given(file, sets or (), unsets or (), max_bytes), parent, most)
         if debug_run:
-            return debugging.debug(subject, debug_run, request.machinery)
-        return fit.fit(subject, request, output)
+            return debugging.debug(loaded, debug_run, request.devices)
+        return fit.fit(loaded, request, output)
 
     raise typer.Exit(errors.reported(train, output))
 

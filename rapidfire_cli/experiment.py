@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidfire_cli.app.errors import say
-from rapidfire_cli.app.experiments import MOST_RUNS, Subject, check_size, home_of
+from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, check_size, home_of
 from rapidfire_cli.app.streams import lags, settle, unblocked
 from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.automl import PYTHON, experiment_file
@@ -85,9 +85,9 @@ class Experiment:
         `objective` and `execution` are what they are in a file. Raises Refusal with everything that is wrong
         before anything is trained; a signal that stops training is raised once nothing can be lost.
         """
-        subject = self._subject(ml_config, seed, objective, execution)
+        loaded = self._subject(ml_config, seed, objective, execution)
         with stop_signal() as stop:
-            seen = train(subject, Request(), stop, _watch(_cell()))
+            seen = train(loaded, Request(), stop, _watch(_cell()))
         _raise(stop)
         return results(seen)
 
@@ -97,14 +97,14 @@ class Experiment:
         seed: int,
         objective: Mapping[str, Any] | None,
         execution: Mapping[str, Any] | None,
-    ) -> Subject:
+    ) -> LoadedExperiment:
         facts = {"experiment": self.name, "mlspec": self.mlspec, "data": self.data, "seed": seed}
         file = experiment_file(ml_config, **facts, objective=objective, execution=execution)
         say(file.warnings)
         check_size(total(file), MOST_RUNS, Span(PYTHON, 0, 0))
         path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
         home = home_of(file, str(self.dir) if self.dir else None)
-        return Subject(file, self.mlspec, tuple(expand(file)), home, path, self._source)
+        return LoadedExperiment(file, self.mlspec, tuple(expand(file)), home, path, self._source)
 
 
 def importable(cls: type[MLSpec]) -> str:

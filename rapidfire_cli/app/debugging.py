@@ -7,8 +7,8 @@ from bdb import BdbQuit
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rapidfire_cli.app.devices import Machinery, seats, setup
-from rapidfire_cli.app.experiments import Subject
+from rapidfire_cli.app.devices import DeviceRequest, seats, setup
+from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.app.oom import assignment
 from rapidfire_cli.app.probing import located, preparation
 from rapidfire_cli.durable import disk
@@ -26,10 +26,10 @@ STARTED = "RAPIDFIRE_DEBUG_THREADS"
 """Set in the environment once that is a worker's, which must be so before Python starts."""
 
 
-def debug(subject: Subject, wanted: int, machinery: Machinery) -> int:
+def debug(loaded: LoadedExperiment, wanted: int, devices: DeviceRequest) -> int:
     """Train the run with this number in this process, in a directory that is deleted; the exit code."""
-    run = _run(subject, wanted)
-    (slot, *_), threads = seats(subject.file, machinery)
+    run = _run(loaded, wanted)
+    (slot, *_), threads = seats(loaded.file, devices)
     if STARTED not in os.environ:
         _start_again(slot, threads)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a debugger wants a terminal itself
@@ -38,8 +38,8 @@ def debug(subject: Subject, wanted: int, machinery: Machinery) -> int:
         disk.make_directory(home.misc)
         print(f"run {run.number} trains in this process; the experiment is not changed", file=sys.stderr)
         try:
-            if finding := _train(subject, run, home, slot):
-                raise Refusal([located(subject.file, [run], finding)])
+            if finding := _train(loaded, run, home, slot):
+                raise Refusal([located(loaded.file, [run], finding)])
         except BdbQuit:
             return 1
         except (Refusal, KeyboardInterrupt):
@@ -50,25 +50,25 @@ def debug(subject: Subject, wanted: int, machinery: Machinery) -> int:
     return 0
 
 
-def _train(subject: Subject, run: Run, home: ExperimentDir, slot: Slot) -> Finding | None:
+def _train(loaded: LoadedExperiment, run: Run, home: ExperimentDir, slot: Slot) -> Finding | None:
     from rapidfire_cli.training.foreground import train_here
 
-    sys.path += [place for place in subject.path if place not in sys.path]
-    there = Subject(subject.file, subject.mlspec, subject.runs, home, subject.path)
+    sys.path += [place for place in loaded.path if place not in sys.path]
+    there = LoadedExperiment(loaded.file, loaded.mlspec, loaded.runs, home, loaded.path)
     epochs: int = run.leaf["train"]["epochs"]
-    lines = Lines(sys.stderr, {run.number: epochs}, subject.file.execution.chunks)
+    lines = Lines(sys.stderr, {run.number: epochs}, loaded.file.execution.chunks)
     return train_here(
         setup(there, slot, int(os.environ[STARTED])),
         assignment(home, run),
-        preparation(subject.runs, subject.file.seed),
+        preparation(loaded.runs, loaded.file.seed),
         lambda ended: lines.tell([ended]),
     )
 
 
-def _run(subject: Subject, wanted: int) -> Run:
+def _run(loaded: LoadedExperiment, wanted: int) -> Run:
     """The run by its lasting number, as `status` shows it. Raises Refusal."""
-    known = known_runs(subject.home.journal, subject.file.execution.chunks)
-    listed = number(subject.runs, [one.run for one in known]).listed
+    known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
+    listed = number(loaded.runs, [one.run for one in known]).listed
     for run in listed:
         if run.number == wanted:
             return run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rapidfire_cli
 from rapidfire_cli.app.errors import Unavailable
-from rapidfire_cli.app.experiments import Subject
+from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.app.sharing import advice
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
@@ -28,7 +28,7 @@ WORKER = (sys.executable, "-P", "-c", _START)
 
 
 @dataclass(frozen=True, slots=True)
-class Machinery:
+class DeviceRequest:
     """What the command line says about it; None leaves it to the file, then to the machine."""
 
     workers: int | None = None
@@ -36,7 +36,7 @@ class Machinery:
     gpus: int | None = None
 
 
-def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int]:
+def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...], int]:
     """The slots, and the CPU threads of each. Raises Unavailable when fewer GPUs are there than asked for."""
     offer = _offer(asked.gpus)
     workers = asked.workers or file.execution.workers
@@ -46,19 +46,19 @@ def seats(file: ExperimentFile, asked: Machinery) -> tuple[tuple[Slot, ...], int
     return slots(offer, workers, threads), threads
 
 
-def advised(file: ExperimentFile, asked: Machinery, slots: Sequence[Slot], threads: int) -> str:
+def advised(file: ExperimentFile, asked: DeviceRequest, slots: Sequence[Slot], threads: int) -> str:
     """What to say of workers on these slots, with `threads` each; empty where that is nothing."""
     chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
     return advice(cores(), len(slots), threads, chosen)
 
 
-def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
+def setup(loaded: LoadedExperiment, slot: Slot, threads: int) -> Setup:
     """What the slot's worker is told first."""
-    file = subject.file
+    file = loaded.file
     return Setup(
-        mlspec=subject.mlspec,
+        mlspec=loaded.mlspec,
         data=canonical(file.data),
-        misc=str(subject.home.misc),
+        misc=str(loaded.home.misc),
         device=slot.device,
         threads=threads,
         chunks=file.execution.chunks,
@@ -66,8 +66,8 @@ def setup(subject: Subject, slot: Slot, threads: int) -> Setup:
         data_cache=file.execution.data_cache,
         share=slot.share,
         measured=any("named_metrics" in group.generator.tree for group in file.groups),
-        path=subject.path,
-        prepared=str(subject.home.prepared),
+        path=loaded.path,
+        prepared=str(loaded.home.prepared),
         keep=file.execution.keep,
     )
 

@@ -1,4 +1,4 @@
-"""Every way to fail, as what the person reads and the exit code that scripts read."""
+"""Errors as people read them, and exit codes as scripts read them."""
 
 import os
 import sys

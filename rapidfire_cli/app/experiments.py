@@ -21,7 +21,7 @@ NAME = ("experiment",)  # where the name is written, if it is
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class LoadedExperiment:
     """An experiment that can be trained."""
 
     file: ExperimentFile
@@ -32,7 +32,7 @@ class Subject:
     source: Source | None = None  # what its directory then belongs to; None leaves that as it is
 
 
-def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subject:
+def load_experiment(given: Given, parent: str | None, most: int = MOST_RUNS) -> LoadedExperiment:
     """The experiment of a file or manifest, of at most so many runs. Raises Refusal when it is unfit."""
     if given.path.suffix == MANIFEST:
         return _of_manifest(given, parent, most)
@@ -41,7 +41,7 @@ def subject_of(given: Given, parent: str | None, most: int = MOST_RUNS) -> Subje
     mlspec = mlspec_of(file, given.path)
     check_size(total(file), most, Span(str(given.path), 1, 1))
     home = home_of(file, parent)
-    return Subject(file, mlspec, tuple(expand(file)), home, source=source_of(given.path, file, home))
+    return LoadedExperiment(file, mlspec, tuple(expand(file)), home, source=source_of(given.path, file, home))
 
 
 def home_of(file: ExperimentFile, parent: str | None) -> ExperimentDir:
@@ -76,7 +76,7 @@ def _unwelcome(change: Argument) -> Problem:
     return Problem("E335", "a manifest is trained as it is", change.span(), hint=hint)
 
 
-def _of_manifest(given: Given, parent: str | None, most: int) -> Subject:
+def _of_manifest(given: Given, parent: str | None, most: int) -> LoadedExperiment:
     """What a manifest with its header says, exactly; replacements come again where memory runs out again."""
     name = str(given.path)
     if said := changes(given):
@@ -85,4 +85,4 @@ def _of_manifest(given: Given, parent: str | None, most: int) -> Subject:
     file, runs = codec.read_whole(read(given.path, size).decode(errors="surrogateescape"), name)
     listed = tuple(run for run in runs if run.origin is None)
     check_size(len(listed), most, Span(name, 2, 1))
-    return Subject(file, mlspec_of(file, given.path), listed, home_of(file, parent))
+    return LoadedExperiment(file, mlspec_of(file, given.path), listed, home_of(file, parent))

@@ -13,7 +13,7 @@ from rapidfire_cli.terms import Origin, Run
 MOST = 20  # replacements in a row: a batch of a million rows is one row then (assumed)
 
 
-class Replacing:
+class OomReplacements:
     """What takes the place of a listed run; numbers from `free` on are nobody's."""
 
     def __init__(self, home: ExperimentDir, file: ExperimentFile, runs: Sequence[Run], free: int) -> None:

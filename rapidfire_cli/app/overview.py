@@ -14,7 +14,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Objective
 
 
-def look(
+def open_overview(
     experiment: str | None,
     parent: str | None,
     unlisted: bool = False,

@@ -14,7 +14,9 @@ from rapidfire_cli.view.wording import numbered
 WAYS_ON = "`fit --fresh` starts over, `fit --accept-changes` goes on with what is there now"
 
 
-def check(stood: Mapping[int, KnownRun], listed: Sequence[Run], answer: Probed, accepted: bool) -> None:
+def check_resume(
+    stood: Mapping[int, KnownRun], listed: Sequence[Run], answer: Probed, accepted: bool
+) -> None:
     """Refuse to continue runs with other code or data than they began with, unless that is `accepted`.
 
     What cannot be refused is said on stderr, of the runs that are `listed`. Raises Refusal.
@@ -29,7 +31,7 @@ def check(stood: Mapping[int, KnownRun], listed: Sequence[Run], answer: Probed, 
         print(told, file=sys.stderr)
 
 
-def meanwhile(change: CodeChanged) -> Problem:
+def code_changed(change: CodeChanged) -> Problem:
     """The code changed while runs were trained."""
     run, was, now = change.args
     names = ", ".join(f"module {name}" for name in _differing(was, now))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rapidfire_cli.app.ci import Shard
-from rapidfire_cli.app.devices import Machinery
-from rapidfire_cli.app.experiments import subject_of
+from rapidfire_cli.app.devices import DeviceRequest
+from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver, messages
@@ -199,10 +199,10 @@ class Desk:
             patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, luck, crew))
             patch.setattr(driver, "COMMIT_INTERVAL", 0.0)  # so that it may die after any fact
             patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, luck, crew))
-            subject = subject_of(Given(file), str(self.home.path.parent))
-            request = fit.Request(Machinery(workers), shard, **asked)
+            loaded = load_experiment(Given(file), str(self.home.path.parent))
+            request = fit.Request(DeviceRequest(workers), shard, **asked)
             try:
-                fit.train(subject, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))
+                fit.train(loaded, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))
             except Crash:
                 return False
         return True

@@ -4,8 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from rapidfire_cli.app.devices import Machinery
-from rapidfire_cli.app.experiments import subject_of
+from rapidfire_cli.app.devices import DeviceRequest
+from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.streams import ReaderGone
 from rapidfire_cli.app.verbs import fit
@@ -44,8 +44,8 @@ def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, ca
     file.write_text(sha(4))
     monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(desk, luck, []))
     monkeypatch.setattr(driver, "COMMIT_INTERVAL", 0.0)
-    subject = subject_of(Given(file), str(desk.home.path.parent))
-    fit.train(subject, fit.Request(Machinery(2)), StopSignal(), lambda _: watched(broken))
+    loaded = load_experiment(Given(file), str(desk.home.path.parent))
+    fit.train(loaded, fit.Request(DeviceRequest(2)), StopSignal(), lambda _: watched(broken))
 
     assert set(desk.states) == {1, 2, 3, 4}
     assert set(desk.states.values()) == {"completed", "pruned"}

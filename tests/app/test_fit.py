@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rapidfire_cli.app.ci import Shard, requirements
-from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.queries import RunRow, overview
@@ -104,8 +104,8 @@ def test_another_file_of_the_same_name_is_neither_trained_there_nor_told_of_what
     with pytest.raises(Refusal, match="E609"):
         other.fit(grid("[0.2]"), CALM)
     with pytest.raises(Refusal, match="E609"):
-        look(str(other.path / "file.yaml"), str(desk.home.path.parent))
-    assert look(str(desk.path / "file.yaml"), str(desk.home.path.parent)).rows
+        open_overview(str(other.path / "file.yaml"), str(desk.home.path.parent))
+    assert open_overview(str(desk.path / "file.yaml"), str(desk.home.path.parent)).rows
     assert kept(desk) == before
 
 

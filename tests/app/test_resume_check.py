@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.app.resume_check import check
+from rapidfire_cli.app.resume_check import check_resume
 from rapidfire_cli.engine.messages import Probed, RunOpened
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.known_runs import KnownRun
@@ -29,8 +29,8 @@ def stood(*codes: str, state: RunState = RunState.INTERRUPTED) -> dict[int, Know
 
 @pytest.mark.parametrize("code", ['{"own": "tokens-1"}', '{"own": "abc"}'])
 def test_tokens_that_agree_or_bytes_of_an_older_fingerprint_are_the_same_code(code, capsys):
-    check(stood(code), runs(1), answer(1), accepted=False)
-    check(stood(code, state=RunState.COMPLETED), runs(1), answer(), accepted=False)
+    check_resume(stood(code), runs(1), answer(1), accepted=False)
+    check_resume(stood(code, state=RunState.COMPLETED), runs(1), answer(), accepted=False)
     assert capsys.readouterr().err == ""
 
 
@@ -39,11 +39,11 @@ def test_tokens_that_agree_or_bytes_of_an_older_fingerprint_are_the_same_code(co
 )
 def test_anything_else_is_other_code(code):
     with pytest.raises(Refusal) as refused:
-        check(stood(code), runs(1), answer(1), accepted=False)
+        check_resume(stood(code), runs(1), answer(1), accepted=False)
     assert refused.value.problems[0].code == "E606"
 
 
 def test_older_code_is_told_of_listed_runs_only(capsys):
     known = stood(*['{"own": "tokens-0"}'] * 4, state=RunState.COMPLETED)
-    check(known, runs(4)[1:3], answer(), accepted=False)
+    check_resume(known, runs(4)[1:3], answer(), accepted=False)
     assert capsys.readouterr().err == "note: runs 2 and 3 were trained with older code\n"

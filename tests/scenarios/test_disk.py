@@ -86,7 +86,7 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
     for place in (desk.path, *desk.path.parents[:2]):
         place.chmod(0o755)
     monkeypatch.chdir(desk.path)
-    subject = experiments.subject_of(files.Given(Path("experiment.yaml")), None)
+    loaded = experiments.load_experiment(files.Given(Path("experiment.yaml")), None)
     errors.explain(KeyboardInterrupt())  # imports what the other user may not
     desk.path.chmod(0o555)
     if (child := os.fork()) == 0:
@@ -95,7 +95,7 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
             if os.geteuid() == 0:
                 os.setuid(65534)
             with signals.stop_signal() as stop:
-                fit.train(subject, fit.Request(), stop, lambda board: pytest.fail("it trains"))
+                fit.train(loaded, fit.Request(), stop, lambda board: pytest.fail("it trains"))
         except OSError as error:
             code = errors.explain(error)
         finally:

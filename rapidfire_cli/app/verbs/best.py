@@ -1,6 +1,6 @@
 """`best`: the leaf configs of an experiment, ranked."""
 
-from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.results import print_ranking
 from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.store.ranking import direction_of, ranking
@@ -19,7 +19,7 @@ def best(
     output: Output,
 ) -> int:
     """Print the leaf configs best first."""
-    seen = look(experiment, parent, choose=lambda usual: _chosen(usual, metric, direction, at))
+    seen = open_overview(experiment, parent, choose=lambda usual: _chosen(usual, metric, direction, at))
     if metric and metric != seen.metadata.objective.metric and not direction:
         direction_of(metric, seen.rows)  # refuses where a name does not say it
     ranked = ranking(seen.rows, seen.objective)[:top]

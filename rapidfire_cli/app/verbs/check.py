@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from rapidfire_cli.app.devices import WORKER, Machinery, seats, setup
+from rapidfire_cli.app.devices import WORKER, DeviceRequest, seats, setup
 from rapidfire_cli.app.errors import REFUSED, Unavailable, say
-from rapidfire_cli.app.experiments import MOST_RUNS, Subject, mlspec_of
+from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.probing import located, preparation, problems, question
 from rapidfire_cli.app.streams import debugging
@@ -64,56 +64,56 @@ def _asked(
     """What a worker finds wrong; only what passes everything else is trained."""
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
-        subject = Subject(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))
-        disk.make_directory(subject.home.misc)
-        with _interview(subject) as interview:
-            answer = _probed(interview, subject, asked)
+        loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))
+        disk.make_directory(loaded.home.misc)
+        with _interview(loaded) as session:
+            answer = _probed(session, loaded, asked)
             found = problems(file, samples, answer)
             if smoke and answer.prepares and not found:
-                found = problems(file, (), _prepared(interview, runs, file.seed))
+                found = problems(file, (), _prepared(session, runs, file.seed))
             kinds = len(asked.leaves)
             if found or not smoke:
                 return found
-            return _smoked(file, samples, _smokes(interview, samples[:kinds], samples[kinds:]))
+            return _smoked(file, samples, _smokes(session, samples[:kinds], samples[kinds:]))
 
 
 @contextmanager
-def _interview(subject: Subject) -> Iterator[WorkerSession]:
+def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
     """With one worker, which keeps no prepared rows, so that each run makes its own reads."""
-    (slot, *_), threads = seats(subject.file, Machinery())
-    setups = {slot.index: replace(setup(subject, slot, threads), data_cache=0)}
-    interview = WorkerSession(LocalWorkers(WORKER, setups, subject.home.misc), slot)
+    (slot, *_), threads = seats(loaded.file, DeviceRequest())
+    setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0)}
+    session = WorkerSession(LocalWorkers(WORKER, setups, loaded.home.misc), slot)
     try:
-        yield interview
+        yield session
     finally:
-        interview.close()
+        session.close()
 
 
-def _probed(interview: WorkerSession, subject: Subject, asked: Probe) -> Probed:
+def _probed(session: WorkerSession, loaded: LoadedExperiment, asked: Probe) -> Probed:
     try:
-        answer = interview.ask(asked)
+        answer = session.ask(asked)
     except WorkerGone as gone:
-        log = log_of(subject.home.misc, interview.slot.index)  # which is deleted in a moment
+        log = log_of(loaded.home.misc, session.slot.index)  # which is deleted in a moment
         said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
         raise Unavailable(f"workers failed to start: the last {gone}\n{said}".strip()) from None
     assert isinstance(answer, Probed)
     return answer
 
 
-def _prepared(interview: WorkerSession, runs: Sequence[Run], seed: int) -> Probed:
+def _prepared(session: WorkerSession, runs: Sequence[Run], seed: int) -> Probed:
     try:
-        answer = interview.ask(Probe((), prepare=preparation(runs, seed)))
+        answer = session.ask(Probe((), prepare=preparation(runs, seed)))
     except WorkerGone as gone:
         return Probed((Finding(-1, ("mlspec",), "E415", "`prepare` fails", f"its worker {gone}"),))
     assert isinstance(answer, Probed)
     return answer
 
 
-def _smokes(interview: WorkerSession, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
+def _smokes(session: WorkerSession, kinds: Sequence[Run], others: Sequence[Run]) -> Smokes:
     """What comes of each kind, and of the batch sizes with which an epoch ends with a single row."""
-    smokes = [(run, _smoke(interview, run)) for run in kinds]
+    smokes = [(run, _smoke(session, run)) for run in kinds]
     rows = max(answer.rows for _, answer in smokes)
-    return [*smokes, *((run, _smoke(interview, run)) for run in _alone(others, rows))]
+    return [*smokes, *((run, _smoke(session, run)) for run in _alone(others, rows))]
 
 
 def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
@@ -121,9 +121,9 @@ def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
     return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
 
 
-def _smoke(interview: WorkerSession, run: Run) -> Smoked:
+def _smoke(session: WorkerSession, run: Run) -> Smoked:
     try:
-        answer = interview.ask(Smoke(run.config, run.seed))
+        answer = session.ask(Smoke(run.config, run.seed))
     except WorkerGone as gone:
         return Smoked((Finding(0, (), "E431", "a trial batch fails", f"its worker {gone}"),))
     assert isinstance(answer, Smoked)

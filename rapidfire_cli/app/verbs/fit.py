@@ -11,10 +11,10 @@ from typing import TypeAlias
 from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
-from rapidfire_cli.app.devices import WORKER, Machinery, advised, seats, setup
+from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, seats, setup
 from rapidfire_cli.app.errors import Unavailable
-from rapidfire_cli.app.experiments import NAME, Subject
-from rapidfire_cli.app.oom import Replacing, assignment, keep_manifest
+from rapidfire_cli.app.experiments import NAME, LoadedExperiment
+from rapidfire_cli.app.oom import OomReplacements, assignment, keep_manifest
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
@@ -56,7 +56,7 @@ Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 class Plan:
     """A subject's runs, under their lasting numbers, and where the known ones stand."""
 
-    subject: Subject
+    loaded: LoadedExperiment
     runs: tuple[Run, ...]  # with those that took the place of one
     free: int  # a number that nobody has, nor any beyond
     stood: Mapping[int, KnownRun]  # by number
@@ -71,7 +71,7 @@ class Plan:
 class Request:
     """How to train, beyond what the file says."""
 
-    machinery: Machinery = field(default_factory=Machinery)
+    devices: DeviceRequest = field(default_factory=DeviceRequest)
     shard: Shard | None = None
     fresh: bool = False  # start over
     accepted: bool = False  # code and data may have changed since
@@ -79,12 +79,12 @@ class Request:
     required: tuple[Requirement, ...] = ()
 
 
-def fit(subject: Subject, request: Request, output: Output) -> int:
+def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
     """Train what is not trained yet and print the ranking; the exit code."""
     events = sys.stdout if output is Output.JSONL else None
     with stop_signal() as stop, unhurried(stop.asked):
         seen = train(
-            subject, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
+            loaded, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
         )
         settle(sys.stderr)  # the ranking follows what was shown of the training
         try:
@@ -98,17 +98,17 @@ def fit(subject: Subject, request: Request, output: Output) -> int:
     return code or missed
 
 
-def train(subject: Subject, request: Request, stop: StopSignal, watch: Watch) -> Overview:
+def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: Watch) -> Overview:
     """Train what is not trained yet, while holding the experiment; how its runs stand then.
 
     A refusal leaves everything as it was. Raises Held, Refusal, Unavailable.
     """
     failpoints.arm(os.environ)
-    home = subject.home
+    home = loaded.home
     aside = _start_over(home) if request.fresh else None
     try:
         with held(home):
-            plan = _plan(subject, request.shard)
+            plan = _plan(loaded, request.shard)
             if plan.left:
                 _train(plan, request, stop, watch)
             else:
@@ -168,24 +168,24 @@ def _start_over(home: ExperimentDir) -> Path | None:
     return aside
 
 
-def _plan(subject: Subject, shard: Shard | None) -> Plan:
-    known = known_runs(subject.home.journal, subject.file.execution.chunks)
+def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
+    known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
     if not known:
-        _check_for_lost(subject.home)
-    was = source_of(subject.home.journal)
-    check_source(subject.home, was, subject.source, _named_at(subject.file))
+        _check_for_lost(loaded.home)
+    was = source_of(loaded.home.journal)
+    check_source(loaded.home, was, loaded.source, _named_at(loaded.file))
     ever = [one.run for one in known]
-    whole = number(subject.runs, ever).listed
+    whole = number(loaded.runs, ever).listed
     asked = shard.of(whole) if shard else whole
     later = successors(asked, ever)
     runs = (*asked, *later)
     free = 1 + max((run.number for run in (*whole, *ever)), default=0)
     stood = {one.run.number: one for one in known}
-    past = history(subject.home.journal) if first_rule(subject.file) else ()
-    members = memberships(subject.file, whole, asked, stood, past, later)
+    past = history(loaded.home.journal) if first_rule(loaded.file) else ()
+    members = memberships(loaded.file, whole, asked, stood, past, later)
     left = remaining(runs, stood, members, past)
-    source = subject.source or was
-    return Plan(subject, runs, free, stood, members, past, left, source, outlined(runs))
+    source = loaded.source or was
+    return Plan(loaded, runs, free, stood, members, past, left, source, outlined(runs))
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -203,7 +203,7 @@ def _check_for_lost(home: ExperimentDir) -> None:
 
 def _settle(plan: Plan, request: Request) -> None:
     """Make runs that are trained already the ones asked for. Raises Refusal for a metric that none has."""
-    home, file = plan.subject.home, plan.subject.file
+    home, file = plan.loaded.home, plan.loaded.file
     groups = {run.number: run.group for run in plan.runs}
     asked = [(metric, nearest(file.origins, at), group) for metric, at, group in deciding(file)]
     asked += [(one.metric, one.at, None) for one in request.required]
@@ -221,13 +221,13 @@ def _settle(plan: Plan, request: Request) -> None:
 
 
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
-    home = plan.subject.home
-    slots, threads = seats(plan.subject.file, request.machinery)
+    home = plan.loaded.home
+    slots, threads = seats(plan.loaded.file, request.devices)
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
     used = slots[: len(plan.left)]
-    if told := advised(plan.subject.file, request.machinery, used, threads):
+    if told := advised(plan.loaded.file, request.devices, used, threads):
         print(told, file=sys.stderr)
     with _driver(plan, slots, threads, stop) as driver:
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
@@ -247,10 +247,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                     [each.bracket for each in found],
                     journal,
                     audience,
-                    Replacing(home, plan.subject.file, plan.runs, plan.free),
+                    OomReplacements(home, plan.loaded.file, plan.runs, plan.free),
                 )
             except CodeChanged as change:
-                raise Refusal([resume_check.meanwhile(change)]) from None
+                raise Refusal([resume_check.code_changed(change)]) from None
             except Paused as pause:
                 raise Unavailable(
                     f"{pause}\nhint: nothing that is durable is lost; the same command continues"
@@ -260,11 +260,11 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
 
 @contextmanager
 def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
-    subject, objective = plan.subject, _objective(plan.subject.file, plan.outline)
-    setups = {slot.index: replace(setup(subject, slot, threads), objective=objective) for slot in slots}
-    execution = subject.file.execution
+    loaded, objective = plan.loaded, _objective(plan.loaded.file, plan.outline)
+    setups = {slot.index: replace(setup(loaded, slot, threads), objective=objective) for slot in slots}
+    execution = loaded.file.execution
     driver = Driver(
-        LocalWorkers(WORKER, setups, subject.home.misc),
+        LocalWorkers(WORKER, setups, loaded.home.misc),
         slots,
         stop.asked,
         execution.chunks,
@@ -287,17 +287,17 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
         with waiting(starting, sys.stderr, os.environ):
             answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
-        log = log_of(plan.subject.home.misc, ending.slot)
+        log = log_of(plan.loaded.home.misc, ending.slot)
         raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
     if answer is None:
         return
     required = [(one.metric, one.at) for one in request.required]
-    if found := problems(plan.subject.file, samples, answer, required):
+    if found := problems(plan.loaded.file, samples, answer, required):
         raise Refusal(found)
     if answer.prepares:
         answer = _prepare(plan, request, driver, continued)
     if answer:
-        resume_check.check(plan.stood, plan.runs, answer, request.accepted)
+        resume_check.check_resume(plan.stood, plan.runs, answer, request.accepted)
 
 
 def _prepare(
@@ -308,26 +308,26 @@ def _prepare(
     None when a stop was asked for meanwhile. Raises Refusal, Unavailable.
     """
     kept = not request.accepted and any(one.opened for one in plan.stood.values())
-    order = preparation(plan.subject.runs, plan.subject.file.seed, kept)
+    order = preparation(plan.loaded.runs, plan.loaded.file.seed, kept)
     try:
         with waiting("running prepare", sys.stderr, os.environ):
             answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
     except NoWorker as ending:
-        log = log_of(plan.subject.home.misc, ending.slot)
+        log = log_of(plan.loaded.home.misc, ending.slot)
         raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
-    if answer and (found := problems(plan.subject.file, (), answer)):
+    if answer and (found := problems(plan.loaded.file, (), answer)):
         raise Refusal(found)
     return answer
 
 
 def _continues(plan: Plan, run: Run) -> bool:
     """Whether a checkpoint is there to go on from."""
-    return run.number in plan.stood and bool(newest_first(plan.subject.home.run(run)))
+    return run.number in plan.stood and bool(newest_first(plan.loaded.home.run(run)))
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     """Write down which runs are asked for: the journal first, then what people read."""
-    file, home = plan.subject.file, plan.subject.home
+    file, home = plan.loaded.file, plan.loaded.home
     metadata = replace(metadata_of(file, plan.outline), source=plan.source)
     journal.enroll(metadata, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
     keep_manifest(home, file, plan.runs)
@@ -350,7 +350,7 @@ def _objective(file: ExperimentFile, outline: Outline) -> Objective:
 
 
 def _job(plan: Plan, run: Run) -> Job:
-    asked = assignment(plan.subject.home, run)
-    goal = plan.outline.epochs[run.number] * plan.subject.file.execution.chunks
+    asked = assignment(plan.loaded.home, run)
+    goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
@@ -48,7 +48,7 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
 
     Raises Refusal when the setting fits no run.
     """
-    seen = look(experiment, parent)
+    seen = open_overview(experiment, parent)
     past = history(seen.home.journal)
     if setting == Setting():
         return _rehearse(past, output)

@@ -1,6 +1,6 @@
 """`status`: where every run of an experiment stands, while it trains or after."""
 
-from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.view.documents import experiment_document, run_document
 from rapidfire_cli.view.formats import Output
@@ -9,7 +9,7 @@ from rapidfire_cli.view.results import status_table
 
 def status(experiment: str | None, parent: str | None, output: Output) -> int:
     """Print where every run stands."""
-    seen = look(experiment, parent)
+    seen = open_overview(experiment, parent)
     print_rows(
         output,
         lambda: status_table(seen),

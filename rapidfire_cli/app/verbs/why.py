@@ -1,6 +1,6 @@
 """`why`: the ledger of early stopping, read for one run."""
 
-from rapidfire_cli.app.overview import look
+from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.store.explain import explain
 from rapidfire_cli.store.history import history
@@ -11,7 +11,7 @@ from rapidfire_cli.view.why import why as sentences
 
 def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
     """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
-    seen = look(experiment, parent, unlisted=True)
+    seen = open_overview(experiment, parent, unlisted=True)
     found = explain(
         seen, history(seen.home.journal), run
     )  # the past is read last, so that it lacks nothing seen
