@@ -24,7 +24,7 @@ from bench.work import DIGITS, Leaf
 from rapidfire_cli.engine.messages import Assignment, Setup, Train
 from rapidfire_cli.terms import Execution
 from rapidfire_cli.training import checkpoint
-from rapidfire_cli.training.executor import Residents
+from rapidfire_cli.training.executor import Executor
 
 LIMIT = 0.03  # of training time
 LARGE: Leaf = {
@@ -69,11 +69,11 @@ def trained(mlspec: str, leaves: list[Leaf], place: Path) -> tuple[float, Watch]
     every = Execution().checkpoint_every
     setup = Setup(mlspec, "null", str(place / "misc"), "cpu", 1, 1, every, 2**30)
     with watched() as watch:
-        residents = Residents(setup, lambda report: None, lambda: False, lambda step: None)
+        executor = Executor(setup, lambda report: None, lambda: False, lambda step: None)
         began = time.perf_counter()
         for number, leaf in enumerate(leaves, 1):
             assignment = Assignment(number, json.dumps(leaf), 42, str(place / "runs" / f"{number}"))
-            residents.train(Train((assignment,), leaf["train"]["epochs"]))
+            executor.train(Train((assignment,), leaf["train"]["epochs"]))
         return time.perf_counter() - began, watch
 
 

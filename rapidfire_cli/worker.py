@@ -133,31 +133,31 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
 
     keep_standard()
     from rapidfire_cli.training.device import prepare
-    from rapidfire_cli.training.executor import Residents, SpecProblem
+    from rapidfire_cli.training.executor import Executor, SpecProblem
     from rapidfire_cli.training.shadowing import forbid, merged
 
     forbid()
     sys.path[:] = merged(sys.path, setup.path)
     ready = prepare(setup)
     try:
-        residents = Residents(setup, pipe.tell, pipe.stop_asked, page.mark, room=ready[1])
+        executor = Executor(setup, pipe.tell, pipe.stop_asked, page.mark, room=ready[1])
     except SpecProblem as problem:
         pipe.tell(Probed((problem.finding,)))
         return
     gc.freeze()  # measured: one full collection cost as much as a small run
     gc.enable()
-    residents.start()
+    executor.start()
     pipe.tell(Ready(os.getpid(), *ready))
     while True:
-        match order := pipe.next(residents.spare):
+        match order := pipe.next(executor.spare):
             case Probe():
-                pipe.tell(residents.probe(order))
+                pipe.tell(executor.probe(order))
             case Smoke():
-                pipe.tell(residents.smoke(order))
+                pipe.tell(executor.smoke(order))
             case Train():
-                residents.train(order)
+                executor.train(order)
             case Evict():
-                residents.evict(order)
+                executor.evict(order)
             case Quit():
                 return
             case EndTurn() | Setup():  # a turn that ended before its EndTurn came; nothing is left to end

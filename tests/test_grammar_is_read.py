@@ -22,7 +22,7 @@ from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.shapes import AnyOf, Items, OrNull, Record
 from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
-from rapidfire_cli.training.train_config import Plan
+from rapidfire_cli.training.train_config import TrainConfig
 from tests.app.fake_workers import Desk, Luck
 from tests.training.sandbox import Workplace
 
@@ -190,7 +190,7 @@ def read_by_worker(tmp_path_factory) -> set[str]:
     """What a worker reads of a run that has every knob."""
     read: set[str] = set()
     loads = SimpleNamespace(loads=lambda text: recorded(json.loads(text), "", read))
-    with pytest.MonkeyPatch.context() as patch, attributes(Plan, Setup) as fields:
+    with pytest.MonkeyPatch.context() as patch, attributes(TrainConfig, Setup) as fields:
         patch.setattr(opening, "json", loads)
         place = Workplace(tmp_path_factory.mktemp("worker"))
         place.train({"train": TRAINED, "named_metrics": ["top1_accuracy"], "user_knobs": {"width": 4}}, 1)
@@ -244,4 +244,4 @@ def test_every_knob_of_a_config_is_read_or_said_to_have_no_effect(read_by_worker
 
 
 def test_every_default_of_a_plan_is_used(read_by_worker):
-    assert {f"Plan.{name}" for name in Plan.__slots__} <= read_by_worker
+    assert {f"Plan.{name}" for name in TrainConfig.__slots__} <= read_by_worker

@@ -22,7 +22,7 @@ TOGETHER = (
 ALIGNED = 64  # bytes: where torch's CPU allocator begins a tensor; kernels may round otherwise elsewhere
 
 
-class Feed(Protocol):
+class BatchSource(Protocol):
     """A split's rows as batches on the run's device."""
 
     def __len__(self) -> int: ...
@@ -32,7 +32,7 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
+class Uncached:
     """Prepares every row each time it is asked for."""
 
     split: str
@@ -61,7 +61,7 @@ class Fresh:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Cached:
     """Prepared rows that only `collate` can join; one that may change them gets copies."""
 
     split: str

@@ -29,14 +29,14 @@ from rapidfire_cli.engine.checkpoints import (
 )
 from rapidfire_cli.terms import Keep, Plain
 from rapidfire_cli.training import weights
-from rapidfire_cli.training.failure import Failure, disk_error, keeping, one_line, refused
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.failure import Failure, disk_error, guard_own_io, one_line, refused
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.state import packed, unpack
 
 LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged
 
 
-def save(run: Run) -> None:
+def save(run: LiveRun) -> None:
     """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure."""
     home = Path(run.assignment.directory)
     try:
@@ -49,7 +49,9 @@ def save(run: Run) -> None:
             home / _name(run),
             payload,
             _facts(run),
-            above=[] if run.anchored else [home.parent],  # whoever made the run's directory may be dead
+            above=[]
+            if run.directories_synced
+            else [home.parent],  # whoever made the run's directory may be dead
             outdated=partial(_outdated, home, _name(run), LAST),
         )
     except Failure:
@@ -58,14 +60,14 @@ def save(run: Run) -> None:
         if found := disk_error(error):
             raise refused(found) from error
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
-    run.durable, run.unsaved, run.anchored = run.position, 0.0, True
+    run.durable, run.unsaved, run.directories_synced = run.position, 0.0, True
     run.best_weights = weights_in(home / _name(run), BEST)
 
 
-def restore(run: Run) -> None:
+def restore(run: LiveRun) -> None:
     """Put the run where its newest good checkpoint left it, if it has any. Raises Failure."""
     home = Path(run.assignment.directory)
-    with keeping():
+    with guard_own_io():
         publication.sweep(home)
     for path in (present := newest_first(home)):
         try:
@@ -81,26 +83,28 @@ def restore(run: Run) -> None:
         )
 
 
-def finish(run: Run, keep: Keep) -> None:
+def finish(run: LiveRun, keep: Keep) -> None:
     """Give the final weights, and those of the best epoch, their place. Raises Failure."""
     home = Path(run.assignment.directory)
     last = home / _name(run)
-    with keeping():
+    with guard_own_io():
         final = weights_in(last, MODEL)
         assert final, "a completed run has a checkpoint of its end"
         names = {home / f"{FINAL}{final.suffix}": final, **_best_link(home, last)}
         publication.link(names, _outdated(home, last.name, 1))
-        if not run.anchored:  # whoever published its last checkpoint may have died before that was durable
+        if (
+            not run.directories_synced
+        ):  # whoever published its last checkpoint may have died before that was durable
             disk.sync(home, home.parent)
         if keep == "weights":
             shared = {final.name: partial(publication.share, home / f"{FINAL}{final.suffix}")}
             publication.publish(last, shared, _facts(run))
 
 
-def show_best(run: Run) -> None:
+def show_best(run: LiveRun) -> None:
     """Give the best weights of a run that ends early their place beside its log. Raises Failure."""
     home = Path(run.assignment.directory)
-    with keeping():
+    with guard_own_io():
         if named := _best_link(home, home / _name(run)):
             publication.link(named)
 
@@ -111,7 +115,7 @@ def _best_link(home: Path, checkpoint: Path) -> dict[Path, Path]:
     return {home / f"{BEST}{found.suffix}": found} if found else {}
 
 
-def _weights_payload(run: Run, now: weights.Weights) -> dict[str, Writer]:
+def _weights_payload(run: LiveRun, now: weights.Weights) -> dict[str, Writer]:
     """The model's weights and the best epoch's, which may be the same, or in the checkpoint before."""
     payload: dict[str, Writer] = {f"{MODEL}{now.suffix}": now.write}
     if run.best is None:
@@ -139,11 +143,11 @@ def _outdated(directory: Path, newest: str, last: int) -> list[Path]:
     return [path for path in present if path not in kept]
 
 
-def _name(run: Run) -> str:
+def _name(run: LiveRun) -> str:
     return name(run.step, run.epoch)
 
 
-def _facts(run: Run) -> dict[str, Plain]:
+def _facts(run: LiveRun) -> dict[str, Plain]:
     """What can be known without loading torch; the epochs' metrics should the journal not have them."""
     number = run.assignment.run
     reached = Reached(
@@ -153,7 +157,7 @@ def _facts(run: Run) -> dict[str, Plain]:
     return {**to_facts(reached), "config": json.loads(run.assignment.config)}
 
 
-def _load(run: Run, published: Published) -> None:
+def _load(run: LiveRun, published: Published) -> None:
     """Raises Failure where the checkpoint cannot be used by this version, or does not fit the model."""
     reached, file = from_facts(published.facts), weights_in(published.path, MODEL)
     if published.facts.get("format") not in READABLE or not file or not (published.path / STATE).is_file():

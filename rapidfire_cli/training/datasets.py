@@ -15,7 +15,7 @@ from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.settings import Changes, ProcessSettings
-from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees
+from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 
 MEANT = frozenset({"val", "valid", "dev", VALIDATION})
 """What people call the validation split, in any case."""
@@ -63,9 +63,9 @@ class DataCache:
         reads: Reads = {}
         rng.reseed(seed, "load_data")
         before, settings = rng.capture(), self._settings.all_changes()
-        splits = self._spec().load_data(copy.deepcopy(self._data or {}), Knobs(leaf, reads))
+        splits = self._spec().load_data(copy.deepcopy(self._data or {}), TrackedConfig(leaf, reads))
         _check(splits)
-        drawn = None if rng.undrawn(before) else seed
+        drawn = None if rng.unchanged_since(before) else seed
         hashes = canonical(dict(fingerprint.data(splits)))
         return Loaded(splits, reads, drawn, hashes, self._settings.since(settings))
 

@@ -7,17 +7,17 @@ from typing import Any
 from torch import Tensor
 
 from rapidfire_cli.terms import LOSS
-from rapidfire_cli.training.loss_meter import Losses
-from rapidfire_cli.training.metric_buffer import Scores
+from rapidfire_cli.training.loss_meter import LossMeter
+from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader
 
 
 @dataclass(slots=True)
-class Tally:
+class EpochMetrics:
     """Losses and metrics of a split, so far in this epoch."""
 
-    losses: Losses
-    scores: Scores | None  # None where no metric is asked for
+    losses: LossMeter
+    scores: MetricBuffer | None  # None where no metric is asked for
     reader: Reader  # the run's: its splits have one
 
     @property

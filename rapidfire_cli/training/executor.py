@@ -1,4 +1,4 @@
-"""The runs resident on a worker: opened, trained by turns, saved, and let go of."""
+"""The executor: opens, trains, saves and evicts the runs that are resident on a worker."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ from rapidfire_cli.engine.messages import (
     TurnEnded,
 )
 from rapidfire_cli.training import checkpoint, rng, spec
-from rapidfire_cli.training.failure import Failure, blaming, keeping
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_code
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import logged, printing, say
 from rapidfire_cli.training.loop import Mark, rewind, train
 from rapidfire_cli.training.opening import opened, prepares, shared
@@ -37,7 +37,7 @@ from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
 from rapidfire_cli.training.state import check_state
 
-__all__ = ["Residents", "SpecProblem"]
+__all__ = ["Executor", "SpecProblem"]
 
 TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
 SHARE = 0.1  # of a busy worker's time that may go into saving runs that wait (assumed)
@@ -45,14 +45,14 @@ IDLE = 0.05  # seconds without an order until a worker has time to spare (assume
 SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not worth changing runs (assumed)
 
 
-class Residents:
+class Executor:
     """Carries out a worker's orders; between turns each run rests with its state and its random streams."""
 
     def __init__(
         self,
         setup: Setup,
         tell: Callable[[Report], None],
-        pulse: Callable[[], bool],
+        stop_requested: Callable[[], bool],
         progress: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         room: int = 2**62,
@@ -62,11 +62,11 @@ class Residents:
         misc, prepared = (str(self._home / place) for place in (setup.misc, setup.prepared))
         self._setup = replace(setup, misc=misc, prepared=prepared)
         self._tell = tell
-        self._pulse = pulse
+        self._stop_requested = stop_requested
         self._progress = progress
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec), room)
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, LiveRun] = {}
         self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
         self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
 
@@ -125,7 +125,7 @@ class Residents:
         run, settings = self._runs[number], self._shared.settings
         log = Path(run.assignment.directory) / LOG
         try:
-            with keeping(), logged(log), blaming(), settings.apart(), settings.of(number):
+            with guard_own_io(), logged(log), guard_user_code(), settings.apart(), settings.of(number):
                 self._save(run)
         except Failure as failure:
             self._unsaved.pop(number)
@@ -151,7 +151,7 @@ class Residents:
         directory = Path(assignment.directory)
         with ExitStack() as stack:
             try:
-                with keeping():
+                with guard_own_io():
                     if assignment.run not in self._runs:
                         disk.make_directory(directory, below=directory.parents[1], lasting=False)
                     stack.enter_context(logged(directory / LOG))
@@ -180,22 +180,22 @@ class Residents:
             self._complete(run)
         self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.partial_metrics))
 
-    def _size(self, run: Run) -> int:
+    def _size(self, run: LiveRun) -> int:
         """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""
         if self._shared.device.type == "cpu":
             return max(run.size, self._shared.growth.each(len(self._runs)))
         return run.size
 
-    def _let_go(self, run: Run) -> None:
+    def _let_go(self, run: LiveRun) -> None:
         self._save_as_it_is(run)
         self._drop(run.assignment.run)
         self._tell(Evicted(run.assignment.run, run.ticks))
 
-    def _resident(self, assignment: Assignment) -> Run:
+    def _resident(self, assignment: Assignment) -> LiveRun:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
         resident = self._runs.get(assignment.run)
         if resident is None or resident.rewound:
-            with blaming():
+            with guard_user_code():
                 run = opened(assignment, self._shared)
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
@@ -206,7 +206,7 @@ class Residents:
                 self._tell(ended)
         return self._runs[assignment.run]
 
-    def _advance(self, run: Run, until: int, limit: int) -> bool:
+    def _advance(self, run: LiveRun, until: int, limit: int) -> bool:
         """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True.
 
         A turn that goes on ends with an epoch: to tell the metrics inside of one costs more than a short one.
@@ -222,18 +222,18 @@ class Residents:
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
             self._unsaved.setdefault(run.assignment.run, began)
-            stopped = self._pulse()
-            if stopped and mark is Mark.LOOK:
+            stopped = self._stop_requested()
+            if stopped and mark is Mark.VALIDATION_BATCH:
                 rewind(run)
             enough = mark is Mark.EPOCH and _enough(now - entered, run.ticks - from_ticks, limit - run.ticks)
             if stopped or (run.ticks >= until and (enough or run.ticks >= limit)):
                 return stopped
-            if mark is not Mark.LOOK:
+            if mark is not Mark.VALIDATION_BATCH:
                 now = self._checkpointed(run, now)
             began = now
         return False
 
-    def _checkpointed(self, run: Run, now: float) -> float:
+    def _checkpointed(self, run: LiveRun, now: float) -> float:
         """Save what is due by the clock: the run in its turn, and one that waits; returns the time."""
         every, number = self._setup.checkpoint_every, run.assignment.run
         has_spare = now >= self._spare_due
@@ -245,18 +245,18 @@ class Residents:
             now = self._save_waiting(overdue, now)
         return now
 
-    def _save(self, run: Run) -> None:
+    def _save(self, run: LiveRun) -> None:
         checkpoint.save(run)
         self._unsaved.pop(run.assignment.run, None)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
-    def _save_as_it_is(self, run: Run) -> None:
+    def _save_as_it_is(self, run: LiveRun) -> None:
         """Make durable a run that may never go on, with the weights of its best epoch."""
         if run.durable != run.position:
             self._save(run)
         checkpoint.show_best(run)
 
-    def _complete(self, run: Run) -> None:
+    def _complete(self, run: LiveRun) -> None:
         if run.durable != run.position:
             self._save(run)
         checkpoint.finish(run, self._setup.keep)
@@ -273,7 +273,7 @@ def _enough(seconds: float, done: int, left: int) -> bool:
     return seconds >= SHORT and left * seconds / done >= SHORT
 
 
-def _marks(run: Run) -> Iterator[Mark]:
+def _marks(run: LiveRun) -> Iterator[Mark]:
     """The training loop's marks. Raises Failure, whatever is raised inside."""
-    with blaming():
+    with guard_user_code():
         yield from train(run)

@@ -56,7 +56,7 @@ def refused(error: OSError) -> Failure:
 
 
 @contextmanager
-def blaming() -> Iterator[None]:
+def guard_user_code() -> Iterator[None]:
     """Raises Failure, whatever is raised inside."""
     try:
         yield
@@ -67,7 +67,7 @@ def blaming() -> Iterator[None]:
 
 
 @contextmanager
-def blaming_knob(*path: str) -> Iterator[None]:
+def guard_knob(*path: str) -> Iterator[None]:
     """Raises Failure that blames the knob at this path, whatever error is raised inside."""
     try:
         yield
@@ -77,7 +77,7 @@ def blaming_knob(*path: str) -> Iterator[None]:
 
 
 @contextmanager
-def keeping() -> Iterator[None]:
+def guard_own_io() -> Iterator[None]:
     """Raises Failure where the disk refuses what rapidfire itself keeps."""
     try:
         yield

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Finding, Preparation, Setup
 from rapidfire_cli.training import device, spec
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.loop import Mark, train
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import prepare
@@ -36,7 +36,7 @@ def train_here(
     return None
 
 
-def _to_the_end(run: Run, tell: Callable[[EpochEnded], None]) -> None:
+def _to_the_end(run: LiveRun, tell: Callable[[EpochEnded], None]) -> None:
     run.enter()
     began = time.monotonic()
     for mark in train(run):

@@ -16,13 +16,13 @@ from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpe
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import TRAIN, Objective, Split
 from rapidfire_cli.training import rng
-from rapidfire_cli.training.batches import Feed
+from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.datasets import Loaded
-from rapidfire_cli.training.epoch_metrics import Tally
+from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
-from rapidfire_cli.training.train_config import Plan
+from rapidfire_cli.training.train_config import TrainConfig
 from rapidfire_cli.training.weights import Weights, nbytes, weights
 
 if TYPE_CHECKING:
@@ -35,25 +35,25 @@ Position: TypeAlias = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class LiveRun:
     """A run's parts and where it stands; whole at every optimizer step's end."""
 
     assignment: Assignment
     fingerprint: RunOpened
-    plan: Plan
+    train: TrainConfig
     steps: int  # optimizer steps in an epoch
     ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
     device: torch.device
     spec: MLSpec
     cfg: Cfg
     loaded: Loaded  # kept while the run is here
-    feeds: Mapping[Split, Feed]
+    batch_sources: Mapping[Split, BatchSource]
     model: nn.Module
     forward: nn.Module  # the model, compiled where asked
     optimizer: AnyOptimizer
     schedule: Schedule | None
     scaler: torch.amp.GradScaler
-    tallies: Mapping[Split, Tally]
+    epoch_metrics: Mapping[Split, EpochMetrics]
     origins: "Origins"  # what its objects were before any training
     streams: rng.Streams  # while the run does not train
     settings: ProcessSettings
@@ -71,7 +71,9 @@ class Run:
     best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
     damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
     durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
-    anchored: bool = False  # this process has made the directories durable that lead to its checkpoints
+    directories_synced: bool = (
+        False  # this process has made the directories durable that lead to its checkpoints
+    )
     unsaved: float = 0.0  # seconds of training since it was durable
 
     @property
@@ -92,7 +94,7 @@ class Run:
     @property
     def goal(self) -> int:
         """The ticks of the whole run."""
-        return self.plan.epochs * self.chunks
+        return self.train.epochs * self.chunks
 
     @property
     def size(self) -> int:
@@ -105,7 +107,7 @@ class Run:
     @property
     def partial_metrics(self) -> tuple[Metric, ...]:
         """The training metrics of the epoch under way; none between two epochs. Raises Failure."""
-        values = self.tallies[TRAIN].partial_values() if self.done else {}
+        values = self.epoch_metrics[TRAIN].partial_values() if self.done else {}
         return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
     def enter(self) -> None:
@@ -145,16 +147,16 @@ class Run:
 
     def end_epoch(self) -> None:
         """Sum up the epoch and stand at the beginning of the next. Raises Failure."""
-        self.outcome = {split: tally.values() for split, tally in self.tallies.items()}
+        self.outcome = {split: each.values() for split, each in self.epoch_metrics.items()}
         if self.schedule:
             self.schedule.after_epoch(self.outcome)
-        for tally in self.tallies.values():
-            tally.reset()
+        for each in self.epoch_metrics.values():
+            each.reset()
         self.epoch += 1
         self.done = 0
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision in which the forward pass computes."""
-        if self.plan.precision == "fp32":
+        if self.train.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST[self.plan.precision])
+        return torch.autocast(self.device.type, AUTOCAST[self.train.precision])

@@ -12,7 +12,7 @@ from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng, state
 from rapidfire_cli.training.batches import cut
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import clip, members
 
 
@@ -20,20 +20,22 @@ class Mark(Enum):
     """Where the loop pauses."""
 
     STEP = auto()  # an optimizer step is done; the run is whole
-    LOOK = auto()  # a validation batch was seen; after `rewind` the run is as before the first one
+    VALIDATION_BATCH = (
+        auto()
+    )  # a validation batch was seen; after `rewind` the run is as before the first one
     EPOCH = auto()  # an epoch is over and `run.outcome` holds its metrics; the run is whole
 
 
-def train(run: Run) -> Iterator[Mark]:
+def train(run: LiveRun) -> Iterator[Mark]:
     """Train from where the run stands to its goal; one may leave at any mark and start again later."""
-    while run.epoch < run.plan.epochs:
+    while run.epoch < run.train.epochs:
         if run.done == 0:  # in the middle of an epoch, modules are in the mode that user code left them in
             run.model.train()
-        every = len(run.feeds[TRAIN])
-        order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.plan.kept(every)]
-        left = order[run.done * run.plan.step_size :]
-        batches = run.feeds[TRAIN].batches(left, run.plan.batch_size)
-        for rows in cut(left, run.plan.step_size):
+        every = len(run.batch_sources[TRAIN])
+        order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.train.kept(every)]
+        left = order[run.done * run.train.step_size :]
+        batches = run.batch_sources[TRAIN].batches(left, run.train.batch_size)
+        for rows in cut(left, run.train.step_size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
             elif gradient(run, len(rows), batches):
@@ -45,13 +47,13 @@ def train(run: Run) -> Iterator[Mark]:
             run.done += 1
             run.step += 1
             yield Mark.STEP
-        if VALIDATION in run.feeds:
+        if VALIDATION in run.batch_sources:
             yield from validate(run)
         run.end_epoch()
         yield Mark.EPOCH
 
 
-def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
+def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
     """Forward and backward over an optimizer step's rows, a batch at a time; each batch's share of the loss.
 
     The step's loss is Σ(loss · weight) / Σweight over its batches. Each loss is scaled by its weight over an
@@ -61,11 +63,11 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
     shares: list[Tensor] = []
     weighed, expected = 0.0, 0.0
     run.optimizer.zero_grad()
-    for begin in range(0, rows, run.plan.batch_size):
-        size = min(run.plan.batch_size, rows - begin)
+    for begin in range(0, rows, run.train.batch_size):
+        size = min(run.train.batch_size, rows - begin)
         batch = next(batches)
         outputs = forward(run, batch)
-        weight = run.tallies[TRAIN].weight(outputs, batch, size)
+        weight = run.epoch_metrics[TRAIN].weight(outputs, batch, size)
         loss = outputs[LOSS]
         if size < rows:
             weight = float(weight)
@@ -77,29 +79,29 @@ def gradient(run: Run, rows: int, batches: Iterator[Any], counted: bool = True) 
             run.scaler.scale(loss).backward()
             shares.append(loss.detach())
         if counted:
-            run.tallies[TRAIN].add(outputs, batch, weight, run.step + 1)
+            run.epoch_metrics[TRAIN].add(outputs, batch, weight, run.step + 1)
     if weighed != expected:
         divide(run, weighed / expected)
-    if shares and run.plan.max_grad_norm is not None:
+    if shares and run.train.max_grad_norm is not None:
         for optimizer in members(run.optimizer):
             run.scaler.unscale_(optimizer)
-        clip(run.model.parameters(), run.plan.max_grad_norm)
+        clip(run.model.parameters(), run.train.max_grad_norm)
     return shares
 
 
-def divide(run: Run, weight: float) -> None:
+def divide(run: LiveRun, weight: float) -> None:
     """Divide every gradient."""
     for parameter in run.model.parameters():
         if parameter.grad is not None:
             parameter.grad.div_(weight)
 
 
-def reevaluated_step(run: Run, rows: Tensor) -> None:
+def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
     """A step of LBFGS, which evaluates the loss several times; the first value is the step's loss."""
     counted = iter([True])
 
     def closure() -> Tensor:
-        batches = run.feeds[TRAIN].batches(rows, run.plan.batch_size)
+        batches = run.batch_sources[TRAIN].batches(rows, run.train.batch_size)
         shares = gradient(run, len(rows), batches, next(counted, False))
         return sum(shares, torch.zeros((), device=run.device))
 
@@ -107,27 +109,27 @@ def reevaluated_step(run: Run, rows: Tensor) -> None:
     optimizer.step(closure)  # type: ignore[arg-type]
 
 
-def validate(run: Run, begin: int = 0) -> Iterator[Mark]:
+def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
     """Loss and metrics over the validation split, from the row `begin` on."""
     run.before = state.snapshot(run)
     run.model.eval()
-    feed, size = run.feeds[VALIDATION], run.plan.eval_batch_size
-    tally, rows = run.tallies[VALIDATION], torch.arange(begin, len(feed), device="cpu")
+    feed, size = run.batch_sources[VALIDATION], run.train.eval_batch_size
+    metrics, rows = run.epoch_metrics[VALIDATION], torch.arange(begin, len(feed), device="cpu")
     for at, batch in zip(count(begin, size), feed.batches(rows, size), strict=False):
         with torch.no_grad():
             outputs = forward(run, batch)
-        tally.add(outputs, batch, tally.weight(outputs, batch, min(size, len(feed) - at)), run.step)
-        yield Mark.LOOK
+        metrics.add(outputs, batch, metrics.weight(outputs, batch, min(size, len(feed) - at)), run.step)
+        yield Mark.VALIDATION_BATCH
 
 
-def rewind(run: Run) -> None:
+def rewind(run: LiveRun) -> None:
     """Break off a validation: the run is whole as after its last step, in its checkpoint, not in memory."""
     assert run.before, "a validation is under way"
-    run.tallies[VALIDATION].reset()
+    run.epoch_metrics[VALIDATION].reset()
     state.rewind(run, run.before)
 
 
-def forward(run: Run, batch: Any) -> Mapping[str, Any]:
+def forward(run: LiveRun, batch: Any) -> Mapping[str, Any]:
     """What compute_forward makes of a batch. Raises Failure when it holds no scalar `loss`."""
     with run.autocast():
         outputs = run.spec.compute_forward(run.forward, batch, run.cfg)

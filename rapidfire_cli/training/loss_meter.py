@@ -19,7 +19,7 @@ class NotFinite(Failure):
 
 
 @dataclass(slots=True)
-class Losses:
+class LossMeter:
     """Batch losses, summed; a batch of weight 0 does not count, whatever its loss."""
 
     name: str  # "loss", "validation loss"

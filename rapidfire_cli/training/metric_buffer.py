@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rapidfire_cli.training import rng
-from rapidfire_cli.training.failure import Failure, blaming_knob
+from rapidfire_cli.training.failure import Failure, guard_knob
 from rapidfire_cli.training.metrics import Custom, Measure, measure
 from rapidfire_cli.training.predictions import Pair, Reader, counted
 from rapidfire_cli.training.sums import EXACT, exact
@@ -19,7 +19,7 @@ BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed:
 LOOKED_AT = 2**20  # bytes that a metric may hold and still be computed inside an epoch (assumed: some ms)
 
 
-class Scores:
+class MetricBuffer:
     """Named and custom metrics of one split."""
 
     def __init__(self, names: Sequence[str], custom: Mapping[str, Any]) -> None:
@@ -31,8 +31,8 @@ class Scores:
         self._raw = _Group(
             tuple(custom), lambda name, _: wrapped[name], _all, lambda _: nullcontext(), is_tried=True
         )
-        self._flat = _Group(flat, lambda name, like: measure(name, *like), counted, self._blaming)
-        self._rows = _Group(rows, lambda name, _: exact(), _all, self._blaming)
+        self._flat = _Group(flat, lambda name, like: measure(name, *like), counted, self._guard)
+        self._rows = _Group(rows, lambda name, _: exact(), _all, self._guard)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Scores:
             self._raw.add(reader.raw(outputs, batch))
         for group, read in ((self._flat, reader.flat), (self._rows, reader.rows)):
             if group.names:
-                with blaming_knob(NAMED):
+                with guard_knob(NAMED):
                     pair = read(outputs, batch)
                 group.add(pair)
 
@@ -90,9 +90,9 @@ class Scores:
     def _groups(self) -> tuple["_Group", ...]:
         return self._flat, self._rows, self._raw
 
-    def _blaming(self, name: str) -> AbstractContextManager[None]:
+    def _guard(self, name: str) -> AbstractContextManager[None]:
         """Where a named metric fails, the file's entry for it is to blame."""
-        return blaming_knob(NAMED, str(self._names.index(name)))
+        return guard_knob(NAMED, str(self._names.index(name)))
 
 
 class _Group:
@@ -103,14 +103,14 @@ class _Group:
         names: Sequence[str],
         make: Callable[[str, Pair], Measure],
         choose: Callable[[Pair], Pair],
-        blaming: Callable[[str], AbstractContextManager[None]],
+        guard: Callable[[str], AbstractContextManager[None]],
         is_tried: bool = False,
     ) -> None:
         self.names = names
         self._is_tried = is_tried  # on the first batch: named metrics are known to be numbers
         self._make = make
         self._choose = choose  # what they are to see of what is kept
-        self._blaming = blaming
+        self._guard = guard
         self._measures: Mapping[str, Measure] = {}
         self._like: Pair | None = None  # one row of the first batch: what the measures were made for
         self._kept: list[Pair] = []
@@ -170,7 +170,7 @@ class _Group:
         self._like = like
         measures = {}
         for name in self.names:
-            with self._blaming(name):
+            with self._guard(name):
                 measures[name] = self._make(name, like)
         self._measures = measures
 
@@ -181,7 +181,7 @@ class _Group:
         """
         streams = rng.capture()
         for name, each in deepcopy(self._measures).items():
-            with self._blaming(name):
+            with self._guard(name):
                 try:
                     each.update(*self._choose(pair))
                     each.compute()
@@ -203,14 +203,14 @@ class _Group:
         if pair is None or not len(pair[0]):
             return False
         for name, each in measures.items():
-            with self._blaming(name):
+            with self._guard(name):
                 each.update(*pair)
         return True
 
     def _computed(self, measures: Mapping[str, Measure]) -> dict[str, float]:
         values = dict.fromkeys(self.names, math.nan)
         for name, each in measures.items():
-            with self._blaming(name):
+            with self._guard(name):
                 values[name] = each.compute()
         return values
 

@@ -15,24 +15,24 @@ from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers
-from rapidfire_cli.training.batches import Feed
+from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.datasets import DataCache
-from rapidfire_cli.training.epoch_metrics import Tally
+from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import printing
-from rapidfire_cli.training.loss_meter import STRIDE, Losses
+from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
 from rapidfire_cli.training.memory import Growth
-from rapidfire_cli.training.metric_buffer import Scores
+from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader, is_causal
 from rapidfire_cli.training.rows import RowCache, Source
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
-from rapidfire_cli.training.tracked_config import Knobs, Reads
-from rapidfire_cli.training.train_config import Plan, plan, usual_determinism
+from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
+from rapidfire_cli.training.train_config import TrainConfig, train_config, usual_determinism
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +84,42 @@ def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
     return RunOpened(assignment.run, shared.code, data, shared.environment)
 
 
-def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> Run:
+def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> LiveRun:
     """The run as its newest good checkpoint left it, or fresh; `reads` takes what is read of its leaf config.
 
     Raises Failure, and what user code raises.
     """
     leaf: LeafConfig = json.loads(assignment.config)
-    its = plan(leaf)
+    its = train_config(leaf)
     torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
     spec = shared.spec()
     reads = {} if reads is None else reads
-    cfg = Knobs(leaf, reads)
+    cfg = TrackedConfig(leaf, reads)
     source = _source(assignment, leaf, spec, cfg, reads, shared)
-    feeds = _feeds(source, shared)
+    batch_sources = _batch_sources(source, shared)
     model = _model(spec, cfg, assignment.seed, shared.device)
     if (under := shared.settings.of_rows()) != source.under:
-        feeds = _feeds(replace(source, under=under), shared)
+        batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
-    steps = its.steps(len(feeds[TRAIN]))
+    steps = its.steps(len(batch_sources[TRAIN]))
     custom = _custom(spec, cfg, its)
-    run = Run(
+    run = LiveRun(
         assignment=assignment,
         fingerprint=fingerprinted(assignment, shared),
-        plan=its,
+        train=its,
         steps=steps,
         ends=_chunk_ends(steps, shared.setup.chunks),
         device=shared.device,
         spec=spec,
         cfg=cfg,
         loaded=source.loaded,
-        feeds=feeds,
+        batch_sources=batch_sources,
         model=model,
         forward=torch.compile(model) if its.compile else model,  # type: ignore[arg-type]
         optimizer=optimizer,
         schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
-        tallies=_tallies(its, custom, model, shared, feeds),
+        epoch_metrics=_epoch_metrics(its, custom, model, shared, batch_sources),
         origins=origins(model, spec),
         streams=rng.first(assignment.seed),
         settings=shared.settings,
@@ -127,15 +127,15 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         objective=shared.setup.objective,
     )
     if run.schedule:
-        run.schedule.check_monitor({split: tally.names for split, tally in run.tallies.items()})
+        run.schedule.check_monitor({split: each.names for split, each in run.epoch_metrics.items()})
     restore(run)
     if not run.step:
-        remainder.check(run)
+        remainder.check_remainder(run)
     return run
 
 
 def _source(
-    assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: Knobs, reads: Reads, shared: Shared
+    assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: TrackedConfig, reads: Reads, shared: Shared
 ) -> Source:
     """The data loaded, and the MLSpec initialised."""
     with shared.growth.apart():
@@ -146,17 +146,17 @@ def _source(
     before = rng.capture()
     with shared.misc.initializing(leaf, reads):
         spec.initialize_run(shared.misc.path, cfg, "fit")
-    drawn = not rng.undrawn(before)
+    drawn = not rng.unchanged_since(before)
     under = shared.settings.of_rows()
     return Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded, under)
 
 
-def _feeds(source: Source, shared: Shared) -> dict[str, Feed]:
+def _batch_sources(source: Source, shared: Shared) -> dict[str, BatchSource]:
     """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
     other = cache(partial(_initialized, source, shared))
     splits = (split for split in (TRAIN, VALIDATION) if split in source.loaded.splits)
     with shared.growth.apart():
-        return {split: shared.rows.feed(split, source, other) for split in splits}
+        return {split: shared.rows.batch_source(split, source, other) for split in splits}
 
 
 def _initialized(source: Source, shared: Shared) -> MLSpec:
@@ -170,7 +170,7 @@ def _initialized(source: Source, shared: Shared) -> MLSpec:
     return spec
 
 
-def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Module:
+def _model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> nn.Module:
     rng.reseed(seed, "create_model")
     model = spec.create_model(cfg)
     if not isinstance(model, nn.Module):
@@ -181,7 +181,7 @@ def _model(spec: MLSpec, cfg: Knobs, seed: int, device: torch.device) -> nn.Modu
 
 
 def _schedule(
-    its: Plan, optimizer: optimizers.AnyOptimizer, steps: int, custom: Mapping[str, Any]
+    its: TrainConfig, optimizer: optimizers.AnyOptimizer, steps: int, custom: Mapping[str, Any]
 ) -> schedulers.Schedule | None:
     if its.lr_scheduler is None:
         return None
@@ -194,7 +194,7 @@ def _schedule(
     return schedulers.build(its.lr_scheduler, optimizer, schedulers.Length(its.epochs, steps), direction)
 
 
-def _custom(spec: MLSpec, cfg: Knobs, its: Plan) -> Mapping[str, Any]:
+def _custom(spec: MLSpec, cfg: TrackedConfig, its: TrainConfig) -> Mapping[str, Any]:
     """The MLSpec's own metrics. Raises Failure where one cannot be used."""
     own = spec.metrics(cfg)
     for wrong in unusable(own, its.named_metrics):
@@ -206,19 +206,19 @@ def _chunk_ends(steps: int, chunks: int) -> tuple[int, ...]:
     return tuple(round(chunk * steps / chunks) for chunk in range(1, chunks))
 
 
-def _scaler(its: Plan, device: torch.device) -> torch.amp.GradScaler:
+def _scaler(its: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=its.precision == "fp16")
 
 
-def _tallies(
-    its: Plan, custom: Mapping[str, Any], model: nn.Module, shared: Shared, splits: Iterable[Split]
-) -> dict[Split, Tally]:
+def _epoch_metrics(
+    its: TrainConfig, custom: Mapping[str, Any], model: nn.Module, shared: Shared, splits: Iterable[Split]
+) -> dict[Split, EpochMetrics]:
     stride = 1 if shared.device.type == "cpu" else STRIDE
     reader = Reader(is_causal(model))
-    tallies = {}
+    epoch_metrics = {}
     for split in splits:
-        losses = Losses(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
+        losses = LossMeter(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
         own = {name: metric.clone() for name, metric in custom.items()}
-        scores = Scores(its.named_metrics, own) if its.named_metrics or own else None
-        tallies[split] = Tally(losses, scores, reader)
-    return tallies
+        scores = MetricBuffer(its.named_metrics, own) if its.named_metrics or own else None
+        epoch_metrics[split] = EpochMetrics(losses, scores, reader)
+    return epoch_metrics

@@ -111,7 +111,7 @@ def sections(said: Said, at: At = ("train", "optimizer")) -> list[tuple[At, Sect
     return [((*at, str(index)), section) for index, section in enumerate(said)]
 
 
-def check(said: Said) -> list[Finding]:
+def optimizer_findings(said: Said) -> list[Finding]:
     """What is wrong with `train.optimizer`."""
     every = sections(said)
     return [finding for at, section in every for finding in _check(section, at, len(every) == 1)]
@@ -122,7 +122,7 @@ def rehearse(said: Said, device: torch.device) -> list[Finding]:
 
     Arguments that `check` finds wrong are left out; so are classes that it does not find.
     """
-    wrong = {finding.path for finding in check(said)}
+    wrong = {finding.path for finding in optimizer_findings(said)}
     return [finding for at, section in sections(said) for finding in _rehearse(section, at, wrong, device)]
 
 
@@ -143,7 +143,7 @@ def dummy(section: Section, device: torch.device, rest: bool = True) -> Optimize
 
 def build(said: Said, model: nn.Module) -> AnyOptimizer:
     """The optimizers over all parameters of `model`. Raises Failure."""
-    for finding in check(said):
+    for finding in optimizer_findings(said):
         raise Failure("error", finding.message, knob=finding.path)
     every, named = sections(said), _named(model)
     parts = _parted(named, [section.get(MATCH, "*") for _, section in every])

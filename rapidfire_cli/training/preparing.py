@@ -20,7 +20,7 @@ from rapidfire_cli.terms import LeafConfig, Plain, canonical
 from rapidfire_cli.training import rng, user_code
 from rapidfire_cli.training.failure import located, traced
 from rapidfire_cli.training.opening import Shared, prepares
-from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees, seen, sought
+from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees, seen, sought
 
 SHOWN = 5  # files that differ are named at most (assumed)
 
@@ -71,7 +71,7 @@ def _make(
     target = shared.misc.path
     publication.sweep(target.parent)
     reads: list[Reads] = [{} for _ in leaves]
-    cfgs = tuple(Knobs(leaf, its) for leaf, its in zip(leaves, reads, strict=True))
+    cfgs = tuple(TrackedConfig(leaf, its) for leaf, its in zip(leaves, reads, strict=True))
     with publication.draft(target) as draft:
         rng.reseed(order.seed, "prepare")
         with shared.settings.apart():

@@ -16,8 +16,8 @@ from rapidfire_cli.training import custom, fingerprint, metrics, optimizers, sch
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.opening import Shared, fingerprinted
 from rapidfire_cli.training.signatures import mistaken
-from rapidfire_cli.training.tracked_config import Knobs
-from rapidfire_cli.training.train_config import Plan, plan
+from rapidfire_cli.training.tracked_config import TrackedConfig
+from rapidfire_cli.training.train_config import TrainConfig, train_config
 
 
 def probe(order: Probe, shared: Shared) -> Probed:
@@ -27,7 +27,7 @@ def probe(order: Probe, shared: Shared) -> Probed:
     rehearsals = _Rehearsals(shared, order.seed)
     for index, text in enumerate((*order.leaves, *order.variants)):
         leaf = json.loads(text)
-        its = plan(leaf)
+        its = train_config(leaf)
         own = _own(leaf, shared.spec)
         wrong = [*_findings(its, own, shared.setup.device), *rehearsals.findings(its, leaf)]
         found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
@@ -54,14 +54,14 @@ class _Rehearsals:
         self._seed = seed
         self._known: dict[str, list[Finding]] = {}
 
-    def findings(self, its: Plan, leaf: LeafConfig) -> list[Finding]:
+    def findings(self, its: TrainConfig, leaf: LeafConfig) -> list[Finding]:
         """What is wrong with the leaf config's optimizer and scheduler."""
         optimizer = self._once(json.dumps(its.optimizer), lambda: self._optimizer(its))
         if its.lr_scheduler is None:
             return optimizer
         section = its.lr_scheduler
         length = schedulers.Length(its.epochs, None)
-        wrong = schedulers.check(section)
+        wrong = schedulers.scheduler_findings(section)
         if not wrong and schedulers.needs_steps(section):
             length = schedulers.Length(its.epochs, self._steps(its, leaf))
         key = json.dumps([its.optimizer, section, length.epochs, length.steps])
@@ -75,12 +75,12 @@ class _Rehearsals:
             self._known[key] = find()
         return self._known[key]
 
-    def _optimizer(self, its: Plan) -> list[Finding]:
+    def _optimizer(self, its: TrainConfig) -> list[Finding]:
         tried = optimizers.rehearse(its.optimizer, self._shared.device)
-        return [*optimizers.check(its.optimizer), *tried]
+        return [*optimizers.optimizer_findings(its.optimizer), *tried]
 
     def _scheduler(
-        self, its: Plan, section: schedulers.Section, length: schedulers.Length, sound: bool
+        self, its: TrainConfig, section: schedulers.Section, length: schedulers.Length, sound: bool
     ) -> list[Finding]:
         said = its.optimizer if sound else {"name": "SGD", "args": {"momentum": 0.9}}
         found = schedulers.check_length(section, length)
@@ -99,7 +99,7 @@ class _Rehearsals:
         )
         return min(both, key=len)
 
-    def _steps(self, its: Plan, leaf: LeafConfig) -> int | None:
+    def _steps(self, its: TrainConfig, leaf: LeafConfig) -> int | None:
         """The optimizer steps of an epoch; None where loading the data fails, as the run will."""
         try:
             rows = len(self._shared.data.load(self._seed, leaf).splits[TRAIN])
@@ -108,7 +108,7 @@ class _Rehearsals:
         return its.steps(rows)
 
 
-def _findings(its: Plan, own: Any, device: str) -> Iterator[Finding]:
+def _findings(its: TrainConfig, own: Any, device: str) -> Iterator[Finding]:
     yield from _metrics(its)
     unusable = () if own is None else custom.unusable(own, its.named_metrics)
     yield from (Finding(-1, ("mlspec",), "E422", each.cause, hint=each.hint) for each in unusable)
@@ -120,17 +120,17 @@ def _findings(its: Plan, own: Any, device: str) -> Iterator[Finding]:
 def _own(leaf: LeafConfig, spec: type[MLSpec]) -> Any:
     """The MLSpec's own metrics; None where it can only tell once a run has begun."""
     try:
-        return spec().metrics(Knobs(leaf, {}))
+        return spec().metrics(TrackedConfig(leaf, {}))
     except Exception:  # it may need what initialize_run prepares
         return None
 
 
-def _measured(its: Plan, own: Any) -> tuple[str, ...]:
+def _measured(its: TrainConfig, own: Any) -> tuple[str, ...]:
     """The names of the leaf config's metrics; none when the MLSpec can only tell once a run has begun."""
     return () if own is None else (LOSS, *its.named_metrics, *map(str, own))
 
 
-def _metrics(its: Plan) -> Iterator[Finding]:
+def _metrics(its: TrainConfig) -> Iterator[Finding]:
     for index, name in enumerate(its.named_metrics):
         if not metrics.known(name):
             yield Finding(
@@ -141,7 +141,7 @@ def _metrics(its: Plan) -> Iterator[Finding]:
             )
 
 
-def _unheeded(its: Plan) -> Iterator[Finding]:
+def _unheeded(its: TrainConfig) -> Iterator[Finding]:
     """What stands beside a scheduler's arguments and would be ignored."""
     section, at = its.lr_scheduler, ("train", "lr_scheduler")
     if section is None or not schedulers.SCHEDULERS.find(section["name"]):
@@ -156,7 +156,7 @@ def _unheeded(its: Plan) -> Iterator[Finding]:
         )
 
 
-def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
+def _monitor(its: TrainConfig, own: Any) -> Iterator[Finding]:
     """A metric that ReduceLROnPlateau cannot watch: not measured, or of unknown better direction."""
     section = its.lr_scheduler
     if section is None or not schedulers.watches(section) or not isinstance(own, Mapping):
@@ -180,7 +180,7 @@ def _monitor(its: Plan, own: Any) -> Iterator[Finding]:
             )
 
 
-def _combinations(its: Plan, device: str) -> Iterator[Finding]:
+def _combinations(its: TrainConfig, device: str) -> Iterator[Finding]:
     if its.precision == "fp16" and device == "cpu":
         yield _clash("precision", "precision fp16 needs a GPU", "fp16 on cpu", "bf16 or fp32")
     if not optimizers.reevaluates(its.optimizer):

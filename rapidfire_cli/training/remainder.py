@@ -12,16 +12,16 @@ import torch
 from rapidfire_cli.terms import TRAIN
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.failure import Failure, located
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 
 
-def check(run: Run) -> None:
+def check_remainder(run: LiveRun) -> None:
     """Raises Failure where the run has no batch, or a last one on which its model cannot train.
 
     Prints what is odd about a batch that has room for more rows than there are.
     """
-    rows, size = len(run.feeds[TRAIN]), run.plan.batch_size
-    kept = run.plan.kept(rows)
+    rows, size = len(run.batch_sources[TRAIN]), run.train.batch_size
+    kept = run.train.kept(rows)
     if not kept:
         cause = f"train.drop_last leaves no batch: the train split has {rows} rows, and batch_size is {size}"
         raise Failure("error", cause, knob=("train", "drop_last"))
@@ -36,18 +36,18 @@ def check(run: Run) -> None:
         )
 
 
-def _alone(run: Run, kept: int) -> str | None:
+def _alone(run: LiveRun, kept: int) -> str | None:
     """What a forward pass over an epoch's last row raises, with its place; None where it passes."""
     try:
         spec, model = copy.deepcopy((run.spec, run.model))
     except Exception:  # what cannot be copied is not tried
         return None
-    order = rng.order(run.assignment.seed, 1, len(run.feeds[TRAIN]))
+    order = rng.order(run.assignment.seed, 1, len(run.batch_sources[TRAIN]))
     before, settings = rng.capture(), run.settings.changes()
     try:
         with run.settings.apart(), run.autocast():
             run.settings.repeat(settings)
-            batch = next(run.feeds[TRAIN].batches(order[kept - 1 : kept], 1))
+            batch = next(run.batch_sources[TRAIN].batches(order[kept - 1 : kept], 1))
             spec.compute_forward(model.train(), batch, run.cfg)
     except (MemoryError, torch.OutOfMemoryError):  # of the copy
         return None

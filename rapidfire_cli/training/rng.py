@@ -96,7 +96,7 @@ def restore(streams: Streams) -> None:
         torch.cuda.set_rng_state(streams.cuda)
 
 
-def undrawn(since: Streams) -> bool:
+def unchanged_since(since: Streams) -> bool:
     """Whether nothing was drawn from any global generator since then."""
     now = capture()
     if now.cuda is not None and (since.cuda is None or not torch.equal(now.cuda, since.cuda)):

@@ -17,13 +17,13 @@ import torch
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.training import generators, rng
-from rapidfire_cli.training.batches import Feed, Fresh, Kept, Row, Stacked
+from rapidfire_cli.training.batches import BatchSource, Cached, Row, Stacked, Uncached
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.footprint import compact, footprint
 from rapidfire_cli.training.log import say
 from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
-from rapidfire_cli.training.tracked_config import Knobs, Reads, agrees
+from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 
 SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
 REFUSALS = 1000  # that are remembered (assumed: a few kB each)
@@ -41,7 +41,7 @@ class Source:
     seed: int
     leaf: LeafConfig
     spec: MLSpec
-    cfg: Knobs  # the one that `initialize_run` had, so that what it kept of it is noted too
+    cfg: TrackedConfig  # the one that `initialize_run` had, so that what it kept of it is noted too
     reads: Reads  # what was read through `cfg`
     drawn: bool  # whether `initialize_run` drew randomness
     loaded: Loaded
@@ -102,7 +102,7 @@ class RowCache:
         self._entries: list[Entry] = []  # the most recently asked for last
         self._refusals: list[Refusal] = []
 
-    def feed(self, split: str, source: Source, other: Callable[[], MLSpec]) -> Feed:
+    def batch_source(self, split: str, source: Source, other: Callable[[], MLSpec]) -> BatchSource:
         """The rows of `split` as batches for the run.
 
         `other` makes another instance of its MLSpec, initialised alike, to find out whether rows can be kept.
@@ -116,10 +116,10 @@ class RowCache:
             if found and found.reason:
                 told = f"rows of `{split}` are prepared anew for every epoch: {found.reason}"
                 say(f"rapidfire: {told}")
-            return _fresh(split, source, self._device)
+            return _uncached(split, source, self._device)
         entry.users.add(source.run)
         self._entries.append(entry)
-        return _feed(entry.content, split, source, self._device)
+        return _batch_source(entry.content, split, source, self._device)
 
     def release(self, run: int) -> None:
         """The run is no longer here."""
@@ -255,21 +255,23 @@ class Trial:
         return self._spec.row_prep(self._dataset[index], self._source.cfg, self._split)
 
     def _check_draws(self) -> None:
-        if not rng.undrawn(self._streams):
+        if not rng.unchanged_since(self._streams):
             raise NotKept("row_prep draws random numbers")
         if path := self._own.moved():
             raise NotKept(f"row_prep draws random numbers from a generator of its own ({path})")
 
 
-def _feed(content: Content, split: str, source: Source, device: torch.device) -> Feed:
+def _batch_source(content: Content, split: str, source: Source, device: torch.device) -> BatchSource:
     if isinstance(content, Stacked):
         return content
-    return Kept(split, content, partial(_collate, source), device, copied=not _plainly_collated(source.spec))
+    return Cached(
+        split, content, partial(_collate, source), device, copied=not _plainly_collated(source.spec)
+    )
 
 
-def _fresh(split: str, source: Source, device: torch.device) -> Feed:
+def _uncached(split: str, source: Source, device: torch.device) -> BatchSource:
     dataset = source.loaded.splits[split]
-    return Fresh(split, dataset, partial(_prepare, source, split), partial(_collate, source), device)
+    return Uncached(split, dataset, partial(_prepare, source, split), partial(_collate, source), device)
 
 
 def _prepare(source: Source, split: str, row: Any) -> Row:

@@ -128,14 +128,14 @@ def watches(section: Section) -> bool:
     return SCHEDULERS.find(section["name"]) is ReduceLROnPlateau
 
 
-def check(section: Section, at: At = ("train", "lr_scheduler")) -> list[Finding]:
+def scheduler_findings(section: Section, at: At = ("train", "lr_scheduler")) -> list[Finding]:
     """What is wrong with `train.lr_scheduler`, nested schedulers and callables included."""
     args = section.get("args", {})
     concrete = {key: 1 if key in SPANNING and value == RUN else value for key, value in args.items()}
     found = findings(SCHEDULERS, section["name"], concrete, at)
     found += _milestones(section, (*at, "args", "milestones"))
     for path, nested in _nested(args, (*at, "args", NESTED)):
-        found += check(nested, path) if _can_nest(nested) else [_unnested(nested, path)]
+        found += scheduler_findings(nested, path) if _can_nest(nested) else [_unnested(nested, path)]
     for key in _callables(section["name"], args):
         found += _unlocated(args[key], (*at, "args", key))
     return found
@@ -172,7 +172,7 @@ def build(
 
     `direction` is the better direction of a metric, in which ReduceLROnPlateau watches it.
     """
-    for finding in (*check(section), *check_length(section, length)):
+    for finding in (*scheduler_findings(section), *check_length(section, length)):
         raise Failure("error", finding.message)
     monitor = section.get("monitor", LOSS)
     span = length.of(section)

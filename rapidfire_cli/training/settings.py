@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from rapidfire_cli.training.failure import Failure, blaming
+from rapidfire_cli.training.failure import Failure, guard_user_code
 from rapidfire_cli.training.process import SETTINGS
 from rapidfire_cli.training.torch_settings import Setting
 
@@ -45,7 +45,7 @@ class ProcessSettings:
     @contextmanager
     def of(self, run: int) -> Iterator[None]:
         """Enclose what user code does for the run. Raises Failure where its settings cannot be put back."""
-        with blaming():
+        with guard_user_code():
             self.repeat(self._own.get(run, NOTHING))
         try:
             yield

@@ -13,7 +13,7 @@ from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training import checkpoint, user_code
 from rapidfire_cli.training.failure import blamed
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.loop import train, validate
 from rapidfire_cli.training.opening import Shared, opened
 from rapidfire_cli.training.state import difference
@@ -58,13 +58,13 @@ def _tried(assignment: Assignment, shared: Shared, reads: Reads) -> str | None:
     return difference(run, continued)
 
 
-def _end_of_epoch(run: Run) -> None:
+def _end_of_epoch(run: LiveRun) -> None:
     """The epoch's last optimizer step, the first and the last validation batch, and the metrics over them."""
     if run.done < run.steps:
         run.done = run.steps - 1
         next(train(run))
-    if VALIDATION in run.feeds:
-        rows, size = len(run.feeds[VALIDATION]), run.plan.eval_batch_size
+    if VALIDATION in run.batch_sources:
+        rows, size = len(run.batch_sources[VALIDATION]), run.train.eval_batch_size
         for begin in dict.fromkeys((0, (rows - 1) // size * size)):
             next(validate(run, begin))
     run.end_epoch()

@@ -26,7 +26,7 @@ from rapidfire_cli.training.attributes import Attributes, Unholdable, registered
 from rapidfire_cli.training.batches import moved
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.live_run import Run
+from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.model_state import (
     Made,
     buffers,
@@ -66,7 +66,7 @@ def speaks(spec: MLSpec) -> bool:
     return type(spec).state_dict is not MLSpec.state_dict
 
 
-def packed(run: Run, now: Weights) -> dict[str, Any]:
+def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
     """The state at an optimizer step's end, beside the weights of `now`. Raises Failure."""
     check_structure(run.model, run.origins.model)
     held = run.rewound.attributes if run.rewound else held_attributes(run)
@@ -78,8 +78,8 @@ def packed(run: Run, now: Weights) -> dict[str, Any]:
         "optimizer": _packed_optimizer(run),
         "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
         "scaler": run.scaler.state_dict(),
-        "tally": run.tallies[TRAIN].state(),
-        "spec": run.rewound.spec if run.rewound else own_state(run),
+        "tally": run.epoch_metrics[TRAIN].state(),
+        "spec": run.rewound.spec if run.rewound else mlspec_state(run),
         "streams": rng.pack(run.rewound.streams if run.rewound else run.streams, run.assignment.seed),
         "settings": run.settings.packed(run.opened),
     }
@@ -88,7 +88,7 @@ def packed(run: Run, now: Weights) -> dict[str, Any]:
     return state
 
 
-def unpack(run: Run, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
+def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
     """Put everything back; the random streams last, as they come into force when the run trains."""
     unpack_model(run.model, state["model"], read, run.device)
     run.origins.attributes.restore(moved(state["attributes"], run.device))
@@ -98,21 +98,21 @@ def unpack(run: Run, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
     if run.schedule:
         run.schedule.scheduler.load_state_dict(state["scheduler"])
     run.scaler.load_state_dict(state["scaler"])
-    run.tallies[TRAIN].restore(moved(state["tally"], run.device))
+    run.epoch_metrics[TRAIN].restore(moved(state["tally"], run.device))
     if speaks(run.spec):
         run.spec.load_state_dict(state["spec"])
     run.streams = rng.unpack(state["streams"], run.assignment.seed)
     run.settings.unpack(state.get("settings", {}))
 
 
-def check_state(run: Run) -> None:
+def check_state(run: LiveRun) -> None:
     """Raises Failure where a checkpoint could not hold the run, asked before its first epoch is trained."""
     check_structure(run.model, run.origins.model)
-    if (strange := _strange([held_attributes(run), own_state(run)])) is not None:
+    if (strange := _strange([held_attributes(run), mlspec_state(run)])) is not None:
         raise Failure("state", f"the run's state cannot be kept by a checkpoint: it holds a {strange}")
 
 
-def held_attributes(run: Run) -> attributes.State:
+def held_attributes(run: LiveRun) -> attributes.State:
     """The plain attributes that changed in training. Raises Failure where one cannot be held."""
     try:
         return run.origins.attributes.changed()
@@ -120,7 +120,7 @@ def held_attributes(run: Run) -> attributes.State:
         raise Failure("state", str(reason)) from None
 
 
-def own_state(run: Run) -> dict[str, Any]:
+def mlspec_state(run: LiveRun) -> dict[str, Any]:
     """What the MLSpec's own `state_dict` says. Raises Failure where it could not be read back."""
     state = run.spec.state_dict()
     if (strange := _strange(state)) is not None:
@@ -128,13 +128,13 @@ def own_state(run: Run) -> dict[str, Any]:
     return state
 
 
-def difference(one: Run, other: Run) -> str | None:
+def difference(one: LiveRun, other: LiveRun) -> str | None:
     """What the states of two runs differ in, in words; None where they are the same bits. Raises Failure."""
     place = _difference(_comparable(one), _comparable(other), ())
     return f"`{'.'.join(map(str, place))}` differs" if place else None
 
 
-def _comparable(run: Run) -> dict[str, Any]:
+def _comparable(run: LiveRun) -> dict[str, Any]:
     """Everything that must be equal in two runs that are the same."""
     state = packed(run, weights(run.model))
     del state["seconds"]
@@ -179,9 +179,9 @@ class Snapshot:
     spec: dict[str, Any]
 
 
-def snapshot(run: Run) -> Snapshot:
+def snapshot(run: LiveRun) -> Snapshot:
     """A copy in which what shares memory still does. Raises Failure."""
-    streams, spec = rng.capture(), own_state(run) if speaks(run.spec) else {}
+    streams, spec = rng.capture(), mlspec_state(run) if speaks(run.spec) else {}
     held, tensors = held_attributes(run), registered(run.model)
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
     named = run.model.named_parameters() if shared else ()
@@ -198,7 +198,7 @@ def snapshot(run: Run) -> Snapshot:
     return Snapshot(frozen, streams, *copied)
 
 
-def rewind(run: Run, taken: Snapshot) -> None:
+def rewind(run: LiveRun, taken: Snapshot) -> None:
     """Let the run's next checkpoint be of what the snapshot was taken of; then it must be opened anew."""
     for name, _ in [*buffers(run.model)]:
         if name in taken.buffers:
@@ -213,7 +213,7 @@ def rewind(run: Run, taken: Snapshot) -> None:
 # The optimizer
 
 
-def _packed_optimizer(run: Run) -> dict[str, Any]:
+def _packed_optimizer(run: LiveRun) -> dict[str, Any]:
     """Hyperparameters by group and state by parameter name."""
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
     groups = [
@@ -224,7 +224,7 @@ def _packed_optimizer(run: Run) -> dict[str, Any]:
     return {"groups": groups, "state": state}
 
 
-def _unpack_optimizer(run: Run, packed: Mapping[str, Any]) -> None:
+def _unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
     parameters = dict(run.model.named_parameters())
     for group, kept in zip(run.optimizer.param_groups, packed["groups"], strict=True):
         group.update({key: value for key, value in kept.items() if key != "params"})

@@ -19,13 +19,13 @@ BINS = 15  # of a calibration error, as in torchmetrics
 TINY = 1e-150  # below the norm of any vector that has a direction
 
 Add: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-Value: TypeAlias = Callable[[Tensor], Tensor]
+RowValue: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Sums:
     """What `add` makes of logits and labels, summed; the metric is its `value`."""
 
-    def __init__(self, add: Add, value: Value) -> None:
+    def __init__(self, add: Add, value: RowValue) -> None:
         self._add = add
         self._value = value
         self._total: Tensor | None = None

@@ -1,8 +1,9 @@
 """The leaf config as user code sees it: a dict that is read-only, and aware of which knobs were read.
 
-Knobs is a `dict`, because libraries ask `isinstance(…, dict)`. Code written in C can read the memory of a
-dict past the methods of its class; no read would be recorded, and runs would share rows that are not theirs.
-So the memory of a Knobs holds no knob: under the hash of each lies an `Unread`, which refuses to be compared.
+TrackedConfig is a `dict`, because libraries ask `isinstance(…, dict)`. Code written in C can read the memory
+of a dict past the methods of its class; no read would be recorded, and runs would share rows that are not
+theirs. So the memory of a TrackedConfig holds no knob: under the hash of each lies an `Unread`, which refuses
+to be compared.
 What Python's own C code does with a mapping that is not a plain dict (json, `**`, `dict(…)`, `|`, copy,
 pickle) goes through the methods, which record it; what goes past them fails, and the message says what to do.
 """
@@ -40,7 +41,7 @@ class MissingKnob(KeyError):  # noqa: N818 - what users read
 
 
 class Unread:
-    """Key and value in the memory of a Knobs: whoever looks there does not ask its methods."""
+    """Key and value in the memory of a TrackedConfig: whoever looks there does not ask its methods."""
 
     __slots__ = ("_hash", "_key")
 
@@ -61,7 +62,7 @@ class Unread:
 
 
 class Written(dict[str, Any]):
-    """What becomes of a Knobs when a library writes into what it was handed: a dict of the library's own."""
+    """A TrackedConfig after a library has written into what it was handed: a dict of the library's own."""
 
     __slots__ = ("_path", "_reads", "_tree")
 
@@ -69,7 +70,7 @@ class Written(dict[str, Any]):
         return dict, (dict(self),)
 
 
-class Knobs(dict[str, Any]):
+class TrackedConfig(dict[str, Any]):
     """A read-only view of a leaf config that notes each read in `reads`.
 
     A lookup notes that knob alone, absent ones included; iterating, counting and comparing note everything
@@ -129,7 +130,7 @@ class Knobs(dict[str, Any]):
         return ItemsView(self)
 
     def __eq__(self, other: object) -> bool:
-        return self._whole() == (other._whole() if isinstance(other, Knobs) else other)
+        return self._whole() == (other._whole() if isinstance(other, TrackedConfig) else other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -140,7 +141,7 @@ class Knobs(dict[str, Any]):
         return self.copy() | other
 
     def __ror__(self, other: Any) -> Any:
-        return other | self.copy() if type(other) is not Knobs else NotImplemented
+        return other | self.copy() if type(other) is not TrackedConfig else NotImplemented
 
     def __repr__(self) -> str:
         return repr(self._whole())
@@ -186,7 +187,7 @@ class Knobs(dict[str, Any]):
     def _value(self, key: str) -> Any:
         value = self._tree[key]
         if isinstance(value, dict):
-            return Knobs(value, self._reads, (*self._path, key))
+            return TrackedConfig(value, self._reads, (*self._path, key))
         return copy.deepcopy(value)
 
     def _whole(self) -> LeafConfig:
@@ -208,7 +209,7 @@ class Knobs(dict[str, Any]):
 
 
 for representer in (yaml.representer.SafeRepresenter, yaml.representer.Representer):
-    for mapping in (Knobs, Written):
+    for mapping in (TrackedConfig, Written):
         representer.add_representer(mapping, representer.represent_dict)
 
 
@@ -216,7 +217,7 @@ _memories: dict[Path, dict[str, Any]] = {}
 
 
 def _unread(tree: LeafConfig) -> dict[str, Any]:
-    """What the memory of a Knobs over this tree holds; each mapping of a leaf config needs it made once."""
+    """The memory of a TrackedConfig over this tree; made once for each mapping of a leaf config."""
     keys = tuple(tree) or (EMPTY,)
     if keys not in _memories:
         _memories[keys] = cast("dict[str, Any]", {unread: unread for unread in map(Unread, keys)})

@@ -11,7 +11,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainConfig:
     """The `train` section with its defaults, and the named metrics."""
 
     epochs: int
@@ -53,10 +53,10 @@ def usual_determinism(device: str) -> Literal["default", "warn"]:
     return "warn" if device == "cpu" else "default"
 
 
-def plan(leaf: LeafConfig) -> Plan:
+def train_config(leaf: LeafConfig) -> TrainConfig:
     """The plan of a leaf config that the grammar has accepted."""
     train = cast("dict[str, Any]", leaf["train"])
-    return Plan(
+    return TrainConfig(
         epochs=train["epochs"],
         batch_size=train["batch_size"],
         optimizer=train["optimizer"],

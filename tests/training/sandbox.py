@@ -15,7 +15,7 @@ from rapidfire_cli.engine.messages import (
     Setup,
     Train,
 )
-from rapidfire_cli.training.executor import Residents
+from rapidfire_cli.training.executor import Executor
 
 SPECS = "tests.training.specs"
 ADAM = {"name": "Adam", "args": {"lr": 0.01}}
@@ -75,19 +75,21 @@ class Workplace:
             objective=objective,
             keep=keep,
         )
-        self.residents = Residents(setup, self._tell, self._pulse, self.steps.append, Clock(pace), room)
+        self.executor = Executor(
+            setup, self._tell, self._stop_requested, self.steps.append, Clock(pace), room
+        )
 
     def train(self, config, until, run=1, seed=42, limit=0):
         """Give the run a turn; what was told during it."""
         before = len(self.told)
         assignment = Assignment(run, json.dumps(config), seed, str(self.directory / f"{run}"))
-        self.residents.train(Train((assignment,), until, limit))
+        self.executor.train(Train((assignment,), until, limit))
         return self.told[before:]
 
     def evict(self, run=1):
         """Let go of the run; what was told of it."""
         before = len(self.told)
-        self.residents.evict(Evict(run))
+        self.executor.evict(Evict(run))
         return self.told[before:]
 
     def epochs(self, run=1):
@@ -121,7 +123,7 @@ class Workplace:
             raise BrokenPipeError
         self.told.append(report)
 
-    def _pulse(self):
+    def _stop_requested(self):
         self.pulses += 1
         return self.pulses == self.stop_at
 

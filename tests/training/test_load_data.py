@@ -72,7 +72,7 @@ def test_data_is_loaded_once_for_runs_that_read_the_same_knobs(tmp_path):
         place.train(leaf(user_knobs={"share": share, "of_no_matter": run}), until=1, run=run)
 
     assert specs.Sized.loaded == 2
-    assert [len(place.residents._runs[run].feeds["train"]) for run in (1, 2, 3)] == [15, 15, 24]
+    assert [len(place.executor._runs[run].batch_sources["train"]) for run in (1, 2, 3)] == [15, 15, 24]
 
 
 def test_data_stays_loaded_while_a_run_uses_it_and_of_the_rest_the_last_asked_for(tmp_path):

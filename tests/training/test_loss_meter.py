@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from rapidfire_cli.training.loss_meter import Losses, NotFinite
+from rapidfire_cli.training.loss_meter import LossMeter, NotFinite
 
 
 def filled(stride, values=range(10), fail=True):
-    losses = Losses("loss", stride, fail)
+    losses = LossMeter("loss", stride, fail)
     for step, value in enumerate(values, start=1):
         losses.add(torch.tensor(value / 3 if step % 2 else [value / 3]), weight=step, step=step)
     return losses
@@ -22,7 +22,7 @@ def test_it_continues_from_its_state_with_nothing_pending_lost():
     whole, before, after = (
         filled(4, [*range(6), *range(6)]),
         filled(4, range(6)),
-        Losses("loss", 4, fail=True),
+        LossMeter("loss", 4, fail=True),
     )
     after.restore(before.state())
     for step, value in enumerate(range(6), start=7):

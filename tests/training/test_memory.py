@@ -132,7 +132,7 @@ def test_what_a_run_keeps_outside_of_its_model_counts_to_its_size(tmp_path):
     place = Workplace(tmp_path, "Filling", room=8 * MIB)
     sizes = [place.train(leaf(), until=1, run=run)[-1].size for run in range(1, 30)]
 
-    assert sizes[0] == place.residents._runs[1].size < MIB
+    assert sizes[0] == place.executor._runs[1].size < MIB
     assert 2 * MIB < sizes[-1] < 6 * MIB
 
 

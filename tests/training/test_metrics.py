@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rapidfire_cli.training import metric_buffer, metrics
 from rapidfire_cli.training.failure import Failure
-from rapidfire_cli.training.metric_buffer import Scores
+from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader
 from tests.training.sandbox import Workplace, leaf, same
 from tests.training.specs import Margin, WithMetrics
@@ -18,7 +18,7 @@ ROWS = 200
 
 
 def scored(names, logits, labels, batch=32, custom=None):
-    kept = Scores(names, custom or {})
+    kept = MetricBuffer(names, custom or {})
     for rows in torch.arange(len(logits)).split(batch):
         kept.add(*outputs(logits[rows], labels[rows]))
     return kept.values()
@@ -106,7 +106,7 @@ def test_how_many_rows_are_kept_changes_nothing(multiclass, monkeypatch, room):
 def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
     monkeypatch.setattr(metric_buffer, "BUFFER", room)
     names, (logits, labels) = ["top1_accuracy", "auroc", "f1_score"], multiclass
-    before, after = Scores(names, {}), Scores(names, {})
+    before, after = MetricBuffer(names, {}), MetricBuffer(names, {})
 
     before.add(*outputs(logits[:90], labels[:90]))
     after.restore(before.state())
@@ -117,7 +117,7 @@ def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
 
 def test_reset_forgets(multiclass):
     logits, labels = multiclass
-    kept = Scores(["top1_accuracy", "f1_score"], {})
+    kept = MetricBuffer(["top1_accuracy", "f1_score"], {})
     kept.add(*outputs(functional.one_hot(labels).float(), labels))
     kept.values()
     kept.reset()
@@ -260,7 +260,7 @@ def test_where_nothing_counts_there_is_no_value(multiclass):
 def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
     logits, labels = multiclass
     names = ["top1_accuracy", "f1_score", "auroc"]
-    kept = Scores(names, {"margin": Margin()})
+    kept = MetricBuffer(names, {"margin": Margin()})
     for rows in torch.arange(ROWS).split(7):
         kept.add(*outputs(logits[rows], labels[rows]))
         seen = slice(int(rows[-1]) + 1)
@@ -271,7 +271,7 @@ def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
 
 def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, monkeypatch):
     logits, labels = multiclass
-    kept = Scores(["auroc", "f1_score"], {})
+    kept = MetricBuffer(["auroc", "f1_score"], {})
     kept.add(*outputs(logits, labels))
     monkeypatch.setattr(metric_buffer, "BUFFER", 1)
     kept.add(*outputs(logits, labels))
@@ -285,7 +285,7 @@ def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, m
 def test_logits_are_kept_without_the_storage_they_were_cut_from(multiclass):
     logits, labels = multiclass
     wide = torch.cat([logits, torch.zeros(ROWS, 995)], 1)
-    kept = Scores(["top1_accuracy"], {})
+    kept = MetricBuffer(["top1_accuracy"], {})
     kept.add(*outputs(wide[:, :5], labels))
 
     assert kept.state()[0]["kept"][0].untyped_storage().nbytes() == logits.nbytes

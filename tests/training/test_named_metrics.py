@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rapidfire_cli.training import metric_buffer, metrics
-from rapidfire_cli.training.metric_buffer import Scores
+from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader
 from tests.training import references as by
 
@@ -68,7 +68,7 @@ def drawn(kind, data, seed):
 
 
 def found(kind, names, logits, labels):
-    kept = Scores(names, {})
+    kept = MetricBuffer(names, {})
     for rows in torch.arange(len(logits)).split(32):
         outputs = {"loss": torch.tensor(0.0), "logits": logits[rows], "labels": labels[rows]}
         kept.add(outputs, {}, Reader())

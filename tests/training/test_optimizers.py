@@ -133,7 +133,7 @@ def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
 )
 def test_values_that_an_optimizer_rejects_are_found_before_anything_is_trained(name, args, at):
     wrong = section(name, **args)
-    found = [*optimizers.check(wrong), *optimizers.rehearse(wrong, CPU)]
+    found = [*optimizers.optimizer_findings(wrong), *optimizers.rehearse(wrong, CPU)]
 
     assert [(finding.code, finding.path) for finding in found] == [
         ("E406", ("train", "optimizer", "args", key)) for key in at
@@ -146,7 +146,7 @@ def test_every_optimizer_passes_its_rehearsal(name):
 
 
 def test_a_rejected_value_is_quoted_with_what_torch_says():
-    (quoted,) = optimizers.check(section("Adam", lr="1e-3"))
+    (quoted,) = optimizers.optimizer_findings(section("Adam", lr="1e-3"))
     (negative,) = optimizers.rehearse(section("Adam", lr=-0.1), CPU)
 
     assert (quoted.found, quoted.expected, quoted.hint) == (
@@ -158,7 +158,7 @@ def test_a_rejected_value_is_quoted_with_what_torch_says():
 
 
 def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():
-    (finding,) = optimizers.check(section("Adam", lr=1e-4, momentum=0.9, weight_decay=1e-5))
+    (finding,) = optimizers.optimizer_findings(section("Adam", lr=1e-4, momentum=0.9, weight_decay=1e-5))
 
     assert finding.code == "E402"
     assert finding.path == ("train", "optimizer", "args", "momentum")
@@ -168,8 +168,8 @@ def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():
 
 
 def test_a_misspelt_argument_or_name_gets_the_nearest():
-    (argument,) = optimizers.check(section("SGD", momentun=0.9))
-    (name,) = optimizers.check(section("AdmaW"))
+    (argument,) = optimizers.optimizer_findings(section("SGD", momentun=0.9))
+    (name,) = optimizers.optimizer_findings(section("AdmaW"))
 
     assert argument.hint == "did you mean `momentum`?"
     assert (name.code, name.hint) == ("E401", "did you mean `AdamW`?")
@@ -204,7 +204,7 @@ HERE = "tests.training.test_optimizers"
 
 def test_a_class_of_a_user_s_own_trains_by_its_dotted_path(tmp_path):
     lion = {"name": f"{HERE}:Lion", "args": {"rate": 0.01}}
-    assert optimizers.check(lion) + optimizers.rehearse(lion, CPU) == []
+    assert optimizers.optimizer_findings(lion) + optimizers.rehearse(lion, CPU) == []
 
     place = Workplace(tmp_path, "Plain")
     place.train(leaf(lion, epochs=2), until=2)
@@ -221,7 +221,7 @@ def test_a_class_of_a_user_s_own_trains_by_its_dotted_path(tmp_path):
     ],
 )
 def test_a_class_of_a_user_s_own_is_checked_as_torch_s_are(said, code, at):
-    (finding,) = [*optimizers.check(said), *optimizers.rehearse(said, CPU)]
+    (finding,) = [*optimizers.optimizer_findings(said), *optimizers.rehearse(said, CPU)]
 
     assert (finding.code, ".".join(finding.path)) == (code, f"train.optimizer.{at}")
 
@@ -229,7 +229,7 @@ def test_a_class_of_a_user_s_own_is_checked_as_torch_s_are(said, code, at):
 def test_a_class_of_a_user_s_own_may_need_more_than_a_rehearsal_offers():
     picky = {"name": f"{HERE}:Picky", "args": {"anything": 1}}
 
-    assert optimizers.check(picky) + optimizers.rehearse(picky, CPU) == []
+    assert optimizers.optimizer_findings(picky) + optimizers.rehearse(picky, CPU) == []
 
 
 def net():
@@ -320,7 +320,7 @@ def test_what_groups_say_is_checked_where_it_stands():
     group = {"match": "head.*", "momentum": 0.9, "betas": [0.9], "lr": -1.0}
     said = [{**section("Adam"), "groups": [group]}, section("SGD", lr=-1.0)]
 
-    found = [*optimizers.check(said), *optimizers.rehearse(said, CPU)]
+    found = [*optimizers.optimizer_findings(said), *optimizers.rehearse(said, CPU)]
 
     assert [(finding.code, ".".join(finding.path).removeprefix("train.optimizer.")) for finding in found] == [
         ("E402", "0.groups.0.momentum"),
@@ -334,7 +334,7 @@ def test_what_groups_say_is_checked_where_it_stands():
 def test_lbfgs_trains_all_parameters_alike(alone):
     lbfgs = section("LBFGS")
     said = {**lbfgs, "groups": [{"match": "*"}]} if alone else [{**lbfgs, "match": "head.*"}, section("SGD")]
-    (finding,) = optimizers.check(said)
+    (finding,) = optimizers.optimizer_findings(said)
 
     assert (finding.code, finding.message) == ("E408", "LBFGS trains all parameters alike")
 

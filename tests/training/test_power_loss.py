@@ -29,7 +29,7 @@ class Life:
         with self.recorder:
             Workplace(self.runs).train(leaf(), until=1)
             second = Workplace(self.runs, checkpoint_every=8)
-            second.residents._tell = self.hear
+            second.executor._tell = self.hear
             second.train(leaf(), until=3)
 
     def hear(self, report: object) -> None:

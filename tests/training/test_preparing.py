@@ -19,7 +19,7 @@ def prepared(directory, spec, leaves, kept=False, seed=42):
     """A worker that was told to prepare, and what it found wrong."""
     place = Workplace(directory, f"{SPECS}:{spec}")
     order = Preparation(tuple(json.dumps(each) for each in leaves), seed, kept)
-    return place, place.residents.probe(Probe((), prepare=order)).findings
+    return place, place.executor.probe(Probe((), prepare=order)).findings
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tests.training.sandbox import SPECS, Workplace, leaf
 
 
 def probed(tmp_path, *leaves, spec="Blobs"):
-    residents = Workplace(tmp_path, spec).residents
-    return residents.probe(Probe(tuple(map(json.dumps, leaves)))).findings
+    executor = Workplace(tmp_path, spec).executor
+    return executor.probe(Probe(tuple(map(json.dumps, leaves)))).findings
 
 
 def codes(findings):
@@ -36,7 +36,7 @@ def test_each_leaf_is_told_of_by_its_index(tmp_path):
 
 def test_what_each_leaf_will_measure_is_told(tmp_path):
     def measured(spec):
-        return Workplace(tmp_path, spec).residents.probe(Probe((json.dumps(leaf()),))).measured
+        return Workplace(tmp_path, spec).executor.probe(Probe((json.dumps(leaf()),))).measured
 
     assert measured("Blobs") == (("loss", "top1_accuracy"),)
     assert measured("WithMetrics") == (("loss", "top1_accuracy", "margin"),)
@@ -66,8 +66,8 @@ def test_values_are_tried_out_in_leaf_configs_that_differ_in_numbers_alone(tmp_p
     def adam(rate):
         return leaf({"name": "Adam", "args": {"lr": rate}})
 
-    residents = Workplace(tmp_path).residents
-    answer = residents.probe(
+    executor = Workplace(tmp_path).executor
+    answer = executor.probe(
         Probe((json.dumps(adam(0.1)),), (), tuple(map(json.dumps, (adam(0.2), adam(-0.1)))))
     )
 

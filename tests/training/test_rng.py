@@ -49,7 +49,7 @@ def test_where_the_streams_of_a_seed_begin_is_known_without_touching_them():
     expected = draw()
     before = rng.capture()
     first = rng.first(1)
-    assert rng.undrawn(before)
+    assert rng.unchanged_since(before)
     rng.restore(first)
     assert draw() == expected
 
@@ -69,7 +69,7 @@ def test_a_stream_that_was_not_drawn_from_takes_no_room_in_a_checkpoint():
         packed = rng.pack(drawn, seed=1)
         assert [each for each, kept in packed.items() if kept is not None] == [name]
         rng.restore(rng.unpack(packed, seed=1))
-        assert rng.undrawn(drawn)
+        assert rng.unchanged_since(drawn)
 
 
 def test_streams_of_64_bit_words_are_those_of_32_bit_words():
@@ -79,7 +79,7 @@ def test_streams_of_64_bit_words_are_those_of_32_bit_words():
     (version, words, gauss), (algorithm, places, *rest) = packed["python"], packed["numpy"]
     wide = {"python": (version, wider(words), gauss), "numpy": (algorithm, wider(places), *rest)}
     rng.restore(rng.unpack({**packed, **wide}, seed=1))
-    assert rng.undrawn(streams)
+    assert rng.unchanged_since(streams)
 
 
 def wider(words):
@@ -90,11 +90,11 @@ def wider(words):
 def test_a_draw_from_any_stream_is_noticed():
     rng.reseed(1, "training")
     before = rng.capture()
-    assert rng.undrawn(before)
+    assert rng.unchanged_since(before)
     for one in (random.random, np.random.rand, lambda: torch.rand(())):
         rng.restore(before)
         one()
-        assert not rng.undrawn(before)
+        assert not rng.unchanged_since(before)
 
 
 def test_every_epoch_has_an_order_of_its_own_whatever_was_drawn():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from rapidfire_cli.training.batches import Fresh, Kept, Stacked
+from rapidfire_cli.training.batches import Cached, Stacked, Uncached
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.footprint import TENSOR
 from rapidfire_cli.training.stacking import Stacks, kind
@@ -22,36 +22,36 @@ def _forget_counts():
     specs.Counted.prepared = 0
 
 
-def feeds(place, run=1):
+def batch_sources(place, run=1):
     """The kinds of feeds a resident run has."""
-    return {split: type(feed) for split, feed in place.residents._runs[run].feeds.items()}
+    return {split: type(feed) for split, feed in place.executor._runs[run].batch_sources.items()}
 
 
 @pytest.mark.parametrize(
     ("spec", "train", "validation"),
     [
         ("Blobs", Stacked, Stacked),
-        ("Augmented", Fresh, Stacked),
-        ("AugmentedLast", Fresh, Fresh),
-        ("Ragged", Kept, Kept),
-        ("Collated", Kept, Kept),
-        ("LateTransform", Fresh, Fresh),
-        ("OwnGenerator", Fresh, Stacked),
-        ("OwnGeneratorForSome", Fresh, Stacked),
-        ("ClassGenerator", Fresh, Stacked),
-        ("TorchGenerator", Fresh, Stacked),
-        ("Scheduled", Fresh, Fresh),
+        ("Augmented", Uncached, Stacked),
+        ("AugmentedLast", Uncached, Uncached),
+        ("Ragged", Cached, Cached),
+        ("Collated", Cached, Cached),
+        ("LateTransform", Uncached, Uncached),
+        ("OwnGenerator", Uncached, Stacked),
+        ("OwnGeneratorForSome", Uncached, Stacked),
+        ("ClassGenerator", Uncached, Stacked),
+        ("TorchGenerator", Uncached, Stacked),
+        ("Scheduled", Uncached, Uncached),
     ],
 )
 def test_kept_rows_train_to_the_same_bits_as_rows_prepared_each_time(tmp_path, spec, train, validation):
     kept = Workplace(tmp_path / "kept", spec)
     kept.train(leaf(), until=1)
-    assert feeds(kept) == {"train": train, "validation": validation}
+    assert batch_sources(kept) == {"train": train, "validation": validation}
     kept.train(leaf(), until=3)
 
     fresh = Workplace(tmp_path / "fresh", spec, data_cache=EACH_TIME)
     fresh.train(leaf(), until=1)
-    assert feeds(fresh) == {"train": Fresh, "validation": Fresh}
+    assert batch_sources(fresh) == {"train": Uncached, "validation": Uncached}
     fresh.train(leaf(), until=3)
 
     assert same(kept.weights(), fresh.weights())
@@ -98,14 +98,14 @@ def test_a_seed_tells_rows_apart_only_where_initialize_run_drew_from_it(tmp_path
     for run, seed in enumerate((1, 2, 1), start=1):
         place.train(leaf(), until=1, run=run, seed=seed)
 
-    one, other, again = (place.residents._runs[run].feeds["train"] for run in (1, 2, 3))
+    one, other, again = (place.executor._runs[run].batch_sources["train"] for run in (1, 2, 3))
     assert one is again
     assert one is not other
 
     place = Workplace(tmp_path / "undrawn")
     for run, seed in enumerate((1, 2), start=1):
         place.train(leaf(), until=1, run=run, seed=seed)
-    assert place.residents._runs[1].feeds["train"] is place.residents._runs[2].feeds["train"]
+    assert place.executor._runs[1].batch_sources["train"] is place.executor._runs[2].batch_sources["train"]
 
 
 def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
@@ -114,12 +114,12 @@ def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
 
     place.train(leaf(user_knobs={"scale": 1.0}), until=1, run=1)
     place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=2)
-    assert set(feeds(place, 1).values()) == {Stacked}
-    assert set(feeds(place, 2).values()) == {Fresh}
+    assert set(batch_sources(place, 1).values()) == {Stacked}
+    assert set(batch_sources(place, 2).values()) == {Uncached}
 
     place.evict(1)
     place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=3)
-    assert set(feeds(place, 3).values()) == {Stacked}
+    assert set(batch_sources(place, 3).values()) == {Stacked}
 
 
 def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(tmp_path):
@@ -127,7 +127,7 @@ def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(t
     place = Workplace(tmp_path, "Growing", data_cache=ROWS * row)
     place.train(leaf(), until=1)
 
-    assert feeds(place)["train"] is Fresh
+    assert batch_sources(place)["train"] is Uncached
 
 
 @pytest.mark.parametrize(
@@ -234,4 +234,4 @@ def test_that_rows_do_not_fit_is_found_out_once_until_there_is_room(tmp_path):
 
     place.evict(1)
     place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=4)
-    assert set(feeds(place, 4).values()) == {Stacked}
+    assert set(batch_sources(place, 4).values()) == {Stacked}

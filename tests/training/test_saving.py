@@ -25,19 +25,19 @@ def saved(place):
 
 
 def pass_time(place, seconds):
-    place.residents._clock.now += seconds
+    place.executor._clock.now += seconds
 
 
 def test_nothing_is_due_before_its_time_and_the_pause_ends_when_it_is(tmp_path):
-    assert Workplace(tmp_path).residents.spare(idle=True) is None
+    assert Workplace(tmp_path).executor.spare(idle=True) is None
 
     place = place_with_residents(tmp_path)
-    pause = place.residents.spare(idle=True)
+    pause = place.executor.spare(idle=True)
     assert 0 < pause < EVERY
     assert saved(place) == []
 
     pass_time(place, pause)
-    assert place.residents.spare(idle=True) == 0
+    assert place.executor.spare(idle=True) == 0
     assert saved(place) == [(1, 1)]
 
 
@@ -46,9 +46,9 @@ def test_an_idle_worker_saves_its_residents_one_by_one_the_longest_unsaved_first
     pass_time(place, EVERY)
 
     for count in (1, 2, 3):
-        assert place.residents.spare(idle=True) == 0
+        assert place.executor.spare(idle=True) == 0
         assert len(saved(place)) == count
-    assert place.residents.spare(idle=True) is None
+    assert place.executor.spare(idle=True) is None
     assert saved(place) == [(2, 1), (3, 1), (1, 1)]
 
 
@@ -56,12 +56,12 @@ def test_a_busy_worker_spends_a_share_of_its_time_on_runs_that_wait(tmp_path):
     place = place_with_residents(tmp_path)
     pass_time(place, EVERY)
 
-    assert place.residents.spare(idle=False) == 0
-    assert place.residents.spare(idle=False) == IDLE
+    assert place.executor.spare(idle=False) == 0
+    assert place.executor.spare(idle=False) == IDLE
     assert saved(place) == [(1, 1)]
 
     pass_time(place, 1 / SHARE)  # saving took one second
-    assert place.residents.spare(idle=False) == 0
+    assert place.executor.spare(idle=False) == 0
     assert saved(place) == [(1, 1), (2, 1)]
 
 
@@ -79,7 +79,7 @@ def test_time_in_which_a_run_waits_counts_in_its_own_turn_too(tmp_path):
     place.train(leaf(), until=2)
 
     assert saved(place) == [(1, 1)]
-    assert place.residents._runs[1].unsaved < EVERY
+    assert place.executor._runs[1].unsaved < EVERY
 
 
 @pytest.mark.parametrize("spec", ["Blobs", "Restless", "Remembering"])
@@ -89,7 +89,7 @@ def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_else
 
     place = place_with_residents(tmp_path / "saved", spec, runs=(1, 2))
     pass_time(place, EVERY)
-    while place.residents.spare(idle=True) == 0:
+    while place.executor.spare(idle=True) == 0:
         pass
     assert saved(place) == [(1, 1), (2, 1)]
     place.train(leaf(), until=3, run=1)
@@ -112,7 +112,7 @@ def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
     place = place_with_residents(tmp_path / "saved", "Switching", runs=(1,))
     pass_time(place, EVERY)
     if idle:
-        place.residents.spare(idle)
+        place.executor.spare(idle)
     else:
         place.train(leaf(epochs=1), until=1, run=2)
     assert saved(place)[0] == (1, 1)
@@ -127,9 +127,9 @@ def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):
     place = place_with_residents(tmp_path, "HoardingLater", runs=(1,))
     pass_time(place, EVERY)
 
-    assert place.residents.spare(idle=True) == 0
+    assert place.executor.spare(idle=True) == 0
     assert not [one for one in place.told if isinstance(one, RunFailed)]
-    assert place.residents.spare(idle=True) > EVERY / 2
+    assert place.executor.spare(idle=True) > EVERY / 2
     place.train(leaf(), until=3)
     assert "state_dict" in place.failure().cause
 
@@ -140,7 +140,7 @@ def test_a_disk_that_takes_no_checkpoint_is_told_at_once(tmp_path):
     (tmp_path / "1").symlink_to("/dev/full")
     pass_time(place, EVERY)
 
-    assert place.residents.spare(idle=True) == 0
+    assert place.executor.spare(idle=True) == 0
     assert place.failure().kind == "disk"
 
 
@@ -150,4 +150,4 @@ def test_what_is_gone_is_not_saved(tmp_path):
     place.train(leaf(), until=3, run=2)
     pass_time(place, EVERY)
 
-    assert place.residents.spare(idle=True) is None
+    assert place.executor.spare(idle=True) is None

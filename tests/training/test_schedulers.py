@@ -51,7 +51,7 @@ def optimizer():
 
 
 def rates(place):
-    return [group["lr"] for group in place.residents._runs[1].optimizer.param_groups]
+    return [group["lr"] for group in place.executor._runs[1].optimizer.param_groups]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,7 +106,7 @@ def test_by_the_epoch_a_run_is_as_long_as_its_epochs():
 def test_run_stands_for_the_length_of_the_run(name, argument, interval, length):
     spanning = {"name": name, "args": {**EXAMPLES.get(name, {}), argument: "run"}, "interval": interval}
 
-    assert schedulers.check(spanning) == []
+    assert schedulers.scheduler_findings(spanning) == []
     assert getattr(schedulers.build(spanning, optimizer(), THREE_BY_FIVE).scheduler, argument) == length
 
 
@@ -210,7 +210,7 @@ def test_what_would_begin_after_the_end_of_the_run_is_found():
     ],
 )
 def test_values_that_a_scheduler_rejects_are_found_where_they_stand(wrong, at):
-    found = schedulers.check(wrong) or schedulers.rehearse(wrong, THREE_BY_FIVE, optimizer)
+    found = schedulers.scheduler_findings(wrong) or schedulers.rehearse(wrong, THREE_BY_FIVE, optimizer)
 
     assert [(finding.code, ".".join(finding.path)) for finding in found] == [
         ("E406", f"train.lr_scheduler.args.{at}")
@@ -251,7 +251,7 @@ def test_the_direction_of_a_run_s_own_metrics_is_known(tmp_path):
     plateau = {"name": "ReduceLROnPlateau", "monitor": "train.top1_accuracy"}
     place.train(leaf(SGD, lr_scheduler=plateau), until=1)
 
-    assert place.residents._runs[1].schedule.scheduler.mode == "max"
+    assert place.executor._runs[1].schedule.scheduler.mode == "max"
 
 
 def test_plateau_watches_a_metric_once_per_epoch():
@@ -298,7 +298,7 @@ def test_a_metric_that_will_not_be_there_fails_the_run_before_it_trains(tmp_path
 
 def test_wrong_arguments_are_found_in_nested_schedulers_too():
     nested = {"name": "SequentialLR", "args": {"schedulers": [{"name": "StepLR", "args": {"stepsize": 2}}]}}
-    found = [(finding.code, ".".join(finding.path)) for finding in schedulers.check(nested)]
+    found = [(finding.code, ".".join(finding.path)) for finding in schedulers.scheduler_findings(nested)]
 
     at = "train.lr_scheduler.args"
     assert found == [
@@ -309,8 +309,10 @@ def test_wrong_arguments_are_found_in_nested_schedulers_too():
 
 
 def test_an_unknown_scheduler_or_callable_is_reported():
-    (unknown,) = schedulers.check({"name": "CosineLR", "args": {}})
-    (missing,) = schedulers.check({"name": "LambdaLR", "args": {"lr_lambda": "tests.training.nowhere:f"}})
+    (unknown,) = schedulers.scheduler_findings({"name": "CosineLR", "args": {}})
+    (missing,) = schedulers.scheduler_findings(
+        {"name": "LambdaLR", "args": {"lr_lambda": "tests.training.nowhere:f"}}
+    )
 
     assert (unknown.code, unknown.path[-1]) == ("E404", "name")
     assert missing.code == "E407"

@@ -389,11 +389,11 @@ def test_a_checkpoint_of_a_run_that_waits_holds_the_settings_of_its_own(tmp_path
     alone.train(DOUBLE, until=3)
 
     place = Workplace(tmp_path / "waiting", spec, checkpoint_every=1, chunks=2)
-    place.residents._setup = replace(place.residents._setup, checkpoint_every=1e9)
+    place.executor._setup = replace(place.executor._setup, checkpoint_every=1e9)
     place.train(DOUBLE, until=3)
-    place.residents._setup = replace(place.residents._setup, checkpoint_every=1)
+    place.executor._setup = replace(place.executor._setup, checkpoint_every=1)
     place.train(leaf(), until=2, run=2)  # saves the first meanwhile
-    while place.residents.spare(idle=True) is not None:
+    while place.executor.spare(idle=True) is not None:
         continue
     assert place.checkpoints(1) and torch.get_default_dtype() == torch.float32
     continued = Workplace(tmp_path / "waiting", spec, chunks=2)

@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 
 from rapidfire_cli.training.shared_files import SharedFiles
-from rapidfire_cli.training.tracked_config import Knobs
+from rapidfire_cli.training.tracked_config import TrackedConfig
 
 
 def look_then_make(misc, leaf, made, together=None):
@@ -16,7 +16,7 @@ def look_then_make(misc, leaf, made, together=None):
     if together:
         together.wait()
     with misc.initializing(leaf, reads):
-        size = Knobs(leaf, reads)["size"]
+        size = TrackedConfig(leaf, reads)["size"]
         if not (file := misc.path / f"words-{size}").exists():
             time.sleep(0.05)
             made.append(size)

@@ -7,7 +7,7 @@ from tests.training.sandbox import Workplace, leaf
 
 
 def smoked(tmp_path, config, spec):
-    return Workplace(tmp_path, spec, data_cache=0).residents.smoke(Smoke(json.dumps(config), 42))
+    return Workplace(tmp_path, spec, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
 
 
 def test_nothing_is_kept_of_a_batch(tmp_path):

@@ -409,7 +409,7 @@ def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, s
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_a_smoke_test_finds_that_a_checkpoint_holds_the_state(tmp_path, model):
     place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
-    assert place.residents.smoke(Smoke(json.dumps(config(model)), 42)).findings == ()
+    assert place.executor.smoke(Smoke(json.dumps(config(model)), 42)).findings == ()
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 13])
@@ -514,7 +514,7 @@ def test_a_run_whose_state_cannot_be_held_fails_after_its_first_step(tmp_path, m
 @pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
 def test_a_smoke_test_refuses_state_that_cannot_be_held(tmp_path, model):
     place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
-    (finding,) = place.residents.smoke(Smoke(json.dumps(config(model)), 42)).findings
+    (finding,) = place.executor.smoke(Smoke(json.dumps(config(model)), 42)).findings
     assert (finding.code, finding.found) == ("E432", REFUSED[model])
 
 
@@ -531,6 +531,6 @@ class Elsewhere(Body):
 
 def test_a_smoke_test_refuses_state_that_is_kept_where_nobody_looks(tmp_path):
     place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
-    (finding,) = place.residents.smoke(Smoke(json.dumps(config(Elsewhere)), 42)).findings
+    (finding,) = place.executor.smoke(Smoke(json.dumps(config(Elsewhere)), 42)).findings
     assert finding.code == "E432"
     assert finding.found.endswith("differs after the checkpoint was loaded into a new run")

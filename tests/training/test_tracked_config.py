@@ -13,7 +13,7 @@ import torch
 import yaml
 from transformers import LlamaConfig
 
-from rapidfire_cli.training.tracked_config import Knobs, agrees
+from rapidfire_cli.training.tracked_config import TrackedConfig, agrees
 
 LEAF = {
     "train": {"epochs": 3, "optimizer": {"name": "SGD"}},
@@ -28,7 +28,7 @@ def reads():
 
 @pytest.fixture
 def cfg(reads):
-    return Knobs(LEAF, reads)
+    return TrackedConfig(LEAF, reads)
 
 
 def changed(**user_knobs):
@@ -195,7 +195,7 @@ MAPPINGS = ({}, {"a": 1}, {"a": 2}, {"a": {"b": 1}}, {"a": {}}, {"a": 1, "c": {}
 def test_a_dict_is_read_in_every_way_and_each_read_is_recorded(read):
     for mapping in MAPPINGS:
         reads = {}
-        result = read(Knobs({"args": mapping}, reads)["args"])
+        result = read(TrackedConfig({"args": mapping}, reads)["args"])
 
         assert result == read(mapping)
         for other in MAPPINGS:
@@ -227,7 +227,7 @@ def test_iterating_past_its_methods_shows_no_knob(cfg):
 
 def test_a_config_of_transformers_takes_it_in_and_is_saved(tmp_path):
     rope = {"rope_type": "linear", "factor": 2.0}
-    knobs = Knobs({"llama": {"hidden_size": 64, "rope_scaling": rope}}, {})["llama"]
+    knobs = TrackedConfig({"llama": {"hidden_size": 64, "rope_scaling": rope}}, {})["llama"]
     for number, config in enumerate([LlamaConfig(**knobs), LlamaConfig(rope_scaling=knobs["rope_scaling"])]):
         config.save_pretrained(tmp_path / f"{number}")
         plain = LlamaConfig(rope_scaling={**rope}, hidden_size=config.hidden_size)

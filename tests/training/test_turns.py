@@ -205,7 +205,7 @@ def test_a_run_at_rest_holds_no_gradients(tmp_path):
     place = Workplace(tmp_path)
     ended = place.train(leaf(), until=1)[-1]
 
-    run = place.residents._runs[1]
+    run = place.executor._runs[1]
     assert all(parameter.grad is None for parameter in run.model.parameters())
     weights = sum(tensor.nbytes for tensor in run.model.state_dict().values())
     assert ended.size > 2 * weights  # Adam keeps two moments

@@ -23,7 +23,7 @@ def check(seed, directory):
     luck = random.Random(seed)
     config = leaf(optimizer=luck.choice(OPTIMIZERS), user_knobs={"seed": seed}, on_nan="continue")
     (smoked,) = [
-        Workplace(directory / "smoke", SPEC, data_cache=0).residents.smoke(Smoke(json.dumps(config), 42))
+        Workplace(directory / "smoke", SPEC, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
     ]
     whole = Workplace(directory / "whole", SPEC)
     whole.train(config, until=3)
