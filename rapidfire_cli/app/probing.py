@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rapidfire_cli.app.files import code
 from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed, reading
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
-from rapidfire_cli.manifest.representatives import Outline
+from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import bracket_specs
 from rapidfire_cli.syntax.ast import ExperimentFile, MedianRule, Path
@@ -15,7 +15,7 @@ SPLITS = (TRAIN, VALIDATION)
 """What may stand before a metric's name: `train.loss`."""
 
 
-def question(outline: Outline, continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
+def question(outline: Representatives, continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
     """What to ask about the shapes and `train` sections of runs; and the runs asked about, in order."""
     kinds, others = outline.kinds, outline.others
     leaves, more = (tuple(run.config for run in some) for some in (kinds, others))

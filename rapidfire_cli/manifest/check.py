@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from rapidfire_cli.manifest.counting import everything
-from rapidfire_cli.manifest.filters.filter import Rule, rules
+from rapidfire_cli.manifest.filters.filter import Filter, filters
 from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
@@ -22,10 +22,10 @@ from rapidfire_cli.syntax.serialize import arguments
 from rapidfire_cli.terms import canonical
 
 if TYPE_CHECKING:
-    from rapidfire_cli.manifest.filters.counts import Survey
+    from rapidfire_cli.manifest.filters.counts import FilterCounts
 
-LOOKED_AT = 500_000  # values that a file's rules look at: 0.7 s (measured), and again for expanding
-DRAWN = 2**24  # characters of searches with their rules, draw by draw: a second's work (measured)
+LOOKED_AT = 500_000  # values that a file's filters look at: 0.7 s (measured), and again for expanding
+DRAWN = 2**24  # characters of searches with their filters, draw by draw: a second's work (measured)
 
 HINTS = {
     "where": "`where` removes the leaf configs for which its condition is false",
@@ -35,31 +35,33 @@ HINTS = {
 
 def checked(file: ExperimentFile) -> ExperimentFile:
     """The file, with what is odd about its groups among its warnings. Raises Refusal as `check` finds."""
-    if problems := check(file):
+    if problems := find_problems(file):
         raise Refusal(problems)
     return replace(file, warnings=(*file.warnings, *warnings(file)))
 
 
-def check(file: ExperimentFile) -> tuple[Problem, ...]:
+def find_problems(file: ExperimentFile) -> tuple[Problem, ...]:
     """Everything wrong with the groups, in file order; nothing is drawn for it."""
     return tuple(_wrong(file))
 
 
 def warnings(file: ExperimentFile) -> Iterator[Problem]:
-    """The rules that are in vain: decided for grids, for searches told by their first draws."""
+    """The filters that are in vain: decided for grids, for searches told by their first draws."""
     left = DRAWN
     for group, fractions in zip(file.groups, streams(file), strict=True):
         match group.generator:
             case Config():
                 pass
             case GridSearch() as grid:
-                for rule in _survey(grid).idle if rules(grid) else ():
-                    yield _idle(rule, _span(file, group, rule), f"none of {everything(grid):,} leaf configs")
+                for filter_ in _counts(grid).idle if filters(grid) else ():
+                    yield _idle(
+                        filter_, _span(file, group, filter_), f"none of {everything(grid):,} leaf configs"
+                    )
             case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
-                drawn = bool(fractions) and bool(rules(search))
+                drawn = bool(fractions) and bool(filters(search))
                 left -= PATIENCE * len(canonical(arguments(search))) if drawn else 0
-                for rule in idle(search, fractions) if drawn and fractions and left >= 0 else ():
-                    yield _idle(rule, _span(file, group, rule), f"none of the first {PATIENCE:,} draws")
+                for filter_ in idle(search, fractions) if drawn and fractions and left >= 0 else ():
+                    yield _idle(filter_, _span(file, group, filter_), f"none of the first {PATIENCE:,} draws")
             case _:
                 assert_never(group.generator)
 
@@ -74,13 +76,13 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
         match group.generator:
             case Config():
                 pass
-            case GridSearch() as grid if rules(grid):
+            case GridSearch() as grid if filters(grid):
                 needed = _effort(grid)
                 if spent + needed > LOOKED_AT:
-                    yield _too_many(needed, spent, _span(file, group, rules(grid)[0]))
+                    yield _too_many(needed, spent, _span(file, group, filters(grid)[0]))
                     continue
                 spent += needed
-                if not (found := _survey(grid)).kept:
+                if not (found := _counts(grid)).kept:
                     yield _emptied(found, file, group, grid)
             case GridSearch():
                 pass
@@ -91,20 +93,20 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
 
 
 def _effort(grid: GridSearch) -> int:
-    from rapidfire_cli.manifest.filters.counts import effort  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.counts import effort  # only files with filters wait for it
 
     return effort(grid)
 
 
-def _survey(grid: GridSearch) -> "Survey":
-    from rapidfire_cli.manifest.filters.counts import survey
+def _counts(grid: GridSearch) -> "FilterCounts":
+    from rapidfire_cli.manifest.filters.counts import filter_counts
 
-    return survey(grid)
+    return filter_counts(grid)
 
 
-def _emptied(found: "Survey", file: ExperimentFile, group: Group, grid: GridSearch) -> Problem:
-    culprit = (*found.fatal, *rules(grid))[0]
-    together = "this rule removes" if found.fatal else "the rules together remove"
+def _emptied(found: "FilterCounts", file: ExperimentFile, group: Group, grid: GridSearch) -> Problem:
+    culprit = (*found.fatal, *filters(grid))[0]
+    together = "this condition removes" if found.fatal else "the conditions together remove"
     return Problem(
         "E342",
         f"{together} all of {everything(grid):,} leaf configs",
@@ -117,18 +119,18 @@ def _emptied(found: "Survey", file: ExperimentFile, group: Group, grid: GridSear
 def _too_many(needed: int, spent: int, span: Span | None) -> Problem:
     return Problem(
         "E343",
-        "the rules relate too many value sets to each other",
+        "these conditions combine too many values to check",
         span,
         found=f"{needed:,} values to look at" + (f", beside {spent:,} of other groups" if spent else ""),
         expected=f"at most {LOOKED_AT:,}",
-        hint="several rules that name few knobs each are looked at one by one; a random search takes any",
+        hint="conditions that name few knobs each are checked one by one; a random search takes any",
     )
 
 
-def _idle(rule: Rule, span: Span | None, of: str) -> Problem:
-    message = f"this rule removes {of}"
-    return Problem("W341", message, span, hint=HINTS[rule.key], severity=Severity.WARNING)
+def _idle(filter_: Filter, span: Span | None, of: str) -> Problem:
+    message = f"this condition removes {of}"
+    return Problem("W341", message, span, hint=HINTS[filter_.key], severity=Severity.WARNING)
 
 
-def _span(file: ExperimentFile, group: Group, rule: Rule) -> Span | None:
-    return nearest(file.origins, (*group.at, rule.key, rule.place))
+def _span(file: ExperimentFile, group: Group, filter_: Filter) -> Span | None:
+    return nearest(file.origins, (*group.at, filter_.key, filter_.place))

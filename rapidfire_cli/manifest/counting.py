@@ -1,6 +1,6 @@
 """How many runs a file and its groups have."""
 
-from rapidfire_cli.manifest.filters.filter import rules
+from rapidfire_cli.manifest.filters.filter import filters
 from rapidfire_cli.manifest.size import asked, size
 from rapidfire_cli.syntax.ast import Config, ExperimentFile, GridSearch, Group
 
@@ -16,24 +16,24 @@ def count(group: Group) -> int:
 
 
 def distinct(group: Group) -> int:
-    """How many leaf configs the group stands for, those that its rules remove left out."""
+    """How many leaf configs the group stands for, those that its filters remove left out."""
     match group.generator:
         case Config():
             return 1
         case GridSearch() as grid:
-            return _kept(grid) if rules(grid) else everything(grid)
+            return _kept(grid) if filters(grid) else everything(grid)
         case search:
             return asked(search)
 
 
 def _kept(grid: GridSearch) -> int:
-    from rapidfire_cli.manifest.filters.counts import survey  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.counts import filter_counts  # only files with filters wait for it
 
-    return survey(grid).kept
+    return filter_counts(grid).kept
 
 
 def everything(grid: GridSearch) -> int:
-    """How many leaf configs a grid has before its rules."""
+    """How many leaf configs a grid has before its filters."""
     leaves = size(grid.tree)
     if leaves is None:
         raise ValueError("a grid holds no continuous Range")

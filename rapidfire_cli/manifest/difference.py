@@ -11,15 +11,15 @@ from rapidfire_cli.terms import Plain, Run, canonical
 
 COMPARED = 100_000  # pairs per group: a second's work (measured); of more, runs are paired in their order
 
-Value: TypeAlias = "Plain | Absent"
+KnobValue: TypeAlias = "Plain | Absent"
 
 
 class Change(NamedTuple):
     """One thing that has another value."""
 
     name: str  # a knob's dotted path, or what all runs of a file share
-    before: "Value"
-    after: "Value"
+    before: "KnobValue"
+    after: "KnobValue"
 
 
 class Kept(NamedTuple):

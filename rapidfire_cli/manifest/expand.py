@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import TypeVar
 
-from rapidfire_cli.manifest.check import check
+from rapidfire_cli.manifest.check import find_problems
 from rapidfire_cli.manifest.codec import line
-from rapidfire_cli.manifest.filters.filter import rules
+from rapidfire_cli.manifest.filters.filter import filters
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.identity import Replicate, replicates
 from rapidfire_cli.manifest.origin import asking
@@ -52,7 +52,7 @@ def repeats(file: ExperimentFile) -> Iterator[tuple[int, int]]:
 
 
 def _spell(file: ExperimentFile, run: Callable[[int, str, int, str, int, int], Spelt]) -> Iterator[Spelt]:
-    if problems := check(file):
+    if problems := find_problems(file):
         raise Refusal(problems)
     number = count(1)
     return (
@@ -75,13 +75,15 @@ def _leaf_configs(generator: Generator, fractions: Fractions | None, span: Span 
         case Config(tree):
             return leaves(tree)
         case GridSearch(tree) as grid:
-            return _kept(grid) if rules(grid) else leaves(tree)
+            return _kept(grid) if filters(grid) else leaves(tree)
         case search:
             assert fractions is not None
             return draws(search, fractions, span)
 
 
 def _kept(grid: GridSearch) -> Iterator[str]:
-    from rapidfire_cli.manifest.filters.filtered_grid import kept  # only files with rules wait for it
+    from rapidfire_cli.manifest.filters.filtered_grid import (
+        filtered_leaves,  # only files with filters wait for it
+    )
 
-    return kept(grid)
+    return filtered_leaves(grid)

@@ -18,10 +18,10 @@ from rapidfire_cli.syntax.ast import List, Path, Tree
 HELD = 2**14  # assumed: texts worth holding in memory, a few megabytes
 
 Pick = TypeVar("Pick")
-Column: TypeAlias = Callable[[], Iterator[Pick]]
+Picks: TypeAlias = Callable[[], Iterator[Pick]]
 """What one axis contributes to the leaves' texts, from the start at each call."""
 
-Walk: TypeAlias = Callable[[Sequence[Column[Any]], int], Iterator[tuple[Any, ...]]]
+Walk: TypeAlias = Callable[[Sequence[Picks[Any]], int], Iterator[tuple[Any, ...]]]
 """From the columns to picks of one value from each."""
 
 
@@ -75,11 +75,11 @@ def _picks(axes: Sequence[Sequence[Piece]], outer: int, walk: Walk) -> Iterator[
     return map(tuple, map(chain.from_iterable, walk([_together(axis) for axis in axes], outer)))
 
 
-def _alone(piece: Piece) -> Column[str]:
+def _alone(piece: Piece) -> Picks[str]:
     return lambda: (text for value in piece.values for text in piece.texts(value))
 
 
-def _together(pieces: Sequence[Piece]) -> Column[tuple[str, ...]]:
+def _together(pieces: Sequence[Piece]) -> Picks[tuple[str, ...]]:
     return lambda: (
         texts
         for values in zip(*(piece.values for piece in pieces), strict=True)
@@ -87,13 +87,13 @@ def _together(pieces: Sequence[Piece]) -> Column[tuple[str, ...]]:
     )
 
 
-def product_of(columns: Sequence[Column[Pick]], outer: int) -> Iterator[tuple[Pick, ...]]:
+def product_of(columns: Sequence[Picks[Pick]], outer: int) -> Iterator[tuple[Pick, ...]]:
     """The product of the columns, of which only those after the first `outer` are held."""
     held = [tuple(column()) for column in columns[outer:]]
     return chain.from_iterable(product(*zip(pick), *held) for pick in _odometer(columns[:outer]))
 
 
-def _odometer(columns: Sequence[Column[Pick]]) -> Iterator[tuple[Pick, ...]]:
+def _odometer(columns: Sequence[Picks[Pick]]) -> Iterator[tuple[Pick, ...]]:
     """The product of the columns without holding any: the last wheel turns fastest and starts over."""
     pick: list[Any] = [None] * (1 + len(columns))  # the wheel before the first shows nothing, once
     wheels: list[Iterator[Any]] = [iter((None,))]

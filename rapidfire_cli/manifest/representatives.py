@@ -11,7 +11,7 @@ VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the end
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class Representatives:
     """What must be known of runs before they train; each leaf config is parsed once for all of it."""
 
     kinds: tuple[Run, ...]  # the first of each shape, in order: what holds for one holds for all alike
@@ -19,7 +19,7 @@ class Outline:
     epochs: Mapping[int, int]  # that each run trains, by number
 
 
-def outlined(runs: Iterable[Run], most: int = VARIANTS) -> Outline:
+def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representatives:
     """The outline of runs.
 
     Of more than `most` sections those are kept that hold the smallest or the largest value of a number among
@@ -39,7 +39,7 @@ def outlined(runs: Iterable[Run], most: int = VARIANTS) -> Outline:
         distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
     known = {run.number for run in kinds.values()}
     others = tuple(run for run in distinct if run.number not in known)
-    return Outline(tuple(kinds.values()), others, epochs)
+    return Representatives(tuple(kinds.values()), others, epochs)
 
 
 def shape(value: Plain) -> Plain:

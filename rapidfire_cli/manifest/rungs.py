@@ -7,7 +7,7 @@ from rapidfire_cli.syntax.ast import Bracketed, Hyperband, SuccessiveHalving
 
 
 @dataclass(frozen=True, slots=True)
-class Bracket:
+class BracketPlan:
     """So many runs, replicates included, the best of which pass each rung on their way to `max_epochs`."""
 
     runs: int
@@ -33,14 +33,14 @@ class RunEpochs:
     uncut: int  # if every run trained to the end
 
 
-def brackets(search: Bracketed) -> tuple[Bracket, ...]:
+def brackets(search: Bracketed) -> tuple[BracketPlan, ...]:
     """The brackets in the order of their runs, which the group's draws fill one after the other."""
     most, factor = search.max_epochs, search.reduction_factor
     if isinstance(search, SuccessiveHalving):
         first = search.min_epochs * factor**search.min_early_stopping_rate
-        return (Bracket(search.num_runs * search.replicates, first, levels(first, most, factor)),)
+        return (BracketPlan(search.num_runs * search.replicates, first, levels(first, most, factor)),)
     return tuple(
-        Bracket(runs * search.replicates, first, levels(first, most, factor))
+        BracketPlan(runs * search.replicates, first, levels(first, most, factor))
         for runs, first in _sizes(search)
     )
 
@@ -84,11 +84,11 @@ def _sizes(search: Hyperband) -> Iterator[tuple[int, int]]:
         yield -(-(last + 1) * factor**s // (s + 1)), -(-most // factor**s)
 
 
-def _goals(bracket: Bracket, search: Bracketed) -> tuple[int, ...]:
+def _goals(bracket: BracketPlan, search: Bracketed) -> tuple[int, ...]:
     return (*bracket.levels, search.max_epochs)
 
 
-def _fewest(bracket: Bracket, search: Bracketed) -> Iterator[int]:
+def _fewest(bracket: BracketPlan, search: Bracketed) -> Iterator[int]:
     """The entrants of each goal when a rung of n lets max(1, ⌊n/η⌋) pass."""
     runs = bracket.runs
     for _ in _goals(bracket, search):
@@ -96,7 +96,7 @@ def _fewest(bracket: Bracket, search: Bracketed) -> Iterator[int]:
         runs = max(1, runs // search.reduction_factor)
 
 
-def _utmost(bracket: Bracket, search: Bracketed) -> Iterator[int]:
+def _utmost(bracket: BracketPlan, search: Bracketed) -> Iterator[int]:
     """The entrants of each goal when results only improve: whoever passes a rung of n beat η - 1 others."""
     runs = bracket.runs
     for _ in _goals(bracket, search):

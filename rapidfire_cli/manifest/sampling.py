@@ -10,7 +10,7 @@ from hashlib import sha256
 from random import Random
 from typing import TypeAlias
 
-from rapidfire_cli.manifest.filters.filter import Rule, fits, rules, verdicts
+from rapidfire_cli.manifest.filters.filter import Filter, filters, fits, verdicts
 from rapidfire_cli.manifest.interval import point
 from rapidfire_cli.manifest.size import Search, asked, number_key, size
 from rapidfire_cli.manifest.template import ValueSet, weave
@@ -71,9 +71,9 @@ def draws(search: Search, fractions: Fractions, span: Span | None) -> Iterator[s
 
 
 def tried(search: Search, fractions: Fractions, span: Span | None) -> Iterator[tuple[str, bool]]:
-    """Independent draws, repeats left out, each with whether the rules keep it, until there are enough.
+    """Independent draws, repeats left out, each with whether the filters keep it, until there are enough.
 
-    Raises Refusal after 1,000 draws in a row that repeat earlier ones or break the rules.
+    Raises Refusal after 1,000 draws in a row that repeat earlier ones or break the filters.
     """
     draw, wanted, fitting = _drawer(search.tree, fractions), asked(search), fits(search)
     seen, found, vain = set[bytes](), 0, 0
@@ -90,11 +90,11 @@ def tried(search: Search, fractions: Fractions, span: Span | None) -> Iterator[t
             raise Refusal([_exhausted(search, found, len(seen) - found, span)])
 
 
-def idle(search: Search, fractions: Fractions) -> tuple[Rule, ...]:
-    """The rules that remove none of the first 1,000 draws."""
+def idle(search: Search, fractions: Fractions) -> tuple[Filter, ...]:
+    """The filters that remove none of the first 1,000 draws."""
     draw, judge = _drawer(search.tree, fractions), verdicts(search)
     found = zip(*(judge(draw()) for _ in range(PATIENCE)), strict=True)
-    return tuple(rule for rule, kept in zip(rules(search), found, strict=True) if all(kept))
+    return tuple(filter_ for filter_, kept in zip(filters(search), found, strict=True) if all(kept))
 
 
 def _drawer(tree: Tree, fractions: Fractions) -> Draw:
@@ -130,14 +130,14 @@ def _chooser(values: ValueSet, fractions: Fractions, leads: dict[str, list[int]]
 
 
 def _exhausted(search: Search, found: int, removed: int, span: Span | None) -> Problem:
-    broke = f" or broke the rules, as {removed:,} did in all" if removed else ""
+    broke = f" or were removed by where/exclude, as {removed:,} were in all" if removed else ""
     return Problem(
         "E331",
         f"only {found} distinct runs were found: {PATIENCE:,} draws in a row repeated earlier ones{broke}",
         span,
         found=f"{asked(search)}",
         expected=f"at most {found}",
-        hint=f"loosen the rules, or {_hint(search)}" if removed else _hint(search),
+        hint=f"loosen where/exclude, or {_hint(search)}" if removed else _hint(search),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 
 from rapidfire_cli.manifest.counting import count, everything, total
-from rapidfire_cli.manifest.filters.filter import rules
+from rapidfire_cli.manifest.filters.filter import filters
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.manifest.rungs import RunEpochs, Rung, run_epochs, rungs
 from rapidfire_cli.manifest.sampling import Fractions, streams, tried
@@ -12,7 +12,7 @@ from rapidfire_cli.syntax.ast import Bracketed, Config, ExperimentFile, Generato
 from rapidfire_cli.syntax.serialize import KINDS
 from rapidfire_cli.terms import Plain
 
-LOOKED_AT = 10_000  # draws: half a second's (assumed); of more nobody is told how many the rules removed
+LOOKED_AT = 10_000  # draws: half a second's (assumed); of more nobody is told how many the filters removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Summary:
     path: str  # config_group[2]
     count: int  # of its runs
     replicates: int = 1
-    unfiltered: int | None = None  # where there are rules: its runs before them
+    unfiltered: int | None = None  # where there are filters: its runs before them
     rungs: tuple[Rung, ...] = ()  # of successive halving, bracket by bracket
     run_epochs: RunEpochs | None = None  # where there are rungs
 
@@ -46,8 +46,8 @@ def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
 
 
 def _unfiltered(generator: Generator, fractions: Fractions | None) -> int | None:
-    """The runs that the group would have without its rules: of a search, those it had to draw."""
-    if isinstance(generator, Config) or not rules(generator):
+    """The runs that the group would have without its filters: of a search, those it had to draw."""
+    if isinstance(generator, Config) or not filters(generator):
         return None
     if isinstance(generator, GridSearch):
         return everything(generator) * generator.replicates

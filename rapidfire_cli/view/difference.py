@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from rapidfire_cli.manifest.difference import Change, Difference, Value
+from rapidfire_cli.manifest.difference import Change, Difference, KnobValue
 from rapidfire_cli.manifest.knob_paths import ABSENT
 from rapidfire_cli.terms import Plain, Run
 from rapidfire_cli.view.expansion import run_record
@@ -122,5 +122,5 @@ def _knobs(run: Run, names: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value != NOTHING)
 
 
-def _text(value: "Value") -> str:
+def _text(value: "KnobValue") -> str:
     return NOTHING if value is ABSENT else knob_text(value)

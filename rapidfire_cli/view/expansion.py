@@ -78,7 +78,7 @@ def group_lines(group: Summary) -> Iterator[str]:
     """A line for the group, then the ladder of its rungs and what that costs."""
     kind = "" if group.path == group.kind else f"  {group.kind}"
     configs = f", {group.replicates} of each leaf config" if group.replicates > 1 else ""
-    of = f" of {group.unfiltered:,}, by its rules" if group.unfiltered is not None else ""
+    of = f" of {group.unfiltered:,}, after where/exclude" if group.unfiltered is not None else ""
     yield f"  {group.index}  {group.path}{kind}  {counted(group.count, 'run')}{of}{configs}"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]
     for number, rungs in enumerate(brackets, 1):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.manifest import check as checking
-from rapidfire_cli.manifest.check import check, warnings
+from rapidfire_cli.manifest.check import find_problems, warnings
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.filters.counts import survey
+from rapidfire_cli.manifest.filters.counts import filter_counts
 from rapidfire_cli.manifest.summary import summaries
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.syntax.ast import GridSearch, List, RandomSearch, Range, Tree
@@ -91,18 +91,18 @@ def test_a_grid_keeps_what_python_would_keep_in_its_order_and_counts_it(tree, wh
         if all(in_python(rule, leaf) for rule in where) and not any(in_python(rule, leaf) for rule in exclude)
     ]
     grid = ruled(tree, where, exclude)
-    assert survey(grid).kept == len(wanted)
+    assert filter_counts(grid).kept == len(wanted)
     if wanted:
         assert configs(grid) == wanted
         assert total(file(grid)) == len(wanted)
     else:
-        assert [problem.code for problem in check(file(grid))] == ["E342"]
+        assert [problem.code for problem in find_problems(file(grid))] == ["E342"]
 
 
 @given(grids, some, some)
 def test_a_rule_in_vain_is_one_that_python_would_never_apply(tree, where, exclude):
     leaves = expanded(tree)
-    found = survey(ruled(tree, where, exclude))
+    found = filter_counts(ruled(tree, where, exclude))
     verdicts = [[in_python(rule, leaf) for leaf in leaves] for rule in where]
     verdicts += [[not in_python(rule, leaf) for leaf in leaves] for rule in exclude]
     every = [("where", place) for place in range(len(where))] + [
@@ -119,7 +119,7 @@ def test_a_rule_in_vain_is_one_that_python_would_never_apply(tree, where, exclud
 def test_a_grid_of_a_trillion_is_counted_and_begun_at_once_under_rules():
     tree = {"k": {f"n{place}": List(tuple(range(10))) for place in range(12)}}
     grid = ruled(tree, ["k.n0 + k.n1 == 9", "k.n10 < k.n11"], [])
-    assert survey(grid).kept == 10 * 45 * 10**8
+    assert filter_counts(grid).kept == 10 * 45 * 10**8
     runs = expand(file(grid))
     assert [(run.leaf["k"]["n10"], run.leaf["k"]["n11"]) for run in (next(runs), next(runs))] == [
         (0, 1),
@@ -137,23 +137,23 @@ def test_a_rule_says_nothing_of_a_leaf_config_that_lacks_its_knob():
 def test_rules_that_relate_too_much_are_refused(monkeypatch):
     monkeypatch.setattr(checking, "LOOKED_AT", 18)
     knobs: dict[str, Tree] = {name: List((1, 2, 3)) for name in "abc"}
-    assert not check(file(ruled(knobs, ["a < 3", "b < 3", "c < 3"], [])))
-    assert not check(file(ruled(knobs, ["a < b"], [])))
-    (problem,) = check(file(ruled(knobs, ["a < b < 3"], [])))
+    assert not find_problems(file(ruled(knobs, ["a < 3", "b < 3", "c < 3"], [])))
+    assert not find_problems(file(ruled(knobs, ["a < b"], [])))
+    (problem,) = find_problems(file(ruled(knobs, ["a < b < 3"], [])))
     assert (problem.code, problem.found) == ("E343", "27 values to look at")
 
 
 def test_the_rules_of_a_file_are_counted_together(monkeypatch):
     monkeypatch.setattr(checking, "LOOKED_AT", 18)
     one = ruled({name: List((1, 2, 3)) for name in "abc"}, ["a < b"], [])
-    (problem,) = check(file(one, one))
+    (problem,) = find_problems(file(one, one))
     assert problem.found == "18 values to look at, beside 18 of other groups"
 
 
 def test_a_constant_condition_removes_all_or_nothing():
     knobs: dict[str, Tree] = {"a": List((1, 2))}
     assert [problem.code for problem in warnings(file(ruled(knobs, ["true"], ["false"])))] == ["W341", "W341"]
-    assert [problem.code for problem in check(file(ruled(knobs, [], ["2 > 1"])))] == ["E342"]
+    assert [problem.code for problem in find_problems(file(ruled(knobs, [], ["2 > 1"])))] == ["E342"]
 
 
 def test_the_counts_before_and_after_are_told():
@@ -195,12 +195,12 @@ def test_rules_that_are_too_narrow_are_told_with_what_they_removed():
     (problem,) = refused.value.problems
     assert problem.code == "E331"
     assert problem.message == (
-        "only 0 distinct runs were found: 1,000 draws in a row repeated earlier ones or broke the rules,"
-        " as 1,000 did in all"
+        "only 0 distinct runs were found: 1,000 draws in a row repeated earlier ones or"
+        " were removed by where/exclude, as 1,000 were in all"
     )
 
 
 def test_a_rule_that_no_draw_broke_is_warned_of():
     search = search_of(3, ["u >= 0", "a < 3"])
     (warning,) = warnings(file(search))
-    assert (warning.code, warning.message) == ("W341", "this rule removes none of the first 1,000 draws")
+    assert (warning.code, warning.message) == ("W341", "this condition removes none of the first 1,000 draws")

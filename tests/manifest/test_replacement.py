@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rapidfire_cli.manifest.check import check
+from rapidfire_cli.manifest.check import find_problems
 from rapidfire_cli.manifest.replacement import Exhausted, changed
 from tests.syntax.reading import understood
 
@@ -62,7 +62,7 @@ gridsearch:
   user_knobs: !list [{{model: cnn, depth: 2}}, {{model: mlp, depth: null}}]
   train: {{epochs: 1, batch_size: !list [8, 16], optimizer: {{name: SGD, args: {{lr: 0.1}}}}}}
 """)
-    return [(found.code, found.span.line, found.message) for found in check(file) if found.span]
+    return [(found.code, found.span.line, found.message) for found in find_problems(file) if found.span]
 
 
 @pytest.mark.parametrize(

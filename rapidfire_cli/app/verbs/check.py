@@ -23,7 +23,7 @@ from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
-from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
@@ -44,7 +44,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
     try:
         file = load(*given)
         runs = tuple(islice(expand(file), MOST_RUNS))
-        outline = outlined(runs)
+        outline = representatives(runs)
         asked = () if static else _asked(file, given.path, runs, outline, smoke)
     except Refusal as refusal:
         return say(refusal.problems, output)
@@ -59,7 +59,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
 
 
 def _asked(
-    file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Outline, smoke: bool
+    file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Representatives, smoke: bool
 ) -> tuple[Problem, ...]:
     """What a worker finds wrong; only what passes everything else is trained."""
     asked, samples = question(outline)

@@ -28,7 +28,7 @@ from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
-from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.connection import REPAIR
@@ -64,7 +64,7 @@ class Plan:
     past: tuple[Past, ...]  # what they heard and decided
     left: tuple[Run, ...]  # to train; failed runs are tried again
     source: Source | None  # the file that the directory belongs to from now on
-    outline: Outline  # of the runs
+    outline: Representatives  # of the runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     members = memberships(loaded.file, whole, asked, stood, past, later)
     left = remaining(runs, stood, members, past)
     source = loaded.source or was
-    return Plan(loaded, runs, free, stood, members, past, left, source, outlined(runs))
+    return Plan(loaded, runs, free, stood, members, past, left, source, representatives(runs))
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -335,12 +335,12 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     return metadata
 
 
-def metadata_of(file: ExperimentFile, outline: Outline) -> Metadata:
+def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
     """The experiment, apart from its runs."""
     return Metadata(file.name, _objective(file, outline), varied(file), file.execution.chunks)
 
 
-def _objective(file: ExperimentFile, outline: Outline) -> Objective:
+def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
     """The file's, else what ends runs early, else the usual one."""
     if rule := first_rule(file):
         return file.objective or Objective(rule.metric, rule.direction)

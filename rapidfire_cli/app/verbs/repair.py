@@ -24,7 +24,7 @@ from rapidfire_cli.engine.checkpoints import (
 from rapidfire_cli.engine.messages import EpochEnded, Saved
 from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
-from rapidfire_cli.manifest.representatives import Outline, outlined
+from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.connection import SUFFIXES
 from rapidfire_cli.store.journal import SqliteJournal
@@ -44,7 +44,7 @@ def repair(experiment: str | None, parent: str | None) -> int:
             print(f"{home.journal} is sound: nothing to repair", file=sys.stderr)
             return 0
         file, runs = _manifest(home)
-        outline = outlined(runs)
+        outline = representatives(runs)
         facts, found = _facts(home, runs, outline.epochs)
         made = _rebuilt(home, file, runs, outline, facts)
         old = _replace(home.journal, made)
@@ -119,7 +119,11 @@ def _is_whole(directory: Path, reached: Reached, published: Published, epochs: i
 
 
 def _rebuilt(
-    home: ExperimentDir, file: ExperimentFile, runs: Sequence[Run], outline: Outline, facts: Sequence[Fact]
+    home: ExperimentDir,
+    file: ExperimentFile,
+    runs: Sequence[Run],
+    outline: Representatives,
+    facts: Sequence[Fact],
 ) -> Path:
     """A new journal, under a temporary name."""
     made = publication.aside(home.journal)

@@ -1,4 +1,4 @@
-"""The rules of a grid by what they relate: which axes each looks at, and what the values there say."""
+"""The filters of a grid by what they relate: which axes each looks at, and what the values there say."""
 
 import json
 from collections import defaultdict
@@ -8,8 +8,8 @@ from itertools import accumulate, chain, product
 from math import prod
 from typing import TypeAlias, cast
 
-from rapidfire_cli.manifest.filters.evaluate import Value
-from rapidfire_cli.manifest.filters.filter import Rule, rules
+from rapidfire_cli.manifest.filters.evaluate import Answer
+from rapidfire_cli.manifest.filters.filter import Filter, filters
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.knob_paths import cell
 from rapidfire_cli.manifest.size import length
@@ -18,17 +18,17 @@ from rapidfire_cli.syntax.ast import GridSearch, List, Tree
 from rapidfire_cli.syntax.conditions.tree import values
 from rapidfire_cli.terms import LeafConfig, Plain
 
-Home: TypeAlias = tuple[int, int, str]
+KnobPlace: TypeAlias = tuple[int, int, str]
 """Where a knob lies: its axis, the list among those that advance there, and its path inside the values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """An axis, and what each of its values says, in order, of the knobs that rules name."""
+class AxisReadings:
+    """An axis, and what each of its values says, in order, of the knobs that filters name."""
 
     names: tuple[str, ...]
     size: int
-    readings: Callable[[], Iterator[tuple[Value, ...]]]
+    readings: Callable[[], Iterator[tuple[Answer, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Component:
     """Rules, and the axes that they relate to each other; no axis lies in two components."""
 
     places: tuple[int, ...]  # of the axes among all
-    columns: tuple[Column, ...]
-    rules: tuple[Rule, ...]
-    fixed: Mapping[str, Value]  # knobs that do not vary
+    columns: tuple[AxisReadings, ...]
+    filters: tuple[Filter, ...]
+    fixed: Mapping[str, Answer]  # knobs that do not vary
 
     @property
     def size(self) -> int:
@@ -47,35 +47,35 @@ class Component:
 
     @property
     def effort(self) -> int:
-        """How many values the rules look at."""
-        return self.size * sum(values(rule.condition) for rule in self.rules)
+        """How many values the filters look at."""
+        return self.size * sum(values(filter_.condition) for filter_ in self.filters)
 
     def verdicts(self) -> Iterator[tuple[tuple[int, ...], list[bool]]]:
-        """Each combination, as the places of its values, with whether each rule keeps it."""
+        """Each combination, as the places of its values, with whether each filter keeps it."""
         names = [*self.fixed, *(name for column in self.columns for name in column.names)]
-        keepers = [rule.keeper(names) for rule in self.rules]
+        keepers = [filter_.keeper(names) for filter_ in self.filters]
         for pick in product(*(enumerate(column.readings()) for column in self.columns)):
             reading = [*self.fixed.values(), *chain.from_iterable(read for _, read in pick)]
             yield tuple(place for place, _ in pick), [keeper(reading) for keeper in keepers]
 
 
 def components(grid: GridSearch) -> list[Component]:
-    """The rules of the grid, those together that an axis connects."""
-    every, varying = rules(grid), axes(grid.tree)
-    homes = _homes(varying, {name for rule in every for name in rule.names})
-    connected = _connected([_touched(rule, homes) for rule in every])
+    """The filters of the grid, those together that an axis connects."""
+    every, varying = filters(grid), axes(grid.tree)
+    homes = _homes(varying, {name for filter_ in every for name in filter_.names})
+    connected = _connected([_touched(filter_, homes) for filter_ in every])
     return [
         _component(grid.tree, varying, places, [every[at] for at in ours], homes)
         for places, ours in connected
     ]
 
 
-def _touched(rule: Rule, homes: Mapping[str, Home]) -> list[int]:
-    """The axes that the rule looks at."""
-    return sorted({homes[name][0] for name in rule.names if name in homes})
+def _touched(filter_: Filter, homes: Mapping[str, KnobPlace]) -> list[int]:
+    """The axes that the filter looks at."""
+    return sorted({homes[name][0] for name in filter_.names if name in homes})
 
 
-def _homes(varying: Sequence[Axis], names: set[str]) -> dict[str, Home]:
+def _homes(varying: Sequence[Axis], names: set[str]) -> dict[str, KnobPlace]:
     """Where the knobs lie; those that do not vary are left out."""
     lists = {
         ".".join(map(str, at)): (place, member)
@@ -91,7 +91,7 @@ def _homes(varying: Sequence[Axis], names: set[str]) -> dict[str, Home]:
 
 
 def _connected(touched: Sequence[Sequence[int]]) -> list[tuple[list[int], list[int]]]:
-    """From the axes that each rule touches: those that are connected, and their rules, by index."""
+    """From the axes that each filter touches: those that are connected, and their filters, by index."""
     leader: dict[int, int] = {place: place for places in touched for place in places}
 
     def lead(place: int) -> int:
@@ -114,11 +114,11 @@ def _component(
     tree: dict[str, Tree],
     varying: Sequence[Axis],
     places: Sequence[int],
-    ours: Sequence[Rule],
-    homes: Mapping[str, Home],
+    ours: Sequence[Filter],
+    homes: Mapping[str, KnobPlace],
 ) -> Component:
-    names = dict.fromkeys(name for rule in ours for name in rule.names)
-    lying: dict[int, dict[str, Home]] = {place: {} for place in places}
+    names = dict.fromkeys(name for filter_ in ours for name in filter_.names)
+    lying: dict[int, dict[str, KnobPlace]] = {place: {} for place in places}
     for name in names.keys() & homes.keys():
         lying[homes[name][0]][name] = homes[name]
     columns = tuple(_column(varying[place], lying[place]) for place in places)
@@ -127,12 +127,12 @@ def _component(
     return Component(tuple(places), columns, tuple(ours), fixed)
 
 
-def _column(axis: Axis, homes: Mapping[str, Home]) -> Column:
-    def readings() -> Iterator[tuple[Value, ...]]:
+def _column(axis: Axis, homes: Mapping[str, KnobPlace]) -> AxisReadings:
+    def readings() -> Iterator[tuple[Answer, ...]]:
         for pick in _picks(axis):
             yield tuple(_inside(pick[member], rest) for _, member, rest in homes.values())
 
-    return Column(tuple(homes), length(axis) or 0, readings)
+    return AxisReadings(tuple(homes), length(axis) or 0, readings)
 
 
 def _picks(axis: Axis) -> Iterator[tuple[Plain, ...]]:
@@ -142,5 +142,5 @@ def _picks(axis: Axis) -> Iterator[tuple[Plain, ...]]:
         yield from product(*(map(json.loads, leaves(value)) for value in together))
 
 
-def _inside(value: Plain, path: str) -> Value:
+def _inside(value: Plain, path: str) -> Answer:
     return cell(value, path) if path else value

@@ -1,6 +1,6 @@
-"""What the rules of a grid do, counted exactly and without building a leaf.
+"""What the filters of a grid do, counted exactly and without building a leaf.
 
-Axes that no rule relates multiply, so a grid of 10^12 is counted over the few combinations that its rules
+Axes that no filter relates multiply, so a grid of 10^12 is counted over the few combinations that its filters
 tell apart.
 """
 
@@ -9,29 +9,29 @@ from functools import lru_cache
 from math import prod
 
 from rapidfire_cli.manifest.filters.components import Component, components
-from rapidfire_cli.manifest.filters.filter import Rule
+from rapidfire_cli.manifest.filters.filter import Filter
 from rapidfire_cli.manifest.size import length
 from rapidfire_cli.manifest.template import axes
 from rapidfire_cli.syntax.ast import GridSearch
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What the rules do."""
+class FilterCounts:
+    """What the filters do."""
 
     kept: int  # leaf configs
-    idle: tuple[Rule, ...]  # each removes nothing
-    fatal: tuple[Rule, ...]  # each removes everything
+    idle: tuple[Filter, ...]  # each removes nothing
+    fatal: tuple[Filter, ...]  # each removes everything
 
 
 def effort(grid: GridSearch) -> int:
-    """How many values the rules look at in a survey, and again in an expansion."""
+    """How many values the filters look at in a survey, and again in an expansion."""
     return sum(component.effort for component in components(grid))
 
 
-def survey(grid: GridSearch) -> Survey:
-    """How many leaf configs the rules keep, and which rules are in vain."""
-    return _survey(_Itself(grid))
+def filter_counts(grid: GridSearch) -> FilterCounts:
+    """How many leaf configs the filters keep, and which filters are in vain."""
+    return _counts(_Itself(grid))
 
 
 class _Itself:
@@ -48,25 +48,25 @@ class _Itself:
 
 
 @lru_cache(maxsize=1024)
-def _survey(itself: _Itself) -> Survey:
+def _counts(itself: _Itself) -> FilterCounts:
     grid = itself.grid
     every = components(grid)
     related = {place for component in every for place in component.places}
     sizes = (length(axis) or 0 for place, axis in enumerate(axes(grid.tree)) if place not in related)
     looks = [_look(component) for component in every]
-    return Survey(
+    return FilterCounts(
         prod(sizes) * prod(look.kept for look in looks),
-        tuple(rule for look in looks for rule in look.idle),
-        tuple(rule for look in looks for rule in look.fatal),
+        tuple(filter_ for look in looks for filter_ in look.idle),
+        tuple(filter_ for look in looks for filter_ in look.fatal),
     )
 
 
-def _look(component: Component) -> Survey:
+def _look(component: Component) -> FilterCounts:
     """The survey of one component, combination by combination."""
-    kept, removed = 0, [0] * len(component.rules)
+    kept, removed = 0, [0] * len(component.filters)
     for _, verdicts in component.verdicts():
         kept += all(verdicts)
         removed = [many + (not verdict) for many, verdict in zip(removed, verdicts, strict=True)]
-    told = list(zip(component.rules, removed, strict=True))
-    idle = tuple(rule for rule, many in told if many == 0)
-    return Survey(kept, idle, tuple(rule for rule, many in told if many == component.size))
+    told = list(zip(component.filters, removed, strict=True))
+    idle = tuple(filter_ for filter_, many in told if many == 0)
+    return FilterCounts(kept, idle, tuple(filter_ for filter_, many in told if many == component.size))

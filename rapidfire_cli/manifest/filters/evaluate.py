@@ -28,13 +28,13 @@ from rapidfire_cli.syntax.conditions.tree import (
 )
 from rapidfire_cli.terms import Plain
 
-Value: TypeAlias = "Plain | Absent"
+Answer: TypeAlias = "Plain | Absent"
 """What a part of a condition comes to; ABSENT where it says nothing."""
 
-Reading: TypeAlias = Sequence[Value]
+Reading: TypeAlias = Sequence[Answer]
 """The values of the knobs that conditions name, in an order agreed on."""
 
-Question: TypeAlias = Callable[[Reading], Value]
+Question: TypeAlias = Callable[[Reading], Answer]
 
 ARITHMETIC: Mapping[Operator, Callable[[Any, Any], int | float]] = {
     "+": add,
@@ -80,7 +80,7 @@ def question(expression: Expression, places: Mapping[str, int]) -> Question:
 def _joined(settles: bool, parts: Sequence[Question]) -> Question:
     """`or` is true as soon as a part is, `and` false; else every part must answer."""
 
-    def ask(reading: Reading) -> Value:
+    def ask(reading: Reading) -> Answer:
         answers = [part(reading) for part in parts]
         if any(answer is settles for answer in answers):
             return settles
@@ -107,7 +107,7 @@ def _link(
         case (("in" | "not in"), Items(items)) if constant(items):
             return _among(left, items, comparator == "in")
 
-    def ask(reading: Reading) -> Value:
+    def ask(reading: Reading) -> Answer:
         one, other = left(reading), right(reading)
         if one is ABSENT or other is ABSENT:
             return ABSENT
@@ -120,7 +120,7 @@ def _among(left: Question, items: Sequence[Expression], wanted: bool) -> Questio
     """Whether a value is one of some constants, by one look-up."""
     known = {_mark(item.value) for item in items if isinstance(item, Constant)}
 
-    def ask(reading: Reading) -> Value:
+    def ask(reading: Reading) -> Answer:
         value = left(reading)
         if isinstance(value, Absent | list | dict):
             return ABSENT if value is ABSENT else not wanted
@@ -170,7 +170,7 @@ def _contains(held: Plain, value: Plain) -> bool | Absent:
     return ABSENT
 
 
-def _items(values: Sequence[Value]) -> Value:
+def _items(values: Sequence[Answer]) -> Answer:
     found = [value for value in values if not isinstance(value, Absent)]
     return found if len(found) == len(values) else ABSENT
 
@@ -181,7 +181,7 @@ def _arithmetic(
     start = question(first, places)
     steps = [(ARITHMETIC[operator], question(other, places)) for operator, other in others]
 
-    def ask(reading: Reading) -> Value:
+    def ask(reading: Reading) -> Answer:
         value = start(reading)
         for operate, operand in steps:
             value = _operated(operate, value, operand(reading))
@@ -190,7 +190,7 @@ def _arithmetic(
     return ask
 
 
-def _operated(operate: Callable[[Any, Any], int | float], one: Value, other: Value) -> int | float | Absent:
+def _operated(operate: Callable[[Any, Any], int | float], one: Answer, other: Answer) -> int | float | Absent:
     if not (_is_number(one) and _is_number(other)):
         return ABSENT
     try:
@@ -200,5 +200,5 @@ def _operated(operate: Callable[[Any, Any], int | float], one: Value, other: Val
         return ABSENT
 
 
-def _is_number(value: Value) -> bool:
+def _is_number(value: Answer) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
-"""The rules of a generator, `where` and `exclude`: which leaf configs they keep.
+"""The filters of a generator, `where` and `exclude`: which leaf configs they keep.
 
-What only rules need is imported where it is used, so that a file without them is expanded the sooner.
+What only filters need is imported where it is used, so that a file without them is expanded the sooner.
 """
 
 import json
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from rapidfire_cli.manifest.filters.evaluate import Reading
     from rapidfire_cli.syntax.conditions.tree import Expression
 
-Ruled: TypeAlias = GridSearch | Search
-"""The generators that have rules."""
+Filtered: TypeAlias = GridSearch | Search
+"""The generators that have filters."""
 
 Keeper: TypeAlias = "Callable[[Reading], bool]"
 """Whether a leaf config with such a reading is kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Filter:
     """A condition that removes the leaf configs that answer it in the wrong way; no answer removes none."""
 
     key: str  # where, exclude
@@ -38,7 +38,7 @@ class Rule:
         return tuple(dict.fromkeys(knob.path for knob in knobs(self.condition)))
 
     def keeper(self, names: Sequence[str]) -> Keeper:
-        """Applies the rule to readings of these knobs."""
+        """Applies the filter to readings of these knobs."""
         from rapidfire_cli.manifest.filters.evaluate import question
 
         places: Mapping[str, int] = {name: place for place, name in enumerate(names)}
@@ -46,33 +46,33 @@ class Rule:
         return lambda reading: ask(reading) is not wrong
 
 
-def rules(generator: Ruled) -> tuple[Rule, ...]:
-    """The generator's rules, `where` before `exclude`."""
+def filters(generator: Filtered) -> tuple[Filter, ...]:
+    """The generator's filters, `where` before `exclude`."""
     return tuple(
-        Rule(key, place, condition)
+        Filter(key, place, condition)
         for key, conditions in (("where", generator.where), ("exclude", generator.exclude))
         for place, condition in enumerate(conditions)
     )
 
 
-def named(every: Iterable[Rule]) -> tuple[str, ...]:
-    """The knobs that the rules name, each once."""
-    return tuple(dict.fromkeys(name for rule in every for name in rule.names))
+def named(every: Iterable[Filter]) -> tuple[str, ...]:
+    """The knobs that the filters name, each once."""
+    return tuple(dict.fromkeys(name for filter_ in every for name in filter_.names))
 
 
 def fits(search: Search) -> Callable[[str], bool]:
-    """Whether the rules of a search keep a leaf, given as canonical JSON."""
+    """Whether the filters of a search keep a leaf, given as canonical JSON."""
     judge = verdicts(search)
-    return (lambda leaf: all(judge(leaf))) if rules(search) else lambda _: True
+    return (lambda leaf: all(judge(leaf))) if filters(search) else lambda _: True
 
 
 def verdicts(search: Search) -> Callable[[str], list[bool]]:
-    """Whether each rule of a search keeps a leaf, given as canonical JSON."""
+    """Whether each filter of a search keeps a leaf, given as canonical JSON."""
     from rapidfire_cli.manifest.knob_paths import cell
 
-    every = rules(search)
+    every = filters(search)
     names = named(every)
-    keepers = [rule.keeper(names) for rule in every]
+    keepers = [filter_.keeper(names) for filter_ in every]
 
     def judge(leaf: str) -> list[bool]:
         known = json.loads(leaf)

@@ -1,4 +1,4 @@
-"""The leaves that the rules of a grid keep.
+"""The leaves that the filters of a grid keep.
 
 What survives in each component is known before the walk begins, so that it never enters a branch without a
 leaf: the next leaf of a sparse grid of 10^12 comes as fast as that of a dense one.
@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from rapidfire_cli.manifest.filters.components import Component, components
-from rapidfire_cli.manifest.grid import Column, leaves, product_of
+from rapidfire_cli.manifest.grid import Picks, leaves, product_of
 from rapidfire_cli.syntax.ast import GridSearch
 
 Ways: TypeAlias = "dict[tuple[int, ...], dict[int, None]]"
 """What may follow each start of a way through a component's axes; values are told by their places."""
 
 
-def kept(grid: GridSearch) -> Iterator[str]:
-    """The canonical JSON of every leaf that the rules keep, in grid order."""
+def filtered_leaves(grid: GridSearch) -> Iterator[str]:
+    """The canonical JSON of every leaf that the filters keep, in grid order."""
     guides = [(component.places, _ways(component)) for component in components(grid)]
     if not all(ways for _, ways in guides):
         return iter(())
 
-    def walk(columns: Sequence[Column[Any]], outer: int) -> Iterator[tuple[Any, ...]]:
+    def walk(columns: Sequence[Picks[Any]], outer: int) -> Iterator[tuple[Any, ...]]:
         last = max((place for places, _ in guides for place in places), default=-1)
         return product_of(_guided(columns, guides), max(outer, last + 1))
 
@@ -40,8 +40,8 @@ def _ways(component: Component) -> Ways:
 
 
 def _guided(
-    columns: Sequence[Column[Any]], guides: Sequence[tuple[tuple[int, ...], Ways]]
-) -> list[Column[Any]]:
+    columns: Sequence[Picks[Any]], guides: Sequence[tuple[tuple[int, ...], Ways]]
+) -> list[Picks[Any]]:
     """The columns, those of a component going on from what it has taken before."""
     guided, taken = list(columns), [0] * len(columns)
     for places, ways in guides:
@@ -52,7 +52,7 @@ def _guided(
 
 def _guide(
     values: Sequence[Any], place: int, before: Sequence[int], ways: Ways, taken: list[int]
-) -> Column[Any]:
+) -> Picks[Any]:
     def column() -> Iterator[Any]:
         for index in ways[tuple(taken[earlier] for earlier in before)]:
             taken[place] = index
