@@ -4,7 +4,7 @@ from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Span, shortened
 from rapidfire_cli.syntax import hints
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.shapes import (
@@ -53,16 +53,16 @@ class Place(NamedTuple):
         return Place(f"an item of {self.called}", self.knob, at, self.sets)
 
 
-def check(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
+def check_shape(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics) -> None:
     """Note where a node does not have its shape."""
     match shape, node:
         case _, Alternatives(items) if place.sets:
             for item in items:
-                check(shape, item, place._replace(key=item.span), findings)
+                check_shape(shape, item, place._replace(key=item.span), diagnostics)
         case _, Interval() if place.sets:
-            _check_interval(shape, node, place, findings)
+            _check_interval(shape, node, place, diagnostics)
         case _, Alternatives() | Interval():
-            findings.error(
+            diagnostics.error(
                 "E301",
                 f"{place.called} takes one value",
                 node.span,
@@ -70,32 +70,32 @@ def check(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
                 expected=expected(shape),
             )
         case OrNull(inner), Mapping() | Sequence():
-            check(inner, node, place, findings)
+            check_shape(inner, node, place, diagnostics)
         case (AnyOf((*_, Items() as inner)), Sequence()) | (AnyOf((Record() as inner, *_)), Mapping()):
-            check(inner, node, place, findings)
+            check_shape(inner, node, place, diagnostics)
         case Record(), Mapping():
-            _check_record(shape, node, place, findings)
+            _check_record(shape, node, place, diagnostics)
         case Items(least=least), Sequence(items) if len(items) < least:
-            _few(shape, node, place, findings)
+            _few(shape, node, place, diagnostics)
         case Items(inner), Sequence(items):
             for item in items:
-                check(inner, item, place.item(item.span), findings)
+                check_shape(inner, item, place.item(item.span), diagnostics)
         case Free(), Mapping():
             pass
         case _:
-            _check_scalar(shape, node, place, findings)
+            _check_scalar(shape, node, place, diagnostics)
 
 
-def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) -> None:
+def _check_scalar(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics) -> None:
     code = fault(shape, node.value) if isinstance(node, Scalar) else WRONG_TYPE
     if code is None:
         if place.knob == ONE_DEVICE and isinstance(node, Scalar) and node.value != 1:
-            several_gpus(node.span, f"{node.value}", findings)
+            several_gpus(node.span, f"{node.value}", diagnostics)
         return
     found = kind(node)
     if isinstance(node, Scalar) and code != WRONG_TYPE:
         found = shortened(f"{node.value}")
-    findings.error(
+    diagnostics.error(
         code,
         _MESSAGES[code].format(place.called),
         node.span,
@@ -105,40 +105,42 @@ def _check_scalar(shape: Shape, node: Node, place: Place, findings: Findings) ->
     )
 
 
-def several_gpus(at: Span, found: str, findings: Findings) -> None:
+def several_gpus(at: Span, found: str, diagnostics: Diagnostics) -> None:
     """Note a run that asks for more than one GPU."""
     hint = "remove it; several GPUs train several runs side by side"
-    findings.error(
+    diagnostics.error(
         "E210", "training one run on several GPUs is not supported", at, found=found, expected="1", hint=hint
     )
 
 
-def _few(shape: Items, node: Sequence, place: Place, findings: Findings) -> None:
+def _few(shape: Items, node: Sequence, place: Place, diagnostics: Diagnostics) -> None:
     found, wanted = f"{len(node.items)} items", expected(shape)
     message = _MESSAGES[OUT_OF_BOUNDS].format(place.called)
-    findings.error(OUT_OF_BOUNDS, message, node.span, found=found, expected=wanted)
+    diagnostics.error(OUT_OF_BOUNDS, message, node.span, found=found, expected=wanted)
 
 
-def _check_record(shape: Record, node: Mapping, place: Place, findings: Findings) -> None:
+def _check_record(shape: Record, node: Mapping, place: Place, diagnostics: Diagnostics) -> None:
     for entry in node.entries:
         if entry.key in shape.keys:
             inside = place.below(entry.key, entry.at)
-            check(shape.keys[entry.key], entry.node, inside, findings)
+            check_shape(shape.keys[entry.key], entry.node, inside, diagnostics)
             if inside.knob in INEFFECTIVE:
                 message = f"{inside.called} has no effect when a run trains on one device"
-                findings.warn("W201", message, entry.at, hint=f"{INEFFECTIVE[inside.knob]}; remove the key")
+                diagnostics.warn(
+                    "W201", message, entry.at, hint=f"{INEFFECTIVE[inside.knob]}; remove the key"
+                )
         elif not shape.free:
-            unknown_key(entry, shape, place.called, findings)
+            unknown_key(entry, shape, place.called, diagnostics)
     for key in shape.required:
         if node.get(key) is None:
             wanted = f"`{key}`: {expected(shape.keys[key])}"
-            findings.missing("E202", f"{place.called} lacks `{key}`", place.key, expected=wanted)
+            diagnostics.missing("E202", f"{place.called} lacks `{key}`", place.key, expected=wanted)
 
 
-def unknown_key(entry: Entry, shape: Record, where: str, findings: Findings) -> None:
+def unknown_key(entry: Entry, shape: Record, where: str, diagnostics: Diagnostics) -> None:
     """Note a key that the record does not have."""
-    help_left = len(findings.problems) < _HELPED
-    findings.error(
+    help_left = len(diagnostics.problems) < _HELPED
+    diagnostics.error(
         "E201",
         f"unknown key `{shortened(entry.key)}` in {where}",
         entry.at,
@@ -147,24 +149,26 @@ def unknown_key(entry: Entry, shape: Record, where: str, findings: Findings) -> 
     )
 
 
-def _check_interval(shape: Shape, node: Interval, place: Place, findings: Findings) -> None:
+def _check_interval(shape: Shape, node: Interval, place: Place, diagnostics: Diagnostics) -> None:
     match shape:
         case OrNull(inner):
-            _check_interval(inner, node, place, findings)
+            _check_interval(inner, node, place, diagnostics)
         case Integer() | Number():
             for part in (node.parts.get("start"), node.parts.get("end")):
                 if part and kind(part.node) in ("an integer", "a float"):
-                    _check_scalar(shape, part.node, place, findings)
+                    _check_scalar(shape, part.node, place, diagnostics)
             if isinstance(shape, Integer):
-                _check_whole(shape, node, place, findings)
+                _check_whole(shape, node, place, diagnostics)
         case AnyOf() | Choice() | Text() | Items() | Record() | Free():
-            _check_scalar(shape, node, place, findings)
+            _check_scalar(shape, node, place, diagnostics)
         case _:
             assert_never(shape)
 
 
-def _check_whole(shape: Integer, node: Interval, place: Place, findings: Findings) -> None:
+def _check_whole(shape: Integer, node: Interval, place: Place, diagnostics: Diagnostics) -> None:
     dtype = node.parts.get("dtype")
     if dtype and isinstance(dtype.node, Scalar) and dtype.node.value == "float":
         message = f"{place.called} takes no fractions"
-        findings.error("E203", message, dtype.node.span, found="a range of floats", expected=expected(shape))
+        diagnostics.error(
+            "E203", message, dtype.node.span, found="a range of floats", expected=expected(shape)
+        )

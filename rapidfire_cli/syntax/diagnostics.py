@@ -10,7 +10,7 @@ from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Sc
 
 
 @dataclass(slots=True, eq=False)
-class Findings:
+class Diagnostics:
     """Everything found so far; one error per value, since later checks rest on earlier ones."""
 
     blamed: set[Span] = field(default_factory=set)

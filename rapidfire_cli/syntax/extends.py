@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.check import Place, check_shape
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import EXTENDS
 from rapidfire_cli.syntax.merge import merge_files
 from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequence, kind
@@ -96,10 +96,10 @@ class _Family:
 
 def _paths(entry: Entry) -> list[Scalar]:
     """extends := `extends:` ( path | `[` path… `]` )."""
-    findings = Findings()
+    diagnostics = Diagnostics()
     shape = Items(EXTENDS) if isinstance(entry.node, Sequence) else EXTENDS
-    check(shape, entry.node, Place("`extends`", "extends", entry.at), findings)
-    if findings.problems:
-        raise Refusal(findings.problems)
+    check_shape(shape, entry.node, Place("`extends`", "extends", entry.at), diagnostics)
+    if diagnostics.problems:
+        raise Refusal(diagnostics.problems)
     items = entry.node.items if isinstance(entry.node, Sequence) else (entry.node,)
     return [item for item in items if isinstance(item, Scalar)]

@@ -17,8 +17,8 @@ from rapidfire_cli.syntax.ast import (
     SuccessiveHalving,
     Tree,
 )
-from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.check import Place, check_shape
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import CONFIG, GENERATORS, RULES, SEARCHES
 from rapidfire_cli.syntax.metrics import lift
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
@@ -39,39 +39,41 @@ class Body(NamedTuple):
     sets: tuple[Alternatives | Interval, ...]  # among the knobs
 
 
-def generator(opener: Entry, path: Path, findings: Findings) -> Generator | None:
+def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator | None:
     """The generator that an entry such as `sha: {…}` opens; None where it is too wrong to tell."""
     if not isinstance(opener.node, Mapping):
         message, expected = f"`{opener.key}` has the wrong type", "a mapping of sections"
-        findings.error("E203", message, opener.node.span, found=kind(opener.node), expected=expected)
+        diagnostics.error("E203", message, opener.node.span, found=kind(opener.node), expected=expected)
         return None
-    body = _body(opener, opener.node, path, findings)
+    body = _body(opener, opener.node, path, diagnostics)
     match opener.key:
         case "gridsearch":
-            return gridsearch(body, findings)
+            return gridsearch(body, diagnostics)
         case "randomsearch":
             return randomsearch(body)
         case "sha":
-            return sha(body, findings)
+            return sha(body, diagnostics)
         case "hyperband":
-            return hyperband(body, findings)
-    return config(body, findings)
+            return hyperband(body, diagnostics)
+    return config(body, diagnostics)
 
 
-def config(body: Body, findings: Findings) -> Config | None:
+def config(body: Body, diagnostics: Diagnostics) -> Config | None:
     """config := `{` [replicates] section… `}`, without value sets."""
     for found in body.sets:
         hint = f"value sets stand under {SEARCHES}"
-        findings.error("E301", "a config takes one value per knob", found.span, found=kind(found), hint=hint)
+        diagnostics.error(
+            "E301", "a config takes one value per knob", found.span, found=kind(found), hint=hint
+        )
     return None if body.arguments is None else Config(body.knobs, **body.arguments)
 
 
-def gridsearch(body: Body, findings: Findings) -> GridSearch | None:
+def gridsearch(body: Body, diagnostics: Diagnostics) -> GridSearch | None:
     """grid := `{` [early_stopping] [replicates] [where] [exclude] section… `}`, without ranges."""
     for found in body.sets:
         if isinstance(found, Interval):
             hint = "list the values to try, or draw from the range under `randomsearch:`"
-            findings.error(
+            diagnostics.error(
                 "E308",
                 "a grid search cannot walk a range",
                 found.span,
@@ -87,28 +89,28 @@ def randomsearch(body: Body) -> RandomSearch | None:
     return None if body.arguments is None else RandomSearch(body.knobs, **_ruled(body.arguments))
 
 
-def sha(body: Body, findings: Findings) -> SuccessiveHalving | None:
+def sha(body: Body, diagnostics: Diagnostics) -> SuccessiveHalving | None:
     """sha := `{` `num_runs:` integer `min_epochs:` … section… `}`, with a range and without lists."""
     for found in body.sets:
         if isinstance(found, Alternatives):
             message = "successive halving draws from ranges only"
-            findings.error("E308", message, found.span, found=kind(found), expected="!range")
+            diagnostics.error("E308", message, found.span, found=kind(found), expected="!range")
     if not body.sets:
         message = "successive halving has no range to draw from"
-        findings.missing("E309", message, body.opener.at, expected="a !range at one knob or more")
+        diagnostics.missing("E309", message, body.opener.at, expected="a !range at one knob or more")
     if body.arguments is None:
         return None
     halving = SuccessiveHalving(body.knobs, **body.arguments)
-    _check_rungs(body, halving, findings)
+    _check_rungs(body, halving, diagnostics)
     return halving
 
 
-def hyperband(body: Body, findings: Findings) -> Hyperband | None:
+def hyperband(body: Body, diagnostics: Diagnostics) -> Hyperband | None:
     """hyperband := `{` `max_epochs:` integer `metric:` … section… `}`."""
     if body.arguments is None:
         return None
     brackets = Hyperband(body.knobs, **body.arguments)
-    _check_rungs(body, brackets, findings)
+    _check_rungs(body, brackets, diagnostics)
     return brackets
 
 
@@ -120,41 +122,41 @@ def _ruled(arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, "early_stopping": MedianRule(**said)}
 
 
-def _body(opener: Entry, node: Mapping, path: Path, findings: Findings) -> Body:
+def _body(opener: Entry, node: Mapping, path: Path, diagnostics: Diagnostics) -> Body:
     """The mapping in its normal form, checked, its origins noted."""
     beside = GENERATORS[opener.key]
-    whole = lift(_with_max_epochs(node) if "max_epochs" in beside.keys else node, findings)
-    findings.trace(whole, path)
+    whole = lift(_with_max_epochs(node) if "max_epochs" in beside.keys else node, diagnostics)
+    diagnostics.trace(whole, path)
     arguments, sections = whole.split(beside.keys)
-    before = findings.errors
-    check(beside, arguments, Place(f"`{opener.key}`", "", opener.at), findings)
-    sound = findings.errors == before
+    before = diagnostics.errors
+    check_shape(beside, arguments, Place(f"`{opener.key}`", "", opener.at), diagnostics)
+    sound = diagnostics.errors == before
     shape = Record({**beside.keys, **CONFIG.keys}, CONFIG.required, CONFIG.hint)
-    check(shape, sections, Place(f"`{opener.key}`", "", opener.at, sets=True), findings)
-    check_zips(sections, findings)
-    knobs = {entry.key: tree(entry.node, findings) for entry in sections.entries}
+    check_shape(shape, sections, Place(f"`{opener.key}`", "", opener.at, sets=True), diagnostics)
+    check_zips(sections, diagnostics)
+    knobs = {entry.key: tree(entry.node, diagnostics) for entry in sections.entries}
     return Body(
         opener,
         knobs,
-        _arguments(arguments, knobs, findings) if sound else None,
+        _arguments(arguments, knobs, diagnostics) if sound else None,
         tuple(value_sets(sections)),
     )
 
 
-def _arguments(node: Mapping, knobs: dict[str, Tree], findings: Findings) -> dict[str, Any]:
+def _arguments(node: Mapping, knobs: dict[str, Tree], diagnostics: Diagnostics) -> dict[str, Any]:
     rules, others = node.split(RULES)
-    said: dict[str, Any] = {entry.key: tree(entry.node, findings) for entry in others.entries}
-    return {**said, **_rules(rules, knobs, findings)} if rules.entries else said
+    said: dict[str, Any] = {entry.key: tree(entry.node, diagnostics) for entry in others.entries}
+    return {**said, **_rules(rules, knobs, diagnostics)} if rules.entries else said
 
 
-def _rules(rules: Mapping, knobs: dict[str, Tree], findings: Findings) -> dict[str, Conditions]:
+def _rules(rules: Mapping, knobs: dict[str, Tree], diagnostics: Diagnostics) -> dict[str, Conditions]:
     from rapidfire_cli.syntax.conditions.located import known  # only files with rules wait for it
 
     about = known(knobs)
-    return {entry.key: conditions(entry.node, about, findings) for entry in rules.entries}
+    return {entry.key: conditions(entry.node, about, diagnostics) for entry in rules.entries}
 
 
-def conditions(node: Node, about: "Known", findings: Findings) -> Conditions:
+def conditions(node: Node, about: "Known", diagnostics: Diagnostics) -> Conditions:
     """conditions := condition | `[` condition… `]`."""
     from rapidfire_cli.syntax.conditions.located import understood
 
@@ -163,9 +165,9 @@ def conditions(node: Node, about: "Known", findings: Findings) -> Conditions:
             try:
                 return (understood(text, node.span, about),)
             except Refusal as refusal:
-                findings.adopt(refusal.problems)
+                diagnostics.adopt(refusal.problems)
         case Sequence(items):
-            return tuple(chain.from_iterable(conditions(item, about, findings) for item in items))
+            return tuple(chain.from_iterable(conditions(item, about, diagnostics) for item in items))
         case Scalar() | Mapping() | Alternatives() | Interval():
             pass  # which the shape of a rule has refused
         case _:
@@ -186,7 +188,7 @@ def _with_max_epochs(node: Mapping) -> Mapping:
     )
 
 
-def _check_rungs(body: Body, search: Bracketed, findings: Findings) -> None:
+def _check_rungs(body: Body, search: Bracketed, diagnostics: Diagnostics) -> None:
     """The first rung, min_epochs · reduction_factor ^ min_early_stopping_rate, is within max_epochs."""
     rung, most = search.min_epochs, search.max_epochs
     rate = search.min_early_stopping_rate if isinstance(search, SuccessiveHalving) else 0
@@ -195,7 +197,7 @@ def _check_rungs(body: Body, search: Bracketed, findings: Findings) -> None:
             break
         rung *= search.reduction_factor
     if rung > most:
-        findings.error(
+        diagnostics.error(
             "E310",
             f"`{body.opener.key}` ends before its first rung",
             body.opener.at,

@@ -6,7 +6,7 @@ from typing import assert_never
 from rapidfire_cli.problems import Span
 from rapidfire_cli.syntax.ast import Group, Path
 from rapidfire_cli.syntax.check import unknown_key
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.generators import generator
 from rapidfire_cli.syntax.keys import GENERATORS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
@@ -16,46 +16,48 @@ WORDS = alternatives([f"`{word}:`" for word in GENERATORS])
 _KINDS = Record(dict.fromkeys(GENERATORS, Free()), hint=f"sections stand under {WORDS}")
 
 
-def groups(node: Node, path: Path, findings: Findings) -> Iterator[Group]:
+def groups(node: Node, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
     """groups := group | `[` groups… `]`."""
-    findings.origins[path] = node.span
+    diagnostics.origins[path] = node.span
     match node:
         case Sequence(()):
-            findings.missing(
+            diagnostics.missing(
                 "E207", "there is no config group in this list", node.span, expected="at least one"
             )
         case Sequence(items):
             for index, item in enumerate(items):
-                yield from groups(item, (*path, index), findings)
+                yield from groups(item, (*path, index), diagnostics)
         case Mapping():
-            yield from group(node, path, findings)
+            yield from group(node, path, diagnostics)
         case Scalar() | Alternatives() | Interval():
             expected = f"a mapping whose key is {WORDS}, or a list of such"
-            findings.error("E203", "this is no config group", node.span, found=kind(node), expected=expected)
+            diagnostics.error(
+                "E203", "this is no config group", node.span, found=kind(node), expected=expected
+            )
         case _:
             assert_never(node)
 
 
-def group(node: Mapping, path: Path, findings: Findings) -> Iterator[Group]:
+def group(node: Mapping, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
     """group := `{` ( config | gridsearch | randomsearch | sha | hyperband ) `}`, each after its own key."""
     openers = [entry for entry in node.entries if entry.key in GENERATORS]
     for entry in node.entries:
         if entry.key not in GENERATORS:
-            unknown_key(entry, _KINDS, "a config group", findings)
-    yield from opened(openers, node.span, path, findings)
+            unknown_key(entry, _KINDS, "a config group", diagnostics)
+    yield from opened(openers, node.span, path, diagnostics)
 
 
-def opened(openers: list[Entry], span: Span, path: Path, findings: Findings) -> Iterator[Group]:
+def opened(openers: list[Entry], span: Span, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
     """The one group that the openers hold."""
     match openers:
         case []:
             expected = f"{WORDS}, or several under `config_group:`"
-            findings.missing("E207", "there is no config group", span, expected=expected)
+            diagnostics.missing("E207", "there is no config group", span, expected=expected)
         case [entry]:
             at = (*path, entry.key)
-            if understood := generator(entry, at, findings):
+            if understood := generator(entry, at, diagnostics):
                 yield Group(understood, at)
         case [first, second, *_]:
             message = f"`{second.key}:` stands beside `{first.key}:`"
             hint = "several groups make a list under `config_group:`, each after its own `-`"
-            findings.error("E208", message, second.at, expected="one config group", hint=hint)
+            diagnostics.error("E208", message, second.at, expected="one config group", hint=hint)

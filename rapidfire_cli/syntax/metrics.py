@@ -1,13 +1,13 @@
 """Named metrics: beside `train` in the normal form, inside it as the reference also shows them."""
 
 from rapidfire_cli.problems import position
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.nodes import Mapping
 
 NAMED_METRICS = "named_metrics"
 
 
-def lift(config: Mapping, findings: Findings) -> Mapping:
+def lift(config: Mapping, diagnostics: Diagnostics) -> Mapping:
     """The config with `named_metrics` beside `train`, where the reference also shows it inside."""
     train = config.get("train")
     if train is None or not isinstance(train.node, Mapping):
@@ -21,5 +21,5 @@ def lift(config: Mapping, findings: Findings) -> Mapping:
     if outer is None:
         return config._replace(entries=(*entries, inner))
     hint = f"the others are at {position(outer.at)}; keep one of the two"
-    findings.error("E209", "`named_metrics` stands inside `train` and beside it", inner.at, hint=hint)
+    diagnostics.error("E209", "`named_metrics` stands inside `train` and beside it", inner.at, hint=hint)
     return config._replace(entries=entries)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rapidfire_cli.problems import Span, did_you_mean, position, shortened
-from rapidfire_cli.syntax.check import Place, check, several_gpus
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.check import Place, check_shape, several_gpus
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import ONE_DEVICE, TRAIN
 from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
 from rapidfire_cli.syntax.shapes import (
@@ -53,20 +53,20 @@ def flat(changes: dict[str, Plain], above: str = "") -> Iterator[tuple[str, Plai
             yield f"{above}{key}", change
 
 
-def check_changes(node: Node, findings: Findings) -> None:
+def check_on_oom(node: Node, diagnostics: Diagnostics) -> None:
     """on_oom := `{` (path `:` (scale | value) | key `:` on_oom)… `}`.
 
     A file changes a knob once; one that extends it, or the command line, may say it again and wins.
     """
     for found in value_sets(node):
-        findings.error("E301", "a change is one value", found.span, found=kind(found), expected=EXPECTED)
+        diagnostics.error("E301", "a change is one value", found.span, found=kind(found), expected=EXPECTED)
     seen: dict[str, Span] = {}
     for knob, entry in _entries(node):
         first, seen[knob] = seen.get(knob, entry.at), entry.at
         if first is not entry.at and first.file == entry.at.file:
             hint = f"the first one is at {position(first)}"
-            findings.error("E105", f"`{shortened(knob)}` is changed twice", entry.at, hint=hint)
-        _check_change(knob, entry, findings)
+            diagnostics.error("E105", f"`{shortened(knob)}` is changed twice", entry.at, hint=hint)
+        _check_change(knob, entry, diagnostics)
 
 
 def _entries(node: Node, above: str = "") -> Iterator[tuple[str, Entry]]:
@@ -78,39 +78,39 @@ def _entries(node: Node, above: str = "") -> Iterator[tuple[str, Entry]]:
             yield f"{above}{entry.key}", entry
 
 
-def _check_change(knob: str, entry: Entry, findings: Findings) -> None:
+def _check_change(knob: str, entry: Entry, diagnostics: Diagnostics) -> None:
     shape = shape_of(knob)
     if shape is None:
-        _refuse(knob, entry, findings)
+        _refuse(knob, entry, diagnostics)
     elif isinstance(entry.node, Scalar) and str(entry.node.value).startswith(("/", "*")):
-        _check_scale(knob, shape, entry.node, findings)
+        _check_scale(knob, shape, entry.node, diagnostics)
     elif knob.startswith("train.") and not isinstance(shape, Free):
-        check(shape, entry.node, Place(f"`{knob}`", knob, entry.at), findings)
+        check_shape(shape, entry.node, Place(f"`{knob}`", knob, entry.at), diagnostics)
 
 
-def _refuse(knob: str, entry: Entry, findings: Findings) -> None:
+def _refuse(knob: str, entry: Entry, diagnostics: Diagnostics) -> None:
     section, _, rest = knob.partition(".")
     if knob == "train.epochs":
         hint = "it changes no memory, and brackets compare runs of equal length"
-        findings.error("E351", "a run keeps its epochs", entry.at, hint=hint)
+        diagnostics.error("E351", "a run keeps its epochs", entry.at, hint=hint)
     elif section not in SECTIONS or not rest:
         message = f"`{shortened(knob)}` is no knob under {' or '.join(f'`{each}`' for each in SECTIONS)}"
-        findings.error("E351", message, entry.at, expected="such as `train.batch_size`")
+        diagnostics.error("E351", message, entry.at, expected="such as `train.batch_size`")
     else:
         hint = did_you_mean(knob, [f"train.{key}" for key in TRAIN.keys]) or TRAIN.hint
-        findings.error("E351", f"there is no knob `{shortened(knob)}`", entry.at, hint=hint)
+        diagnostics.error("E351", f"there is no knob `{shortened(knob)}`", entry.at, hint=hint)
 
 
-def _check_scale(knob: str, shape: Shape, node: Scalar, findings: Findings) -> None:
+def _check_scale(knob: str, shape: Shape, node: Scalar, diagnostics: Diagnostics) -> None:
     said = f"{node.value}"
     if scale(node.value) is None:
         message = f"`{shortened(said)}` changes nothing"
-        findings.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
+        diagnostics.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
     elif knob == ONE_DEVICE:
-        several_gpus(node.span, shortened(said), findings)
+        several_gpus(node.span, shortened(said), diagnostics)
     elif not isinstance(shape.shape if isinstance(shape, OrNull) else shape, Integer | Number | Free):
         message = f"`{knob}` is no number"
-        findings.error("E350", message, node.span, found=said, expected=expected(shape))
+        diagnostics.error("E350", message, node.span, found=said, expected=expected(shape))
 
 
 def shape_of(knob: str) -> Shape | None:

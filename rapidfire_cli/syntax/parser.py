@@ -8,8 +8,8 @@ from typing import Any
 
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax.ast import ExperimentFile, Group
-from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.check import Place, check_shape
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.extends import Opener, alone, extended
 from rapidfire_cli.syntax.groups import WORDS, groups, opened
 from rapidfire_cli.syntax.keys import EXTENDS, FILE, GROUP_KEYS, SEARCHES, SIZES
@@ -18,7 +18,7 @@ from rapidfire_cli.syntax.overrides import Argument, overridden
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.shapes import Free, Record
 from rapidfire_cli.syntax.text import MAX_BYTES
-from rapidfire_cli.syntax.toml_paths import naming
+from rapidfire_cli.syntax.toml_paths import name_paths
 from rapidfire_cli.syntax.values import tree, value_sets
 from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective
 
@@ -45,67 +45,67 @@ def parse(
 
 def understand(document: Document, file: str) -> ExperimentFile:
     """What a document means. Raises Refusal with every problem found, the reader's included."""
-    findings = Findings({problem.span for problem in document.problems if problem.span})
-    understood = experiment_file(document.root, file, findings)
+    diagnostics = Diagnostics({problem.span for problem in document.problems if problem.span})
+    understood = experiment_file(document.root, file, diagnostics)
     if understood is None or document.problems:
-        problems = naming({*document.problems, *findings.problems}, document.places)
+        problems = name_paths({*document.problems, *diagnostics.problems}, document.places)
         raise Refusal(sorted(problems, key=_place))
-    warnings = naming({*findings.warnings}, document.places)
+    warnings = name_paths({*diagnostics.warnings}, document.places)
     return replace(
         understood,
-        origins=findings.origins,
-        keys=findings.keys,
+        origins=diagnostics.origins,
+        keys=diagnostics.keys,
         warnings=tuple(sorted(warnings, key=_place)),
     )
 
 
-def experiment_file(root: Node, file: str, findings: Findings) -> ExperimentFile | None:
+def experiment_file(root: Node, file: str, diagnostics: Diagnostics) -> ExperimentFile | None:
     """file := `{` [experiment] [mlspec] [data] [seed] [objective] [execution] (config_group | group) `}`.
 
     None when it is wrong, which is then noted.
     """
     if not isinstance(root, Mapping):
         expected = f"a mapping with `config_group:`, {WORDS}"
-        findings.error("E203", "this is no experiment", root.span, found=kind(root), expected=expected)
+        diagnostics.error("E203", "this is no experiment", root.span, found=kind(root), expected=expected)
         return None
-    understood = tuple(config_group(root, findings))
+    understood = tuple(config_group(root, diagnostics))
     _, facts = root.split(GROUP_KEYS)
-    check(_KNOWN, facts, Place("the file", "", root.span), findings)
-    _check_data(facts, findings)
-    _check_execution(facts, findings)
-    findings.trace(facts, ())
-    return None if findings.errors else _experiment(facts, understood, file, findings)
+    check_shape(_KNOWN, facts, Place("the file", "", root.span), diagnostics)
+    _check_data(facts, diagnostics)
+    _check_execution(facts, diagnostics)
+    diagnostics.trace(facts, ())
+    return None if diagnostics.errors else _experiment(facts, understood, file, diagnostics)
 
 
-def config_group(root: Mapping, findings: Findings) -> Iterator[Group]:
+def config_group(root: Mapping, diagnostics: Diagnostics) -> Iterator[Group]:
     """config_group := `config_group:` groups | group, exactly one in a file."""
     openers = [entry for entry in root.entries if entry.key in GROUP_KEYS]
     if len(openers) == 1 and openers[0].key == "config_group":
-        yield from groups(openers[0].node, ("config_group",), findings)
+        yield from groups(openers[0].node, ("config_group",), diagnostics)
     else:
-        yield from opened(openers, root.span, (), findings)
+        yield from opened(openers, root.span, (), diagnostics)
 
 
-def _check_data(facts: Mapping, findings: Findings) -> None:
+def _check_data(facts: Mapping, diagnostics: Diagnostics) -> None:
     data = facts.get("data")
     for found in value_sets(data.node) if data else ():
         hint = f"value sets stand under {SEARCHES}"
-        findings.error("E301", "`data` takes one value per key", found.span, found=kind(found), hint=hint)
+        diagnostics.error("E301", "`data` takes one value per key", found.span, found=kind(found), hint=hint)
 
 
-def _check_execution(facts: Mapping, findings: Findings) -> None:
+def _check_execution(facts: Mapping, diagnostics: Diagnostics) -> None:
     execution = facts.get("execution")
     changes = execution.node.get("on_oom") if execution and isinstance(execution.node, Mapping) else None
     if changes:
-        from rapidfire_cli.syntax.on_oom import check_changes  # only files that have some wait for it
+        from rapidfire_cli.syntax.on_oom import check_on_oom  # only files that have some wait for it
 
-        check_changes(changes.node, findings)
+        check_on_oom(changes.node, diagnostics)
 
 
 def _experiment(
-    facts: Mapping, understood: tuple[Group, ...], file: str, findings: Findings
+    facts: Mapping, understood: tuple[Group, ...], file: str, diagnostics: Diagnostics
 ) -> ExperimentFile:
-    given: dict[str, Any] = {entry.key: tree(entry.node, findings) for entry in facts.entries}
+    given: dict[str, Any] = {entry.key: tree(entry.node, diagnostics) for entry in facts.entries}
     return ExperimentFile(
         name=given.get("experiment", slug(PurePath(file).stem)),
         groups=understood,

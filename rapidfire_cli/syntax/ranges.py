@@ -3,29 +3,29 @@
 from typing import Any
 
 from rapidfire_cli.syntax.ast import Range
-from rapidfire_cli.syntax.check import Place, check
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.check import Place, check_shape
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import RANGE
 from rapidfire_cli.syntax.nodes import Interval, Scalar
 
 _FRACTIONLESS = ("start", "end", "step")
 
 
-def interval(node: Interval, findings: Findings) -> Range | None:
+def interval(node: Interval, diagnostics: Diagnostics) -> Range | None:
     """range := `!range` ( `[` start `,` end `]` | `{` start end [dtype] [log] [step] `}` ).
 
     None when it is wrong, which is then noted.
     """
-    before = findings.errors
-    check(RANGE, node.parts, Place("`!range`", "!range", node.span), findings)
-    if findings.errors > before:
+    before = diagnostics.errors
+    check_shape(RANGE, node.parts, Place("`!range`", "!range", node.span), diagnostics)
+    if diagnostics.errors > before:
         return None
     given = _values(node)
     given.setdefault("dtype", _inferred(given))
-    _check_numbers(node, given, findings)
-    if findings.errors > before:
+    _check_numbers(node, given, diagnostics)
+    if diagnostics.errors > before:
         return None
-    _warn(node, given, findings)
+    _warn(node, given, diagnostics)
     return _range(given)
 
 
@@ -37,12 +37,12 @@ def _inferred(given: dict[str, Any]) -> str:
     return "int" if isinstance(given["start"], int) and isinstance(given["end"], int) else "float"
 
 
-def _check_numbers(node: Interval, given: dict[str, Any], findings: Findings) -> None:
+def _check_numbers(node: Interval, given: dict[str, Any], diagnostics: Diagnostics) -> None:
     for entry in node.parts.entries:
         value = given[entry.key]
         if given["dtype"] == "int" and entry.key in _FRACTIONLESS and isinstance(value, float):
             hint = f"write {int(value)}" if value.is_integer() else "write `dtype: float`"
-            findings.error(
+            diagnostics.error(
                 "E305",
                 f"a range of integers has no fraction in its {entry.key}",
                 entry.node.span,
@@ -52,20 +52,24 @@ def _check_numbers(node: Interval, given: dict[str, Any], findings: Findings) ->
             )
         elif given.get("log") and entry.key in ("start", "end") and value <= 0:
             message = "a logarithmic range starts above zero"
-            findings.error("E307", message, entry.node.span, found=f"{value!r}", expected="a number above 0")
+            diagnostics.error(
+                "E307", message, entry.node.span, found=f"{value!r}", expected="a number above 0"
+            )
         elif given.get("log") and entry.key == "step":
             hint = "remove one of them"
-            findings.error("E306", "a logarithmic range takes no step", entry.at, hint=hint)
+            diagnostics.error("E306", "a logarithmic range takes no step", entry.at, hint=hint)
 
 
-def _warn(node: Interval, given: dict[str, Any], findings: Findings) -> None:
+def _warn(node: Interval, given: dict[str, Any], diagnostics: Diagnostics) -> None:
     start, end = given["start"], given["end"]
     if start > end:
         hint = f"it is read as [{end!r}, {start!r}]"
-        findings.warn("W301", "the range runs from its larger end to its smaller one", node.span, hint=hint)
+        diagnostics.warn(
+            "W301", "the range runs from its larger end to its smaller one", node.span, hint=hint
+        )
     if (start, end) == (0, 1) and given["dtype"] == "int" and node.parts.get("dtype") is None:
         hint = "write [0.0, 1.0] for the numbers between, or `dtype: int` to mean the two"
-        findings.warn("W302", "a range of integers that holds only 0 and 1", node.span, hint=hint)
+        diagnostics.warn("W302", "a range of integers that holds only 0 and 1", node.span, hint=hint)
 
 
 def _range(given: dict[str, Any]) -> Range:

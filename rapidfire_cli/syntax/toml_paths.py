@@ -11,7 +11,7 @@ from rapidfire_cli.syntax.nodes import Places
 _TABLE = re.compile(r"\.!\w+(?:\[\d+\]|\.\w+)?")
 
 
-def naming(problems: Iterable[Problem], places: Iterable[Places]) -> Iterator[Problem]:
+def name_paths(problems: Iterable[Problem], places: Iterable[Places]) -> Iterator[Problem]:
     """The problems, each naming the knob at its span unless it does already."""
     knobs: dict[Span, Path] = {}
     for problem in problems:

@@ -5,38 +5,38 @@ from typing import assert_never
 
 from rapidfire_cli.problems import Span, position
 from rapidfire_cli.syntax.ast import List, Range, Tree
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence, kind_of
 from rapidfire_cli.syntax.ranges import interval
 
 
-def tree(node: Node, findings: Findings) -> Tree:
+def tree(node: Node, diagnostics: Diagnostics) -> Tree:
     """value := scalar | `[` value… `]` | `{` key `:` value… `}` | list | range."""
     match node:
         case Scalar(value):
             return value
         case Sequence(items):
-            return [tree(item, findings) for item in items]
+            return [tree(item, diagnostics) for item in items]
         case Mapping(entries):
-            return {entry.key: tree(entry.node, findings) for entry in entries}
+            return {entry.key: tree(entry.node, diagnostics) for entry in entries}
         case Alternatives():
-            return alternatives(node, findings)
+            return alternatives(node, diagnostics)
         case Interval():
-            return interval(node, findings)
+            return interval(node, diagnostics)
     assert_never(node)
 
 
-def alternatives(node: Alternatives, findings: Findings) -> List:
+def alternatives(node: Alternatives, diagnostics: Diagnostics) -> List:
     """list := `!list` `[` value… `]` | `!zip` `{` `with:` name `values:` `[` value… `]` `}`.
 
     The values are of one type; those of a `!list` differ.
     """
-    trees = tuple(tree(item, findings) for item in node.items)
+    trees = tuple(tree(item, diagnostics) for item in node.items)
     if not trees:
-        findings.error("E302", "a list without values", node.span, expected="at least one value")
-    _check_types(node, trees, findings)
+        diagnostics.error("E302", "a list without values", node.span, expected="at least one value")
+    _check_types(node, trees, diagnostics)
     if node.label is None:
-        _check_twice(node, trees, findings)
+        _check_twice(node, trees, diagnostics)
     return List(trees, node.label)
 
 
@@ -59,7 +59,7 @@ def value_sets(node: Node) -> Iterator[Alternatives | Interval]:
             assert_never(node)
 
 
-def _check_types(node: Alternatives, trees: tuple[Tree, ...], findings: Findings) -> None:
+def _check_types(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagnostics) -> None:
     types = [_types(value) for value in trees]
     all_types = frozenset().union(*types)
     if len(all_types) < 2 or any(len(found) > 1 for found in types):  # these are noted further in
@@ -67,7 +67,7 @@ def _check_types(node: Alternatives, trees: tuple[Tree, ...], findings: Findings
     wanted = "a float" if all_types == {"an integer", "a float"} else next(iter(next(filter(None, types))))
     odd = next(index for index, found in enumerate(types) if found - {wanted})
     value, item = trees[odd], node.items[odd]
-    findings.error(
+    diagnostics.error(
         "E303",
         "a list of more than one type",
         item.span,
@@ -77,13 +77,13 @@ def _check_types(node: Alternatives, trees: tuple[Tree, ...], findings: Findings
     )
 
 
-def _check_twice(node: Alternatives, trees: tuple[Tree, ...], findings: Findings) -> None:
+def _check_twice(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagnostics) -> None:
     seen: dict[Hashable, Span] = {}
     for item, value in zip(node.items, trees, strict=True):
         first = seen.setdefault(identity(value), item.span)
         if first is not item.span:
             hint = f"the first one is at {position(first)}"
-            findings.error("E304", "a value stands twice in its list", item.span, hint=hint)
+            diagnostics.error("E304", "a value stands twice in its list", item.span, hint=hint)
 
 
 def identity(value: Tree) -> Hashable:

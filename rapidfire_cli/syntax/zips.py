@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from typing import assert_never
 
 from rapidfire_cli.problems import Span, did_you_mean, position
-from rapidfire_cli.syntax.diagnostics import Findings
+from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.values import identity, tree
 
@@ -14,43 +14,43 @@ Context = dict[str, list[Alternatives]]
 """The lists by label that stand in every leaf, or in every leaf of one alternative."""
 
 
-def check_zips(node: Node, findings: Findings) -> None:
+def check_zips(node: Node, diagnostics: Diagnostics) -> None:
     """Note every `!zip` of a config, or of an alternative, that cannot advance with others."""
     context: Context = {}
-    _gather(node, context, findings)
+    _gather(node, context, diagnostics)
     for label, lists in context.items():
         first, *others = lists
         if not others:
-            _alone(first, label, context, findings)
+            _alone(first, label, context, diagnostics)
         elif uneven := next((each for each in others if len(each.items) != len(first.items)), None):
-            _uneven(first, uneven, findings)
+            _uneven(first, uneven, diagnostics)
         else:
-            _check_twice(lists, findings)
+            _check_twice(lists, diagnostics)
 
 
-def _gather(node: Node, context: Context, findings: Findings) -> None:
+def _gather(node: Node, context: Context, diagnostics: Diagnostics) -> None:
     """Fill the context; each alternative is a context of its own."""
     match node:
         case Mapping(entries):
             for entry in entries:
-                _gather(entry.node, context, findings)
+                _gather(entry.node, context, diagnostics)
         case Sequence(items):
             for item in items:
-                _gather(item, context, findings)
+                _gather(item, context, diagnostics)
         case Alternatives(items, _, label):
             if label is not None:
                 context.setdefault(label, []).append(node)
             for item in items:
-                check_zips(item, findings)
+                check_zips(item, diagnostics)
         case Scalar() | Interval():
             pass
         case _:
             assert_never(node)
 
 
-def _alone(zipped: Alternatives, label: str, context: Context, findings: Findings) -> None:
+def _alone(zipped: Alternatives, label: str, context: Context, diagnostics: Diagnostics) -> None:
     near = context if len(context) < _FEW else ()
-    findings.error(
+    diagnostics.error(
         "E311",
         f"nothing advances with this `!zip` of `{label}`",
         zipped.span,
@@ -60,8 +60,8 @@ def _alone(zipped: Alternatives, label: str, context: Context, findings: Finding
     )
 
 
-def _uneven(first: Alternatives, other: Alternatives, findings: Findings) -> None:
-    findings.error(
+def _uneven(first: Alternatives, other: Alternatives, diagnostics: Diagnostics) -> None:
+    diagnostics.error(
         "E312",
         "lists that advance together differ in length",
         other.span,
@@ -74,12 +74,12 @@ def _counted(values: int) -> str:
     return f"{values} value" if values == 1 else f"{values} values"
 
 
-def _check_twice(lists: list[Alternatives], findings: Findings) -> None:
+def _check_twice(lists: list[Alternatives], diagnostics: Diagnostics) -> None:
     """The same values side by side twice would be the same run twice."""
     seen: dict[Hashable, Span] = {}
     for items in zip(*(each.items for each in lists), strict=True):
-        together = tuple(identity(tree(item, Findings())) for item in items)
+        together = tuple(identity(tree(item, Diagnostics())) for item in items)
         first = seen.setdefault(together, items[0].span)
         if first is not items[0].span:
             hint = f"the first ones are at {position(first)}"
-            findings.error("E304", "values that advance together stand twice", items[0].span, hint=hint)
+            diagnostics.error("E304", "values that advance together stand twice", items[0].span, hint=hint)
