@@ -23,7 +23,7 @@ from rapidfire_cli.store.ranking import known_metrics
 from rapidfire_cli.terms import TRAIN, RunState, Split
 from rapidfire_cli.view.knob_columns import knob_value
 
-UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING})
+UNFINISHED_STATES = frozenset({RunState.QUEUED, RunState.RUNNING})
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ def _progress(board: Board, line: Line, fact: EpochEnded) -> None:
 
 def _settle(board: Board, line: Line, fact: RunChanged) -> None:
     line.state, line.cause = fact.state, fact.cause
-    if fact.state not in UNFINISHED:
+    if fact.state not in UNFINISHED_STATES:
         line.training = False
         board.ended.append(line.number)
 
@@ -137,5 +137,5 @@ def _lose(board: Board, slot: int) -> None:
     """A dead worker takes along what its runs had not made durable."""
     board.workers.discard(slot)
     for line in board.lines.values():
-        if line.slot == slot and line.state in UNFINISHED:
+        if line.slot == slot and line.state in UNFINISHED_STATES:
             line.at, line.training, line.partial_metrics = line.durable, False, {}

@@ -27,7 +27,7 @@ BAR_WIDTHS = range(6, 25)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LiveColumn:
     """What stands above a column and in each of its rows, all of one width."""
 
     head: str
@@ -35,14 +35,14 @@ class Column:
     draw: Callable[[Line], Iterable[Styled]]
 
 
-def columns(board: Board, width: int) -> list[Column]:
+def columns(board: Board, width: int) -> list[LiveColumn]:
     """The columns that fit into `width` cells: the objective first, then knobs, then the other metrics."""
     ahead = [_run(board), _state()]
     objective, *others = map(_metric, _metrics(board))
     knobs = _knobs(board)
     longest = max((line.epochs for line in board.lines.values()), default=1)
     room = width - _taken(ahead) - len(GAP) - _progress_width(longest, BAR_WIDTHS[0])
-    kept: list[Column] = []
+    kept: list[LiveColumn] = []
     for column in (objective, *knobs, *others):
         if _taken([column]) <= room:
             room -= _taken([column])
@@ -67,24 +67,24 @@ def bar(done: float, width: int, style: str) -> Iterator[Styled]:
     yield "─" * (width - len(filled)), "dim"
 
 
-def _taken(columns: Iterable[Column]) -> int:
+def _taken(columns: Iterable[LiveColumn]) -> int:
     return sum(column.width + len(GAP) for column in columns)
 
 
-def _text(title: str, width: int, right: bool, text: Callable[[Line], Styled]) -> Column:
+def _text(title: str, width: int, right: bool, text: Callable[[Line], Styled]) -> LiveColumn:
     def draw(line: Line) -> Iterator[Styled]:
         shown, style = text(line)
         yield fitted(shown, width, right), style
 
-    return Column(fitted(title, width, right), width, draw)
+    return LiveColumn(fitted(title, width, right), width, draw)
 
 
-def _run(board: Board) -> Column:
+def _run(board: Board) -> LiveColumn:
     width = max(len("run"), len(str(max(board.lines, default=1))))
     return _text("run", width, True, lambda line: (str(line.number), ""))
 
 
-def _state() -> Column:
+def _state() -> LiveColumn:
     def state(line: Line) -> Styled:
         waiting = line.state is RunState.RUNNING and not line.training
         sign = WAITING if waiting else SIGNS[line.state]
@@ -97,21 +97,21 @@ def _progress_width(epochs: int, bar_width: int) -> int:
     return bar_width + 1 + 2 * len(str(epochs)) + 1
 
 
-def _progress(board: Board, longest: int, bar_width: int) -> Column:
+def _progress(board: Board, longest: int, bar_width: int) -> LiveColumn:
     def draw(line: Line) -> Iterator[Styled]:
         style = STYLES[line.state]
         yield from bar(line.at / (line.epochs * board.metadata.chunks), bar_width, style)
         yield fitted(f"{line.epoch}/{line.epochs}", width - bar_width, right=True), ""
 
     width = _progress_width(longest, bar_width)
-    return Column(fitted("epoch", width, right=True), width, draw)
+    return LiveColumn(fitted("epoch", width, right=True), width, draw)
 
 
-def _knobs(board: Board) -> list[Column]:
+def _knobs(board: Board) -> list[LiveColumn]:
     return [_knob(board, index, name) for index, name in enumerate(short_names(board.metadata.varied))]
 
 
-def _knob(board: Board, index: int, name: str) -> Column:
+def _knob(board: Board, index: int, name: str) -> LiveColumn:
     texts = [line.knobs[index] for line in board.lines.values()]
     width = min(max(map(cell_len, (name, *texts))), WIDEST_CELL)
     return _text(name, width, numeric(texts), lambda line: (line.knobs[index], ""))
@@ -126,7 +126,7 @@ def _metrics(board: Board) -> list[Metric]:
     return list(dict.fromkeys((*metrics, PARTIAL_METRIC, *early)))
 
 
-def _metric(metric: Metric) -> Column:
+def _metric(metric: Metric) -> LiveColumn:
     split, name = metric
 
     def value(line: Line) -> Styled:

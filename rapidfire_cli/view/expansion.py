@@ -28,8 +28,8 @@ def expansion_table(runs: Iterable[Run], varied: Sequence[str]) -> Table[Parsed]
     rows: list[Parsed] = [(run, run.leaf) for run in runs]
     columns: list[Column[Parsed]] = [
         Column("run", lambda row: str(row[0].number), right=True),
-        Column("id", lambda row: row[0].id, spare=3),
-        Column("group", lambda row: str(row[0].group), right=True, spare=2),
+        Column("id", lambda row: row[0].id, drop_order=3),
+        Column("group", lambda row: str(row[0].group), right=True, drop_order=2),
         *([_REPLICATE] if any(run.replicate for run, _ in rows) else []),
         *knob_columns(varied, rows, lambda row: row[1]),
     ]

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from rapidfire_cli.engine.messages import reading
 from rapidfire_cli.store.ranking import sort_key
 from rapidfire_cli.terms import RunState
-from rapidfire_cli.view.board import UNFINISHED, Board, Line
-from rapidfire_cli.view.columns import GAP, Column, Styled, bar, fitted
+from rapidfire_cli.view.board import UNFINISHED_STATES, Board, Line
+from rapidfire_cli.view.columns import GAP, LiveColumn, Styled, bar, fitted
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.wording import counted, duration_text
 
@@ -25,7 +25,7 @@ FAILURES = 10  # lines of the terminal for every cause that is shown
 
 
 def frame(
-    board: Board, columns: Sequence[Column], elapsed: float, width: int, height: int
+    board: Board, columns: Sequence[LiveColumn], elapsed: float, width: int, height: int
 ) -> list[list[Styled]]:
     """What a terminal of `width` by `height` cells shows `elapsed` seconds after the start."""
     failures = list(_failures(board, width, height // FAILURES))
@@ -46,7 +46,7 @@ def time_left(board: Board) -> float | None:
         return None
     usual = sum(line.seconds for line in lines) / timed
     beside = max(_whole_epoch(board) - usual, 0.0)
-    left = [_seconds_left(board, line, usual, beside) for line in lines if line.state in UNFINISHED]
+    left = [_seconds_left(board, line, usual, beside) for line in lines if line.state in UNFINISHED_STATES]
     return max(sum(left) / len(board.workers), max(left, default=0.0))
 
 
@@ -81,14 +81,14 @@ def _overall(board: Board, width: int) -> Iterator[Styled]:
 
 
 def _goes_on(line: Line) -> bool:
-    return line.state in UNFINISHED or line.state is RunState.COMPLETED
+    return line.state in UNFINISHED_STATES or line.state is RunState.COMPLETED
 
 
-def _heads(columns: Sequence[Column]) -> list[Styled]:
+def _heads(columns: Sequence[LiveColumn]) -> list[Styled]:
     return [(f"{GAP}{GAP.join(column.head for column in columns)}", "dim")]
 
 
-def _row(line: Line, columns: Sequence[Column], best: int | None) -> list[Styled]:
+def _row(line: Line, columns: Sequence[LiveColumn], best: int | None) -> list[Styled]:
     cells: list[Styled] = [(BEST + " ", "bold yellow") if line.number == best else (GAP, "")]
     for index, column in enumerate(columns):
         if index:
@@ -97,7 +97,7 @@ def _row(line: Line, columns: Sequence[Column], best: int | None) -> list[Styled
     return cells
 
 
-def _body(board: Board, columns: Sequence[Column], room: int) -> Iterator[list[Styled]]:
+def _body(board: Board, columns: Sequence[LiveColumn], room: int) -> Iterator[list[Styled]]:
     """All runs in order where there is room; else those that train, the best and those that just ended."""
     best = _best(board, max(1, room))
     mark = best[0].number if best else None

@@ -44,7 +44,7 @@ def _column(path: str, name: str, rows: Sequence[Row], config: Callable[[Row], L
     def text(row: Row) -> str:
         return knob_value(config(row), path)
 
-    return Column(name, text, right=numeric(map(text, rows)), spare=1)
+    return Column(name, text, right=numeric(map(text, rows)), drop_order=1)
 
 
 def _is_number(text: str) -> bool:

@@ -15,7 +15,7 @@ from rich.style import Style
 from rapidfire_cli.engine.messages import CheckpointDamaged
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.view.board import Board, fold
-from rapidfire_cli.view.columns import Column, Styled, columns
+from rapidfire_cli.view.columns import LiveColumn, Styled, columns
 from rapidfire_cli.view.frame import frame
 from rapidfire_cli.view.lines import told
 
@@ -44,7 +44,7 @@ class Redrawn:
         self._clock = clock
         self._lags = lags
         self._started = self._due = clock()
-        self._columns: list[Column] = []
+        self._columns: list[LiveColumn] = []
         self._drawn_for: tuple[int, int, int] | None = None  # width, runs, metrics known
 
     def tell(self, facts: Sequence[Fact]) -> None:

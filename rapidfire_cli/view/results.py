@@ -64,7 +64,7 @@ def ranking_table(
     ]
     if any(row.state is not RunState.COMPLETED for row in rows):
         columns.insert(3, Column("state", lambda place: _states(place.rows), styles=STYLES))
-    return Table(columns, ranked, crowned=any(map(_counts, ranked)), notes=[more] if more else [])
+    return Table(columns, ranked, highlight_first=any(map(_counts, ranked)), notes=[more] if more else [])
 
 
 def failures(rows: Iterable[RunRow], home: ExperimentDir, known: bool = False) -> list[str]:
@@ -97,8 +97,10 @@ def _best(
     """The best value and its epoch, where runs have more than one epoch to choose from."""
     if any(row.best and row.epoch > 1 for row in rows):
         text = partial(_best_text, measured=measured)
-        spare = 0 if objective.at == "best" else 1
-        yield Column(f"best {metric_title(*measured)}", lambda row: text(runs(row)), right=True, spare=spare)
+        drop_order = 0 if objective.at == "best" else 1
+        yield Column(
+            f"best {metric_title(*measured)}", lambda row: text(runs(row)), right=True, drop_order=drop_order
+        )
 
 
 def _best_text(rows: Sequence[RunRow], measured: Metric) -> str:
@@ -126,7 +128,7 @@ def _origin(row: RunRow) -> str:
 def _partial_metrics(name: str) -> Column[RunRow]:
     """The metric of training in the epoch under way."""
     return Column(
-        f"{name} so far", lambda row: metric_text(row.partial_metrics.get(name)), right=True, spare=1
+        f"{name} so far", lambda row: metric_text(row.partial_metrics.get(name)), right=True, drop_order=1
     )
 
 
@@ -139,8 +141,8 @@ def _metric(metric: Metric, objective: Metric, runs: Callable[[Row], Sequence[Ru
             return _spread_text(spread(same, split, name), same)
         return metric_text(same[0].metrics.get(split, {}).get(name))
 
-    spare = 0 if metric == objective else 2 if name == LOSS else 3
-    return Column(metric_title(split, name), text, right=True, spare=spare)
+    drop_order = 0 if metric == objective else 2 if name == LOSS else 3
+    return Column(metric_title(split, name), text, right=True, drop_order=drop_order)
 
 
 def _counts(place: Ranked) -> bool:

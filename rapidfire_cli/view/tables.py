@@ -22,7 +22,7 @@ class Column(Generic[Row]):
     text: Callable[[Row], str]
     right: bool = False
     styles: Mapping[str, str] = field(default_factory=dict)
-    spare: int = 0  # the higher, the sooner it gives way on a narrow terminal; 0 never does
+    drop_order: int = 0  # the higher, the sooner it gives way on a narrow terminal; 0 never does
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Table(Generic[Row]):
 
     columns: Sequence[Column[Row]]
     rows: Sequence[Row]
-    crowned: bool = False
+    highlight_first: bool = False
     notes: Sequence[str] = ()
 
 
@@ -57,9 +57,9 @@ def plain(table: Table[Row]) -> Iterator[str]:
 def fitting(columns: Sequence[Column[Row]], widths: Sequence[int], room: int) -> list[int]:
     """The indices of the columns to show in `room` cells, the indispensable first, in their order."""
     kept = []
-    for index in sorted(range(len(columns)), key=lambda index: (columns[index].spare, index)):
+    for index in sorted(range(len(columns)), key=lambda index: (columns[index].drop_order, index)):
         needed = widths[index] + len(GAP)
-        if needed <= room + len(GAP) or not columns[index].spare:  # no gap follows the last
+        if needed <= room + len(GAP) or not columns[index].drop_order:  # no gap follows the last
             room -= needed
             kept.append(index)
     return sorted(kept)
@@ -96,7 +96,7 @@ def _coloured(table: Table[Row], width: int) -> Iterator["Text"]:
     for number, cells in enumerate(rows):
         styles = (table.columns[index].styles.get(texts[number + 1][index], "") for index in shown)
         line = Text(GAP).join(Text(text, style) for text, style in zip(cells, styles, strict=True))
-        if table.crowned and number == 0:
+        if table.highlight_first and number == 0:
             line.stylize("bold")
         yield line
     yield from map(Text, table.notes)

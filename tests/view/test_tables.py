@@ -10,7 +10,7 @@ from tests.view.terminal import Screen
 
 RUN = Column("run", lambda row: str(row[0]), right=True)
 STATE = Column("state", lambda row: row[1], styles={"failed": "red"})
-TABLE = Table([RUN, STATE], [(1, "completed"), (12, "failed")], crowned=True)
+TABLE = Table([RUN, STATE], [(1, "completed"), (12, "failed")], highlight_first=True)
 
 
 def test_plain_columns_are_aligned_to_their_sides():
@@ -49,7 +49,7 @@ def test_a_terminal_gets_the_same_words_in_colour(screen):
 
 
 def test_a_narrow_terminal_is_spared_what_matters_least_and_told_so(screen):
-    columns = [Column(f"{spare}" * 30, str, spare=spare) for spare in (3, 0, 1, 2)]
+    columns = [Column(f"{drop_order}" * 30, str, drop_order=drop_order) for drop_order in (3, 0, 1, 2)]
     show(Table(columns, ["x"]), screen)
     titles, _, told = re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue()).splitlines()
     assert titles.split() == ["0" * 30, "1" * 30]
