@@ -23,8 +23,8 @@ from rapidfire_cli.syntax.shapes import AnyOf, Items, OrNull, Record
 from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
 from rapidfire_cli.training.train_config import TrainConfig
-from tests.app.fake_workers import Desk, Luck
-from tests.training.sandbox import Workplace
+from tests.app.fake_workers import Cli, FaultRates
+from tests.training.sandbox import TrainingSandbox
 
 PACKAGE = Path(__file__).parents[1] / "rapidfire_cli"
 PROVES_NOTHING = ("syntax/", "records.py", "manifest/identity.py:digest", "manifest/summary.py")
@@ -178,9 +178,9 @@ def read_by_fit(tmp_path_factory) -> set[str]:
     """What a fit reads of a file that has every key, memory running out in it."""
     classes = (ast.ExperimentFile, ast.MedianRule, ast.Range, Execution, Objective)
     with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
-        desk = Desk(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
-        desk.fit(HEAD + EXECUTION + GROUPS, Luck(), workers=0)
-        seen = overview(desk.home.path.with_name("watched") / "journal.db", alive=False)
+        cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
+        cli.fit(HEAD + EXECUTION + GROUPS, FaultRates(), workers=0)
+        seen = overview(cli.home.path.with_name("watched") / "journal.db", alive=False)
         assert ranking(seen.rows, seen.objective)
     return read
 
@@ -192,7 +192,7 @@ def read_by_worker(tmp_path_factory) -> set[str]:
     loads = SimpleNamespace(loads=lambda text: recorded(json.loads(text), "", read))
     with pytest.MonkeyPatch.context() as patch, attributes(TrainConfig, Setup) as fields:
         patch.setattr(opening, "json", loads)
-        place = Workplace(tmp_path_factory.mktemp("worker"))
+        place = TrainingSandbox(tmp_path_factory.mktemp("worker"))
         place.train({"train": TRAINED, "named_metrics": ["top1_accuracy"], "user_knobs": {"width": 4}}, 1)
         assert 1 in place.epochs()
     return read | fields

@@ -41,7 +41,7 @@ class Crash(BaseException):
 
 
 @dataclass
-class Luck:
+class FaultRates:
     """How much goes wrong, by probabilities."""
 
     seed: int = 0
@@ -59,11 +59,11 @@ class Luck:
 
 
 @dataclass
-class Pretender:
+class FakeWorker:
     """A worker."""
 
-    desk: "Desk"
-    luck: Luck
+    cli: "Cli"
+    faults: FaultRates
     orders: deque[Order] = field(default_factory=deque)
     held: dict[int, list[EpochEnded]] = field(default_factory=dict)
 
@@ -72,11 +72,11 @@ class Pretender:
 
     def receive(self) -> Iterator[Report]:
         trains = isinstance(self.orders[0], messages.Train | messages.Evict)
-        dies = trains and self.luck.strikes(self.luck.deaths)
+        dies = trains and self.faults.strikes(self.faults.deaths)
         reports = self.obey()
         if dies:
-            self.luck.deaths /= 2  # or a run would be given up in the end
-            yield from reports[: self.luck.random.randrange(len(reports) + 1)]
+            self.faults.deaths /= 2  # or a run would be given up in the end
+            yield from reports[: self.faults.random.randrange(len(reports) + 1)]
             raise WorkerGone("killed by SIGKILL")
         yield from reports
 
@@ -99,23 +99,23 @@ class Pretender:
                 return [*self._turn(assignment, until)]
             case messages.Evict(run):
                 ended = self.held.pop(run)
-                self.desk.checkpoints[run] = list(ended)
+                self.cli.checkpoints[run] = list(ended)
                 return [messages.Saved(run, len(ended), len(ended)), messages.Evicted(run, len(ended))]
         return []
 
     def _turn(self, assignment: Assignment, until: int) -> Iterator[Report]:
         run, leaf = assignment.run, _leaf(assignment)
         if run not in self.held:
-            self.held[run] = list(self.desk.checkpoints.get(run, ()))
+            self.held[run] = list(self.cli.checkpoints.get(run, ()))
             yield from self.held[run]
         ended = self.held[run]
         while len(ended) < until:
             epoch = len(ended) + 1
-            if leaf["train"]["batch_size"] > self.desk.fits and epoch >= self.desk.fills:
+            if leaf["train"]["batch_size"] > self.cli.fits and epoch >= self.cli.fills:
                 del self.held[run]
                 yield messages.RunFailed(run, "oom", "out of memory", epoch)
                 return
-            value = self.desk.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
+            value = self.cli.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
             if value is None:
                 del self.held[run]
                 yield messages.RunFailed(run, "error", "ValueError: no", epoch)
@@ -123,8 +123,8 @@ class Pretender:
             metric = Metric("validation", "quality", value)
             ended.append(EpochEnded(run, epoch, epoch, (metric,), 0.1))
             yield ended[-1]
-            if epoch == leaf["train"]["epochs"] or self.luck.strikes(self.luck.saves):
-                self.desk.checkpoints[run] = list(ended)
+            if epoch == leaf["train"]["epochs"] or self.faults.strikes(self.faults.saves):
+                self.cli.checkpoints[run] = list(ended)
                 yield messages.Saved(run, epoch, epoch)
         if len(ended) == leaf["train"]["epochs"]:
             del self.held[run]
@@ -142,28 +142,28 @@ def _leaf(assignment: Assignment) -> dict[str, Any]:
 class Audience:
     """Nobody, who may see the controller die."""
 
-    luck: Luck
-    crew: list[Pretender]
+    faults: FaultRates
+    crew: list[FakeWorker]
     facts: list[Fact] = field(default_factory=list)
 
     def tell(self, facts: Sequence[Fact]) -> None:
         self.facts += facts
-        self.luck.decisions -= sum(isinstance(fact, Decision) for fact in facts)
-        crash(self.luck, self.crew, facts)
+        self.faults.decisions -= sum(isinstance(fact, Decision) for fact in facts)
+        crash(self.faults, self.crew, facts)
 
 
-def crash(luck: Luck, crew: Sequence[Pretender], facts: Sequence[Fact]) -> None:
+def crash(faults: FaultRates, crew: Sequence[FakeWorker], facts: Sequence[Fact]) -> None:
     """Perhaps kill the controller; some workers get something done before they die with it."""
-    luck.moments -= bool(facts)
-    if facts and (min(luck.decisions, luck.moments) <= 0 or luck.strikes(luck.crashes)):
+    faults.moments -= bool(facts)
+    if facts and (min(faults.decisions, faults.moments) <= 0 or faults.strikes(faults.crashes)):
         for worker in crew:
-            while worker.orders and luck.strikes(0.5):
+            while worker.orders and faults.strikes(0.5):
                 worker.obey()
         raise Crash
 
 
 @dataclass
-class Desk:
+class Cli:
     """An experiment's place, and what stays when everything dies."""
 
     path: Path
@@ -189,28 +189,30 @@ class Desk:
     def states(self) -> dict[int, RunState]:
         return {one.run.number: one.state for one in known_runs(self.home.journal, 1)}
 
-    def fit(self, text: str, luck: Luck, workers: int = 2, shard: Shard | None = None, **asked: Any) -> bool:
+    def fit(
+        self, text: str, faults: FaultRates, workers: int = 2, shard: Shard | None = None, **asked: Any
+    ) -> bool:
         """Fit once; False when the controller was killed."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "file.yaml"
         file.write_text(text)
-        crew: list[Pretender] = []
+        crew: list[FakeWorker] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, luck, crew))
+            patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, faults, crew))
             patch.setattr(driver, "COMMIT_INTERVAL", 0.0)  # so that it may die after any fact
-            patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, luck, crew))
+            patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, faults, crew))
             loaded = load_experiment(Given(file), str(self.home.path.parent))
             request = fit.Request(DeviceRequest(workers), shard, **asked)
             try:
-                fit.train(loaded, request, StopSignal(), lambda _: _watching(Audience(luck, crew)))
+                fit.train(loaded, request, StopSignal(), lambda _: _watching(Audience(faults, crew)))
             except Crash:
                 return False
         return True
 
-    def fit_through(self, text: str, luck: Luck, workers: int = 2) -> int:
+    def fit_through(self, text: str, faults: FaultRates, workers: int = 2) -> int:
         """Fit again and again until nothing kills the controller; how often it was killed."""
         killed = 0
-        while not self.fit(text, luck, workers):
+        while not self.fit(text, faults, workers):
             killed += 1
         return killed
 
@@ -223,13 +225,13 @@ def _watching(audience: Audience) -> Iterator[Audience]:
 class Journal(SqliteJournal):
     """A journal whose process may die before it wrote anything down; the machine never does."""
 
-    def __init__(self, path: Path, luck: Luck, crew: Sequence[Pretender]) -> None:
+    def __init__(self, path: Path, faults: FaultRates, crew: Sequence[FakeWorker]) -> None:
         super().__init__(path)
-        self._luck, self._crew = luck, crew
+        self._faults, self._crew = faults, crew
 
     def take(self, facts: Sequence[Fact]) -> None:
         try:
-            crash(self._luck, self._crew, facts)
+            crash(self._faults, self._crew, facts)
         except Crash:
             self.close()  # as the kernel does for a dead process: what was not committed is gone
             raise
@@ -240,20 +242,20 @@ class Journal(SqliteJournal):
 class Crew:
     """Where workers come from, and whose turn it is to report."""
 
-    def __init__(self, desk: Desk, luck: Luck, crew: list[Pretender]) -> None:
-        self._desk, self._luck, self._crew = desk, luck, crew
+    def __init__(self, cli: Cli, faults: FaultRates, crew: list[FakeWorker]) -> None:
+        self._cli, self._faults, self._crew = cli, faults, crew
 
-    def start(self, slot: Slot) -> Pretender:
-        worker = Pretender(self._desk, self._luck)
+    def start(self, slot: Slot) -> FakeWorker:
+        worker = FakeWorker(self._cli, self._faults)
         worker.send(messages.Setup("", "null", "", slot.device, 1, 1, 30, 0))
         self._crew.append(worker)
         return worker
 
     def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
-        busy = [worker for worker in workers if isinstance(worker, Pretender) and worker.orders]
+        busy = [worker for worker in workers if isinstance(worker, FakeWorker) and worker.orders]
         if not busy:
             raise AssertionError("everybody waits for somebody")
-        return self._luck.random.sample(busy, self._luck.random.randint(1, len(busy)))
+        return self._faults.random.sample(busy, self._faults.random.randint(1, len(busy)))
 
 
 def sha(runs: int = 8, **settings: object) -> str:

@@ -12,7 +12,7 @@ from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.view.audience import shielded
-from tests.app.fake_workers import Crew, Desk, Luck, sha
+from tests.app.fake_workers import Cli, Crew, FaultRates, sha
 
 WARNING = "warning: progress is no longer shown, and training goes on: ValueError: no room\n"
 
@@ -39,16 +39,20 @@ def watched(audience, entering=None, leaving=None):
 
 
 def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, capsys):
-    desk, luck, broken = Desk(tmp_path, lambda lr, epoch: lr * epoch), Luck(), Broken(ValueError("no room"))
+    cli, faults, broken = (
+        Cli(tmp_path, lambda lr, epoch: lr * epoch),
+        FaultRates(),
+        Broken(ValueError("no room")),
+    )
     file = tmp_path / "file.yaml"
     file.write_text(sha(4))
-    monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(desk, luck, []))
+    monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(cli, faults, []))
     monkeypatch.setattr(driver, "COMMIT_INTERVAL", 0.0)
-    loaded = load_experiment(Given(file), str(desk.home.path.parent))
+    loaded = load_experiment(Given(file), str(cli.home.path.parent))
     fit.train(loaded, fit.Request(DeviceRequest(2)), StopSignal(), lambda _: watched(broken))
 
-    assert set(desk.states) == {1, 2, 3, 4}
-    assert set(desk.states.values()) == {"completed", "pruned"}
+    assert set(cli.states) == {1, 2, 3, 4}
+    assert set(cli.states.values()) == {"completed", "pruned"}
     assert broken.told == 1
     assert capsys.readouterr().err == WARNING
 

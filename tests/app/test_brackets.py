@@ -19,10 +19,10 @@ from rapidfire_cli.schedule.rules import policy, rule_of
 from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Run, RunState
-from tests.app.fake_workers import TRAIN, Desk, Luck, sha
+from tests.app.fake_workers import TRAIN, Cli, FaultRates, sha
 
 COMPLETED, PRUNED, FAILED = RunState.COMPLETED, RunState.PRUNED, RunState.FAILED
-CALM = Luck()
+CALM = FaultRates()
 
 
 def rising(lr: float, epoch: int) -> float:
@@ -36,9 +36,9 @@ def by_rung(decisions: list[Decision]) -> dict[tuple[int, int], Decision]:
     return found
 
 
-def relived(desk: Desk) -> list[Decision]:
+def relived(cli: Cli) -> list[Decision]:
     """What each bracket decides when it hears the journal's past again, in the journal's order."""
-    past = desk.past
+    past = cli.past
     again: dict[int, list[Decision]] = {}
     for began in past:
         if isinstance(began, BracketBegun):
@@ -47,27 +47,27 @@ def relived(desk: Desk) -> list[Decision]:
                 policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
             )
             again[began.bracket] = list(found.decisions)
-    return [again[decision.bracket].pop(0) for decision in desk.decisions]
+    return [again[decision.bracket].pop(0) for decision in cli.decisions]
 
 
-def check_kept(desk: Desk) -> None:
+def check_kept(cli: Cli) -> None:
     """Every pruned run has the checkpoint of the epoch at which it was judged."""
     judged = {
         verdict.run: decision.epochs
-        for decision in desk.decisions
+        for decision in cli.decisions
         for verdict in decision.verdicts
         if not verdict.promoted
     }
-    for run, state in desk.states.items():
+    for run, state in cli.states.items():
         if state is PRUNED:
-            assert len(desk.checkpoints[run]) == judged[run]
+            assert len(cli.checkpoints[run]) == judged[run]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = Desk(tmp_path_factory.mktemp("calm"), rising)
-    desk.fit(sha(16), CALM)
-    return desk
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    cli = Cli(tmp_path_factory.mktemp("calm"), rising)
+    cli.fit(sha(16), CALM)
+    return cli
 
 
 def test_a_bracket_halves_at_each_rung_and_trains_one_run_to_the_end(undisturbed):
@@ -79,30 +79,30 @@ def test_a_bracket_halves_at_each_rung_and_trains_one_run_to_the_end(undisturbed
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_synchronous_bracket_decides_alike_however_often_everything_dies(tmp_path, undisturbed, seed):
-    desk = Desk(tmp_path, rising)
-    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.04)
-    desk.fit_through(sha(16), luck, workers=1 + seed % 4)
-    assert by_rung(desk.decisions) == by_rung(undisturbed.decisions)
-    assert desk.states == undisturbed.states
-    check_kept(desk)
+    cli = Cli(tmp_path, rising)
+    faults = FaultRates(seed, deaths=0.02, saves=0.3, crashes=0.04)
+    cli.fit_through(sha(16), faults, workers=1 + seed % 4)
+    assert by_rung(cli.decisions) == by_rung(undisturbed.decisions)
+    assert cli.states == undisturbed.states
+    check_kept(cli)
 
 
-def killed_at(moment: int, seed: int, path: Path, text: str, workers: int = 2) -> Desk:
+def killed_at(moment: int, seed: int, path: Path, text: str, workers: int = 2) -> Cli:
     """An experiment whose controller dies at the moment, if it takes that long, and is continued."""
-    desk = Desk(path, rising)
-    if not desk.fit(text, Luck(seed, saves=0.3, moments=moment), workers):
-        desk.fit(text, Luck(seed), workers)
-    return desk
+    cli = Cli(path, rising)
+    if not cli.fit(text, FaultRates(seed, saves=0.3, moments=moment), workers):
+        cli.fit(text, FaultRates(seed), workers)
+    return cli
 
 
 def moments(path: Path, text: str) -> int:
     """How many moments there are at which a controller may die."""
-    luck = Luck(moments=10**6)
-    Desk(path, rising).fit(text, luck)
-    return 10**6 - int(luck.moments)
+    faults = FaultRates(moments=10**6)
+    Cli(path, rising).fit(text, faults)
+    return 10**6 - int(faults.moments)
 
 
-def check_killed(path: Path, undisturbed: Desk, moment: int, seed: int) -> None:
+def check_killed(path: Path, undisturbed: Cli, moment: int, seed: int) -> None:
     sync = killed_at(moment, seed, path / "sync", sha(16), workers=1 + seed % 4)
     assert by_rung(sync.decisions) == by_rung(undisturbed.decisions)
     assert sync.states == undisturbed.states
@@ -127,12 +127,12 @@ def test_every_moment_at_which_a_controller_may_be_killed(tmp_path, undisturbed,
 
 @pytest.mark.parametrize("seed", range(8))
 def test_an_asynchronous_brackets_ledger_reproduces_its_decisions(tmp_path, seed):
-    desk = Desk(tmp_path, rising)
-    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.04)
-    desk.fit_through(sha(16, mode="async"), luck, workers=1 + seed % 4)
-    assert desk.decisions == relived(desk)
-    assert set(desk.states.values()) == {COMPLETED, PRUNED}
-    check_kept(desk)
+    cli = Cli(tmp_path, rising)
+    faults = FaultRates(seed, deaths=0.02, saves=0.3, crashes=0.04)
+    cli.fit_through(sha(16, mode="async"), faults, workers=1 + seed % 4)
+    assert cli.decisions == relived(cli)
+    assert set(cli.states.values()) == {COMPLETED, PRUNED}
+    check_kept(cli)
 
 
 def failing(lr: float, epoch: int) -> float | None:
@@ -142,51 +142,51 @@ def failing(lr: float, epoch: int) -> float | None:
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_failed_runs_rank_worst_never_block_a_rung_and_are_not_tried_again_once_counted(tmp_path, mode):
-    desk = Desk(tmp_path, failing)
-    desk.fit(sha(16, mode=mode), CALM)
-    counted = {run for decision in desk.decisions for run in decision.failed}
-    assert counted and {run for run, state in desk.states.items() if state is FAILED} >= counted
-    assert COMPLETED in desk.states.values()
-    desk.curve = rising  # mended, too late for those that a rung has passed
-    before = desk.decisions
-    desk.fit(sha(16, mode=mode), CALM)
-    assert desk.decisions[: len(before)] == before and desk.decisions == relived(desk)
-    assert {run for run, state in desk.states.items() if state is FAILED} == counted
+    cli = Cli(tmp_path, failing)
+    cli.fit(sha(16, mode=mode), CALM)
+    counted = {run for decision in cli.decisions for run in decision.failed}
+    assert counted and {run for run, state in cli.states.items() if state is FAILED} >= counted
+    assert COMPLETED in cli.states.values()
+    cli.curve = rising  # mended, too late for those that a rung has passed
+    before = cli.decisions
+    cli.fit(sha(16, mode=mode), CALM)
+    assert cli.decisions[: len(before)] == before and cli.decisions == relived(cli)
+    assert {run for run, state in cli.states.items() if state is FAILED} == counted
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_that_failed_before_its_rung_decided_is_tried_again(tmp_path, undisturbed, mode, seed):
-    desk = Desk(tmp_path, failing)
-    luck = Luck(seed, saves=0.3, crashes=0.05)
-    while desk.fit(sha(16, mode=mode), luck) is False:
-        if FAILED in desk.states.values():
-            desk.curve = rising
-    assert desk.decisions == relived(desk)
-    counted = {run for decision in desk.decisions for run in decision.failed}
-    assert {run for run, state in desk.states.items() if state is FAILED} == counted
+    cli = Cli(tmp_path, failing)
+    faults = FaultRates(seed, saves=0.3, crashes=0.05)
+    while cli.fit(sha(16, mode=mode), faults) is False:
+        if FAILED in cli.states.values():
+            cli.curve = rising
+    assert cli.decisions == relived(cli)
+    counted = {run for decision in cli.decisions for run in decision.failed}
+    assert {run for run, state in cli.states.items() if state is FAILED} == counted
     if mode == "sync" and not counted:
-        assert by_rung(desk.decisions) == by_rung(undisturbed.decisions)
+        assert by_rung(cli.decisions) == by_rung(undisturbed.decisions)
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
 def test_a_bracket_whose_results_are_all_worthless_still_ends(tmp_path, value):
-    desk = Desk(tmp_path, lambda lr, epoch: value)
-    desk.fit(sha(8), CALM)
+    cli = Cli(tmp_path, lambda lr, epoch: value)
+    cli.fit(sha(8), CALM)
     survivors = 0 if math.isnan(value) else 1
-    assert sorted(desk.states.values()) == [COMPLETED] * survivors + [PRUNED] * (8 - survivors)
+    assert sorted(cli.states.values()) == [COMPLETED] * survivors + [PRUNED] * (8 - survivors)
 
 
 def test_a_metric_that_nobody_measures_ends_every_run_at_the_first_rung(tmp_path):
-    desk = Desk(tmp_path, rising)
-    desk.fit(sha(4, metric="taste"), CALM)
-    assert set(desk.states.values()) == {PRUNED}
+    cli = Cli(tmp_path, rising)
+    cli.fit(sha(4, metric="taste"), CALM)
+    assert set(cli.states.values()) == {PRUNED}
 
 
-def interrupted(desk: Desk, text: str, decisions: int) -> None:
+def interrupted(cli: Cli, text: str, decisions: int) -> None:
     """Fit, and die with that decision."""
-    assert not desk.fit(text, Luck(saves=0.5, decisions=decisions))
-    assert len(desk.decisions) >= decisions
+    assert not cli.fit(text, FaultRates(saves=0.5, decisions=decisions))
+    assert len(cli.decisions) >= decisions
 
 
 @pytest.mark.parametrize(
@@ -202,86 +202,86 @@ def interrupted(desk: Desk, text: str, decisions: int) -> None:
     ],
 )
 def test_a_changed_rule_is_a_new_bracket_of_the_runs_that_are_not_over(tmp_path, before, decided, after):
-    desk = Desk(tmp_path, rising)
-    interrupted(desk, sha(16, **before), decided)
-    over = {run for run, state in desk.states.items() if state in (PRUNED, COMPLETED)}
-    desk.fit_through(sha(16, **after), Luck(3, deaths=0.02, saves=0.5, crashes=0.05))
-    first, second = [event for event in desk.past if isinstance(event, BracketBegun)]
+    cli = Cli(tmp_path, rising)
+    interrupted(cli, sha(16, **before), decided)
+    over = {run for run, state in cli.states.items() if state in (PRUNED, COMPLETED)}
+    cli.fit_through(sha(16, **after), FaultRates(3, deaths=0.02, saves=0.5, crashes=0.05))
+    first, second = [event for event in cli.past if isinstance(event, BracketBegun)]
     assert set(first.runs) == set(range(1, 17)) and set(second.runs) == set(range(1, 17)) - over
-    assert set(desk.states.values()) <= {COMPLETED, PRUNED}
-    assert desk.decisions == relived(desk)
+    assert set(cli.states.values()) <= {COMPLETED, PRUNED}
+    assert cli.decisions == relived(cli)
 
 
 def test_more_runs_form_a_bracket_of_their_own(tmp_path):
-    desk = Desk(tmp_path, rising)
-    desk.fit(sha(8), CALM)
-    before = desk.decisions
-    desk.fit(sha(12), CALM)
-    assert desk.decisions[: len(before)] == before
-    assert {decision.bracket for decision in desk.decisions[len(before) :]} == {2}
-    assert [event.runs for event in desk.past if isinstance(event, BracketBegun)][1] == (9, 10, 11, 12)
+    cli = Cli(tmp_path, rising)
+    cli.fit(sha(8), CALM)
+    before = cli.decisions
+    cli.fit(sha(12), CALM)
+    assert cli.decisions[: len(before)] == before
+    assert {decision.bracket for decision in cli.decisions[len(before) :]} == {2}
+    assert [event.runs for event in cli.past if isinstance(event, BracketBegun)][1] == (9, 10, 11, 12)
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_runs_no_longer_asked_for_leave_and_train_by_themselves_when_asked_for_again(tmp_path, mode):
-    desk = Desk(tmp_path, rising)
-    interrupted(desk, sha(16, mode=mode), 1)
-    alive = {run for run, state in desk.states.items() if state not in (PRUNED, COMPLETED)}
-    desk.fit(sha(6, mode=mode), CALM)
+    cli = Cli(tmp_path, rising)
+    interrupted(cli, sha(16, mode=mode), 1)
+    alive = {run for run, state in cli.states.items() if state not in (PRUNED, COMPLETED)}
+    cli.fit(sha(6, mode=mode), CALM)
     gone = {run for run in alive if run > 6}
-    assert {event.run for event in desk.past if isinstance(event, RunLeft)} == gone
-    assert desk.decisions == relived(desk)
-    desk.fit(sha(16, mode=mode), CALM)
-    assert {desk.states[run] for run in gone} == {COMPLETED}
-    assert desk.decisions == relived(desk)
+    assert {event.run for event in cli.past if isinstance(event, RunLeft)} == gone
+    assert cli.decisions == relived(cli)
+    cli.fit(sha(16, mode=mode), CALM)
+    assert {cli.states[run] for run in gone} == {COMPLETED}
+    assert cli.decisions == relived(cli)
 
 
 def test_early_stopping_that_is_taken_out_of_the_file_lets_runs_train_to_the_end(tmp_path):
-    desk = Desk(tmp_path, rising)
-    interrupted(desk, sha(16), 1)
-    alive = {run for run, state in desk.states.items() if state is not PRUNED}
-    desk.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 16, {TRAIN}}}\n", CALM)
-    assert {desk.states[run] for run in alive} == {COMPLETED}
-    assert {event.run for event in desk.past if isinstance(event, RunLeft)} == alive
+    cli = Cli(tmp_path, rising)
+    interrupted(cli, sha(16), 1)
+    alive = {run for run, state in cli.states.items() if state is not PRUNED}
+    cli.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 16, {TRAIN}}}\n", CALM)
+    assert {cli.states[run] for run in alive} == {COMPLETED}
+    assert {event.run for event in cli.past if isinstance(event, RunLeft)} == alive
 
 
 def test_hyperbands_brackets_decide_each_for_itself(tmp_path):
-    desk = Desk(tmp_path, rising)
+    cli = Cli(tmp_path, rising)
     bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
-    desk.fit_through(f"mlspec: none:None\n{bands}\n", Luck(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
-    rungs = [(each.bracket, each.epochs, each.known) for each in by_rung(desk.decisions).values()]
+    cli.fit_through(f"mlspec: none:None\n{bands}\n", FaultRates(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
+    rungs = [(each.bracket, each.epochs, each.known) for each in by_rung(cli.decisions).values()]
     assert sorted(rungs) == [(1, 1, 8), (1, 2, 4), (1, 4, 2), (2, 2, 6), (2, 4, 3), (3, 4, 4)]
-    assert desk.decisions == relived(desk)
+    assert cli.decisions == relived(cli)
 
 
 def test_several_groups_of_successive_halving_decide_each_for_itself(tmp_path):
-    desk = Desk(tmp_path, rising)
+    cli = Cli(tmp_path, rising)
     first, second = (group.splitlines()[1] for group in (sha(8), sha(4, min_epochs=2, mode="async")))
     text = f"mlspec: none:None\nconfig_group: [{{{first}}}, {{{second}}}]\n"
-    desk.fit_through(text, Luck(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
-    named = {(each.bracket, verdict.run) for each in desk.decisions for verdict in each.verdicts}
+    cli.fit_through(text, FaultRates(5, deaths=0.02, saves=0.3, crashes=0.03), 4)
+    named = {(each.bracket, verdict.run) for each in cli.decisions for verdict in each.verdicts}
     assert named == {(1, run) for run in range(1, 9)} | {(2, run) for run in range(9, 13)}
-    assert {each.known for each in desk.decisions if each.bracket == 1} == {8, 4, 2}
-    assert desk.decisions == relived(desk)
+    assert {each.known for each in cli.decisions if each.bracket == 1} == {8, 4, 2}
+    assert cli.decisions == relived(cli)
 
 
 def test_a_shard_has_its_part_of_each_bracket(tmp_path):
-    desk = Desk(tmp_path, rising)
+    cli = Cli(tmp_path, rising)
     bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
-    desk.fit(f"mlspec: none:None\n{bands}\n", CALM, shard=Shard(2, 2))
-    begun = [event.runs for event in desk.past if isinstance(event, BracketBegun)]
+    cli.fit(f"mlspec: none:None\n{bands}\n", CALM, shard=Shard(2, 2))
+    begun = [event.runs for event in cli.past if isinstance(event, BracketBegun)]
     assert begun == [(2, 4, 6, 8), (10, 12, 14), (16, 18), (20, 22)]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_median_rules_ledger_reproduces_its_decisions(tmp_path, seed):
-    desk = Desk(tmp_path, rising)
+    cli = Cli(tmp_path, rising)
     rule = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 2}"
     text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {rule}, {TRAIN}}}\n"
-    desk.fit_through(text, Luck(seed, deaths=0.02, saves=0.3, crashes=0.03))
-    assert desk.decisions == relived(desk)
-    assert set(desk.states.values()) == {COMPLETED, PRUNED}
-    check_kept(desk)
+    cli.fit_through(text, FaultRates(seed, deaths=0.02, saves=0.3, crashes=0.03))
+    assert cli.decisions == relived(cli)
+    assert set(cli.states.values()) == {COMPLETED, PRUNED}
+    check_kept(cli)
 
 
 class Counted(tuple[Run, ...]):
@@ -336,38 +336,38 @@ def test_a_run_that_is_stopped_by_hand_leaves_its_bracket_and_the_ledger_knows(
     tmp_path, monkeypatch, rule, workers
 ):
     monkeypatch.setattr(fitting, "Driver", StopsByHand)
-    desk = Desk(tmp_path, rising)
-    desk.fit(RULES_BY_HAND[rule], Luck(seed=workers), workers)
+    cli = Cli(tmp_path, rising)
+    cli.fit(RULES_BY_HAND[rule], FaultRates(seed=workers), workers)
 
-    assert desk.states[1] is RunState.STOPPED
-    assert {state for run, state in desk.states.items() if run != 1} <= {COMPLETED, PRUNED}
-    assert [event for event in desk.past if isinstance(event, RunLeft)] == [
+    assert cli.states[1] is RunState.STOPPED
+    assert {state for run, state in cli.states.items() if run != 1} <= {COMPLETED, PRUNED}
+    assert [event for event in cli.past if isinstance(event, RunLeft)] == [
         RunLeft(1, 1, "stopped by hand", worst=True)
     ]
-    assert relived(desk) == desk.decisions
+    assert relived(cli) == cli.decisions
 
-    reached, decided = len(desk.checkpoints[1]), desk.decisions
+    reached, decided = len(cli.checkpoints[1]), cli.decisions
     monkeypatch.setattr(fitting, "Driver", Driver)
-    desk.fit(RULES_BY_HAND[rule], Luck(), workers)
-    assert desk.states[1] is RunState.STOPPED
-    assert (len(desk.checkpoints[1]), desk.decisions) == (reached, decided)
+    cli.fit(RULES_BY_HAND[rule], FaultRates(), workers)
+    assert cli.states[1] is RunState.STOPPED
+    assert (len(cli.checkpoints[1]), cli.decisions) == (reached, decided)
 
 
 def test_a_stopped_run_ranks_worst_so_as_many_go_on_as_if_it_had_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "Driver", StopsByHand)
-    desk = Desk(tmp_path, rising)
-    desk.fit(sha(8), Luck())
+    cli = Cli(tmp_path, rising)
+    cli.fit(sha(8), FaultRates())
 
-    first = by_rung(desk.decisions)[1, 1]
+    first = by_rung(cli.decisions)[1, 1]
     assert (first.known, first.keep) == (8, 4)
     assert sum(verdict.promoted for verdict in first.verdicts) == 4
 
 
 def test_an_interrupted_run_keeps_its_bracket_and_goes_on(tmp_path):
-    desk, luck = Desk(tmp_path, rising), Luck(seed=3, crashes=0.05)
-    while desk.fit(sha(8), luck):
-        luck = Luck(seed=luck.seed + 1, crashes=0.2)
-        desk = Desk(tmp_path / f"{luck.seed}", rising)
-    assert not [event for event in desk.past if isinstance(event, RunLeft)]
-    desk.fit(sha(8), Luck())
-    assert set(desk.states.values()) == {COMPLETED, PRUNED}
+    cli, faults = Cli(tmp_path, rising), FaultRates(seed=3, crashes=0.05)
+    while cli.fit(sha(8), faults):
+        faults = FaultRates(seed=faults.seed + 1, crashes=0.2)
+        cli = Cli(tmp_path / f"{faults.seed}", rising)
+    assert not [event for event in cli.past if isinstance(event, RunLeft)]
+    cli.fit(sha(8), FaultRates())
+    assert set(cli.states.values()) == {COMPLETED, PRUNED}

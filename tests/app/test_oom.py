@@ -14,7 +14,7 @@ from rapidfire_cli.store import history
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Origin, Run, RunState
-from tests.app.fake_workers import Audience, Desk, Luck
+from tests.app.fake_workers import Audience, Cli, FaultRates
 from tests.app.test_brackets import CALM, relived, rising
 
 ON_OOM = "{train.batch_size: /2, train.grad_accumulation: '*2'}"
@@ -53,48 +53,48 @@ gridsearch: {{train: {{epochs: {epochs}, batch_size: !list {batch_sizes},
 """
 
 
-def stood(desk: Desk) -> dict[int, KnownRun]:
-    return {one.run.number: one for one in known_runs(desk.home.journal, 1)}
+def stood(cli: Cli) -> dict[int, KnownRun]:
+    return {one.run.number: one for one in known_runs(cli.home.journal, 1)}
 
 
-def root(desk: Desk, number: int) -> int:
+def root(cli: Cli, number: int) -> int:
     """The run of the file whose place, in the end, the run takes."""
-    origin = stood(desk)[number].run.origin
-    return root(desk, origin.run) if origin else number
+    origin = stood(cli)[number].run.origin
+    return root(cli, origin.run) if origin else number
 
 
-def outcome(desk: Desk) -> set[tuple[int, int, str, RunState]]:
+def outcome(cli: Cli) -> set[tuple[int, int, str, RunState]]:
     """What became of every run, whatever numbers replacements were given."""
     return {
-        (root(desk, number), one.run.leaf["train"]["batch_size"], one.run.id, one.state)
-        for number, one in stood(desk).items()
+        (root(cli, number), one.run.leaf["train"]["batch_size"], one.run.id, one.state)
+        for number, one in stood(cli).items()
     }
 
 
-def judged(desk: Desk) -> list[dict[int, bool]]:
+def judged(cli: Cli) -> list[dict[int, bool]]:
     """Each decision by the runs of the file."""
     return [
-        {root(desk, verdict.run): verdict.promoted for verdict in decision.verdicts}
-        for decision in desk.decisions
+        {root(cli, verdict.run): verdict.promoted for verdict in decision.verdicts}
+        for decision in cli.decisions
     ]
 
 
-def check(desk: Desk) -> None:
+def check(cli: Cli) -> None:
     """Nobody is replaced twice, every end is known, and the ledger can be relived."""
-    known = stood(desk)
+    known = stood(cli)
     origins = [one.run.origin.run for one in known.values() if one.run.origin]
     assert len(origins) == len(set(origins))
     assert all(known[number].state is RunState.FAILED for number in origins)
     assert all(one.state in OVER for number, one in known.items() if number not in origins)
-    assert relived(desk) == desk.decisions
-    listed = {run.number for run in codec.read_whole(desk.home.manifest.read_text(), "m")[1]}
+    assert relived(cli) == cli.decisions
+    listed = {run.number for run in codec.read_whole(cli.home.manifest.read_text(), "m")[1]}
     assert listed == known.keys()
 
 
 def test_a_changed_run_takes_the_place_of_one_that_finds_no_memory_until_one_fits(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20)
-    desk.fit(grid("[16, 64]"), CALM)
-    first, second, third, last = stood(desk).values()
+    cli = Cli(tmp_path, rising, fits=20)
+    cli.fit(grid("[16, 64]"), CALM)
+    first, second, third, last = stood(cli).values()
     assert [one.state for one in (first, second, third, last)] == [
         *(RunState.COMPLETED, RunState.FAILED, RunState.FAILED, RunState.COMPLETED)
     ]
@@ -102,93 +102,93 @@ def test_a_changed_run_takes_the_place_of_one_that_finds_no_memory_until_one_fit
     assert last.run.leaf["train"]["batch_size"] == 16
     assert last.run.leaf["train"]["grad_accumulation"] == 4
     assert (last.run.seed, last.run.replicate, last.run.group) == (42, 0, 1)
-    check(desk)
+    check(cli)
 
 
 def test_what_was_replaced_is_not_trained_again(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20)
-    desk.fit(grid("[16, 64]"), CALM)
-    before, seen = stood(desk), len(desk.past)
-    desk.fits = 1000
-    desk.fit(grid("[16, 64]"), CALM)
-    assert (stood(desk), len(desk.past)) == (before, seen)
+    cli = Cli(tmp_path, rising, fits=20)
+    cli.fit(grid("[16, 64]"), CALM)
+    before, seen = stood(cli), len(cli.past)
+    cli.fits = 1000
+    cli.fit(grid("[16, 64]"), CALM)
+    assert (stood(cli), len(cli.past)) == (before, seen)
 
 
 def test_where_the_changes_can_do_no_more_the_run_fails_and_says_so(tmp_path):
-    desk = Desk(tmp_path, rising, fits=0)
-    desk.fit(grid("[3]"), CALM)
-    *_, last = overview(desk.home.journal, alive=False).rows
+    cli = Cli(tmp_path, rising, fits=0)
+    cli.fit(grid("[3]"), CALM)
+    *_, last = overview(cli.home.journal, alive=False).rows
     assert (last.number, last.state) == (2, RunState.FAILED)
     assert last.error == "out of memory; on_oom can change no more: train.batch_size is 1"
-    desk.fits = 1
-    desk.fit(grid("[3]"), CALM)
-    assert stood(desk)[2].state is RunState.COMPLETED, "it is tried again, as any run that failed"
+    cli.fits = 1
+    cli.fit(grid("[3]"), CALM)
+    assert stood(cli)[2].state is RunState.COMPLETED, "it is tried again, as any run that failed"
 
 
 def test_a_run_is_replaced_so_many_times_and_no_more(tmp_path):
-    desk = Desk(tmp_path, rising, fits=0)
-    desk.fit(grid("[3]", on_oom="{train.optimizer.args.lr: /2}"), CALM)
-    *_, last = overview(desk.home.journal, alive=False).rows
+    cli = Cli(tmp_path, rising, fits=0)
+    cli.fit(grid("[3]", on_oom="{train.optimizer.args.lr: /2}"), CALM)
+    *_, last = overview(cli.home.journal, alive=False).rows
     assert (last.number, last.error) == (21, "out of memory; on_oom has changed it 20 times already")
 
 
 def test_a_replacement_leaves_with_its_original_and_comes_back_with_it(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20)
-    desk.fit(grid("[16, 64]"), CALM)
-    desk.fit(grid("[16, 8]"), CALM)
-    assert [row.number for row in overview(desk.home.journal, alive=False).rows] == [1, 5]
-    desk.fit(grid("[16, 64, 32]"), CALM)
-    rows = overview(desk.home.journal, alive=False).rows
+    cli = Cli(tmp_path, rising, fits=20)
+    cli.fit(grid("[16, 64]"), CALM)
+    cli.fit(grid("[16, 8]"), CALM)
+    assert [row.number for row in overview(cli.home.journal, alive=False).rows] == [1, 5]
+    cli.fit(grid("[16, 64, 32]"), CALM)
+    rows = overview(cli.home.journal, alive=False).rows
     origins = {row.number: row.origin.run if row.origin else None for row in rows}
     assert origins == {1: None, 2: None, 3: 2, 4: 3, 6: None, 7: 6}
 
 
 def test_a_replacement_is_of_its_originals_shard_and_takes_no_listed_runs_number(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20)
-    desk.fit(grid("[32, 16]"), CALM, shard=Shard(1, 2))
-    desk.fit(grid("[32, 16]"), CALM)
-    assert {number: one.run.origin for number, one in stood(desk).items()} == {
+    cli = Cli(tmp_path, rising, fits=20)
+    cli.fit(grid("[32, 16]"), CALM, shard=Shard(1, 2))
+    cli.fit(grid("[32, 16]"), CALM)
+    assert {number: one.run.origin for number, one in stood(cli).items()} == {
         1: None,
         2: None,
         3: Origin(1),
     }
-    check(desk)
+    check(cli)
 
 
 def test_a_replacement_trains_in_its_originals_bracket(tmp_path):
-    desk, roomy = Desk(tmp_path / "full", rising, fits=20), Desk(tmp_path / "roomy", rising)
-    desk.fit(sha(), CALM)
+    cli, roomy = Cli(tmp_path / "full", rising, fits=20), Cli(tmp_path / "roomy", rising)
+    cli.fit(sha(), CALM)
     roomy.fit(sha(), CALM)
-    assert any(isinstance(event, history.RunReplaced) for event in desk.past)
-    assert judged(desk) == judged(roomy)
-    check(desk)
+    assert any(isinstance(event, history.RunReplaced) for event in cli.past)
+    assert judged(cli) == judged(roomy)
+    check(cli)
 
 
 def test_a_run_with_a_result_counts_as_failed_and_its_replacement_trains_apart_to_the_end(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20, fills=3)
-    desk.fit(sha(), CALM)
-    apart = [event for event in desk.past if isinstance(event, history.RunReplaced) and event.bracket]
+    cli = Cli(tmp_path, rising, fits=20, fills=3)
+    cli.fit(sha(), CALM)
+    apart = [event for event in cli.past if isinstance(event, history.RunReplaced) and event.bracket]
     assert apart and all(event.apart for event in apart)
-    known = stood(desk)
+    known = stood(cli)
     for event in apart:
-        line = [one for number, one in known.items() if root(desk, number) == root(desk, event.run)]
+        line = [one for number, one in known.items() if root(cli, number) == root(cli, event.run)]
         assert line[-1].state is RunState.COMPLETED and line[-1].epoch == 8 and line[-1].bracket is None
-    check(desk)
+    check(cli)
     before = known
-    assert desk.fit(sha(), CALM) and stood(desk) == before
+    assert cli.fit(sha(), CALM) and stood(cli) == before
 
 
 @pytest.mark.parametrize("fills", [1, 3])
 def test_a_fit_killed_at_any_moment_ends_as_if_nothing_had_been(tmp_path, fills):
-    calm = Desk(tmp_path / "calm", rising, fits=20, fills=fills)
+    calm = Cli(tmp_path / "calm", rising, fits=20, fills=fills)
     calm.fit(sha(num_runs=4), CALM, workers=1)
     for moment in count(1):
-        desk = Desk(tmp_path / f"{moment}", rising, fits=20, fills=fills)
-        killed = not desk.fit(sha(num_runs=4), Luck(moments=moment), workers=1)
-        assert desk.fit(sha(num_runs=4), CALM, workers=1)
-        assert outcome(desk) == outcome(calm)
-        assert judged(desk) == judged(calm)
-        check(desk)
+        cli = Cli(tmp_path / f"{moment}", rising, fits=20, fills=fills)
+        killed = not cli.fit(sha(num_runs=4), FaultRates(moments=moment), workers=1)
+        assert cli.fit(sha(num_runs=4), CALM, workers=1)
+        assert outcome(cli) == outcome(calm)
+        assert judged(cli) == judged(calm)
+        check(cli)
         if not killed:
             return
 
@@ -196,20 +196,20 @@ def test_a_fit_killed_at_any_moment_ends_as_if_nothing_had_been(tmp_path, fills)
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_dies_nobody_is_replaced_twice_or_lost(tmp_path, seed):
     chance = random.Random(seed)
-    desk = Desk(tmp_path, rising, fits=chance.choice([5, 20, 40]), fills=chance.randint(1, 4))
+    cli = Cli(tmp_path, rising, fits=chance.choice([5, 20, 40]), fills=chance.randint(1, 4))
     text = chance.choice([sha(), sha(mode="async"), median()])
-    desk.fit_through(text, Luck(seed, deaths=0.05, saves=0.3, crashes=0.1), workers=chance.randint(1, 3))
-    check(desk)
+    cli.fit_through(text, FaultRates(seed, deaths=0.05, saves=0.3, crashes=0.1), workers=chance.randint(1, 3))
+    check(cli)
 
 
 def test_a_changed_rule_takes_replacements_along(tmp_path):
-    desk = Desk(tmp_path, rising, fits=20)
-    desk.fit(sha(), Luck(decisions=1))
-    desk.fit(sha(reduction_factor=4), CALM)
-    begun = [event for event in desk.past if isinstance(event, BracketBegun)]
-    replaced = {event.run for event in desk.past if isinstance(event, history.RunReplaced)}
+    cli = Cli(tmp_path, rising, fits=20)
+    cli.fit(sha(), FaultRates(decisions=1))
+    cli.fit(sha(reduction_factor=4), CALM)
+    begun = [event for event in cli.past if isinstance(event, BracketBegun)]
+    replaced = {event.run for event in cli.past if isinstance(event, history.RunReplaced)}
     assert len(begun) == 2 and not replaced & set(begun[1].runs)
-    check(desk)
+    check(cli)
 
 
 def test_fail_fast_means_runs_that_nobody_replaces():

@@ -16,10 +16,10 @@ from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.rules import HalvingRule, settings
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
-from tests.app.fake_workers import TRAIN, Curve, Desk, Luck, sha
+from tests.app.fake_workers import TRAIN, Cli, Curve, FaultRates, sha
 from tests.store.sweep import enrolled, epoch
 
-CALM = Luck()
+CALM = FaultRates()
 
 
 def steady(lr: float, epoch: int) -> float:
@@ -32,12 +32,12 @@ def told(tmp_path, capsys):
     """Trains a file with these learning curves, and asks about its runs."""
 
     class Told:
-        desk = Desk(tmp_path, steady)
+        cli = Cli(tmp_path, steady)
 
-        def fit(self, text: str, curve: Curve = steady, luck: Luck = CALM) -> list[Decision]:
-            self.desk.curve = curve
-            self.desk.fit(text, luck)
-            return self.desk.decisions
+        def fit(self, text: str, curve: Curve = steady, faults: FaultRates = CALM) -> list[Decision]:
+            self.cli.curve = curve
+            self.cli.fit(text, faults)
+            return self.cli.decisions
 
         def why(self, run: int, output: Output = Output.TABLE) -> str:
             capsys.readouterr()
@@ -45,7 +45,7 @@ def told(tmp_path, capsys):
             return capsys.readouterr().out
 
         def first(self, state: RunState) -> int:
-            return next(run for run, found in self.desk.states.items() if found is state)
+            return next(run for run, found in self.cli.states.items() if found is state)
 
     return Told()
 
@@ -139,15 +139,15 @@ def test_a_failed_run_says_its_cause_and_whether_it_has_another_chance(told):
         in said
     )
     told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 9, {TRAIN}}}\n", failing)
-    free = max(run for run, state in told.desk.states.items() if state is RunState.FAILED)
+    free = max(run for run, state in told.cli.states.items() if state is RunState.FAILED)
     assert told.why(free).splitlines()[-1] == "the same `fit` tries it again"
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_run_that_waits_at_a_rung_says_for_how_many(told, mode):
     rule = HalvingRule("top1_accuracy", "max", 1, 5, 2, mode)
-    told.desk.home.path.mkdir(parents=True)
-    with closing(enrolled(told.desk.home.journal)) as journal:
+    told.cli.home.path.mkdir(parents=True)
+    with closing(enrolled(told.cli.home.journal)) as journal:
         journal.record([BracketBegun(1, settings(rule), (1, 2, 3), (5, 5, 5))])
         journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.9)])
     waits = "rung 1 (1 epoch) has not decided about it yet, with 1 of 3 results known"
@@ -156,8 +156,8 @@ def test_a_run_that_waits_at_a_rung_says_for_how_many(told, mode):
 
 
 def test_a_run_that_left_its_bracket_says_why(told):
-    told.fit(sha(8), luck=Luck(decisions=1))
-    alive = [run for run, state in told.desk.states.items() if state is not RunState.PRUNED]
+    told.fit(sha(8), faults=FaultRates(decisions=1))
+    alive = [run for run, state in told.cli.states.items() if state is not RunState.PRUNED]
     told.fit(sha(8, min_epochs=2))
     assert told.why(alive[0]).splitlines()[-1] == "it left bracket 1: the rule changed"
 
@@ -189,11 +189,11 @@ def test_what_a_decision_knew_that_waited_for_nobody_follows_from_the_journal(to
             monkeypatch.setattr(policy, what, witnessed(getattr(policy, what), knew))
     median = f"early_stopping: {{rule: median, metric: quality, direction: max}}, {TRAIN}"
     text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {median}}}\n"
-    luck = Luck(seed, deaths=0.02, saves=0.3, crashes=0.02)
-    told.desk.curve = lambda lr, epoch: None if epoch == 2 and lr > 0.9 else steady(lr, epoch)
-    told.desk.fit_through(sha(16, mode="async") if mode == "async" else text, luck, workers=3)
+    faults = FaultRates(seed, deaths=0.02, saves=0.3, crashes=0.02)
+    told.cli.curve = lambda lr, epoch: None if epoch == 2 and lr > 0.9 else steady(lr, epoch)
+    told.cli.fit_through(sha(16, mode="async") if mode == "async" else text, faults, workers=3)
     monkeypatch.undo()
-    for run in told.desk.states:
+    for run in told.cli.states:
         for each in json.loads(told.why(run, Output.JSON))["decisions"]:
             assert each["ranked"] == knew[each["rung"], each["known"]]
             assert len(each["ranked"]) == each["known"]

@@ -62,10 +62,10 @@ def _known() -> Reference:
 
 def _points() -> Plan:
     from tests.scenarios import struck
-    from tests.scenarios.conftest import Desk
+    from tests.scenarios.conftest import Cli
 
     with TemporaryDirectory() as place:
-        whole = struck.undisturbed(Desk(Path(place)))
+        whole = struck.undisturbed(Cli(Path(place)))
 
     def check(place: Path, case: tuple[str, str]) -> None:
         struck.goes_wrong_once(place, *case, whole)

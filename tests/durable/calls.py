@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from rapidfire_cli.durable import failpoints, publication
 from rapidfire_cli.durable.failpoints import Fault
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 Call: TypeAlias = tuple[str, str, int]
@@ -28,9 +28,9 @@ def hooked(hook: failpoints.Hook) -> Iterator[None]:
         failpoints.hook = None
 
 
-def trained(directory: Path) -> Workplace:
+def trained(directory: Path) -> TrainingSandbox:
     """The run, trained as far as the disk lets it; checkpoints come often."""
-    place = Workplace(directory, "Augmented", checkpoint_every=4)
+    place = TrainingSandbox(directory, "Augmented", checkpoint_every=4)
     place.train(leaf(), until=3)
     return place
 

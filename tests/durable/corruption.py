@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.durable.publication import Damaged
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 
 def published(directory: Path) -> list[Path]:
     """The two checkpoints of a run that was stopped within an epoch."""
-    place = Workplace(directory, "Augmented", checkpoint_every=4)
+    place = TrainingSandbox(directory, "Augmented", checkpoint_every=4)
     place.stop_at = 11
     place.train(leaf(), until=3)
     assert len(place.checkpoints()) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.durable.corruption import corrupted, published, unseen
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SEED, SHARE = 20261124, 300
 
@@ -23,7 +23,7 @@ def test_a_corrupted_checkpoint_is_never_loaded(checkpoints):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_run_whose_last_checkpoint_is_corrupted_goes_on_from_the_one_before(checkpoints, tmp_path, seed):
-    whole = Workplace(tmp_path / "whole", "Augmented")
+    whole = TrainingSandbox(tmp_path / "whole", "Augmented")
     whole.train(leaf(), until=3)
     chance = random.Random(seed)
     shutil.copytree(checkpoints[0].parent, tmp_path / "runs" / "1")
@@ -31,7 +31,7 @@ def test_a_run_whose_last_checkpoint_is_corrupted_goes_on_from_the_one_before(ch
     file = chance.choice(sorted(last.iterdir()))
     file.write_bytes(corrupted(file.read_bytes(), chance))
 
-    again = Workplace(tmp_path / "runs", "Augmented")
+    again = TrainingSandbox(tmp_path / "runs", "Augmented")
     again.train(leaf(), until=3)
 
     assert same(again.weights(), whole.weights()) and again.epochs() == whole.epochs()

@@ -12,7 +12,7 @@ import pytest
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
 from rapidfire_cli.engine.checkpoints import FORMER
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 DEAD = int(
     subprocess.run(
@@ -160,7 +160,7 @@ def test_an_experiment_may_live_behind_a_link(tmp_path):
     disk.sync(tmp_path / "linked", *made)
     assert (tmp_path / "disk" / "experiment" / "runs").is_dir()
 
-    place = Workplace(tmp_path / "linked" / "experiment" / "runs", checkpoint_every=1)
+    place = TrainingSandbox(tmp_path / "linked" / "experiment" / "runs", checkpoint_every=1)
     place.train(leaf(), until=3)
     assert place.weights()
 
@@ -171,25 +171,25 @@ def test_no_run_is_led_out_of_the_experiment_by_a_link(tmp_path, linked):
     outside.mkdir()
     (inside / linked).parent.mkdir(parents=True)
     (inside / linked).symlink_to(outside / "log" if linked.endswith("txt") else outside)
-    place = Workplace(inside, checkpoint_every=1)
+    place = TrainingSandbox(inside, checkpoint_every=1)
     place.train(leaf(), until=3)
     assert place.failure().kind == "disk" and linked.rpartition("/")[2] in place.failure().cause
     assert list(outside.iterdir()) == []
 
 
 def test_checkpoints_behind_a_link_are_nobodys(tmp_path):
-    Workplace(tmp_path / "outside").train(leaf(), until=3)
+    TrainingSandbox(tmp_path / "outside").train(leaf(), until=3)
     outside = [*(tmp_path / "outside" / "1").glob("step-*")]
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / FORMER).symlink_to(tmp_path / "outside" / "1")
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.train(leaf(), until=3)
     assert len(place.epochs()) == 3
     assert outside == [*(tmp_path / "outside" / "1").glob("step-*")]
 
 
 def test_names_that_are_no_checkpoints_are_never_touched(tmp_path):
-    place = Workplace(tmp_path, checkpoint_every=1)
+    place = TrainingSandbox(tmp_path, checkpoint_every=1)
     unknown = tmp_path / "1"
     names = ["step-1", "step-0000000001-epoch-000001.bak", "notes", ".tmp-mine"]
     for name in names:

@@ -27,7 +27,7 @@ gridsearch:
 
 
 @dataclass
-class Desk:
+class Cli:
     """A working directory with the tool at hand."""
 
     path: Path
@@ -84,5 +84,5 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidfire_cli.durable.failpoints import KILL, VARIABLE
-from tests.scenarios.conftest import HEADER, Desk
+from tests.scenarios.conftest import HEADER, Cli
 
 FILE = (
     HEADER
@@ -31,47 +31,47 @@ class Whole:
     metrics: dict[str, Any]
 
 
-def undisturbed(desk: Desk) -> Whole:
+def undisturbed(cli: Cli) -> Whole:
     """Train the two runs without a fault, and trace what they pass."""
-    desk.write(FILE)
-    trace = desk.path / "trace"
-    desk.extra[VARIABLE] = f"trace {trace}"
-    desk.run("fit", "experiment.yaml")
-    desk.extra.clear()
+    cli.write(FILE)
+    trace = cli.path / "trace"
+    cli.extra[VARIABLE] = f"trace {trace}"
+    cli.run("fit", "experiment.yaml")
+    cli.extra.clear()
     points = sorted({line.strip() for line in trace.read_text().splitlines()})
-    return Whole(points, desk.weights(), desk.metrics())
+    return Whole(points, cli.weights(), cli.metrics())
 
 
-def strike(desk: Desk, point: str, what: str, occurrence: int = 1) -> subprocess.CompletedProcess[str]:
+def strike(cli: Cli, point: str, what: str, occurrence: int = 1) -> subprocess.CompletedProcess[str]:
     """`fit`, with a fault armed; it must have struck."""
-    armed = desk.path / "armed"
+    armed = cli.path / "armed"
     armed.touch()
-    desk.extra[VARIABLE] = f"{point} {occurrence} {what} {armed}"
+    cli.extra[VARIABLE] = f"{point} {occurrence} {what} {armed}"
     done = subprocess.run(
-        desk.command("fit", "experiment.yaml"),
-        cwd=desk.path,
-        env=desk.environment,
+        cli.command("fit", "experiment.yaml"),
+        cwd=cli.path,
+        env=cli.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    desk.extra.clear()
+    cli.extra.clear()
     assert not armed.exists(), f"`{point}` was not passed"
     return done
 
 
-def continues(desk: Desk, whole: Whole) -> bool:
+def continues(cli: Cli, whole: Whole) -> bool:
     """Whether the same command again ends with the bits and the figures of an undisturbed experiment."""
-    desk.run("fit", "experiment.yaml")
-    return desk.weights() == whole.weights and desk.metrics() == whole.metrics
+    cli.run("fit", "experiment.yaml")
+    return cli.weights() == whole.weights and cli.metrics() == whole.metrics
 
 
 def goes_wrong_once(directory: Path, point: str, what: str, whole: Whole) -> None:
     """Strike a new experiment at the point; the next fit brings it to the same end."""
-    desk = Desk(directory)
-    desk.write(FILE)
-    done = strike(desk, point, what)
+    cli = Cli(directory)
+    cli.write(FILE)
+    done = strike(cli, point, what)
     expected = (-9, 0) if what == KILL else (5, 0)  # a worker that is killed is replaced
     assert done.returncode in expected, f"{point}: exit code {done.returncode}: {done.stderr}"
-    assert continues(desk, whole), f"RAPIDFIRE_FAULT='{point} 1 {what} armed': another end"
+    assert continues(cli, whole), f"RAPIDFIRE_FAULT='{point} 1 {what} armed': another end"

@@ -4,63 +4,63 @@ import json
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Desk
+from tests.scenarios.conftest import GRID, HEADER, Cli
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Desk:
+def trained(tmp_path_factory) -> Cli:
     """A grid of four runs, trained at once."""
-    desk = Desk(tmp_path_factory.mktemp("trained"))
-    desk.write(HEADER + GRID)
-    desk.run("fit", "experiment.yaml")
-    return desk
+    cli = Cli(tmp_path_factory.mktemp("trained"))
+    cli.write(HEADER + GRID)
+    cli.run("fit", "experiment.yaml")
+    return cli
 
 
-def numbered(desk):
-    return {run["number"]: run["id"] for run in desk.status()["runs"]}
+def numbered(cli):
+    return {run["number"]: run["id"] for run in cli.status()["runs"]}
 
 
-def test_a_saved_manifest_is_trained_exactly(trained, desk):
-    desk.write(HEADER + GRID)
-    lines = desk.run("expand", "experiment.yaml", "-o", "jsonl", "--header").stdout.splitlines(keepends=True)
-    (desk.path / "experiment.yaml").unlink()
-    desk.write("".join([lines[0], lines[2], lines[4]]), "some.jsonl")
-    desk.run("fit", "some.jsonl")
+def test_a_saved_manifest_is_trained_exactly(trained, cli):
+    cli.write(HEADER + GRID)
+    lines = cli.run("expand", "experiment.yaml", "-o", "jsonl", "--header").stdout.splitlines(keepends=True)
+    (cli.path / "experiment.yaml").unlink()
+    cli.write("".join([lines[0], lines[2], lines[4]]), "some.jsonl")
+    cli.run("fit", "some.jsonl")
     every = numbered(trained)
-    assert numbered(desk) == {2: every[2], 4: every[4]}
-    assert desk.weights().items() <= trained.weights().items()
+    assert numbered(cli) == {2: every[2], 4: every[4]}
+    assert cli.weights().items() <= trained.weights().items()
 
 
 def test_the_manifest_that_fit_leaves_can_be_trained_again(trained, tmp_path):
-    desk = Desk(tmp_path)
+    cli = Cli(tmp_path)
     manifest = (trained.path / "rapidfire_experiments/tiny/manifest.jsonl").read_text()
-    desk.write(manifest, "manifest.jsonl")
-    desk.run("fit", "manifest.jsonl")
-    assert desk.weights() == trained.weights()
-    desk.run("fit", "rapidfire_experiments/tiny/experiment.yaml")
-    assert desk.weights() == trained.weights()
+    cli.write(manifest, "manifest.jsonl")
+    cli.run("fit", "manifest.jsonl")
+    assert cli.weights() == trained.weights()
+    cli.run("fit", "rapidfire_experiments/tiny/experiment.yaml")
+    assert cli.weights() == trained.weights()
 
 
-def test_a_manifest_that_says_something_else_is_refused(desk):
-    desk.write(HEADER + GRID)
-    head, *lines = desk.run("expand", "experiment.yaml", "-o", "jsonl", "--header").stdout.splitlines(
+def test_a_manifest_that_says_something_else_is_refused(cli):
+    cli.write(HEADER + GRID)
+    head, *lines = cli.run("expand", "experiment.yaml", "-o", "jsonl", "--header").stdout.splitlines(
         keepends=True
     )
-    desk.write("".join(lines), "headless.jsonl")
-    assert "headless.jsonl:1:1: error[E334]" in desk.run("fit", "headless.jsonl", exits=2).stderr
-    desk.write(head + lines[0] + lines[1].replace("0.001", "0.002"), "edited.jsonl")
-    assert "edited.jsonl:3:1: error[E333]" in desk.run("fit", "edited.jsonl", exits=2).stderr
-    desk.write(head + "{}\n", "broken.jsonl")
-    assert "broken.jsonl:2:1: error[E332]" in desk.run("fit", "broken.jsonl", exits=2).stderr
+    cli.write("".join(lines), "headless.jsonl")
+    assert "headless.jsonl:1:1: error[E334]" in cli.run("fit", "headless.jsonl", exits=2).stderr
+    cli.write(head + lines[0] + lines[1].replace("0.001", "0.002"), "edited.jsonl")
+    assert "edited.jsonl:3:1: error[E333]" in cli.run("fit", "edited.jsonl", exits=2).stderr
+    cli.write(head + "{}\n", "broken.jsonl")
+    assert "broken.jsonl:2:1: error[E332]" in cli.run("fit", "broken.jsonl", exits=2).stderr
 
 
-def test_shards_share_the_runs_out_under_the_numbers_of_the_whole(trained, desk):
-    desk.write(HEADER + GRID)
-    desk.run("fit", "experiment.yaml", "--shard", "2/3")
-    assert numbered(desk) == {2: numbered(trained)[2]}
-    desk.run("fit", "experiment.yaml")
-    assert numbered(desk) == numbered(trained)
-    assert desk.weights() == trained.weights()
+def test_shards_share_the_runs_out_under_the_numbers_of_the_whole(trained, cli):
+    cli.write(HEADER + GRID)
+    cli.run("fit", "experiment.yaml", "--shard", "2/3")
+    assert numbered(cli) == {2: numbered(trained)[2]}
+    cli.run("fit", "experiment.yaml")
+    assert numbered(cli) == numbered(trained)
+    assert cli.weights() == trained.weights()
 
 
 def test_a_requirement_that_the_best_run_misses_exits_with_3(trained):
@@ -102,33 +102,33 @@ def test_what_cannot_be_read_or_is_too_much_is_refused_where_it_is_said(trained,
     assert trained.run("fit", "experiment.yaml", *option, exits=2).stderr.startswith(said)
 
 
-def test_a_requirement_of_a_metric_that_no_run_measures_is_refused_before_training(desk):
-    desk.write(HEADER + GRID)
-    error = desk.run("fit", "experiment.yaml", "--require", "top1_acuracy>0.5", exits=2).stderr
+def test_a_requirement_of_a_metric_that_no_run_measures_is_refused_before_training(cli):
+    cli.write(HEADER + GRID)
+    error = cli.run("fit", "experiment.yaml", "--require", "top1_acuracy>0.5", exits=2).stderr
     assert error.startswith("--require:1:1: error[E421]") and "did you mean `top1_accuracy`?" in error
 
 
-def test_a_fresh_start_moves_aside_what_was_there(trained, desk):
-    desk.write(HEADER + GRID.replace("epochs: 3", "epochs: 1"))
+def test_a_fresh_start_moves_aside_what_was_there(trained, cli):
+    cli.write(HEADER + GRID.replace("epochs: 3", "epochs: 1"))
     for _ in range(2):
-        desk.run("fit", "experiment.yaml", "--fresh")
-    parent = desk.path / "rapidfire_experiments"
+        cli.run("fit", "experiment.yaml", "--fresh")
+    parent = cli.path / "rapidfire_experiments"
     assert sorted(path.name for path in parent.iterdir()) == ["tiny", "tiny~1"]
-    assert json.loads(desk.run("status", "-e", "tiny~1", "-o", "json").stdout)["state"] == "completed"
-    assert desk.status()["state"] == "completed"
+    assert json.loads(cli.run("status", "-e", "tiny~1", "-o", "json").stdout)["state"] == "completed"
+    assert cli.status()["state"] == "completed"
 
 
-def test_the_first_failure_stops_the_others_where_that_is_asked_for(desk):
+def test_the_first_failure_stops_the_others_where_that_is_asked_for(cli):
     train = "  train: {epochs: 200, batch_size: 8, optimizer: {name: SGD, args: {lr: 0.1}}}\n"
-    desk.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [raise, nothing]}}\n{train}")
-    done = desk.run("fit", "experiment.yaml", "--fail-fast", "--workers", "1", exits=1)
+    cli.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [raise, nothing]}}\n{train}")
+    done = cli.run("fit", "experiment.yaml", "--fail-fast", "--workers", "1", exits=1)
     assert "interrupted; the same command continues" in done.stderr
-    states = {run["config"]["user_knobs"]["does"]: run["state"] for run in desk.status()["runs"]}
+    states = {run["config"]["user_knobs"]["does"]: run["state"] for run in cli.status()["runs"]}
     assert states["raise"] == "failed" and states["nothing"] in ("interrupted", "queued")
 
 
-def test_a_metric_whose_name_holds_a_dot_is_read_alike_everywhere(desk):
-    desk.write("""\
+def test_a_metric_whose_name_holds_a_dot_is_read_alike_everywhere(cli):
+    cli.write("""\
 mlspec: tests.scenarios.specs:WithHead
 objective: {metric: head.f1, direction: max}
 gridsearch:
@@ -147,13 +147,13 @@ gridsearch:
         "--require",
         "train.head.f1<=1",
     )
-    done = desk.run("fit", "experiment.yaml", *required)
+    done = cli.run("fit", "experiment.yaml", *required)
     assert done.stderr.count("(met)") == 3
     assert "head.f1" in done.stdout
-    ranked = json.loads(desk.run("best", "--metric", "head.f1", "-o", "json").stdout)["runs"]
+    ranked = json.loads(cli.run("best", "--metric", "head.f1", "-o", "json").stdout)["runs"]
     values = [run["metrics"]["validation"]["head.f1"] for run in ranked]
     assert len(values) == 2 and values == sorted(values, reverse=True)
-    again = desk.run("fit", "experiment.yaml", *required)
+    again = cli.run("fit", "experiment.yaml", *required)
     assert again.stderr.count("(met)") == 3
-    unknown = desk.run("fit", "experiment.yaml", "--require", "head.f2>0", exits=2).stderr
+    unknown = cli.run("fit", "experiment.yaml", "--require", "head.f2>0", exits=2).stderr
     assert "error[E605]" in unknown and "did you mean `head.f1`?" in unknown

@@ -7,33 +7,33 @@ from tests.scenarios.conftest import GRID, HEADER
 TRAIN = "train: {epochs: 1, batch_size: 64, optimizer: {name: SGD, args: {lr: !list [0.1, 0.01]}}}\n"
 
 
-def test_a_good_file_passes_and_nothing_is_left_behind(desk):
-    desk.write(HEADER + GRID)
-    assert desk.run("check", "experiment.yaml").stdout == "experiment.yaml: 4 runs, 1 kind: nothing wrong\n"
-    assert [path.name for path in desk.path.iterdir()] == ["experiment.yaml"]
+def test_a_good_file_passes_and_nothing_is_left_behind(cli):
+    cli.write(HEADER + GRID)
+    assert cli.run("check", "experiment.yaml").stdout == "experiment.yaml: 4 runs, 1 kind: nothing wrong\n"
+    assert [path.name for path in cli.path.iterdir()] == ["experiment.yaml"]
 
 
-def test_the_static_part_needs_no_mlspec(desk):
-    desk.write(GRID)
-    desk.run("check", "--static", "experiment.yaml")
-    assert "error[E510]" in desk.run("check", "experiment.yaml", exits=2).stderr
+def test_the_static_part_needs_no_mlspec(cli):
+    cli.write(GRID)
+    cli.run("check", "--static", "experiment.yaml")
+    assert "error[E510]" in cli.run("check", "experiment.yaml", exits=2).stderr
 
 
-def test_every_combination_is_bound_to_torchs_signatures(desk):
+def test_every_combination_is_bound_to_torchs_signatures(cli):
     optimizers = (
         "!list [{name: Adam, args: {lr: 0.1, momentum: 0.9}}, {name: SGD, args: {lr: 0.1}}, {name: Adm}]"
     )
-    desk.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizers}}}\n")
-    error = desk.run("check", "experiment.yaml", exits=2).stderr
+    cli.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizers}}}\n")
+    error = cli.run("check", "experiment.yaml", exits=2).stderr
     assert "error[E402]: Adam takes no `momentum`" in error
     assert "error[E401]: torch has no optimizer `Adm`" in error
 
 
-def test_a_value_that_torch_rejects_is_found_in_every_run_and_told_once(desk):
+def test_a_value_that_torch_rejects_is_found_in_every_run_and_told_once(cli):
     optimizer = "{name: Adam, args: {lr: !list [0.1, -0.1], weight_decay: !list [0.0, 0.1, 0.2]}}"
-    desk.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizer}}}\n")
+    cli.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizer}}}\n")
     for verb in ("check", "fit"):
-        error = desk.run(verb, "experiment.yaml", exits=2).stderr
+        error = cli.run(verb, "experiment.yaml", exits=2).stderr
         assert error.count("error[E406]: Adam rejects `lr`: Invalid learning rate: -0.1") == 1
         assert "experiment.yaml:4:84" in error
 
@@ -48,17 +48,17 @@ def test_a_value_that_torch_rejects_is_found_in_every_run_and_told_once(desk):
     ],
     ids=["objective", "sha"],
 )
-def test_metrics_that_decide_must_be_measured(desk, text):
-    desk.write(HEADER + text)
-    error = desk.run("check", "experiment.yaml", exits=2).stderr
+def test_metrics_that_decide_must_be_measured(cli, text):
+    cli.write(HEADER + text)
+    error = cli.run("check", "experiment.yaml", exits=2).stderr
     assert "error[E421]: no run measures `top1_acuracy`" in error
     assert "did you mean `top1_accuracy`?" in error
 
 
-def test_smoke_trains_a_batch_of_each_kind_and_tells_what_fails_once(desk):
-    desk.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [nothing, raise, kill]}}\n  {TRAIN}")
-    desk.run("check", "experiment.yaml")
-    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+def test_smoke_trains_a_batch_of_each_kind_and_tells_what_fails_once(cli):
+    cli.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [nothing, raise, kill]}}\n  {TRAIN}")
+    cli.run("check", "experiment.yaml")
+    error = cli.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert error.count("error[E431]") == 2
     assert "run 3: a trial batch fails" in error and "found: ValueError: the data are" in error
     assert "specs.py:" in error and "in misbehave" in error
@@ -66,46 +66,46 @@ def test_smoke_trains_a_batch_of_each_kind_and_tells_what_fails_once(desk):
     assert "Traceback" not in error
 
 
-def test_smoke_tells_of_knobs_that_are_read_but_never_set_and_of_those_that_are_never_read(desk):
+def test_smoke_tells_of_knobs_that_are_read_but_never_set_and_of_those_that_are_never_read(cli):
     head = f"{HEADER.replace('Tiny', 'Knobbed')}gridsearch:\n"
-    desk.write(f"{head}  user_knobs: {{widht: 8, depth: 1, model: !list [a, b]}}\n  {TRAIN}")
-    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+    cli.write(f"{head}  user_knobs: {{widht: 8, depth: 1, model: !list [a, b]}}\n  {TRAIN}")
+    error = cli.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert "experiment.yaml:4:15: error[E430]: run 1: `user_knobs.width` is read but never set" in error
     assert "did you mean `widht`?" in error
-    desk.write(f"{head}  user_knobs: {{width: 8, depht: 1, model: !list [a, b]}}\n  {TRAIN}")
-    error = desk.run("check", "--smoke", "experiment.yaml").stderr
+    cli.write(f"{head}  user_knobs: {{width: 8, depht: 1, model: !list [a, b]}}\n  {TRAIN}")
+    error = cli.run("check", "--smoke", "experiment.yaml").stderr
     assert "experiment.yaml:4:26: warning[W430]: `user_knobs.depht` is set but never read" in error
     assert "did you mean `depth`?" in error
     assert error.count("W430") == 1
 
 
-def test_an_error_below_the_mlspecs_module_is_shown_where_it_is_and_traced_when_asked(desk):
-    desk.write("import outer_module", "spec_of_mine.py")
-    desk.write("import inner_module", "outer_module.py")
-    desk.write("x = 1\ny = undefined + 1", "inner_module.py")
-    desk.write(HEADER.replace("tests.scenarios.specs:Tiny", "spec_of_mine:Spec") + GRID)
+def test_an_error_below_the_mlspecs_module_is_shown_where_it_is_and_traced_when_asked(cli):
+    cli.write("import outer_module", "spec_of_mine.py")
+    cli.write("import inner_module", "outer_module.py")
+    cli.write("x = 1\ny = undefined + 1", "inner_module.py")
+    cli.write(HEADER.replace("tests.scenarios.specs:Tiny", "spec_of_mine:Spec") + GRID)
 
-    shown = desk.run("check", "experiment.yaml", exits=2).stderr
+    shown = cli.run("check", "experiment.yaml", exits=2).stderr
     assert shown.splitlines() == [
         "inner_module.py:2:5: error[E410]: `spec_of_mine:Spec` cannot be imported",
         "   2 | y = undefined + 1",
         "     |     ^^^^^^^^^",
         "found: NameError: name 'undefined' is not defined",
     ]
-    traced = desk.run("--debug", "fit", "experiment.yaml", exits=2).stderr
+    traced = cli.run("--debug", "fit", "experiment.yaml", exits=2).stderr
     assert shown in traced and 'outer_module.py", line 1, in <module>' in traced
 
 
 @pytest.mark.parametrize("knobs", ["", "user_knobs: {}\n  "])
-def test_smoke_warns_of_no_knobs_that_the_file_does_not_set(desk, knobs):
-    desk.write(f"{HEADER}gridsearch:\n  {knobs}{TRAIN}")
-    assert desk.run("check", "--smoke", "experiment.yaml").stderr == ""
+def test_smoke_warns_of_no_knobs_that_the_file_does_not_set(cli, knobs):
+    cli.write(f"{HEADER}gridsearch:\n  {knobs}{TRAIN}")
+    assert cli.run("check", "--smoke", "experiment.yaml").stderr == ""
 
 
-def test_smoke_tries_every_batch_size_that_leaves_a_single_row(desk):
+def test_smoke_tries_every_batch_size_that_leaves_a_single_row(cli):
     train = "train: {epochs: 1, batch_size: !list [64, 127, 512], optimizer: {name: SGD}}\n"
-    desk.write(f"{HEADER.replace('Tiny', 'Normalised')}gridsearch:\n  {train}")
-    error = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+    cli.write(f"{HEADER.replace('Tiny', 'Normalised')}gridsearch:\n  {train}")
+    error = cli.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert error.count("error[E431]") == 1
     assert "experiment.yaml:4:45: error[E431]: run 2: a trial batch fails" in error
     assert "an epoch ends with a batch of one row" in error

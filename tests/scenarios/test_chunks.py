@@ -6,20 +6,20 @@ from contextlib import closing
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Desk
+from tests.scenarios.conftest import GRID, HEADER, Cli
 
 CHUNKS = 4
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory) -> dict[str, tuple[Desk, list[dict]]]:
+def fitted(tmp_path_factory) -> dict[str, tuple[Cli, list[dict]]]:
     """The same file trained whole and in chunks, with what was told."""
     found = {}
     for name, execution in (("whole", ""), ("chunks", f"execution: {{chunks: {CHUNKS}}}\n")):
-        desk = Desk(tmp_path_factory.mktemp(name))
-        desk.write(HEADER + execution + GRID)
-        told = desk.run("fit", "experiment.yaml", "--workers", "2", "--output", "jsonl").stdout
-        found[name] = desk, [json.loads(line) for line in told.splitlines()]
+        cli = Cli(tmp_path_factory.mktemp(name))
+        cli.write(HEADER + execution + GRID)
+        told = cli.run("fit", "experiment.yaml", "--workers", "2", "--output", "jsonl").stdout
+        found[name] = cli, [json.loads(line) for line in told.splitlines()]
     return found
 
 
@@ -39,8 +39,8 @@ def test_every_run_shows_its_metrics_before_any_has_finished_an_epoch(fitted):
 
 
 def test_the_journal_keeps_what_was_known_inside_epochs_by_run_epoch_and_step(fitted):
-    desk, _ = fitted["chunks"]
-    with closing(sqlite3.connect(desk.path / "rapidfire_experiments/tiny/journal.db")) as db:
+    cli, _ = fitted["chunks"]
+    with closing(sqlite3.connect(cli.path / "rapidfire_experiments/tiny/journal.db")) as db:
         kept = db.execute("SELECT run, epoch, step FROM so_far WHERE name = 'top1_accuracy'").fetchall()
     steps = {1: 8, 2: 8, 3: 4, 4: 4}  # optimizer steps of an epoch, by run
     assert kept == [
@@ -61,8 +61,8 @@ def test_a_run_that_is_done_has_no_epoch_under_way(fitted):
     assert [run["partial_metrics"] for run in fitted["chunks"][0].status()["runs"]] == [{}] * 4
 
 
-def test_logs_have_a_line_for_each_chunk(desk):
-    desk.write(HEADER + "execution: {chunks: 2}\n" + GRID)
-    lines = desk.run("fit", "experiment.yaml").stderr.splitlines()
+def test_logs_have_a_line_for_each_chunk(cli):
+    cli.write(HEADER + "execution: {chunks: 2}\n" + GRID)
+    lines = cli.run("fit", "experiment.yaml").stderr.splitlines()
     assert len([line for line in lines if line.startswith("run 1  epoch 0.5/3  train so far loss ")]) == 1
     assert len([line for line in lines if "train so far" in line]) == 4 * 3

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.scenarios.conftest import Desk
+from tests.scenarios.conftest import Cli
 
 SPEC = """\
 import os
@@ -45,20 +45,20 @@ gridsearch:
 
 
 @pytest.fixture
-def begun(desk) -> Desk:
+def begun(cli) -> Cli:
     """One run is completed, the other failed after it had trained for some steps."""
-    desk.write(SPEC, "own.py")
-    desk.write("1 2 3 4", "rows.txt")
-    desk.write("", "broken")
-    desk.write(FILE)
-    desk.run("fit", "experiment.yaml", exits=1)
-    assert [run["state"] for run in status(desk)] == ["failed", "completed"]
-    (desk.path / "broken").unlink()
-    return desk
+    cli.write(SPEC, "own.py")
+    cli.write("1 2 3 4", "rows.txt")
+    cli.write("", "broken")
+    cli.write(FILE)
+    cli.run("fit", "experiment.yaml", exits=1)
+    assert [run["state"] for run in status(cli)] == ["failed", "completed"]
+    (cli.path / "broken").unlink()
+    return cli
 
 
-def status(desk: Desk) -> list:
-    return json.loads(desk.run("status", "--output", "json").stdout)["runs"]
+def status(cli: Cli) -> list:
+    return json.loads(cli.run("status", "--output", "json").stdout)["runs"]
 
 
 def test_with_the_same_code_and_data_it_continues_though_a_comment_was_added(begun):
@@ -98,15 +98,15 @@ def test_another_environment_is_warned_of_and_the_run_goes_on(begun):
     assert [run["state"] for run in status(begun)] == ["completed", "completed"]
 
 
-def test_code_that_changes_while_runs_train_is_refused_by_the_next_worker(desk):
-    desk.write(SPEC, "own.py")
-    desk.write("1 2 3 4", "rows.txt")
-    desk.write("", "dies")
-    desk.write(FILE.replace("fail", "die"))
-    refused = desk.run("fit", "experiment.yaml", exits=2)
+def test_code_that_changes_while_runs_train_is_refused_by_the_next_worker(cli):
+    cli.write(SPEC, "own.py")
+    cli.write("1 2 3 4", "rows.txt")
+    cli.write("", "dies")
+    cli.write(FILE.replace("fail", "die"))
+    refused = cli.run("fit", "experiment.yaml", exits=2)
     assert "with other code than the runs beside it" in refused.stderr
     assert "found: changed: module own" in refused.stderr
-    desk.run("fit", "experiment.yaml", "--accept-changes")
+    cli.run("fit", "experiment.yaml", "--accept-changes")
 
 
 def test_a_rebuilt_journal_knows_what_runs_began_with(begun):

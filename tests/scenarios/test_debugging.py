@@ -13,17 +13,17 @@ gridsearch:
 """
 
 
-def write(desk, spec):
-    desk.write(HEADER.replace("specs:Tiny", f"debugged:{spec}") + GRID)
+def write(cli, spec):
+    cli.write(HEADER.replace("specs:Tiny", f"debugged:{spec}") + GRID)
 
 
-def at_a_terminal(desk, typed, *arguments):
+def at_a_terminal(cli, typed, *arguments):
     """What a terminal shows of the command, and its exit code; a line is typed whenever the debugger asks."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        desk.command(*arguments),
-        cwd=desk.path,
-        env=desk.environment,
+        cli.command(*arguments),
+        cwd=cli.path,
+        env=cli.environment,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -41,20 +41,20 @@ def at_a_terminal(desk, typed, *arguments):
     return shown, process.wait()
 
 
-def test_a_breakpoint_stops_in_the_run_asked_for(desk):
-    write(desk, "Breaking")
+def test_a_breakpoint_stops_in_the_run_asked_for(cli):
+    write(cli, "Breaking")
     command = ("fit", "experiment.yaml", "--debug-run", "2")
-    shown, code = at_a_terminal(desk, ["p answer", "c"], *command)
+    shown, code = at_a_terminal(cli, ["p answer", "c"], *command)
 
     assert "debugged.py" in shown and "\n42\r\n" in shown.replace("p answer", "")
     assert "run 2  epoch 1/1  train loss" in shown
     assert code == 0
-    assert {path.name for path in desk.path.iterdir()} == {"experiment.yaml", "stopped"}
+    assert {path.name for path in cli.path.iterdir()} == {"experiment.yaml", "stopped"}
 
 
-def test_an_error_is_shown_with_its_traceback_and_others_are_refused(desk):
-    write(desk, "Raising")
-    failed = desk.run("fit", "experiment.yaml", "--debug-run", "1", exits=1).stderr
+def test_an_error_is_shown_with_its_traceback_and_others_are_refused(cli):
+    write(cli, "Raising")
+    failed = cli.run("fit", "experiment.yaml", "--debug-run", "1", exits=1).stderr
     assert failed.endswith("KeyError: 'a'\n") and "in create_model" in failed
 
-    assert "error[E515]" in desk.run("fit", "experiment.yaml", "--debug-run", "3", exits=2).stderr
+    assert "error[E515]" in cli.run("fit", "experiment.yaml", "--debug-run", "3", exits=2).stderr

@@ -11,7 +11,7 @@ import pytest
 from rapidfire_cli.app import errors, experiments, files
 from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import signals
-from tests.scenarios.conftest import Desk
+from tests.scenarios.conftest import Cli
 from tests.scenarios.struck import FILE, Whole, continues, strike, undisturbed
 
 EVERY_DAY = [  # what strikes one experiment, one after the other, and how `fit` ends
@@ -26,19 +26,19 @@ EVERY_DAY = [  # what strikes one experiment, one after the other, and how `fit`
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Whole:
-    return undisturbed(Desk(tmp_path_factory.mktemp("whole")))
+    return undisturbed(Cli(tmp_path_factory.mktemp("whole")))
 
 
-def test_one_fault_after_the_other_costs_nothing(whole, desk):
-    desk.write(FILE)
+def test_one_fault_after_the_other_costs_nothing(whole, cli):
+    cli.write(FILE)
     for point, what, exits in EVERY_DAY:
-        done = strike(desk, point, what)
+        done = strike(cli, point, what)
         assert done.returncode == exits, done.stderr
         if what != "kill":
             told = [line for line in done.stderr.splitlines() if line.startswith(("error:", "hint:"))]
             assert told[0].startswith("error: ") and "/" in told[0], "the place is told"
             assert "Traceback" not in done.stderr
-    assert continues(desk, whole)
+    assert continues(cli, whole)
 
 
 def test_the_points_are_those_of_the_whole_experiment(whole):
@@ -53,12 +53,12 @@ def test_the_points_are_those_of_the_whole_experiment(whole):
         for size in range(4_000, 120_000, 4_000)
     ],
 )
-def test_a_real_limit_on_the_size_of_files_is_a_full_disk(whole, desk, limit):
-    desk.write(FILE)
+def test_a_real_limit_on_the_size_of_files_is_a_full_disk(whole, cli, limit):
+    cli.write(FILE)
     done = subprocess.run(
-        desk.command("fit", "experiment.yaml"),
-        cwd=desk.path,
-        env=desk.environment,
+        cli.command("fit", "experiment.yaml"),
+        cwd=cli.path,
+        env=cli.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -66,29 +66,29 @@ def test_a_real_limit_on_the_size_of_files_is_a_full_disk(whole, desk, limit):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode in (0, 5) and "Traceback" not in done.stderr, done.stderr
-    assert continues(desk, whole)
+    assert continues(cli, whole)
 
 
-def test_a_file_system_without_locks_is_one_line_and_nothing_is_created(desk):
-    desk.write(FILE)
-    done = strike(desk, "lock lock", "ENOLCK")
+def test_a_file_system_without_locks_is_one_line_and_nothing_is_created(cli):
+    cli.write(FILE)
+    done = strike(cli, "lock lock", "ENOLCK")
     assert done.returncode == 5
     assert done.stderr == (
         "error: rapidfire_experiments/tiny/lock: the file system keeps no locks (No locks available); "
         "choose another with --dir\n"
     )
-    assert sorted(path.name for path in desk.path.iterdir()) == ["experiment.yaml"]
+    assert sorted(path.name for path in cli.path.iterdir()) == ["experiment.yaml"]
 
 
-def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(desk, monkeypatch, capfd):
+def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(cli, monkeypatch, capfd):
     """As another user where the tests run as root, for whom no directory is read-only."""
-    desk.write(FILE)
-    for place in (desk.path, *desk.path.parents[:2]):
+    cli.write(FILE)
+    for place in (cli.path, *cli.path.parents[:2]):
         place.chmod(0o755)
-    monkeypatch.chdir(desk.path)
+    monkeypatch.chdir(cli.path)
     loaded = experiments.load_experiment(files.Given(Path("experiment.yaml")), None)
     errors.explain(KeyboardInterrupt())  # imports what the other user may not
-    desk.path.chmod(0o555)
+    cli.path.chmod(0o555)
     if (child := os.fork()) == 0:
         code = 0
         try:
@@ -102,17 +102,17 @@ def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(de
             sys.stderr.flush()
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
-    desk.path.chmod(0o755)
+    cli.path.chmod(0o755)
     assert capfd.readouterr().err == "error: rapidfire_experiments: Permission denied\n"
-    assert [path.name for path in desk.path.iterdir()] == ["experiment.yaml"]
+    assert [path.name for path in cli.path.iterdir()] == ["experiment.yaml"]
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, desk):
-    desk.write(FILE)
-    strike(desk, "link .tmp-*-final.safetensors", "EIO")
-    (last, *_) = sorted((desk.path / "rapidfire_experiments/tiny/runs").glob("*/*2/state.pt"))
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(whole, cli):
+    cli.write(FILE)
+    strike(cli, "link .tmp-*-final.safetensors", "EIO")
+    (last, *_) = sorted((cli.path / "rapidfire_experiments/tiny/runs").glob("*/*2/state.pt"))
     last.write_bytes(bytes(last.stat().st_size))
-    said = desk.run("fit", "experiment.yaml", "-o", "jsonl")
+    said = cli.run("fit", "experiment.yaml", "-o", "jsonl")
     assert f"{last.parent.name}: state.pt has a wrong checksum" in said.stdout
     assert '"event": "checkpoint_damaged"' in said.stdout
-    assert continues(desk, whole)
+    assert continues(cli, whole)

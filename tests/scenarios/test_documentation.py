@@ -15,7 +15,7 @@ from rapidfire_cli import cli
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.syntax.keys import GROUP_KEYS
 from rapidfire_cli.syntax.parser import parse
-from tests.scenarios.conftest import ROOT, Desk
+from tests.scenarios.conftest import ROOT, Cli
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += [
@@ -115,12 +115,12 @@ def options_of(verb: Any) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> dict[str, Desk]:
+def places(tmp_path_factory) -> dict[str, Cli]:
     """For each page a directory in which its commands were run, in its order, up to the one asked for."""
     return {page.name: _place(tmp_path_factory.mktemp(page.stem), page.name) for page in PAGES}
 
 
-def _place(path: Path, page: str) -> Desk:
+def _place(path: Path, page: str) -> Cli:
     for directory in ("specs", "configs", ".vscode"):
         (path / directory).mkdir()
     shutil.copy(ROOT / "specs" / "digits.py", path / "specs")
@@ -128,19 +128,19 @@ def _place(path: Path, page: str) -> Desk:
         (path / "configs" / name).write_text(HALVING if page == "successive-halving.md" else GRID)
     for line in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m first"):
         subprocess.run(["git", *line.split()], cwd=path, check=True)
-    desk = Desk(path)
+    cli = Cli(path)
     if page == "seeing.md":  # which shows `status` and `best` before it comes to `fit`
-        desk.run("fit", "configs/digits.yaml")
-    return desk
+        cli.run("fit", "configs/digits.yaml")
+    return cli
 
 
-def ran(desk: Desk, line: str) -> subprocess.CompletedProcess[str]:
+def ran(cli: Cli, line: str) -> subprocess.CompletedProcess[str]:
     """A line of a page as a person would type it, with their own files."""
     line = re.sub(r"\bFILE\b", "configs/digits.yaml", line)
     line = re.sub(r"\bA B\b", "configs/a.yaml configs/b.yaml", line)
-    typed = line.replace(f"{TOOL} ", f"{shlex.join(desk.command())} ", 1)
+    typed = line.replace(f"{TOOL} ", f"{shlex.join(cli.command())} ", 1)
     return subprocess.run(
-        typed, shell=True, cwd=desk.path, env=desk.environment, capture_output=True, text=True, check=False
+        typed, shell=True, cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
     )
 
 
@@ -156,8 +156,8 @@ def test_a_command_that_is_shown_does_its_work(places, shown):
         quoted = shown.comment.partition(": ")[2].removesuffix("…").split()
         words = [re.sub(r"(\d|\\\.)+", lambda _: r"[\d.]+", re.escape(word)) for word in quoted]
         pattern = r"\s+".join(words)
-        desk = places[shown.page]
-        told = [ran(desk, f"{TOOL} why {run}").stdout for run in range(1, 9)]
+        cli = places[shown.page]
+        told = [ran(cli, f"{TOOL} why {run}").stdout for run in range(1, 9)]
         assert any(re.search(pattern, each) for each in told), f"{pattern}\n{told}"
 
 
@@ -166,10 +166,10 @@ def test_a_command_that_is_shown_does_its_work(places, shown):
 )
 def test_what_a_command_is_shown_to_print_is_what_it_prints(tmp_path, shown):
     done = subprocess.run(
-        shown.line.replace(f"{TOOL} ", f"{shlex.join(Desk(ROOT).command())} ", 1),
+        shown.line.replace(f"{TOOL} ", f"{shlex.join(Cli(ROOT).command())} ", 1),
         shell=True,
         cwd=ROOT,
-        env=Desk(ROOT).environment,
+        env=Cli(ROOT).environment,
         capture_output=True,
         text=True,
         check=False,

@@ -18,19 +18,19 @@ gridsearch:
 """
 
 
-def test_a_fit_whose_stderr_is_closed_trains_all_the_same(desk):
-    desk.write(HEADER + SMALL)
-    closed = ["bash", "-c", 'exec "$@" 2>&-', "-", *desk.command("fit", "experiment.yaml")]
+def test_a_fit_whose_stderr_is_closed_trains_all_the_same(cli):
+    cli.write(HEADER + SMALL)
+    closed = ["bash", "-c", 'exec "$@" 2>&-', "-", *cli.command("fit", "experiment.yaml")]
     done = subprocess.run(
-        closed, cwd=desk.path, env=desk.environment, stdout=subprocess.PIPE, text=True, check=False
+        closed, cwd=cli.path, env=cli.environment, stdout=subprocess.PIPE, text=True, check=False
     )
     assert done.returncode == 0
-    assert done.stdout.startswith("rank") and len(desk.weights()) == 1
+    assert done.stdout.startswith("rank") and len(cli.weights()) == 1
 
 
-def test_a_fit_whose_progress_nobody_reads_any_more_trains_on(desk):
-    desk.write(HEADER + SMALL)
-    fit = desk.start("fit", "experiment.yaml")
+def test_a_fit_whose_progress_nobody_reads_any_more_trains_on(cli):
+    cli.write(HEADER + SMALL)
+    fit = cli.start("fit", "experiment.yaml")
     assert fit.stdout and fit.stderr
     fit.stderr.readline()
     fit.stderr.close()
@@ -38,12 +38,12 @@ def test_a_fit_whose_progress_nobody_reads_any_more_trains_on(desk):
     assert fit.wait() == 0
 
 
-def test_a_disk_without_room_is_one_line_and_the_same_command_goes_on_later(desk):
-    desk.write(HEADER + SMALL)
+def test_a_disk_without_room_is_one_line_and_the_same_command_goes_on_later(cli):
+    cli.write(HEADER + SMALL)
     full = subprocess.run(
-        desk.command("fit", "experiment.yaml"),
-        cwd=desk.path,
-        env=desk.environment,
+        cli.command("fit", "experiment.yaml"),
+        cwd=cli.path,
+        env=cli.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -51,12 +51,12 @@ def test_a_disk_without_room_is_one_line_and_the_same_command_goes_on_later(desk
     )
     assert (full.returncode, full.stdout) == (5, "")
     assert full.stderr.startswith("error: ") and full.stderr.count("\n") == 1
-    desk.run("fit", "experiment.yaml")
+    cli.run("fit", "experiment.yaml")
 
 
-def test_an_interruption_is_quiet(desk):
-    desk.write(ENDLESS)
-    expand = desk.start("expand", "experiment.yaml", "-o", "jsonl")
+def test_an_interruption_is_quiet(cli):
+    cli.write(ENDLESS)
+    expand = cli.start("expand", "experiment.yaml", "-o", "jsonl")
     assert expand.stdout and expand.stderr
     expand.stdout.readline()
     expand.send_signal(signal.SIGINT)
@@ -64,11 +64,11 @@ def test_an_interruption_is_quiet(desk):
     assert expand.returncode == 130
 
 
-def test_an_interruption_is_quiet_even_before_anything_is_loaded(desk):
-    (desk.path / "early").mkdir()
-    (desk.path / "early" / "typer.py").write_text("raise KeyboardInterrupt\n")
-    desk.extra["PYTHONPATH"] = f"{desk.path / 'early'}:{ROOT}"
-    done = desk.run("expand", "experiment.yaml", exits=130)
+def test_an_interruption_is_quiet_even_before_anything_is_loaded(cli):
+    (cli.path / "early").mkdir()
+    (cli.path / "early" / "typer.py").write_text("raise KeyboardInterrupt\n")
+    cli.extra["PYTHONPATH"] = f"{cli.path / 'early'}:{ROOT}"
+    done = cli.run("expand", "experiment.yaml", exits=130)
     assert (done.stdout, done.stderr) == ("", "")
 
 

@@ -15,7 +15,7 @@ from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Objective
 from tests.goldens import agree
-from tests.scenarios.conftest import GRID, HEADER, ROOT, Desk
+from tests.scenarios.conftest import GRID, HEADER, ROOT, Cli
 from tests.scenarios.specs import Tiny
 from tests.store.sweep import enrolled
 
@@ -47,16 +47,16 @@ json.dump({"state": results.state, "best": results.best.number, "records": resul
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory):
     """A script in a directory of its own, run from another one."""
-    desk = Desk(tmp_path_factory.mktemp("scripted"))
+    cli = Cli(tmp_path_factory.mktemp("scripted"))
     place = tmp_path_factory.mktemp("place")
     (place / "ours.py").write_text(OURS)
     (place / "train.py").write_text(SCRIPT)
     command = [sys.executable, str(place / "train.py")]
     done = subprocess.run(
-        command, cwd=desk.path, env=desk.environment, capture_output=True, text=True, check=False
+        command, cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return desk, done
+    return cli, done
 
 
 def test_a_script_trains_shows_progress_and_has_its_results(scripted):
@@ -72,14 +72,14 @@ def test_a_script_trains_shows_progress_and_has_its_results(scripted):
 
 
 def test_a_file_that_says_the_same_trains_the_same_runs(scripted):
-    desk, _ = scripted
-    desk.write(HEADER.replace("tests.scenarios.specs:Tiny", "ours:Own") + GRID)
-    lines = desk.run("expand", "experiment.yaml", "-o", "jsonl").stdout.splitlines()
-    assert {json.loads(line)["id"] for line in lines} == {run["id"] for run in desk.status()["runs"]}
-    assert len(desk.weights()) == 4
-    kept = (desk.path / "rapidfire_experiments/tiny/experiment.yaml").read_text()
+    cli, _ = scripted
+    cli.write(HEADER.replace("tests.scenarios.specs:Tiny", "ours:Own") + GRID)
+    lines = cli.run("expand", "experiment.yaml", "-o", "jsonl").stdout.splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {run["id"] for run in cli.status()["runs"]}
+    assert len(cli.weights()) == 4
+    kept = (cli.path / "rapidfire_experiments/tiny/experiment.yaml").read_text()
     assert (
-        desk.run("expand", "rapidfire_experiments/tiny/experiment.yaml", "-o", "jsonl").stdout.splitlines()
+        cli.run("expand", "rapidfire_experiments/tiny/experiment.yaml", "-o", "jsonl").stdout.splitlines()
         == lines
     )
     assert "mlspec: ours:Own" in kept

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Desk
+from tests.scenarios.conftest import GRID, HEADER, Cli
 
 SINGLE = """\
 config:
@@ -22,14 +22,14 @@ PATIENT = "execution: {hang_timeout: 0.5}\n"
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """Runs that do their worst, beside a good one: each with its log, and the events of all."""
-    desk = Desk(tmp_path_factory.mktemp("sweep"))
+    cli = Cli(tmp_path_factory.mktemp("sweep"))
     does = "raise, exit hard, segfault, hang once, devour, devour once, flood, litter, nothing"
-    desk.write(HEADER + PATIENT + SINGLE.format(does=f"!list [{does}]").replace("config:", "gridsearch:"))
-    done = desk.run("fit", "experiment.yaml", "-o", "jsonl", exits=1)
+    cli.write(HEADER + PATIENT + SINGLE.format(does=f"!list [{does}]").replace("config:", "gridsearch:"))
+    done = cli.run("fit", "experiment.yaml", "-o", "jsonl", exits=1)
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    runs = {run["config"]["user_knobs"]["does"]: run for run in desk.status()["runs"]}
+    runs = {run["config"]["user_knobs"]["does"]: run for run in cli.status()["runs"]}
     for run in runs.values():
-        directory = desk.path / "rapidfire_experiments/tiny/runs" / f"{run['number']}-{run['id']}"
+        directory = cli.path / "rapidfire_experiments/tiny/runs" / f"{run['number']}-{run['id']}"
         run["logs"] = {path.name: path.read_text() for path in directory.glob("log.txt*")}
         run["failures"] = [
             one for one in events if one["event"] == "run_failed" and one["run"] == run["number"]
@@ -98,10 +98,10 @@ def test_a_log_is_capped_and_what_was_last_printed_is_kept(sweep):
     assert "the last words" in logs["log.txt.1"] + logs["log.txt"]
 
 
-def test_a_loss_that_is_no_number_is_kept_as_it_is_where_that_is_wanted(desk):
-    desk.write(HEADER + SINGLE.format(does="nan").replace("epochs: 1", "epochs: 1, on_nan: continue"))
-    desk.run("fit", "experiment.yaml")
-    [run] = desk.status()["runs"]
+def test_a_loss_that_is_no_number_is_kept_as_it_is_where_that_is_wanted(cli):
+    cli.write(HEADER + SINGLE.format(does="nan").replace("epochs: 1", "epochs: 1, on_nan: continue"))
+    cli.run("fit", "experiment.yaml")
+    [run] = cli.status()["runs"]
     assert (run["state"], run["metrics"]["train"]["loss"]) == ("completed", "NaN")
 
 
@@ -141,42 +141,42 @@ def await_end(group: int) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_controller_takes_its_workers_and_all_that_user_code_started_with_it(desk):
-    desk.write(HEADER + SINGLE.format(does="child").replace("epochs: 1", "epochs: 1000"))
-    process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
+def test_a_killed_controller_takes_its_workers_and_all_that_user_code_started_with_it(cli):
+    cli.write(HEADER + SINGLE.format(does="child").replace("epochs: 1", "epochs: 1000"))
+    process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     worker = started(process)
-    await_file(desk.path / "trained")
-    child = int((desk.path / "child").read_text())
+    await_file(cli.path / "trained")
+    child = int((cli.path / "child").read_text())
     assert child in group_of(worker)
     process.kill()
     process.communicate()
     await_end(worker)
     assert is_gone(child)
-    desk.write(HEADER + SINGLE.format(does="child"))
-    desk.run("fit", "experiment.yaml")
+    cli.write(HEADER + SINGLE.format(does="child"))
+    cli.run("fit", "experiment.yaml")
 
 
-def test_a_worker_that_dies_is_noticed_though_its_child_holds_on_to_everything(desk):
-    desk.write(HEADER + SINGLE.format(does="fork and kill once"))
-    done = desk.run("fit", "experiment.yaml")
+def test_a_worker_that_dies_is_noticed_though_its_child_holds_on_to_everything(cli):
+    cli.write(HEADER + SINGLE.format(does="fork and kill once"))
+    done = cli.run("fit", "experiment.yaml")
     assert "worker 0  died: killed by SIGKILL" in done.stderr
 
 
-def test_a_killed_worker_harms_nobody_else(desk):
-    desk.write(HEADER + GRID)
-    desk.run("fit", "experiment.yaml")
-    undisturbed, metrics = desk.weights(), desk.metrics()
-    process = desk.start("fit", "experiment.yaml", "--fresh", "-o", "jsonl")
+def test_a_killed_worker_harms_nobody_else(cli):
+    cli.write(HEADER + GRID)
+    cli.run("fit", "experiment.yaml")
+    undisturbed, metrics = cli.weights(), cli.metrics()
+    process = cli.start("fit", "experiment.yaml", "--fresh", "-o", "jsonl")
     os.kill(started(process), signal.SIGKILL)
     process.communicate()
     assert process.returncode == 0
-    assert (desk.weights(), desk.metrics()) == (undisturbed, metrics)
+    assert (cli.weights(), cli.metrics()) == (undisturbed, metrics)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_turns_at_the_next_step_and_keeps_what_they_reached(desk, number):
-    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.02").replace("epochs: 3", "epochs: 500"))
-    process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
+def test_a_signal_ends_turns_at_the_next_step_and_keeps_what_they_reached(cli, number):
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.02").replace("epochs: 3", "epochs: 500"))
+    process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     worker = started(process)
     assert process.stdout
     next(line for line in process.stdout if '"epoch_ended"' in line)
@@ -184,8 +184,8 @@ def test_a_signal_ends_turns_at_the_next_step_and_keeps_what_they_reached(desk, 
     process.communicate()
     assert process.returncode == 128 + number
     assert group_of(worker) == []
-    reached = {run["number"]: run["step"] for run in desk.status()["runs"] if run["step"]}
-    saved = (desk.path / "rapidfire_experiments/tiny/runs").glob("*/step-*/MANIFEST.json")
+    reached = {run["number"]: run["step"] for run in cli.status()["runs"] if run["step"]}
+    saved = (cli.path / "rapidfire_experiments/tiny/runs").glob("*/step-*/MANIFEST.json")
     durable = {}
     for manifest in sorted(saved):
         facts = json.loads(manifest.read_text())["facts"]
@@ -193,9 +193,9 @@ def test_a_signal_ends_turns_at_the_next_step_and_keeps_what_they_reached(desk, 
     assert durable == reached
 
 
-def test_a_second_ctrl_c_ends_everything_at_once_and_the_same_command_continues(desk):
-    desk.write(HEADER + SINGLE.format(does="hang"))
-    process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
+def test_a_second_ctrl_c_ends_everything_at_once_and_the_same_command_continues(cli):
+    cli.write(HEADER + SINGLE.format(does="hang"))
+    process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     worker = started(process)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)  # two signals at once would be one
@@ -203,16 +203,16 @@ def test_a_second_ctrl_c_ends_everything_at_once_and_the_same_command_continues(
     process.communicate()
     assert process.returncode == 130
     assert group_of(worker) == []
-    desk.write(HEADER + SINGLE.format(does="nothing"))
-    desk.run("fit", "experiment.yaml")
+    cli.write(HEADER + SINGLE.format(does="nothing"))
+    cli.run("fit", "experiment.yaml")
 
 
-def test_what_is_told_to_ignore_a_hangup_trains_on(desk):
-    desk.write(HEADER + GRID)
+def test_what_is_told_to_ignore_a_hangup_trains_on(cli):
+    cli.write(HEADER + GRID)
     process = subprocess.Popen(
-        ["nohup", *desk.command("fit", "experiment.yaml", "-o", "jsonl")],
-        cwd=desk.path,
-        env=desk.environment,
+        ["nohup", *cli.command("fit", "experiment.yaml", "-o", "jsonl")],
+        cwd=cli.path,
+        env=cli.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,

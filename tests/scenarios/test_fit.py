@@ -11,7 +11,7 @@ from itertools import islice
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Desk
+from tests.scenarios.conftest import GRID, HEADER, Cli
 
 SINGLE = """\
 config:
@@ -21,12 +21,12 @@ config:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Desk:
+def trained(tmp_path_factory) -> Cli:
     """A grid of four runs, trained once without interruption."""
-    desk = Desk(tmp_path_factory.mktemp("trained"))
-    desk.write(HEADER + GRID)
-    desk.run("fit", "experiment.yaml")
-    return desk
+    cli = Cli(tmp_path_factory.mktemp("trained"))
+    cli.write(HEADER + GRID)
+    cli.run("fit", "experiment.yaml")
+    return cli
 
 
 def test_every_run_is_trained_ranked_and_kept(trained):
@@ -82,12 +82,12 @@ def test_a_run_has_its_log_its_weights_and_its_config(trained):
 
 
 def test_a_changed_file_trains_only_what_is_new_and_known_runs_keep_their_numbers(trained, tmp_path):
-    desk = Desk(tmp_path)
+    cli = Cli(tmp_path)
     subprocess.run(["cp", "-r", f"{trained.path}/.", tmp_path], check=True)
-    before = {run["id"]: run["number"] for run in desk.status()["runs"]}
-    desk.write(HEADER + GRID.replace("[16, 32]", "[64, 32]"))
-    done = desk.run("fit", "experiment.yaml")
-    after = {run["id"]: run["number"] for run in desk.status()["runs"]}
+    before = {run["id"]: run["number"] for run in cli.status()["runs"]}
+    cli.write(HEADER + GRID.replace("[16, 32]", "[64, 32]"))
+    done = cli.run("fit", "experiment.yaml")
+    after = {run["id"]: run["number"] for run in cli.status()["runs"]}
     kept = before.keys() & after.keys()
     assert len(kept) == 2 and all(before[id_] == after[id_] for id_ in kept)
     assert sorted(after[id_] for id_ in after.keys() - kept) == [5, 6]
@@ -95,46 +95,46 @@ def test_a_changed_file_trains_only_what_is_new_and_known_runs_keep_their_number
 
 
 def test_without_a_terminal_each_finished_epoch_is_a_line(tmp_path):
-    desk = Desk(tmp_path)
-    desk.write(HEADER + GRID)
-    done = desk.run("fit", "experiment.yaml", "--workers", "1")
+    cli = Cli(tmp_path)
+    cli.write(HEADER + GRID)
+    done = cli.run("fit", "experiment.yaml", "--workers", "1")
     lines = [line for line in done.stderr.splitlines() if re.match(r"run \d  epoch \d/3  train loss", line)]
     assert len(lines) == 4 * 3
     assert "\x1b" not in done.stderr + done.stdout
 
 
-def test_the_kept_file_says_what_was_trained_in_one_piece(desk):
-    desk.write(HEADER + GRID, "base.yaml")
-    desk.write(
+def test_the_kept_file_says_what_was_trained_in_one_piece(cli):
+    cli.write(HEADER + GRID, "base.yaml")
+    cli.write(
         'extends = "base.yaml"\nexperiment = "whole"\ngridsearch.user_knobs.pause = 0.001\n', "top.toml"
     )
     said = ("--set", "train.epochs=1", "--set", "train.batch_size=!list [32]", "--unset", "named_metrics")
-    desk.run("fit", "top.toml", *said)
+    cli.run("fit", "top.toml", *said)
     kept = "rapidfire_experiments/whole/experiment.yaml"
-    described = desk.run("expand", kept, "--output", "jsonl", "--header").stdout
-    assert described == desk.run("expand", "top.toml", *said, "--output", "jsonl", "--header").stdout
-    assert described == (desk.path / kept).with_name("manifest.jsonl").read_text()
+    described = cli.run("expand", kept, "--output", "jsonl", "--header").stdout
+    assert described == cli.run("expand", "top.toml", *said, "--output", "jsonl", "--header").stdout
+    assert described == (cli.path / kept).with_name("manifest.jsonl").read_text()
     assert described.count('"pause":0.001') == 2
 
 
-def test_events_stream_as_json_lines(desk):
-    desk.write(HEADER + GRID)
+def test_events_stream_as_json_lines(cli):
+    cli.write(HEADER + GRID)
     events = [
-        json.loads(line) for line in desk.run("fit", "experiment.yaml", "-o", "jsonl").stdout.splitlines()
+        json.loads(line) for line in cli.run("fit", "experiment.yaml", "-o", "jsonl").stdout.splitlines()
     ]
     ended = [event for event in events if event["event"] == "epoch_ended"]
     assert len(ended) == 12
     assert {"run", "epoch", "step", "metrics"} <= ended[0].keys()
 
 
-def test_a_terminal_shows_a_live_table(desk):
-    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))  # long enough for several frames
+def test_a_terminal_shows_a_live_table(cli):
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))  # long enough for several frames
     master, slave = pty.openpty()
-    environment = {**desk.environment, "TERM": "xterm-256color"}
+    environment = {**cli.environment, "TERM": "xterm-256color"}
     environment.pop("CI", None)
-    command = desk.command("fit", "experiment.yaml")
+    command = cli.command("fit", "experiment.yaml")
     process = subprocess.Popen(
-        command, cwd=desk.path, env=environment, stdin=slave, stdout=slave, stderr=slave
+        command, cwd=cli.path, env=environment, stdin=slave, stdout=slave, stderr=slave
     )
     os.close(slave)
     shown = b""
@@ -167,18 +167,18 @@ def test_a_run_that_misbehaves_fails_alone_with_one_line(tmp_path_factory, does,
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
     """One sweep with every kind of misbehaviour beside a good run."""
-    desk = Desk(tmp_path_factory.mktemp("failing"))
+    cli = Cli(tmp_path_factory.mktemp("failing"))
     names = ["raise", "exit", "forget the loss", "nan", "kill", "nothing"]
-    desk.write(
+    cli.write(
         HEADER
         + f"gridsearch:\n  user_knobs: {{does: !list [{', '.join(names)}]}}\n"
         + "  train: {epochs: 1, batch_size: 64, optimizer: {name: SGD, args: {lr: 0.1}}}\n"
     )
-    done = desk.run("fit", "experiment.yaml", exits=1)
+    done = cli.run("fit", "experiment.yaml", exits=1)
     assert "Traceback" not in done.stderr
-    runs = {run["config"]["user_knobs"]["does"]: run for run in desk.status()["runs"]}
+    runs = {run["config"]["user_knobs"]["does"]: run for run in cli.status()["runs"]}
     logs = {
-        does: (desk.path / f"rapidfire_experiments/tiny/runs/{run['number']}-{run['id']}/log.txt")
+        does: (cli.path / f"rapidfire_experiments/tiny/runs/{run['number']}-{run['id']}/log.txt")
         for does, run in runs.items()
     }
     return {does: {**run, "log": logs[does].read_text()} for does, run in runs.items()}
@@ -197,20 +197,20 @@ def test_a_run_that_kills_its_worker_fails_after_three_retries(failing):
     assert failing["kill"]["error"] == "worker killed by SIGKILL"
 
 
-def test_a_worker_that_dies_once_is_replaced_and_nothing_is_lost(desk):
-    desk.write(HEADER + SINGLE.format(does="kill once"))
-    done = desk.run("fit", "experiment.yaml")
+def test_a_worker_that_dies_once_is_replaced_and_nothing_is_lost(cli):
+    cli.write(HEADER + SINGLE.format(does="kill once"))
+    done = cli.run("fit", "experiment.yaml")
     assert "worker 0  died: killed by SIGKILL" in done.stderr
-    assert desk.status()["state"] == "completed"
+    assert cli.status()["state"] == "completed"
 
 
-def test_a_second_fit_is_turned_away(desk):
-    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))
-    first = desk.start("fit", "experiment.yaml")
-    lock = desk.path / "rapidfire_experiments/tiny/lock"
+def test_a_second_fit_is_turned_away(cli):
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))
+    first = cli.start("fit", "experiment.yaml")
+    lock = cli.path / "rapidfire_experiments/tiny/lock"
     while not (lock.exists() and lock.read_text()):
         time.sleep(0.02)
-    second = desk.run("fit", "experiment.yaml", exits=4)
+    second = cli.run("fit", "experiment.yaml", exits=4)
     assert f"process {first.pid}" in second.stderr
     first.kill()
     first.communicate()
@@ -218,9 +218,9 @@ def test_a_second_fit_is_turned_away(desk):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_loses_nothing_and_the_same_command_continues(trained, tmp_path, stop):
-    desk = Desk(tmp_path)
-    desk.write(HEADER + GRID.replace("pause: 0", "pause: 0.2"))  # 15 seconds on two workers
-    process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
+    cli = Cli(tmp_path)
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.2"))  # 15 seconds on two workers
+    process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     assert process.stdout
     for line in process.stdout:
         if '"epoch_ended"' in line:
@@ -228,32 +228,32 @@ def test_a_stop_loses_nothing_and_the_same_command_continues(trained, tmp_path, 
     process.send_signal(stop)
     process.communicate()
     assert process.returncode == 128 + stop
-    desk.run("fit", "experiment.yaml")
-    assert sorted(desk.weights().values()) == sorted(trained.weights().values())
-    assert [*desk.metrics().values()] == [*trained.metrics().values()]
+    cli.run("fit", "experiment.yaml")
+    assert sorted(cli.weights().values()) == sorted(trained.weights().values())
+    assert [*cli.metrics().values()] == [*trained.metrics().values()]
 
 
 def test_killed_anywhere_and_continued_every_bit_is_the_same(trained, tmp_path):
-    desk = Desk(tmp_path)
-    desk.write(HEADER + GRID + "execution: {checkpoint_every: 0}\n")
+    cli = Cli(tmp_path)
+    cli.write(HEADER + GRID + "execution: {checkpoint_every: 0}\n")
     for epochs in (1, 4):
-        process = desk.start("fit", "experiment.yaml", "-o", "jsonl")
+        process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
         assert process.stdout
         ended = (line for line in process.stdout if '"epoch_ended"' in line)
         assert len(list(islice(ended, epochs))) == epochs
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-    desk.run("fit", "experiment.yaml")
-    assert desk.weights() == trained.weights()
-    assert desk.metrics() == trained.metrics()
+    cli.run("fit", "experiment.yaml")
+    assert cli.weights() == trained.weights()
+    assert cli.metrics() == trained.metrics()
 
 
 def test_a_runs_bits_depend_neither_on_company_nor_on_order_nor_on_workers(trained, tmp_path_factory):
     everything = trained.weights()
-    alone = Desk(tmp_path_factory.mktemp("alone"))
+    alone = Cli(tmp_path_factory.mktemp("alone"))
     alone.write(HEADER + GRID.replace("[16, 32]", "[32]").replace("[0.01, 0.001]", "[0.001]"))
     alone.run("fit", "experiment.yaml")
-    crowd = Desk(tmp_path_factory.mktemp("crowd"))
+    crowd = Cli(tmp_path_factory.mktemp("crowd"))
     crowd.write(
         HEADER + GRID.replace("[16, 32]", "[64, 32, 8, 16]").replace("[0.01, 0.001]", "[0.001, 0.01]")
     )

@@ -14,7 +14,7 @@ from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.rules import policy, rule_of
 from rapidfire_cli.store.history import bracket_events, history
-from tests.scenarios.conftest import HEADER, Desk
+from tests.scenarios.conftest import HEADER, Cli
 
 KILLS = 2
 SHA = """\
@@ -31,24 +31,24 @@ sha:
 """
 
 
-def begun(path: Path, mode: str) -> Desk:
+def begun(path: Path, mode: str) -> Cli:
     path.mkdir()
-    desk = Desk(path)
-    desk.write(HEADER + SHA % mode)
-    return desk
+    cli = Cli(path)
+    cli.write(HEADER + SHA % mode)
+    return cli
 
 
-def journal(desk: Desk) -> Path:
-    return desk.path / "rapidfire_experiments" / "tiny" / "journal.db"
+def journal(cli: Cli) -> Path:
+    return cli.path / "rapidfire_experiments" / "tiny" / "journal.db"
 
 
-def decisions(desk: Desk) -> list[Decision]:
-    return [event for event in history(journal(desk)) if isinstance(event, Decision)]
+def decisions(cli: Cli) -> list[Decision]:
+    return [event for event in history(journal(cli)) if isinstance(event, Decision)]
 
 
-def relived(desk: Desk) -> list[Decision]:
+def relived(cli: Cli) -> list[Decision]:
     """What the bracket decides when it hears the journal again."""
-    past = history(journal(desk))
+    past = history(journal(cli))
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     rule = rule_of(began.rule)
     return bracket_state(
@@ -56,35 +56,35 @@ def relived(desk: Desk) -> list[Decision]:
     ).decisions
 
 
-def outcome(desk: Desk) -> dict[int, tuple[str, int]]:
-    return {run["number"]: (run["state"], run["epoch"]) for run in desk.status()["runs"]}
+def outcome(cli: Cli) -> dict[int, tuple[str, int]]:
+    return {run["number"]: (run["state"], run["epoch"]) for run in cli.status()["runs"]}
 
 
-def fit_through(desk: Desk, luck: random.Random) -> None:
+def fit_through(cli: Cli, luck: random.Random) -> None:
     """Fit, but kill the controller some times before it may come to its end."""
     for _ in range(KILLS):
-        fit = desk.start("fit", "experiment.yaml", "--workers", str(luck.randint(1, 4)), "-o", "jsonl")
+        fit = cli.start("fit", "experiment.yaml", "--workers", str(luck.randint(1, 4)), "-o", "jsonl")
         assert fit.stdout
         for _ in islice(fit.stdout, luck.randint(1, 60)):
             pass
         time.sleep(luck.random() / 50)
         os.kill(fit.pid, signal.SIGKILL)
         fit.communicate()
-    desk.run("fit", "experiment.yaml")
+    cli.run("fit", "experiment.yaml")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Desk:
-    desk = begun(tmp_path_factory.mktemp("undisturbed") / "sync", "sync")
-    desk.run("fit", "experiment.yaml", "--workers", "1")
-    return desk
+def undisturbed(tmp_path_factory) -> Cli:
+    cli = begun(tmp_path_factory.mktemp("undisturbed") / "sync", "sync")
+    cli.run("fit", "experiment.yaml", "--workers", "1")
+    return cli
 
 
-def check_same(desk: Desk, undisturbed: Desk) -> None:
-    assert decisions(desk) == decisions(undisturbed)
-    assert outcome(desk) == outcome(undisturbed)
-    assert desk.weights() == undisturbed.weights()
-    assert desk.metrics() == undisturbed.metrics()
+def check_same(cli: Cli, undisturbed: Cli) -> None:
+    assert decisions(cli) == decisions(undisturbed)
+    assert outcome(cli) == outcome(undisturbed)
+    assert cli.weights() == undisturbed.weights()
+    assert cli.metrics() == undisturbed.metrics()
 
 
 def test_eight_runs_train_one_epoch_four_two_two_four_and_one_eight(undisturbed):
@@ -94,9 +94,9 @@ def test_eight_runs_train_one_epoch_four_two_two_four_and_one_eight(undisturbed)
 
 
 def test_four_workers_decide_as_one_does(undisturbed, tmp_path):
-    desk = begun(tmp_path / "four", "sync")
-    desk.run("fit", "experiment.yaml", "--workers", "4")
-    check_same(desk, undisturbed)
+    cli = begun(tmp_path / "four", "sync")
+    cli.run("fit", "experiment.yaml", "--workers", "4")
+    check_same(cli, undisturbed)
 
 
 def test_every_run_can_be_explained(undisturbed):
@@ -106,18 +106,18 @@ def test_every_run_can_be_explained(undisturbed):
         assert said.startswith(f"run {number} ") and state in said and "rank " in said
 
 
-def check_killed(path: Path, undisturbed: Desk, seed: int) -> None:
-    desk = begun(path, "sync")
-    fit_through(desk, random.Random(seed))
-    check_same(desk, undisturbed)
+def check_killed(path: Path, undisturbed: Cli, seed: int) -> None:
+    cli = begun(path, "sync")
+    fit_through(cli, random.Random(seed))
+    check_same(cli, undisturbed)
 
 
 def check_rushed(path: Path, seed: int) -> None:
     """Without waiting the decisions depend on the order of results, and follow from what was heard."""
-    desk = begun(path, "async")
-    fit_through(desk, random.Random(seed))
-    assert decisions(desk) == relived(desk)
-    assert {state for state, _ in outcome(desk).values()} == {"completed", "pruned"}
+    cli = begun(path, "async")
+    fit_through(cli, random.Random(seed))
+    assert decisions(cli) == relived(cli)
+    assert {state for state, _ in outcome(cli).values()} == {"completed", "pruned"}
 
 
 def test_killed_and_continued_it_decides_the_same(undisturbed, tmp_path):

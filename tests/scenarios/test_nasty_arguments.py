@@ -29,9 +29,9 @@ PLACED = re.compile(r"^\S.*:[0-9]+:[0-9]+: error\[E[0-9]{3}\]: ")
         (["--why", "9" * 30], "--why:1:1: error[E512]"),
     ],
 )
-def test_an_argument_that_means_nothing_is_shown_where_it_is_wrong(desk, words, where):
-    desk.write(HEADER + GRID)
-    done = desk.run("expand", "experiment.yaml", *words, exits=2)
+def test_an_argument_that_means_nothing_is_shown_where_it_is_wrong(cli, words, where):
+    cli.write(HEADER + GRID)
+    done = cli.run("expand", "experiment.yaml", *words, exits=2)
     assert done.stdout == ""
     assert done.stderr.startswith(where)
     assert all(PLACED.match(block) for block in done.stderr.split("\n\n"))
@@ -47,8 +47,8 @@ def test_an_argument_that_means_nothing_is_shown_where_it_is_wrong(desk, words, 
         ("HEAD:experiment.yaml", "E501"),
     ],
 )
-def test_a_file_that_is_none_is_one_located_error(desk, name, where):
-    said = desk.run("expand", name, exits=2).stderr
+def test_a_file_that_is_none_is_one_located_error(cli, name, where):
+    said = cli.run("expand", name, exits=2).stderr
     assert PLACED.match(said) and f"error[{where}]" in said
 
 
@@ -62,7 +62,7 @@ def test_a_file_that_is_none_is_one_located_error(desk, name, where):
         ('{"experiment": "a", "extends": "b.yaml"}\n', "error[E"),
     ],
 )
-def test_a_manifest_that_is_none_is_located(desk, text, where):
-    desk.write(text, "m.jsonl")
-    said = desk.run("fit", "m.jsonl", exits=2).stderr
+def test_a_manifest_that_is_none_is_located(cli, text, where):
+    cli.write(text, "m.jsonl")
+    said = cli.run("fit", "m.jsonl", exits=2).stderr
     assert said.startswith("m.jsonl:") and where in said

@@ -11,47 +11,47 @@ gridsearch:
 """
 
 
-def write(desk, sizes, spec="Worded"):
-    return desk.write(HEADER.replace("specs:Tiny", f"prepared:{spec}") + GRID.format(sizes=sizes))
+def write(cli, sizes, spec="Worded"):
+    return cli.write(HEADER.replace("specs:Tiny", f"prepared:{spec}") + GRID.format(sizes=sizes))
 
 
-def words(desk):
+def words(cli):
     """What each run has seen, by its number."""
-    logs = (desk.path / "rapidfire_experiments/tiny/runs").glob("*/log.txt")
+    logs = (cli.path / "rapidfire_experiments/tiny/runs").glob("*/log.txt")
     return {log.parent.name.split("-")[0]: {*re.findall("words (.*)", log.read_text())} for log in logs}
 
 
-def test_a_file_made_before_training_is_made_once_though_a_worker_is_killed_meanwhile(desk):
-    write(desk, "1, 2")
-    desk.run("fit", "experiment.yaml", "--workers", "2")
-    home = desk.path / "rapidfire_experiments/tiny"
+def test_a_file_made_before_training_is_made_once_though_a_worker_is_killed_meanwhile(cli):
+    write(cli, "1, 2")
+    cli.run("fit", "experiment.yaml", "--workers", "2")
+    home = cli.path / "rapidfire_experiments/tiny"
     made = (home / "prepared/words").read_bytes().hex()
 
-    assert words(desk) == {"1": {made}, "2": {made}}
-    assert (desk.path / "calls").read_text() == "sizes 1 2\n" * 2
+    assert words(cli) == {"1": {made}, "2": {made}}
+    assert (cli.path / "calls").read_text() == "sizes 1 2\n" * 2
 
-    write(desk, "1, 2, 3")
-    refused = desk.run("fit", "experiment.yaml", exits=2).stderr
+    write(cli, "1, 2, 3")
+    refused = cli.run("fit", "experiment.yaml", exits=2).stderr
     assert "error[E606]: `prepare` makes other files than the runs so far were trained with" in refused
     assert "found: changed: words" in refused
-    desk.run("fit", "experiment.yaml", "--accept-changes")
+    cli.run("fit", "experiment.yaml", "--accept-changes")
     now = (home / "prepared/words").read_bytes().hex()
 
-    assert words(desk) == {"1": {made}, "2": {made}, "3": {now}} and now != made
+    assert words(cli) == {"1": {made}, "2": {made}, "3": {now}} and now != made
     assert not [path for path in home.iterdir() if path.name.startswith(".")]
 
 
-def test_check_counts_what_is_read_while_preparing(desk):
-    write(desk, "1, 2")
-    failed = desk.run("check", "--smoke", "experiment.yaml", exits=2).stderr
+def test_check_counts_what_is_read_while_preparing(cli):
+    write(cli, "1, 2")
+    failed = cli.run("check", "--smoke", "experiment.yaml", exits=2).stderr
     assert "error[E415]: `prepare` fails" in failed and "found: its worker killed by SIGKILL" in failed
 
-    assert desk.run("check", "--smoke", "experiment.yaml").stderr == ""
-    assert (desk.path / "calls").read_text() == "sizes 1 2\n" * 2
+    assert cli.run("check", "--smoke", "experiment.yaml").stderr == ""
+    assert (cli.path / "calls").read_text() == "sizes 1 2\n" * 2
 
 
-def test_a_file_that_the_first_run_makes_is_made_once(desk):
-    write(desk, "1, 2, 3, 4", "Unprepared")
-    desk.run("fit", "experiment.yaml", "--workers", "2")
+def test_a_file_that_the_first_run_makes_is_made_once(cli):
+    write(cli, "1, 2, 3, 4", "Unprepared")
+    cli.run("fit", "experiment.yaml", "--workers", "2")
 
-    assert len(set().union(*words(desk).values())) == 1 and len(words(desk)) == 4
+    assert len(set().union(*words(cli).values())) == 1 and len(words(cli)) == 4

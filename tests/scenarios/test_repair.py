@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.durable.failpoints import VARIABLE
-from tests.scenarios.conftest import HEADER, Desk
+from tests.scenarios.conftest import HEADER, Cli
 
 FILE = (
     HEADER
@@ -33,108 +33,108 @@ HOME = Path("rapidfire_experiments/tiny")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Desk:
+def trained(tmp_path_factory) -> Cli:
     """An experiment with a bracket, trained without interruption."""
-    desk = Desk(tmp_path_factory.mktemp("trained"))
-    desk.write(FILE)
-    desk.run("fit", "experiment.yaml")
-    return desk
+    cli = Cli(tmp_path_factory.mktemp("trained"))
+    cli.write(FILE)
+    cli.run("fit", "experiment.yaml")
+    return cli
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Desk:
+def killed(tmp_path_factory) -> Cli:
     """The same, its controller killed in the middle: of some twenty commits, ten a second at most."""
-    desk = Desk(tmp_path_factory.mktemp("killed"))
-    desk.write(FILE)
-    armed = desk.path / "armed"
+    cli = Cli(tmp_path_factory.mktemp("killed"))
+    cli.write(FILE)
+    armed = cli.path / "armed"
     armed.touch()
-    desk.extra[VARIABLE] = f"commit journal.db 10 kill {armed}"
-    command = desk.command("fit", "experiment.yaml")
+    cli.extra[VARIABLE] = f"commit journal.db 10 kill {armed}"
+    command = cli.command("fit", "experiment.yaml")
     subprocess.run(
         command,
-        cwd=desk.path,
-        env=desk.environment,
+        cwd=cli.path,
+        env=cli.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
     )
-    desk.extra.clear()
+    cli.extra.clear()
     assert not armed.exists()
-    return desk
+    return cli
 
 
 @pytest.fixture
-def desk(killed, tmp_path) -> Desk:
+def cli(killed, tmp_path) -> Cli:
     shutil.copytree(killed.path, tmp_path, dirs_exist_ok=True)
-    return Desk(tmp_path)
+    return Cli(tmp_path)
 
 
-def lose(desk: Desk) -> None:
-    for file in (desk.path / HOME).glob("journal.db*"):
+def lose(cli: Cli) -> None:
+    for file in (cli.path / HOME).glob("journal.db*"):
         file.unlink()
 
 
-def spoil(desk: Desk) -> None:
-    for file in (desk.path / HOME).glob("journal.db*"):
+def spoil(cli: Cli) -> None:
+    for file in (cli.path / HOME).glob("journal.db*"):
         if "~" not in file.name:
             file.write_bytes(os.urandom(file.stat().st_size))
 
 
 @pytest.mark.parametrize(("harm", "code"), [(lose, "E607"), (spoil, "E604")])
 def test_a_journal_that_is_lost_is_rebuilt_and_the_experiment_ends_as_if_nothing_had_been(
-    desk, trained, harm, code
+    cli, trained, harm, code
 ):
-    harm(desk)
+    harm(cli)
     for verb in (["fit", "experiment.yaml"], ["status", "-e", "tiny"]):
-        said = desk.run(*verb, exits=2).stderr
+        said = cli.run(*verb, exits=2).stderr
         assert f"error[{code}]" in said and "`rapidfire repair`" in said
-    repaired = desk.run("repair", "-e", "tiny").stderr
+    repaired = cli.run("repair", "-e", "tiny").stderr
     assert f"{HOME}/journal.db is rebuilt from the checkpoints of " in repaired
 
-    desk.run("fit", "experiment.yaml")
+    cli.run("fit", "experiment.yaml")
 
-    assert desk.weights() == trained.weights()
-    assert desk.metrics() == trained.metrics()
-    assert [run["state"] for run in desk.status()["runs"]] == [
+    assert cli.weights() == trained.weights()
+    assert cli.metrics() == trained.metrics()
+    assert [run["state"] for run in cli.status()["runs"]] == [
         run["state"] for run in trained.status()["runs"]
     ]
 
 
-def test_what_was_there_is_kept(desk):
-    spoil(desk)
-    junk = (desk.path / HOME / "journal.db").read_bytes()
-    assert "the old one is journal.db~1" in desk.run("repair").stderr
-    assert (desk.path / HOME / "journal.db~1").read_bytes() == junk
-    spoil(desk)
-    assert "the old one is journal.db~2" in desk.run("repair").stderr
+def test_what_was_there_is_kept(cli):
+    spoil(cli)
+    junk = (cli.path / HOME / "journal.db").read_bytes()
+    assert "the old one is journal.db~1" in cli.run("repair").stderr
+    assert (cli.path / HOME / "journal.db~1").read_bytes() == junk
+    spoil(cli)
+    assert "the old one is journal.db~2" in cli.run("repair").stderr
 
 
-def test_a_sound_journal_is_left_alone(desk):
-    before = (desk.path / HOME / "journal.db").read_bytes()
-    assert "nothing to repair" in desk.run("repair").stderr
-    assert (desk.path / HOME / "journal.db").read_bytes() == before
+def test_a_sound_journal_is_left_alone(cli):
+    before = (cli.path / HOME / "journal.db").read_bytes()
+    assert "nothing to repair" in cli.run("repair").stderr
+    assert (cli.path / HOME / "journal.db").read_bytes() == before
 
 
 def test_an_experiment_that_was_done_is_done_after_its_journal_is_rebuilt(trained, tmp_path):
-    desk = Desk(tmp_path)
-    shutil.copytree(trained.path, desk.path, dirs_exist_ok=True)
-    metrics, weights = desk.metrics(), desk.weights()
-    lose(desk)
-    desk.run("repair", "-e", "tiny")
-    states = [run["state"] for run in desk.status()["runs"]]
+    cli = Cli(tmp_path)
+    shutil.copytree(trained.path, cli.path, dirs_exist_ok=True)
+    metrics, weights = cli.metrics(), cli.weights()
+    lose(cli)
+    cli.run("repair", "-e", "tiny")
+    states = [run["state"] for run in cli.status()["runs"]]
     assert states == [
         "completed" if run["state"] == "completed" else "interrupted" for run in trained.status()["runs"]
     ]
-    assert (desk.metrics(), desk.weights()) == (metrics, weights)
-    desk.run("fit", "experiment.yaml")
-    assert (desk.metrics(), desk.weights()) == (metrics, weights)
+    assert (cli.metrics(), cli.weights()) == (metrics, weights)
+    cli.run("fit", "experiment.yaml")
+    assert (cli.metrics(), cli.weights()) == (metrics, weights)
 
 
-def test_a_damaged_checkpoint_proves_nothing_and_is_told(desk):
-    lose(desk)
-    newest = max((desk.path / HOME).glob("runs/*/step-*/state.pt"), key=lambda path: path.parent.name)
+def test_a_damaged_checkpoint_proves_nothing_and_is_told(cli):
+    lose(cli)
+    newest = max((cli.path / HOME).glob("runs/*/step-*/state.pt"), key=lambda path: path.parent.name)
     newest.write_bytes(b"")
     assert (
         f"skipped a damaged checkpoint of {newest.parents[1].name}: {newest.parent.name}: state.pt"
-        in desk.run("repair", "-e", "tiny").stderr
+        in cli.run("repair", "-e", "tiny").stderr
     )

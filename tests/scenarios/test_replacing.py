@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.durable.failpoints import VARIABLE
-from tests.scenarios.conftest import HEADER, Desk
+from tests.scenarios.conftest import HEADER, Cli
 
 FILE = (
     HEADER
@@ -36,17 +36,17 @@ DECISIONS = "SELECT body FROM events WHERE kind = 'decision' ORDER BY seq"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Desk:
+def trained(tmp_path_factory) -> Cli:
     """The experiment, trained without interruption."""
-    desk = Desk(tmp_path_factory.mktemp("trained"))
-    desk.write(FILE)
-    desk.run("fit", "experiment.yaml", "--require", "loss<100")
-    return desk
+    cli = Cli(tmp_path_factory.mktemp("trained"))
+    cli.write(FILE)
+    cli.run("fit", "experiment.yaml", "--require", "loss<100")
+    return cli
 
 
-def ends(desk: Desk) -> dict[str, tuple[str, int, bool]]:
+def ends(cli: Cli) -> dict[str, tuple[str, int, bool]]:
     """What became of each run: the numbers of replacements depend on who failed first."""
-    return {run["id"]: (run["state"], run["epoch"], "origin" in run) for run in desk.status()["runs"]}
+    return {run["id"]: (run["state"], run["epoch"], "origin" in run) for run in cli.status()["runs"]}
 
 
 def test_the_changed_run_trains_in_its_place_and_both_are_shown(trained):
@@ -83,42 +83,42 @@ def test_the_bracket_decides_over_replacements(trained):
 
 @pytest.mark.parametrize("point", ["rename .tmp-*manifest.jsonl 2", "commit journal.db 9"])
 def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point):
-    desk = Desk(tmp_path)
-    desk.write(FILE)
+    cli = Cli(tmp_path)
+    cli.write(FILE)
     armed = tmp_path / "armed"
     armed.touch()
-    desk.extra[VARIABLE] = f"{point} kill {armed}"
-    command = desk.command("fit", "experiment.yaml")
+    cli.extra[VARIABLE] = f"{point} kill {armed}"
+    command = cli.command("fit", "experiment.yaml")
     done = subprocess.run(
         command,
-        cwd=desk.path,
-        env=desk.environment,
+        cwd=cli.path,
+        env=cli.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL and not armed.exists()
-    desk.extra.clear()
-    desk.run("fit", "experiment.yaml")
-    assert (desk.weights(), desk.metrics()) == (trained.weights(), trained.metrics())
-    assert ends(desk) == ends(trained)
+    cli.extra.clear()
+    cli.run("fit", "experiment.yaml")
+    assert (cli.weights(), cli.metrics()) == (trained.weights(), trained.metrics())
+    assert ends(cli) == ends(trained)
 
 
 def test_a_rebuilt_journal_knows_whose_place_was_taken(trained, tmp_path):
-    desk = Desk(tmp_path)
-    shutil.copytree(trained.path, desk.path, dirs_exist_ok=True)
-    for file in (desk.path / HOME).glob("journal.db*"):
+    cli = Cli(tmp_path)
+    shutil.copytree(trained.path, cli.path, dirs_exist_ok=True)
+    for file in (cli.path / HOME).glob("journal.db*"):
         file.unlink()
-    desk.run("repair", "-e", "tiny")
-    origins = {run["number"]: run.get("origin") for run in desk.status()["runs"]}
+    cli.run("repair", "-e", "tiny")
+    origins = {run["number"]: run.get("origin") for run in cli.status()["runs"]}
     assert origins == {run["number"]: run.get("origin") for run in trained.status()["runs"]}
-    desk.run("fit", "experiment.yaml")
-    assert (desk.weights(), desk.metrics()) == (trained.weights(), trained.metrics())
-    assert ends(desk) == ends(trained)
+    cli.run("fit", "experiment.yaml")
+    assert (cli.weights(), cli.metrics()) == (trained.weights(), trained.metrics())
+    assert ends(cli) == ends(trained)
 
 
-def test_when_the_changes_can_do_no_more_the_fit_has_failed(desk):
-    desk.write(
+def test_when_the_changes_can_do_no_more_the_fit_has_failed(cli):
+    cli.write(
         HEADER
         + """\
 config:
@@ -127,8 +127,8 @@ config:
 execution: {on_oom: {train.batch_size: /4}}
 """
     )
-    said = desk.run("fit", "experiment.yaml", "--fail-fast", exits=0).stderr
+    said = cli.run("fit", "experiment.yaml", "--fail-fast", exits=0).stderr
     assert "run 2  takes the place of run 1" in said
-    desk.run("fit", "experiment.yaml", "--fresh", "--set", "execution.on_oom.train.batch_size=/8", exits=1)
-    [run] = desk.status()["runs"]
+    cli.run("fit", "experiment.yaml", "--fresh", "--set", "execution.on_oom.train.batch_size=/8", exits=1)
+    [run] = cli.status()["runs"]
     assert run["error"].endswith("; on_oom can change no more: train.batch_size is 6")

@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from tests.scenarios.conftest import Desk
+from tests.scenarios.conftest import Cli
 
 NOTHING = """\
 experiment: tiny
@@ -30,9 +30,9 @@ gridsearch:
 """
 
 
-def interrupted(desk: Desk, epochs: int, *arguments: str) -> None:
+def interrupted(cli: Cli, epochs: int, *arguments: str) -> None:
     """Fit until so many epochs are finished, then press Ctrl-C once."""
-    fit = desk.start("fit", "experiment.yaml", "-o", "jsonl", *arguments)
+    fit = cli.start("fit", "experiment.yaml", "-o", "jsonl", *arguments)
     assert fit.stdout
     for _ in islice((line for line in fit.stdout if '"epoch_ended"' in line), epochs):
         pass
@@ -41,36 +41,36 @@ def interrupted(desk: Desk, epochs: int, *arguments: str) -> None:
     assert fit.returncode == 130, said
 
 
-def durable(desk: Desk) -> int:
+def durable(cli: Cli) -> int:
     """How many runs have a checkpoint at the epoch that they reached."""
-    runs = desk.path / "rapidfire_experiments/tiny/runs"
+    runs = cli.path / "rapidfire_experiments/tiny/runs"
     facts = (json.loads(path.read_text())["facts"] for path in runs.glob("*/step-*/MANIFEST.json"))
     steps = {fact["run"]: fact["step"] for fact in facts}
-    return sum(steps.get(run["number"]) == run["step"] > 0 for run in desk.status()["runs"])
+    return sum(steps.get(run["number"]) == run["step"] > 0 for run in cli.status()["runs"])
 
 
-def test_a_halving_of_a_thousand_runs_on_one_worker_ends(desk):
+def test_a_halving_of_a_thousand_runs_on_one_worker_ends(cli):
     """Two thirds of the runs leave their worker at once."""
-    desk.write(NOTHING + HALVING)
-    desk.run("fit", "experiment.yaml", "--workers", "1")
-    states = Counter((run["state"], run["epoch"]) for run in desk.status()["runs"])
+    cli.write(NOTHING + HALVING)
+    cli.run("fit", "experiment.yaml", "--workers", "1")
+    states = Counter((run["state"], run["epoch"]) for run in cli.status()["runs"])
     assert states == {("pruned", 1): 667, ("completed", 3): 333}
 
 
-def test_ctrl_c_makes_hundreds_of_resident_runs_durable(desk):
-    desk.write(NOTHING + GRID % [*range(700)])
-    interrupted(desk, 650, "--workers", "1")
-    assert durable(desk) >= 650
+def test_ctrl_c_makes_hundreds_of_resident_runs_durable(cli):
+    cli.write(NOTHING + GRID % [*range(700)])
+    interrupted(cli, 650, "--workers", "1")
+    assert durable(cli) >= 650
 
 
 @pytest.mark.campaign
-def test_ctrl_c_with_two_thousand_resident_runs_keeps_all_and_continues_bit_for_bit(desk):
+def test_ctrl_c_with_two_thousand_resident_runs_keeps_all_and_continues_bit_for_bit(cli):
     """All of them are durable only if they were within the grace."""
-    desk.write(NOTHING + GRID % [*range(2_000)])
-    interrupted(desk, 1_950, "--workers", "2")
-    assert durable(desk) >= 1_950
-    desk.run("fit", "experiment.yaml", "--workers", "2")
-    weights, metrics = desk.weights(), desk.metrics()
-    desk.run("fit", "experiment.yaml", "--workers", "2", "--fresh")
+    cli.write(NOTHING + GRID % [*range(2_000)])
+    interrupted(cli, 1_950, "--workers", "2")
+    assert durable(cli) >= 1_950
+    cli.run("fit", "experiment.yaml", "--workers", "2")
+    weights, metrics = cli.weights(), cli.metrics()
+    cli.run("fit", "experiment.yaml", "--workers", "2", "--fresh")
     assert len(weights) == 2_000
-    assert (desk.weights(), desk.metrics()) == (weights, metrics)
+    assert (cli.weights(), cli.metrics()) == (weights, metrics)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Desk
+from tests.scenarios.conftest import GRID, HEADER, Cli
 
 SMALL = GRID.replace("epochs: 3", "epochs: 2").replace("[16, 32]", "[16]").replace("0.01, 0.001", "0.01")
 CTRL_S, CTRL_Q = b"\x13", b"\x11"
@@ -30,19 +30,19 @@ def full() -> Iterator[tuple[int, int]]:
     os.close(ends[0])
 
 
-def start(desk: Desk, *arguments: str, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+def start(cli: Cli, *arguments: str, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        desk.command("fit", "experiment.yaml", *arguments),
-        cwd=desk.path,
-        env={**desk.environment, "TERM": "xterm-256color", "PYTHONUTF8": "1", "CI": ""},
+        cli.command("fit", "experiment.yaml", *arguments),
+        cwd=cli.path,
+        env={**cli.environment, "TERM": "xterm-256color", "PYTHONUTF8": "1", "CI": ""},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
     )
 
 
-def await_weights(desk: Desk) -> None:
-    while not desk.weights():  # the test's time limit is the bound
+def await_weights(cli: Cli) -> None:
+    while not cli.weights():  # the test's time limit is the bound
         time.sleep(0.05)
 
 
@@ -59,43 +59,43 @@ def read_on(descriptor: int) -> bytes:
         read += piece
 
 
-def test_a_fit_whose_stderr_is_a_full_pipe_trains_to_its_end(desk, full):
-    desk.write(HEADER + SMALL)
-    fit = start(desk, stdout=subprocess.PIPE, stderr=full[1])
+def test_a_fit_whose_stderr_is_a_full_pipe_trains_to_its_end(cli, full):
+    cli.write(HEADER + SMALL)
+    fit = start(cli, stdout=subprocess.PIPE, stderr=full[1])
     os.close(full[1])
     printed, _ = fit.communicate()
     assert fit.returncode == 0
-    assert printed.startswith(b"rank") and len(desk.weights()) == 1
+    assert printed.startswith(b"rank") and len(cli.weights()) == 1
 
 
-def test_events_that_nobody_reads_yet_are_kept_while_training_goes_on(desk, full):
-    desk.write(HEADER + SMALL)
-    fit = start(desk, "-o", "jsonl", stdout=full[1], stderr=subprocess.DEVNULL)
+def test_events_that_nobody_reads_yet_are_kept_while_training_goes_on(cli, full):
+    cli.write(HEADER + SMALL)
+    fit = start(cli, "-o", "jsonl", stdout=full[1], stderr=subprocess.DEVNULL)
     os.close(full[1])
-    await_weights(desk)
+    await_weights(cli)
     events = [json.loads(line)["event"] for line in read_on(full[0]).splitlines() if line]
     assert fit.wait() == 0
     assert events.count("epoch_ended") == 2 and events[-1] == "run_changed"
 
 
-def test_the_first_ctrl_c_stops_a_fit_whose_readers_have_all_stalled(desk, full):
-    desk.write(HEADER + GRID.replace("epochs: 3", "epochs: 5000"))
-    fit = start(desk, "-o", "jsonl", stdout=full[1], stderr=full[1])
+def test_the_first_ctrl_c_stops_a_fit_whose_readers_have_all_stalled(cli, full):
+    cli.write(HEADER + GRID.replace("epochs: 3", "epochs: 5000"))
+    fit = start(cli, "-o", "jsonl", stdout=full[1], stderr=full[1])
     os.close(full[1])
-    while not [*(desk.path / "rapidfire_experiments/tiny/runs").glob("*/log.txt")]:  # one has begun
+    while not [*(cli.path / "rapidfire_experiments/tiny/runs").glob("*/log.txt")]:  # one has begun
         time.sleep(0.05)
     fit.send_signal(signal.SIGINT)
     assert fit.wait() == 130
-    assert {run["state"] for run in desk.status()["runs"]} <= {"interrupted", "queued"}
+    assert {run["state"] for run in cli.status()["runs"]} <= {"interrupted", "queued"}
 
 
-def test_a_fit_on_a_terminal_stopped_by_ctrl_s_trains_to_its_end_and_shows_the_ranking_later(desk):
-    desk.write(HEADER + SMALL)
+def test_a_fit_on_a_terminal_stopped_by_ctrl_s_trains_to_its_end_and_shows_the_ranking_later(cli):
+    cli.write(HEADER + SMALL)
     ours, theirs = pty.openpty()
     os.write(ours, CTRL_S)
-    fit = start(desk, stdout=theirs, stderr=theirs)
+    fit = start(cli, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    await_weights(desk)
+    await_weights(cli)
     os.write(ours, CTRL_Q)
     shown = read_on(ours).decode()
     os.close(ours)

@@ -16,36 +16,36 @@ gridsearch:
 """
 
 
-def timeline(desk, text, slots):
-    file = desk.write(text)
-    return json.loads(desk.run("expand", str(file), "--slots", str(slots), "-o", "json").stdout)["timeline"]
+def timeline(cli, text, slots):
+    file = cli.write(text)
+    return json.loads(cli.run("expand", str(file), "--slots", str(slots), "-o", "json").stdout)["timeline"]
 
 
-def test_the_rungs_the_work_and_the_time_of_successive_halving(desk):
+def test_the_rungs_the_work_and_the_time_of_successive_halving(cli):
     for direction in ("min", "max"):
-        found = timeline(desk, FILE % (direction, "sync"), 4)
+        found = timeline(cli, FILE % (direction, "sync"), 4)
         assert [rung["runs"] for rung in found["rungs"]] == [8, 4, 2]
         assert found["run_epochs"] == sum(found["busy"]) == 20 + 4
         assert (found["slots"], len(found["busy"])) == (4, 4)
         assert found["idle"] == 1 - 24 / (4 * found["makespan"])
 
 
-def test_more_slots_than_work_take_as_long_as_the_longest_run(desk):
-    assert timeline(desk, FILE % ("min", "sync"), 9)["makespan"] == 8
+def test_more_slots_than_work_take_as_long_as_the_longest_run(cli):
+    assert timeline(cli, FILE % ("min", "sync"), 9)["makespan"] == 8
 
 
-def test_async_halving_trains_as_much_where_the_best_come_first(desk):
-    assert timeline(desk, FILE % ("max", "async"), 1)["run_epochs"] == 24
+def test_async_halving_trains_as_much_where_the_best_come_first(cli):
+    assert timeline(cli, FILE % ("max", "async"), 1)["run_epochs"] == 24
 
 
-def test_the_median_rule_ends_the_worse_half_early(desk):
-    found = timeline(desk, MEDIAN, 1)
+def test_the_median_rule_ends_the_worse_half_early(cli):
+    found = timeline(cli, MEDIAN, 1)
     assert found["makespan"] == found["run_epochs"] == 3 * 5 + 3 * 2
     assert found["idle"] == 0
 
 
-def test_people_read_it_in_a_line(desk):
-    file = desk.write(FILE % ("min", "sync"))
-    said = desk.run("expand", str(file), "--slots", "4").stdout
+def test_people_read_it_in_a_line(cli):
+    file = cli.write(FILE % ("min", "sync"))
+    said = cli.run("expand", str(file), "--slots", "4").stdout
     assert "on 4 slots: 24 run-epochs in the time of " in said
     assert "% idle" in said

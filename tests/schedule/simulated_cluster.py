@@ -59,7 +59,7 @@ class Host:
         return next((order for order in self.inbox if isinstance(order, Train)), None)
 
 
-class World:
+class SimulatedCluster:
     """Drives a machine; every action lands here, every event leaves from here."""
 
     def __init__(

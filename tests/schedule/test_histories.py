@@ -12,7 +12,7 @@ from rapidfire_cli.schedule.events import NewRun
 from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.policies import Policy
-from tests.schedule.simulated_cluster import World, runs_of
+from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
 
 MOST_RUNS = 16  # before more come
 VALUES = (0.1, 0.2, 0.3, 0.4, 0.4, math.nan, None, math.inf)
@@ -34,7 +34,7 @@ POLICIES = st.sampled_from(
 class Histories(RuleBasedStateMachine):
     """A world in which anything may happen; hypothesis chooses what."""
 
-    world: World
+    cluster: SimulatedCluster
 
     @initialize(
         slots=st.integers(1, 6), room=st.integers(1, 6), chunks=st.integers(1, 4), luck=st.integers(0, 999)
@@ -43,141 +43,145 @@ class Histories(RuleBasedStateMachine):
         def value(run: int, epoch: int) -> float | None:
             return VALUES[(run * 31 + epoch * 17 + luck * 7) % len(VALUES)]
 
-        self.world = World(slots, room=room, chunks=chunks, value=value)
+        self.cluster = SimulatedCluster(slots, room=room, chunks=chunks, value=value)
 
-    @precondition(lambda self: len(self.world.entries) < MOST_RUNS)
+    @precondition(lambda self: len(self.cluster.entries) < MOST_RUNS)
     @rule(count=st.integers(1, 5), epochs=st.integers(1, 3), gang=st.integers(1, 3))
     def add_runs(self, count: int, epochs: int, gang: int) -> None:
-        self.world.add(self._entries(count, epochs, gang))
+        self.cluster.add(self._entries(count, epochs, gang))
 
-    @precondition(lambda self: len(self.world.entries) < MOST_RUNS)
+    @precondition(lambda self: len(self.cluster.entries) < MOST_RUNS)
     @rule(count=st.integers(1, 9), gang=st.integers(1, 3), policy=POLICIES)
     def add_bracket(self, count: int, gang: int, policy: Policy) -> None:
-        self.world.add(self._entries(count, 4, gang), policy())
+        self.cluster.add(self._entries(count, 4, gang), policy())
 
     def _entries(self, count: int, epochs: int, gang: int) -> list[NewRun]:
-        first = len(self.world.entries) + 1
-        size = min(gang, len(self.world.scheduler.slots))
-        return [NewRun(run, epochs * self.world.chunks, gang=size) for run in range(first, first + count)]
+        first = len(self.cluster.entries) + 1
+        size = min(gang, len(self.cluster.scheduler.slots))
+        return [NewRun(run, epochs * self.cluster.chunks, gang=size) for run in range(first, first + count)]
 
-    @precondition(lambda self: self.world.movable())
+    @precondition(lambda self: self.cluster.movable())
     @rule(which=WHICH, times=st.integers(1, 9))
     def advance(self, which: int, times: int) -> None:
         for step in range(times):
-            if slots := self.world.movable():
-                self.world.advance(slots[(which + step * 7) % len(slots)])
+            if slots := self.cluster.movable():
+                self.cluster.advance(slots[(which + step * 7) % len(slots)])
                 self.slots_rest_only_where_nothing_waits()
 
-    @precondition(lambda self: self.world.movable())
+    @precondition(lambda self: self.cluster.movable())
     @rule(which=WHICH)
     def finish_a_turn_and_die_before_telling(self, which: int) -> None:
-        slots = self.world.movable()
-        self.world.advance(slots[which % len(slots)], dies=True)
+        slots = self.cluster.movable()
+        self.cluster.advance(slots[which % len(slots)], dies=True)
 
-    @precondition(lambda self: self.world.hosts)
+    @precondition(lambda self: self.cluster.hosts)
     @rule(which=WHICH)
     def kill(self, which: int) -> None:
-        slots = sorted(self.world.hosts)
-        self.world.kill(slots[which % len(slots)])
+        slots = sorted(self.cluster.hosts)
+        self.cluster.kill(slots[which % len(slots)])
 
     @precondition(lambda self: self._serving())
     @rule(which=WHICH)
     def fail(self, which: int) -> None:
         slots = self._serving()
-        self.world.fail(slots[which % len(slots)])
+        self.cluster.fail(slots[which % len(slots)])
 
     @precondition(lambda self: self._serving())
     @rule(which=WHICH, replaceable=st.booleans())
     def exhaust(self, which: int, replaceable: bool) -> None:
         slots = self._serving()
-        self.world.exhaust(slots[which % len(slots)], replaceable)
+        self.cluster.exhaust(slots[which % len(slots)], replaceable)
 
     def _serving(self) -> list[int]:
         """The slots whose next order is about a run."""
-        hosts = sorted(self.world.hosts.items())
+        hosts = sorted(self.cluster.hosts.items())
         return [slot for slot, host in hosts if host.up and host.inbox and runs_of(host.inbox[0])]
 
-    @precondition(lambda self: self.world.entries)
+    @precondition(lambda self: self.cluster.entries)
     @rule(which=WHICH)
     def save(self, which: int) -> None:
-        self.world.save(which % len(self.world.entries) + 1)
+        self.cluster.save(which % len(self.cluster.entries) + 1)
 
-    @precondition(lambda self: self.world.entries)
+    @precondition(lambda self: self.cluster.entries)
     @rule(which=WHICH)
     def ask_stop(self, which: int) -> None:
-        self.world.ask_stop(which % len(self.world.entries) + 1)
+        self.cluster.ask_stop(which % len(self.cluster.entries) + 1)
 
     @precondition(lambda self: self.resumable())
     @rule(which=WHICH)
     def ask_resume(self, which: int) -> None:
         runs = self.resumable()
-        self.world.ask_resume(runs[which % len(runs)])
+        self.cluster.ask_resume(runs[which % len(runs)])
 
     def resumable(self) -> list[int]:
         """The runs that a person stopped or a decision pruned, unless something else ended them before."""
-        ended, cut = self.world.ended, self.world.unwanted | self.world.judged
+        ended, cut = self.cluster.ended, self.cluster.unwanted | self.cluster.judged
         return sorted(run for run in cut if ended.get(run, "Stop") in ("Stop", "Prune"))
 
     @rule(rarely=WHICH)
     def stop(self, rarely: int) -> None:
         if rarely == 0:
-            self.world.stop()
+            self.cluster.stop()
 
     @invariant()
     def slots_rest_only_where_nothing_waits(self) -> None:
-        if hasattr(self, "world") and not self.world.stopping:
-            assert_at_rest(self.world)
+        if hasattr(self, "world") and not self.cluster.stopping:
+            assert_at_rest(self.cluster)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
-        self.world.finish()
-        world, scheduler = self.world, self.world.scheduler
+        self.cluster.finish()
+        cluster, scheduler = self.cluster, self.cluster.scheduler
         assert scheduler.finished
-        if world.stopping:
-            assert all(world.trained(run) == world.durable[run] for run in world.entries)
+        if cluster.stopping:
+            assert all(cluster.trained(run) == cluster.durable[run] for run in cluster.entries)
         else:
-            assert world.ended.keys() == world.entries.keys()
+            assert cluster.ended.keys() == cluster.entries.keys()
 
 
-def assert_at_rest(world: World) -> None:
+def assert_at_rest(cluster: SimulatedCluster) -> None:
     """What must hold between two events, said run by run and slot by slot."""
-    waiting = [run for run in world.entries if world.ready(run)]
-    claims = {slot.slot: slot.claim for slot in world.scheduler.slots if slot.claim is not None}
-    resting = [slot for slot in world.hosts if world.idle(slot) and slot not in claims]
-    roomy = [slot for slot in resting if world.has_room(slot)]
+    waiting = [run for run in cluster.entries if cluster.ready(run)]
+    claims = {slot.slot: slot.claim for slot in cluster.scheduler.slots if slot.claim is not None}
+    resting = [slot for slot in cluster.hosts if cluster.idle(slot) and slot not in claims]
+    roomy = [slot for slot in resting if cluster.has_room(slot)]
     for run in waiting:
-        entry, home = world.entries[run], world.home(run)
+        entry, home = cluster.entries[run], cluster.home(run)
         if run in claims.values():
             kept = [slot for slot, claim in claims.items() if claim == run]
             assert len(kept) == entry.gang and home in ((), tuple(kept))
-            assert any(delays(world, slot, run) for slot in kept), "nothing is in the way of the gang's turn"
+            assert any(delays(cluster, slot, run) for slot in kept), (
+                "nothing is in the way of the gang's turn"
+            )
             continue
-        for first in range(0, len(world.scheduler.slots) - entry.gang + 1, entry.gang):
+        for first in range(0, len(cluster.scheduler.slots) - entry.gang + 1, entry.gang):
             gang = range(first, first + entry.gang)
             if home:
                 assert home != tuple(gang) or not set(gang) <= set(resting), "its home rests"
             else:
                 assert not set(gang) <= set(roomy), "there is room and rest for it"
-    behind = [run for run in waiting if world.home(run) and run not in claims.values()]
-    singles = [run for run in behind if world.entries[run].gang == 1]
-    assert not singles or len(world.leaving) >= len(roomy), "a slot rests while runs wait behind others"
+    behind = [run for run in waiting if cluster.home(run) and run not in claims.values()]
+    singles = [run for run in behind if cluster.entries[run].gang == 1]
+    assert not singles or len(cluster.leaving) >= len(roomy), "a slot rests while runs wait behind others"
     elsewhere = [
         run
         for run in waiting
-        if not world.home(run) and world.entries[run].gang == 1 and run not in claims.values()
+        if not cluster.home(run) and cluster.entries[run].gang == 1 and run not in claims.values()
     ]
-    full = [slot for slot in resting if not world.has_room(slot)]
-    if len(world.leaving) < len(elsewhere):
+    full = [slot for slot in resting if not cluster.has_room(slot)]
+    if len(cluster.leaving) < len(elsewhere):
         for slot in full:
-            held = world.hosts[slot].held
-            parked = [run for run in held if not world.ready(run) and not world.in_turn(run)]
-            assert not parked or world.leaving & held.keys(), "a run that waits for a decision is in the way"
+            held = cluster.hosts[slot].held
+            parked = [run for run in held if not cluster.ready(run) and not cluster.in_turn(run)]
+            assert not parked or cluster.leaving & held.keys(), (
+                "a run that waits for a decision is in the way"
+            )
 
 
-def delays(world: World, slot: int, run: int) -> bool:
+def delays(cluster: SimulatedCluster, slot: int, run: int) -> bool:
     """Whether the slot is in a turn, or lacks room that somebody leaves."""
-    return not world.idle(slot) or bool(world.leaving & world.hosts[slot].held.keys())
+    return not cluster.idle(slot) or bool(cluster.leaving & cluster.hosts[slot].held.keys())
 
 
 class ManyHistories(Histories):

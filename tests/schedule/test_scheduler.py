@@ -18,109 +18,109 @@ from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.placement import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
-from tests.schedule.simulated_cluster import World
+from tests.schedule.simulated_cluster import SimulatedCluster
 
 
-def completed(world: World) -> set[int]:
-    return {action.run for action in world.trace if isinstance(action, Complete)}
+def completed(cluster: SimulatedCluster) -> set[int]:
+    return {action.run for action in cluster.trace if isinstance(action, Complete)}
 
 
 def test_every_run_shows_its_first_epoch_before_any_shows_its_second():
-    world = World(slots=2, goals=[3] * 6)
-    world.finish()
-    assert sorted(run for _, run, _ in world.turns[:6]) == [1, 2, 3, 4, 5, 6]
+    cluster = SimulatedCluster(slots=2, goals=[3] * 6)
+    cluster.finish()
+    assert sorted(run for _, run, _ in cluster.turns[:6]) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_slot_keeps_the_runs_it_holds():
-    world = World(slots=2, goals=[4] * 6)
-    world.finish()
-    homes = {(run, slot) for slot, run, _ in world.turns}
+    cluster = SimulatedCluster(slots=2, goals=[4] * 6)
+    cluster.finish()
+    homes = {(run, slot) for slot, run, _ in cluster.turns}
     assert len(homes) == 6
 
 
 def test_no_more_workers_are_started_than_there_are_runs():
-    world = World(slots=8, goals=[1, 1])
-    assert [action for action in world.trace if isinstance(action, StartWorker)] == [
+    cluster = SimulatedCluster(slots=8, goals=[1, 1])
+    assert [action for action in cluster.trace if isinstance(action, StartWorker)] == [
         StartWorker(0),
         StartWorker(1),
     ]
 
 
 def test_a_slot_holds_no_more_runs_than_fit_and_begins_another_when_one_completes():
-    world = World(slots=1, goals=[2] * 4, room=20, size=10)
+    cluster = SimulatedCluster(slots=1, goals=[2] * 4, room=20, size=10)
     most = 0
-    while slots := world.movable():
-        world.advance(slots[0])
-        most = max(most, len(world.hosts[0].held))
+    while slots := cluster.movable():
+        cluster.advance(slots[0])
+        most = max(most, len(cluster.hosts[0].held))
     assert most == 2
-    assert [run for _, run, _ in world.turns] == [1, 2, 1, 3, 2, 4, 3, 4]
-    assert completed(world) == {1, 2, 3, 4}
+    assert [run for _, run, _ in cluster.turns] == [1, 2, 1, 3, 2, 4, 3, 4]
+    assert completed(cluster) == {1, 2, 3, 4}
 
 
 def test_a_run_larger_than_the_room_trains_alone():
-    world = World(slots=1, goals=[2, 2], room=5, size=10)
-    world.finish()
-    assert [run for _, run, _ in world.turns] == [1, 1, 2, 2]
+    cluster = SimulatedCluster(slots=1, goals=[2, 2], room=5, size=10)
+    cluster.finish()
+    assert [run for _, run, _ in cluster.turns] == [1, 1, 2, 2]
 
 
 def test_an_idle_slot_takes_over_a_run_that_waits_behind_another():
-    world = World(slots=2, goals=[1, 1, 9, 9])
+    cluster = SimulatedCluster(slots=2, goals=[1, 1, 9, 9])
     for slot in (0, 1, 0, 0, 0):  # slot 0 takes up runs 3 and 4 while slot 1 is still in run 2's turn
-        world.advance(slot)
-    world.advance(1)
-    assert [action for action in world.trace if isinstance(action, Evict)] == [Evict((0,), 4)]
-    world.finish()
-    assert {slot for slot, run, _ in world.turns if run == 4} == {0, 1}
-    assert completed(world) == {1, 2, 3, 4}
+        cluster.advance(slot)
+    cluster.advance(1)
+    assert [action for action in cluster.trace if isinstance(action, Evict)] == [Evict((0,), 4)]
+    cluster.finish()
+    assert {slot for slot, run, _ in cluster.turns if run == 4} == {0, 1}
+    assert completed(cluster) == {1, 2, 3, 4}
 
 
 def test_a_dead_worker_sets_its_resident_runs_back_to_what_is_durable():
-    world = World(slots=1, goals=[3, 3])
-    world.advance(0)
-    world.advance(0)
-    world.advance(0)
-    world.tell(RunSaved(1, 1))
-    world.durable[1] = 1
-    world.kill(0)
-    assert world.scheduler.runs[1].trained == 1
-    assert world.scheduler.runs[2].trained == 0
-    world.finish()
-    assert completed(world) == {1, 2}
+    cluster = SimulatedCluster(slots=1, goals=[3, 3])
+    cluster.advance(0)
+    cluster.advance(0)
+    cluster.advance(0)
+    cluster.tell(RunSaved(1, 1))
+    cluster.durable[1] = 1
+    cluster.kill(0)
+    assert cluster.scheduler.runs[1].trained == 1
+    assert cluster.scheduler.runs[2].trained == 0
+    cluster.finish()
+    assert completed(cluster) == {1, 2}
 
 
 def test_a_run_that_is_saved_while_it_waits_keeps_its_epochs_when_the_worker_dies():
-    world = World(slots=1, goals=[3, 3])
-    world.advance(0)
-    world.advance(0)
-    assert world.scheduler.runs[1].phase is RunPhase.WAITING
-    world.save(1)
-    world.kill(0)
-    assert world.scheduler.runs[1].trained == 1
-    assert world.scheduler.runs[2].trained == 0
-    world.finish()
-    assert completed(world) == {1, 2}
+    cluster = SimulatedCluster(slots=1, goals=[3, 3])
+    cluster.advance(0)
+    cluster.advance(0)
+    assert cluster.scheduler.runs[1].phase is RunPhase.WAITING
+    cluster.save(1)
+    cluster.kill(0)
+    assert cluster.scheduler.runs[1].trained == 1
+    assert cluster.scheduler.runs[2].trained == 0
+    cluster.finish()
+    assert completed(cluster) == {1, 2}
 
 
 def test_a_run_that_kills_its_workers_is_given_up_after_three_retries_and_the_others_go_on():
-    world = World(slots=1, goals=[2, 2])
+    cluster = SimulatedCluster(slots=1, goals=[2, 2])
     for _ in range(MOST_DEATHS + 1):
-        world.advance(0)
-        while world.hosts[0].inbox[0].runs != (1,):
-            world.advance(0)
-        world.kill(0)
-    assert GiveUp(1) in world.trace
-    assert world.scheduler.runs[2].deaths == 0
-    world.finish()
-    assert completed(world) == {2}
+        cluster.advance(0)
+        while cluster.hosts[0].inbox[0].runs != (1,):
+            cluster.advance(0)
+        cluster.kill(0)
+    assert GiveUp(1) in cluster.trace
+    assert cluster.scheduler.runs[2].deaths == 0
+    cluster.finish()
+    assert completed(cluster) == {2}
 
 
 def test_runs_are_given_up_when_no_worker_ever_comes_up():
-    world = World(slots=2, goals=[1, 1, 1])
+    cluster = SimulatedCluster(slots=2, goals=[1, 1, 1])
     for _ in range(MOST_FAILED_STARTS):
-        for slot in list(world.hosts):
-            world.kill(slot)
-    assert world.scheduler.finished
-    assert {action for action in world.trace if isinstance(action, GiveUp)} == {
+        for slot in list(cluster.hosts):
+            cluster.kill(slot)
+    assert cluster.scheduler.finished
+    assert {action for action in cluster.trace if isinstance(action, GiveUp)} == {
         GiveUp(1),
         GiveUp(2),
         GiveUp(3),
@@ -128,27 +128,27 @@ def test_runs_are_given_up_when_no_worker_ever_comes_up():
 
 
 def test_a_failed_run_frees_its_slot_and_is_not_tried_again():
-    world = World(slots=1, goals=[2, 2])
-    world.advance(0)
-    world.fail(0)
-    world.finish()
-    assert completed(world) == {2}
-    assert world.scheduler.runs[1].phase is RunPhase.FAILED
-    assert all(run != 1 for _, run, _ in world.turns)
+    cluster = SimulatedCluster(slots=1, goals=[2, 2])
+    cluster.advance(0)
+    cluster.fail(0)
+    cluster.finish()
+    assert completed(cluster) == {2}
+    assert cluster.scheduler.runs[1].phase is RunPhase.FAILED
+    assert all(run != 1 for _, run, _ in cluster.turns)
 
 
 def test_a_stop_ends_turns_makes_what_is_trained_durable_and_starts_nothing():
-    world = World(slots=1, goals=[3, 3])
-    world.advance(0)
-    world.advance(0)  # run 1 has trained a tick and waits
-    world.stop()
-    assert EndTurn((0,)) in world.trace and Evict((0,), 1) in world.trace
-    world.trace = []
-    world.hosts[0].inbox = [order for order in world.hosts[0].inbox if not isinstance(order, EndTurn)]
-    world.finish()
-    assert world.scheduler.finished
-    assert world.durable[1] == 1
-    assert not [action for action in world.trace if isinstance(action, Train)]
+    cluster = SimulatedCluster(slots=1, goals=[3, 3])
+    cluster.advance(0)
+    cluster.advance(0)  # run 1 has trained a tick and waits
+    cluster.stop()
+    assert EndTurn((0,)) in cluster.trace and Evict((0,), 1) in cluster.trace
+    cluster.trace = []
+    cluster.hosts[0].inbox = [order for order in cluster.hosts[0].inbox if not isinstance(order, EndTurn)]
+    cluster.finish()
+    assert cluster.scheduler.finished
+    assert cluster.durable[1] == 1
+    assert not [action for action in cluster.trace if isinstance(action, Train)]
 
 
 def test_what_is_not_listed_raises():
@@ -168,139 +168,139 @@ def test_what_is_not_listed_raises():
 
 
 def test_a_run_that_finds_no_memory_is_tried_again_alone_on_its_slot():
-    world = World(slots=1, goals=[2, 2, 2])
-    world.advance(0)
-    world.advance(0)  # run 1 has trained, and rests where run 2 trains now
-    world.exhaust(0)
-    world.advance(0)
-    world.finish()
-    assert [run for _, run, _ in world.turns] == [1, 2, 2, 1, 1, 3, 3]
-    assert world.scheduler.runs[2].deaths == 0
-    assert completed(world) == {1, 2, 3}
+    cluster = SimulatedCluster(slots=1, goals=[2, 2, 2])
+    cluster.advance(0)
+    cluster.advance(0)  # run 1 has trained, and rests where run 2 trains now
+    cluster.exhaust(0)
+    cluster.advance(0)
+    cluster.finish()
+    assert [run for _, run, _ in cluster.turns] == [1, 2, 2, 1, 1, 3, 3]
+    assert cluster.scheduler.runs[2].deaths == 0
+    assert completed(cluster) == {1, 2, 3}
 
 
 def test_a_run_that_finds_no_memory_alone_is_given_up_and_the_others_go_on():
-    world = World(slots=2, goals=[2, 2, 2, 2])
-    world.advance(0)
+    cluster = SimulatedCluster(slots=2, goals=[2, 2, 2, 2])
+    cluster.advance(0)
     for _ in range(2):
-        while not (world.hosts[0].turn and world.hosts[0].turn.runs == (1,)):
-            world.advance(0)
-        world.exhaust(0)
-    assert GiveUp(1) in world.trace
-    world.finish()
-    assert completed(world) == {2, 3, 4}
+        while not (cluster.hosts[0].turn and cluster.hosts[0].turn.runs == (1,)):
+            cluster.advance(0)
+        cluster.exhaust(0)
+    assert GiveUp(1) in cluster.trace
+    cluster.finish()
+    assert completed(cluster) == {2, 3, 4}
 
 
 def test_a_slot_on_which_memory_ran_out_holds_fewer_runs_from_then_on():
-    world = World(slots=1, goals=[3] * 40, room=10**9, size=1)
+    cluster = SimulatedCluster(slots=1, goals=[3] * 40, room=10**9, size=1)
     lost = 0
     most = []
-    while slots := world.movable():
-        held = world.hosts[0].held
-        if len(held) > 20 and world.hosts[0].turn:
+    while slots := cluster.movable():
+        held = cluster.hosts[0].held
+        if len(held) > 20 and cluster.hosts[0].turn:
             lost += 1
-            world.exhaust(0)
-            most.append(world.scheduler.slots[0].most)
+            cluster.exhaust(0)
+            most.append(cluster.scheduler.slots[0].most)
         else:
-            world.advance(slots[0])
-    assert completed(world) == set(range(1, 41))
+            cluster.advance(slots[0])
+    assert completed(cluster) == set(range(1, 41))
     assert (lost, most) == (1, [16])  # of 22
 
 
 def test_a_run_that_is_too_large_by_itself_takes_no_room_from_others():
-    world = World(slots=1, goals=[2] * 9)
-    out_of_memory(world, 6, replaceable=False)
-    assert GiveUp(6) in world.trace
-    assert world.scheduler.slots[0].most is None
-    world.finish()
-    assert completed(world) == {1, 2, 3, 4, 5, 7, 8, 9}
+    cluster = SimulatedCluster(slots=1, goals=[2] * 9)
+    out_of_memory(cluster, 6, replaceable=False)
+    assert GiveUp(6) in cluster.trace
+    assert cluster.scheduler.slots[0].most is None
+    cluster.finish()
+    assert completed(cluster) == {1, 2, 3, 4, 5, 7, 8, 9}
 
 
 def test_a_slot_whose_worker_ran_out_of_memory_is_opened_again_though_others_are_idle():
-    world = World(slots=2, goals=[2, 1])
-    world.advance(0)
-    world.advance(1)
-    world.advance(1)  # run 2 is completed; slot 1 is idle
-    world.exhaust(0)
-    world.finish()
-    assert completed(world) == {1, 2}
+    cluster = SimulatedCluster(slots=2, goals=[2, 1])
+    cluster.advance(0)
+    cluster.advance(1)
+    cluster.advance(1)  # run 2 is completed; slot 1 is idle
+    cluster.exhaust(0)
+    cluster.finish()
+    assert completed(cluster) == {1, 2}
 
 
 def test_memory_that_runs_out_during_a_stop_starts_nothing():
-    world = World(slots=1, goals=[2])
-    world.advance(0)
-    world.stop()
-    world.exhaust(0)
-    assert world.scheduler.finished and not world.hosts
+    cluster = SimulatedCluster(slots=1, goals=[2])
+    cluster.advance(0)
+    cluster.stop()
+    cluster.exhaust(0)
+    assert cluster.scheduler.finished and not cluster.hosts
 
 
-def out_of_memory(world: World, run: int, replaceable: bool = True) -> None:
+def out_of_memory(cluster: SimulatedCluster, run: int, replaceable: bool = True) -> None:
     """The run runs out of memory, alone too."""
     for _ in range(2):
-        while not any(host.turn and host.turn.runs == (run,) for host in world.hosts.values()):
-            world.advance(world.movable()[0])
-        world.exhaust(world.home(run)[0], replaceable)
+        while not any(host.turn and host.turn.runs == (run,) for host in cluster.hosts.values()):
+            cluster.advance(cluster.movable()[0])
+        cluster.exhaust(cluster.home(run)[0], replaceable)
 
 
 def test_another_run_takes_the_place_of_one_that_finds_no_memory_alone():
-    world = World(slots=1, goals=[2, 2])
-    out_of_memory(world, 1)
-    assert Replace(1, 3) in world.trace and GiveUp(1) not in world.trace
-    world.finish()
-    assert completed(world) == {2, 3}
+    cluster = SimulatedCluster(slots=1, goals=[2, 2])
+    out_of_memory(cluster, 1)
+    assert Replace(1, 3) in cluster.trace and GiveUp(1) not in cluster.trace
+    cluster.finish()
+    assert completed(cluster) == {2, 3}
 
 
 def test_a_replacement_may_be_replaced():
-    world = World(slots=1, goals=[2])
-    out_of_memory(world, 1)
-    out_of_memory(world, 2)
-    world.finish()
-    assert completed(world) == {3}
+    cluster = SimulatedCluster(slots=1, goals=[2])
+    out_of_memory(cluster, 1)
+    out_of_memory(cluster, 2)
+    cluster.finish()
+    assert completed(cluster) == {3}
 
 
 def test_a_replacement_stands_in_the_bracket_where_nothing_was_known_of_its_original():
-    world = World(slots=1)
-    world.add([NewRun(1, 4), NewRun(2, 4)], Halving((1, 2), 4, 2, "max"))
-    out_of_memory(world, 1)
-    world.finish()
-    assert Replace(1, 3, bracket=1) in world.trace
-    assert completed(world) == {3}, "it is better at the first rung, as its number is higher"
+    cluster = SimulatedCluster(slots=1)
+    cluster.add([NewRun(1, 4), NewRun(2, 4)], Halving((1, 2), 4, 2, "max"))
+    out_of_memory(cluster, 1)
+    cluster.finish()
+    assert Replace(1, 3, bracket=1) in cluster.trace
+    assert completed(cluster) == {3}, "it is better at the first rung, as its number is higher"
 
 
 def test_a_replacement_trains_apart_where_its_original_has_a_result():
-    world = World(slots=1)
-    world.add([NewRun(1, 4), NewRun(2, 4)], Halving((2,), 4, 2, "max"))
-    while world.heard[1] < 2:
-        world.advance(0)
-    world.add([NewRun(3, 9)])
-    world.kill(0)  # run 1 goes back to its beginning, and its bracket keeps the result
-    out_of_memory(world, 1)
-    world.finish()
-    assert Replace(1, 4, bracket=1, apart=True) in world.trace
-    [decision] = [action.decision for action in world.trace if isinstance(action, Decide)]
-    assert decision.failed == (1,) and completed(world) == {2, 3, 4}
+    cluster = SimulatedCluster(slots=1)
+    cluster.add([NewRun(1, 4), NewRun(2, 4)], Halving((2,), 4, 2, "max"))
+    while cluster.heard[1] < 2:
+        cluster.advance(0)
+    cluster.add([NewRun(3, 9)])
+    cluster.kill(0)  # run 1 goes back to its beginning, and its bracket keeps the result
+    out_of_memory(cluster, 1)
+    cluster.finish()
+    assert Replace(1, 4, bracket=1, apart=True) in cluster.trace
+    [decision] = [action.decision for action in cluster.trace if isinstance(action, Decide)]
+    assert decision.failed == (1,) and completed(cluster) == {2, 3, 4}
 
 
 def test_a_run_that_a_person_stopped_is_not_replaced():
-    world = World(slots=1, goals=[2, 2])
-    world.advance(0)
-    world.exhaust(0)
-    world.ask_stop(1)
-    world.finish()
-    assert not any(isinstance(action, Replace) for action in world.trace)
+    cluster = SimulatedCluster(slots=1, goals=[2, 2])
+    cluster.advance(0)
+    cluster.exhaust(0)
+    cluster.ask_stop(1)
+    cluster.finish()
+    assert not any(isinstance(action, Replace) for action in cluster.trace)
 
 
 @pytest.mark.parametrize("policy", [Halving((1, 2), 4, 2, "min"), AsyncHalving((1, 2), 4, 2, "min")])
 def test_who_is_stopped_or_pruned_and_resumed_by_hand_trains_to_its_goal_outside_its_bracket(policy):
-    world = World(slots=1)
-    world.add([NewRun(run, goal=4) for run in range(1, 5)], policy)
-    world.ask_stop(1)  # the others are compared without it
-    world.finish()
-    assert world.ended == {1: "Stop", 2: "Complete", 3: "Prune", 4: "Prune"}
-    decided = [action for action in world.trace if isinstance(action, Decide)]
+    cluster = SimulatedCluster(slots=1)
+    cluster.add([NewRun(run, goal=4) for run in range(1, 5)], policy)
+    cluster.ask_stop(1)  # the others are compared without it
+    cluster.finish()
+    assert cluster.ended == {1: "Stop", 2: "Complete", 3: "Prune", 4: "Prune"}
+    decided = [action for action in cluster.trace if isinstance(action, Decide)]
     assert {verdict.run for each in decided for verdict in each.decision.verdicts} == {2, 3, 4}
     for run in (1, 4):
-        world.ask_resume(run)
-    world.finish()
-    assert completed(world) == {1, 2, 4}
-    assert [action for action in world.trace if isinstance(action, Decide)] == decided
+        cluster.ask_resume(run)
+    cluster.finish()
+    assert completed(cluster) == {1, 2, 4}
+    assert [action for action in cluster.trace if isinstance(action, Decide)] == decided

@@ -39,7 +39,7 @@ class Clock:
         return self.now
 
 
-class Workplace:
+class TrainingSandbox:
     """Residents over `directory`; another one on the same directory starts from what is durable."""
 
     def __init__(

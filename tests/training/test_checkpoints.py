@@ -10,12 +10,12 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import FORMER
 from rapidfire_cli.engine.messages import RunFailed
 from rapidfire_cli.terms import Objective
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 
 def interrupted(directory, spec="Augmented"):
     """A run with two checkpoints, the last in the middle of its second epoch."""
-    place = Workplace(directory, spec, checkpoint_every=4)
+    place = TrainingSandbox(directory, spec, checkpoint_every=4)
     place.stop_at = 11
     place.train(leaf(), until=3)
     assert len(place.checkpoints()) == 2
@@ -34,7 +34,7 @@ def test_a_damaged_checkpoint_that_was_passed_over_takes_no_good_ones_place(tmp_
     _, last = damaged.checkpoints()
     damage(last)
 
-    continued = Workplace(tmp_path, "Augmented", checkpoint_every=1)
+    continued = TrainingSandbox(tmp_path, "Augmented", checkpoint_every=1)
     continued.stop_at = 2
     continued.train(leaf(), until=3)
 
@@ -45,12 +45,12 @@ def test_a_damaged_checkpoint_that_was_passed_over_takes_no_good_ones_place(tmp_
 
 @pytest.mark.parametrize("name", ["state.pt", "model.safetensors", "MANIFEST.json"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name):
-    whole = Workplace(tmp_path / "whole", "Augmented")
+    whole = TrainingSandbox(tmp_path / "whole", "Augmented")
     whole.train(leaf(), until=3)
     damaged = interrupted(tmp_path / "damaged")
     damage(damaged.checkpoints()[-1], name)
 
-    continued = Workplace(tmp_path / "damaged", "Augmented")
+    continued = TrainingSandbox(tmp_path / "damaged", "Augmented")
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), whole.weights())
@@ -58,7 +58,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, name):
 
 
 def test_a_checkpoint_is_found_where_format_2_put_it(tmp_path):
-    whole = Workplace(tmp_path / "whole", "Augmented")
+    whole = TrainingSandbox(tmp_path / "whole", "Augmented")
     whole.train(leaf(), until=3)
     former = interrupted(tmp_path / "former")
     for checkpoint in former.checkpoints():
@@ -68,7 +68,7 @@ def test_a_checkpoint_is_found_where_format_2_put_it(tmp_path):
         publication.publish(target, payload, {**publication.claimed(checkpoint).facts, "format": 2})
         publication.remove(checkpoint)
 
-    continued = Workplace(tmp_path / "former", "Augmented")
+    continued = TrainingSandbox(tmp_path / "former", "Augmented")
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), whole.weights())
@@ -81,7 +81,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over
     for checkpoint in checkpoints:
         damage(checkpoint)
 
-    continued = Workplace(tmp_path, "Augmented")
+    continued = TrainingSandbox(tmp_path, "Augmented")
     continued.train(leaf(), until=3)
 
     each = "; ".join(f"{path.name}: state.pt has a wrong checksum" for path in reversed(checkpoints))
@@ -90,7 +90,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_fails_rather_than_starting_over
 
 
 def test_a_checkpoints_manifest_says_where_it_stands_and_repeats_the_metrics(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     _, ended, *_ = place.train(leaf(), until=1)
     place.evict()
 
@@ -107,20 +107,20 @@ def test_a_checkpoints_manifest_says_where_it_stands_and_repeats_the_metrics(tmp
 
 def test_metrics_that_are_no_numbers_are_told_again_as_they_were(tmp_path):
     knobs = {"user_knobs": {"does": "nan"}, "on_nan": "continue", "named_metrics": ()}
-    first = Workplace(tmp_path, "Misbehaving")
+    first = TrainingSandbox(tmp_path, "Misbehaving")
     first.train(leaf(**knobs), until=1)
     first.evict()
 
-    second = Workplace(tmp_path, "Misbehaving")
+    second = TrainingSandbox(tmp_path, "Misbehaving")
     second.train(leaf(**knobs), until=1)
     assert {str(value) for value in second.epochs()[1].values()} == {"nan"}
 
 
 def test_tied_weights_and_buffers_outside_the_models_state_are_kept(tmp_path):
-    whole = Workplace(tmp_path / "whole", "Tied")
+    whole = TrainingSandbox(tmp_path / "whole", "Tied")
     whole.train(leaf(), until=3)
     interrupted(tmp_path / "stopped", "Tied")
-    continued = Workplace(tmp_path / "stopped", "Tied")
+    continued = TrainingSandbox(tmp_path / "stopped", "Tied")
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), whole.weights())
@@ -130,12 +130,12 @@ def test_tied_weights_and_buffers_outside_the_models_state_are_kept(tmp_path):
 @pytest.mark.parametrize("stop_at", range(1, 18))
 def test_what_an_mlspec_says_of_itself_is_kept_wherever_it_is_stopped(tmp_path, stop_at):
     """Within an epoch, at its end, and within a validation, which begins anew."""
-    whole = Workplace(tmp_path / "whole", "Remembering")
+    whole = TrainingSandbox(tmp_path / "whole", "Remembering")
     whole.train(leaf(), until=3)
-    stopped = Workplace(tmp_path / "stopped", "Remembering")
+    stopped = TrainingSandbox(tmp_path / "stopped", "Remembering")
     stopped.stop_at = stop_at
     stopped.train(leaf(), until=3)
-    continued = Workplace(tmp_path / "stopped", "Remembering")
+    continued = TrainingSandbox(tmp_path / "stopped", "Remembering")
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), whole.weights())
@@ -143,9 +143,9 @@ def test_what_an_mlspec_says_of_itself_is_kept_wherever_it_is_stopped(tmp_path, 
 
 
 def test_a_stop_within_a_validation_leaves_an_mlspec_as_before_it_in_the_same_process(tmp_path):
-    whole = Workplace(tmp_path / "whole", "Remembering")
+    whole = TrainingSandbox(tmp_path / "whole", "Remembering")
     whole.train(leaf(), until=3)
-    stopped = Workplace(tmp_path / "stopped", "Remembering")
+    stopped = TrainingSandbox(tmp_path / "stopped", "Remembering")
     stopped.stop_at = 6  # the first batch of the first validation
     stopped.train(leaf(), until=3)
     stopped.train(leaf(), until=3)
@@ -154,7 +154,7 @@ def test_a_stop_within_a_validation_leaves_an_mlspec_as_before_it_in_the_same_pr
 
 
 def test_an_mlspec_that_keeps_what_no_checkpoint_can_hold_fails_after_its_first_step(tmp_path):
-    place = Workplace(tmp_path, "Hoarding")
+    place = TrainingSandbox(tmp_path, "Hoarding")
     place.train(leaf(), until=1)
     place.evict()
 
@@ -163,7 +163,7 @@ def test_an_mlspec_that_keeps_what_no_checkpoint_can_hold_fails_after_its_first_
 
 
 def test_a_run_keeps_its_last_two_checkpoints_while_it_trains_and_its_last_one_afterwards(tmp_path):
-    place = Workplace(tmp_path, checkpoint_every=1)
+    place = TrainingSandbox(tmp_path, checkpoint_every=1)
     place.train(leaf(epochs=4), until=3)
     assert [path.name for path in place.checkpoints()] == [
         "step-0000000014-epoch-000002",
@@ -175,7 +175,7 @@ def test_a_run_keeps_its_last_two_checkpoints_while_it_trains_and_its_last_one_a
 
 
 def test_a_completed_run_can_keep_its_weights_alone(tmp_path):
-    place = Workplace(tmp_path, keep="weights")
+    place = TrainingSandbox(tmp_path, keep="weights")
     place.train(leaf(), until=3)
 
     (last,) = place.checkpoints()
@@ -188,14 +188,14 @@ FIRST_IS_BEST = Objective("train.loss", "max")
 
 
 def epoch_weights(tmp_path, epochs):
-    place = Workplace(tmp_path / f"after-{epochs}")
+    place = TrainingSandbox(tmp_path / f"after-{epochs}")
     place.train(leaf(epochs=epochs), until=epochs)
     return place.weights()
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 1e9])
 def test_the_weights_of_the_best_epoch_are_kept_beside_the_final_ones(tmp_path, checkpoint_every):
-    place = Workplace(tmp_path / "runs", checkpoint_every=checkpoint_every, objective=FIRST_IS_BEST)
+    place = TrainingSandbox(tmp_path / "runs", checkpoint_every=checkpoint_every, objective=FIRST_IS_BEST)
     place.train(leaf(epochs=4), until=4)
 
     assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
@@ -203,18 +203,18 @@ def test_the_weights_of_the_best_epoch_are_kept_beside_the_final_ones(tmp_path, 
 
 
 def test_the_best_weights_outlive_the_process_that_trained_them(tmp_path):
-    first = Workplace(tmp_path / "runs", objective=FIRST_IS_BEST)
+    first = TrainingSandbox(tmp_path / "runs", objective=FIRST_IS_BEST)
     first.train(leaf(epochs=4), until=2)
     first.evict()  # as a run that is pruned leaves
     assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
 
-    second = Workplace(tmp_path / "runs", objective=FIRST_IS_BEST)
+    second = TrainingSandbox(tmp_path / "runs", objective=FIRST_IS_BEST)
     second.train(leaf(epochs=4), until=4)
     assert same(load_file(tmp_path / "runs/1/best.safetensors"), epoch_weights(tmp_path, 1))
 
 
 def test_a_better_epoch_replaces_the_best_weights(tmp_path):
-    place = Workplace(tmp_path / "runs", objective=Objective("train.loss", "min"))
+    place = TrainingSandbox(tmp_path / "runs", objective=Objective("train.loss", "min"))
     place.train(leaf(epochs=4), until=2)
     place.evict()
     place.train(leaf(epochs=4), until=4)
@@ -226,7 +226,7 @@ def test_a_better_epoch_replaces_the_best_weights(tmp_path):
 
 
 def test_an_objective_that_is_never_measured_has_no_best_weights(tmp_path):
-    place = Workplace(tmp_path, objective=Objective("nothing", "min"))
+    place = TrainingSandbox(tmp_path, objective=Objective("nothing", "min"))
     place.train(leaf(), until=3)
 
     assert not (tmp_path / "1" / "best.safetensors").exists()
@@ -234,7 +234,7 @@ def test_an_objective_that_is_never_measured_has_no_best_weights(tmp_path):
 
 def test_a_run_that_leaves_the_working_directory_keeps_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    place = Workplace(".", "Wandering")
+    place = TrainingSandbox(".", "Wandering")
     place.train(leaf(), until=1)
     place.evict()
 
@@ -242,11 +242,11 @@ def test_a_run_that_leaves_the_working_directory_keeps_its_own(tmp_path, monkeyp
 
 
 def test_a_completed_run_that_is_asked_for_again_gets_its_final_weights_back(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.train(leaf(), until=3)
     (tmp_path / "1" / "final.safetensors").unlink()
 
-    again = Workplace(tmp_path)
+    again = TrainingSandbox(tmp_path)
     again.train(leaf(), until=3)
     assert again.weights()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 from tests.training.test_row_failures import TENSORS, Data, cause
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mlspec.md").read_text()
@@ -27,7 +27,7 @@ def test_the_first_mlspec_trains_on_its_data(tmp_path, monkeypatch):
         Path(f"data/{split}.csv").write_text(f"a,b,label\n{rows}")
     shown = yaml.safe_load(block("yaml"))
 
-    place = Workplace(tmp_path, "specs_of_mine.numbers:Numbers", data=shown["data"])
+    place = TrainingSandbox(tmp_path, "specs_of_mine.numbers:Numbers", data=shown["data"])
     place.train(leaf(), until=3)
 
     assert shown["mlspec"] == "specs.numbers:Numbers"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.engine.messages import RunFailed
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 CAUSES = {
     "raise": "ValueError: not to my liking (tests/training/specs.py:LINE, in compute_forward)",
@@ -24,7 +24,7 @@ def anywhere(failure):
 
 
 def failed(tmp_path, does, **knobs):
-    place = Workplace(tmp_path, "Misbehaving")
+    place = TrainingSandbox(tmp_path, "Misbehaving")
     place.train(leaf(user_knobs={"does": does}, **knobs), until=1)
     return place
 
@@ -100,7 +100,7 @@ def test_what_is_printed_is_in_the_log(tmp_path, capfd):
     ],
 )
 def test_what_cannot_be_opened_fails_before_it_trains(tmp_path, spec, cause):
-    place = Workplace(tmp_path, spec)
+    place = TrainingSandbox(tmp_path, spec)
     place.train(leaf(), until=1)
 
     assert anywhere(place.failure()) == RunFailed(1, "error", cause, step=0)
@@ -108,14 +108,14 @@ def test_what_cannot_be_opened_fails_before_it_trains(tmp_path, spec, cause):
 
 @pytest.mark.parametrize("spec", ["Greedy", "GreedyTensor"])
 def test_memory_that_runs_out_is_told_apart(tmp_path, spec):
-    place = Workplace(tmp_path, spec)
+    place = TrainingSandbox(tmp_path, spec)
     place.train(leaf(), until=1)
 
     assert place.failure().kind == "oom"
 
 
 def test_a_pipe_that_breaks_is_no_fault_of_the_run(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.break_at = 1
 
     with pytest.raises(BrokenPipeError):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.training import specs
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 ROWS = [{"a": row % 3, "b": row % 5, "labels": row % 2} for row in range(20)]
 
@@ -39,7 +39,7 @@ def test_files_of_rows(tmp_path, kind, write):
     for file in files.values():
         write(type(tmp_path)(file))
 
-    place = Workplace(tmp_path, "Default", data={"path": kind, "data_files": files})
+    place = TrainingSandbox(tmp_path, "Default", data={"path": kind, "data_files": files})
     place.train(leaf(), until=3)
 
     values = place.epochs()[3]
@@ -56,7 +56,7 @@ def test_folders_of_pictures(tmp_path):
                 shade = number + (200 if label == "light" else 0)
                 Image.new("RGB", (4, 4), (shade, shade, shade)).save(folder / f"{number}.png")
 
-    place = Workplace(
+    place = TrainingSandbox(
         tmp_path, "Pictures", data={"path": "imagefolder", "data_dir": str(tmp_path / "pictures")}
     )
     place.train(leaf({"name": "Adam", "args": {"lr": 0.1}}, epochs=10), until=10)
@@ -66,7 +66,7 @@ def test_folders_of_pictures(tmp_path):
 
 def test_data_is_loaded_once_for_runs_that_read_the_same_knobs(tmp_path):
     specs.Sized.loaded = 0
-    place = Workplace(tmp_path, "Sized", data={"rows": 30})
+    place = TrainingSandbox(tmp_path, "Sized", data={"rows": 30})
 
     for run, share in enumerate((0.5, 0.5, 0.8), start=1):
         place.train(leaf(user_knobs={"share": share, "of_no_matter": run}), until=1, run=run)
@@ -77,7 +77,7 @@ def test_data_is_loaded_once_for_runs_that_read_the_same_knobs(tmp_path):
 
 def test_data_stays_loaded_while_a_run_uses_it_and_of_the_rest_the_last_asked_for(tmp_path):
     specs.Sized.loaded = 0
-    place = Workplace(tmp_path, "Sized", data={"rows": 30}, data_cache=0)
+    place = TrainingSandbox(tmp_path, "Sized", data={"rows": 30}, data_cache=0)
     shares = dict(enumerate((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), start=1))
 
     def train(run, until):
@@ -104,7 +104,7 @@ def test_data_stays_loaded_while_a_run_uses_it_and_of_the_rest_the_last_asked_fo
 
 def test_data_that_is_drawn_is_loaded_for_each_seed(tmp_path):
     specs.Sized.loaded = 0
-    place = Workplace(tmp_path, "Sized", data={"rows": 30, "shuffle": True})
+    place = TrainingSandbox(tmp_path, "Sized", data={"rows": 30, "shuffle": True})
 
     for run, seed in enumerate((1, 2, 1), start=1):
         place.train(leaf(user_knobs={"share": 0.5}), until=1, run=run, seed=seed)

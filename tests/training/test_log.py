@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rapidfire_cli.training.log import logged, stream
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 from tests.training.specs import Blobs
 
 BATCHES = 5  # of an epoch, in training; two in validation
@@ -93,7 +93,7 @@ PREPARED = {name.removeprefix("by_"): make for name, make in vars().copy().items
 
 @pytest.mark.parametrize("by", PREPARED)
 def test_what_prints_is_made_in_one_turn_and_works_in_the_next(tmp_path, by):
-    place = Workplace(tmp_path, f"{__name__}:Says", chunks=2)
+    place = TrainingSandbox(tmp_path, f"{__name__}:Says", chunks=2)
     for tick in (1, 2, 3, 4):
         for run, name in enumerate(("this", "that"), 1):
             place.train(leaf(epochs=2, user_knobs={"by": by, "name": name}), until=tick, run=run)

@@ -7,13 +7,13 @@ import torch
 
 from rapidfire_cli.training.batches import cut
 from tests.training import specs
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 
 
 def trained(directory, spec="Plain", **knobs):
-    place = Workplace(directory, spec)
+    place = TrainingSandbox(directory, spec)
     place.train(leaf(SGD, **knobs), until=3)
     return place
 
@@ -29,7 +29,7 @@ def test_accumulated_batches_step_as_one_big_batch_even_the_last_smaller_ones(tm
 
 
 def test_an_accumulated_step_counts_once(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     ended = place.train(leaf(SGD, batch_size=5, grad_accumulation=2), until=1)[-1]
 
     assert ended.step == 4
@@ -39,7 +39,7 @@ def test_gradients_are_clipped_to_their_norm(tmp_path):
     free, clipped = trained(tmp_path / "free"), trained(tmp_path / "clipped", max_grad_norm=1e-9)
 
     torch.manual_seed(0)
-    initial = Workplace(tmp_path / "initial", "Plain")
+    initial = TrainingSandbox(tmp_path / "initial", "Plain")
     initial.train(leaf({"name": "SGD", "args": {"lr": 0.0}}), until=3)
     for name, weight in initial.weights().items():
         torch.testing.assert_close(clipped.weights()[name], weight)
@@ -63,7 +63,7 @@ def test_evaluation_has_a_batch_size_of_its_own_that_changes_no_metric(tmp_path)
 
 
 def test_validation_neither_trains_nor_drops_out(tmp_path):
-    place = Workplace(tmp_path, "Watched")
+    place = TrainingSandbox(tmp_path, "Watched")
     place.train(leaf({"name": "SGD", "args": {"lr": 0.0}}), until=3)
 
     validations = {values["validation", "loss"] for values in place.epochs().values()}
@@ -77,7 +77,7 @@ def test_a_run_without_validation_split_has_training_metrics_only(tmp_path):
 
 
 def test_the_epochs_loss_is_the_mean_over_its_rows(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     place.train(leaf({"name": "SGD", "args": {"lr": 0.0}}, epochs=2, batch_size=8), until=1)
     place.train(leaf({"name": "SGD", "args": {"lr": 0.0}}, epochs=2, batch_size=37), until=1, run=2)
 

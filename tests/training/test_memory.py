@@ -8,7 +8,7 @@ import pytest
 
 from rapidfire_cli.training import memory
 from rapidfire_cli.training.memory import Growth, free
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 MIB = 2**20
 
@@ -129,7 +129,7 @@ def test_what_runs_share_is_not_counted():
 
 
 def test_what_a_run_keeps_outside_of_its_model_counts_to_its_size(tmp_path):
-    place = Workplace(tmp_path, "Filling", room=8 * MIB)
+    place = TrainingSandbox(tmp_path, "Filling", room=8 * MIB)
     sizes = [place.train(leaf(), until=1, run=run)[-1].size for run in range(1, 30)]
 
     assert sizes[0] == place.executor._runs[1].size < MIB

@@ -11,7 +11,7 @@ from rapidfire_cli.training import metric_buffer, metrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import Margin, WithMetrics
 
 ROWS = 200
@@ -144,7 +144,7 @@ def test_a_classification_metric_of_values_is_refused(binary):
 
 
 def test_a_run_reports_named_and_custom_metrics_of_both_splits(tmp_path):
-    place = Workplace(tmp_path, "WithMetrics")
+    place = TrainingSandbox(tmp_path, "WithMetrics")
     place.train(leaf(named_metrics=("top1_accuracy", "f1_score")), until=3)
 
     names = ("loss", "top1_accuracy", "f1_score", "margin")
@@ -152,7 +152,7 @@ def test_a_run_reports_named_and_custom_metrics_of_both_splits(tmp_path):
 
 
 def test_a_custom_metric_sees_each_splits_rows_alone(tmp_path):
-    place = Workplace(tmp_path, "WithMetrics")
+    place = TrainingSandbox(tmp_path, "WithMetrics")
     place.train(leaf(), until=3)
 
     model, rows = WithMetrics().create_model({}), WithMetrics().load_data({}, {})["validation"]
@@ -163,7 +163,7 @@ def test_a_custom_metric_sees_each_splits_rows_alone(tmp_path):
 
 
 def test_a_model_output_of_transformers_is_a_mapping_too(tmp_path):
-    plain, like = Workplace(tmp_path / "plain"), Workplace(tmp_path / "like", "LikeTransformers")
+    plain, like = TrainingSandbox(tmp_path / "plain"), TrainingSandbox(tmp_path / "like", "LikeTransformers")
     plain.train(leaf(), until=3)
     like.train(leaf(), until=3)
 
@@ -173,12 +173,12 @@ def test_a_model_output_of_transformers_is_a_mapping_too(tmp_path):
 def test_a_run_continues_its_metrics_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(metric_buffer, "BUFFER", 40)
     config = leaf(named_metrics=("top1_accuracy", "auroc"), epochs=1)
-    whole = Workplace(tmp_path / "whole", "WithMetrics")
+    whole = TrainingSandbox(tmp_path / "whole", "WithMetrics")
     whole.train(config, until=1)
-    stopped = Workplace(tmp_path / "stopped", "WithMetrics")
+    stopped = TrainingSandbox(tmp_path / "stopped", "WithMetrics")
     stopped.stop_at = 3
     stopped.train(config, until=1)
-    continued = Workplace(tmp_path / "stopped", "WithMetrics")
+    continued = TrainingSandbox(tmp_path / "stopped", "WithMetrics")
     continued.train(config, until=1)
 
     assert continued.epochs() == whole.epochs()
@@ -188,7 +188,7 @@ def test_a_run_continues_its_metrics_in_the_middle_of_an_epoch(tmp_path, monkeyp
     ("form", "told"), [("dict", "a dict"), ("vector", "its shape is (2,)")], ids=["dict", "vector"]
 )
 def test_a_metric_that_computes_more_than_one_number_fails_at_the_first_batch(tmp_path, form, told):
-    place = Workplace(tmp_path, "WithPairs")
+    place = TrainingSandbox(tmp_path, "WithPairs")
     place.train(leaf(user_knobs={"form": form}), until=1)
 
     assert place.failure().cause == f"metric `pairs` is more than one number: {told}"
@@ -197,7 +197,10 @@ def test_a_metric_that_computes_more_than_one_number_fails_at_the_first_batch(tm
 
 def test_trying_a_metric_on_a_first_batch_changes_nothing(tmp_path):
     config = leaf(named_metrics=(), epochs=2, user_knobs={"form": "number"})
-    whole, stopped = Workplace(tmp_path / "a", "WithPairs"), Workplace(tmp_path / "b", "WithPairs")
+    whole, stopped = (
+        TrainingSandbox(tmp_path / "a", "WithPairs"),
+        TrainingSandbox(tmp_path / "b", "WithPairs"),
+    )
     whole.train(config, until=2)
     stopped.train(config, until=1)
     stopped.evict()
@@ -209,7 +212,7 @@ def test_trying_a_metric_on_a_first_batch_changes_nothing(tmp_path):
 
 
 def test_metrics_without_logits_fail_the_run(tmp_path):
-    place = Workplace(tmp_path, "LossOnly")
+    place = TrainingSandbox(tmp_path, "LossOnly")
     place.train(leaf(), until=1)
     place.train(leaf(named_metrics=()), until=1, run=2)
 

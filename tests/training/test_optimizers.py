@@ -8,7 +8,7 @@ from torch.nn import functional
 from rapidfire_cli.training import optimizers, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.optimizers import OPTIMIZERS
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import Plain
 
 NAMES = sorted(cls.__name__ for cls in OPTIMIZERS.classes.values())
@@ -30,13 +30,13 @@ def test_they_are_all_there():
 def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
     spec = SPECS.get(name, "Plain")
     config = leaf(section(name.upper(), lr=0.01), epochs=2)
-    whole = Workplace(tmp_path / "whole", spec)
+    whole = TrainingSandbox(tmp_path / "whole", spec)
     whole.train(config, until=2)
 
-    stopped = Workplace(tmp_path / "stopped", spec)
+    stopped = TrainingSandbox(tmp_path / "stopped", spec)
     stopped.stop_at = 3
     stopped.train(config, until=2)
-    continued = Workplace(tmp_path / "stopped", spec)
+    continued = TrainingSandbox(tmp_path / "stopped", spec)
     continued.train(config, until=2)
 
     assert same(continued.weights(), whole.weights())
@@ -46,7 +46,7 @@ def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "LBFGS"])
 def test_it_trains_as_a_loop_by_hand(name, tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     place.train(leaf(section(name, lr=0.05), epochs=2, batch_size=8), until=2)
 
     spec = Plain()
@@ -103,7 +103,7 @@ def test_a_settled_optimizer_steps_to_the_bits_of_one_that_finds_out(name):
 
 
 def test_what_torch_refuses_fails_the_run_in_one_line(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.train(leaf(section("Muon")), until=1)
 
     assert place.failure().cause.startswith("Muon rejects the parameter `0.bias` of shape (")
@@ -206,7 +206,7 @@ def test_a_class_of_a_user_s_own_trains_by_its_dotted_path(tmp_path):
     lion = {"name": f"{HERE}:Lion", "args": {"rate": 0.01}}
     assert optimizers.optimizer_findings(lion) + optimizers.rehearse(lion, CPU) == []
 
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     place.train(leaf(lion, epochs=2), until=2)
     assert place.epochs()[2]["train", "loss"] < place.epochs()[1]["train", "loss"]
 
@@ -346,7 +346,7 @@ SPLIT = [
 
 
 def test_several_optimizers_train_as_a_loop_by_hand(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     place.train(leaf(SPLIT, epochs=2, batch_size=8, max_grad_norm=0.5), until=2)
 
     spec = Plain()
@@ -372,13 +372,13 @@ def test_several_optimizers_train_as_a_loop_by_hand(tmp_path):
 def test_several_optimizers_with_a_schedule_continue_bit_for_bit(tmp_path):
     schedule = {"name": "OneCycleLR", "args": {"max_lr": 0.05, "cycle_momentum": False}}
     config = leaf(SPLIT, epochs=2, lr_scheduler=schedule)
-    whole = Workplace(tmp_path / "whole", "Plain")
+    whole = TrainingSandbox(tmp_path / "whole", "Plain")
     whole.train(config, until=2)
 
-    stopped = Workplace(tmp_path / "stopped", "Plain")
+    stopped = TrainingSandbox(tmp_path / "stopped", "Plain")
     stopped.stop_at = 3
     stopped.train(config, until=2)
-    continued = Workplace(tmp_path / "stopped", "Plain")
+    continued = TrainingSandbox(tmp_path / "stopped", "Plain")
     continued.train(config, until=2)
 
     assert same(continued.weights(), whole.weights())
@@ -386,7 +386,7 @@ def test_several_optimizers_with_a_schedule_continue_bit_for_bit(tmp_path):
 
 def test_a_sparse_embedding_trains_under_a_dense_head(tmp_path):
     said = [{**section("SparseAdam", lr=0.1), "match": "0.weight"}, section("Adam", lr=0.1)]
-    place = Workplace(tmp_path, "SparseUnderDense")
+    place = TrainingSandbox(tmp_path, "SparseUnderDense")
     place.train(leaf(said, epochs=2, max_grad_norm=0.5), until=2)
 
     assert place.epochs()[2]["train", "loss"] < place.epochs()[1]["train", "loss"]

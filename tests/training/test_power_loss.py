@@ -10,7 +10,7 @@ import pytest
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Saved, TurnEnded
 from tests.durable.power import Disk, Recorder, State, lay
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 LOG = "log.txt"
 MODEL, FINAL = "model.safetensors", "1/final.safetensors"
@@ -27,8 +27,8 @@ class Life:
     def train(self) -> None:
         """A first worker begins, and is killed before it has published anything; a second one ends it."""
         with self.recorder:
-            Workplace(self.runs).train(leaf(), until=1)
-            second = Workplace(self.runs, checkpoint_every=8)
+            TrainingSandbox(self.runs).train(leaf(), until=1)
+            second = TrainingSandbox(self.runs, checkpoint_every=8)
             second.executor._tell = self.hear
             second.train(leaf(), until=3)
 
@@ -82,11 +82,11 @@ def test_an_end_that_a_dead_worker_had_not_made_durable_is_so_when_it_is_told(tm
     life = Life(tmp_path / "runs")
     life.runs.mkdir()
     with life.recorder:
-        Workplace(life.runs).train(leaf(), until=3)
+        TrainingSandbox(life.runs).train(leaf(), until=3)
         ends = [at for at, (operation, _) in enumerate(life.recorder.steps) if operation == "rename"]
         del life.recorder.steps[ends[-2] + 1 :]  # killed after its last checkpoint had got its name
         (life.runs / FINAL).unlink()
-        Workplace(life.runs).train(leaf(), until=3)
+        TrainingSandbox(life.runs).train(leaf(), until=3)
     life.told = [(len(life.recorder.steps), FINAL)]
     assert [*wrong(life.states(), tmp_path / "woken")] == []
 

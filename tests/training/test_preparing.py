@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from rapidfire_cli.engine.messages import PREPARED, Preparation, Probe, RunOpened
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 SPECS = "tests.training.prepared_specs"
 
@@ -17,7 +17,7 @@ def sized(*sizes):
 
 def prepared(directory, spec, leaves, kept=False, seed=42):
     """A worker that was told to prepare, and what it found wrong."""
-    place = Workplace(directory, f"{SPECS}:{spec}")
+    place = TrainingSandbox(directory, f"{SPECS}:{spec}")
     order = Preparation(tuple(json.dumps(each) for each in leaves), seed, kept)
     return place, place.executor.probe(Probe((), prepare=order)).findings
 

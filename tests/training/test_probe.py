@@ -6,11 +6,11 @@ import pytest
 
 from rapidfire_cli.engine.messages import Probe
 from rapidfire_cli.training.executor import SpecProblem
-from tests.training.sandbox import SPECS, Workplace, leaf
+from tests.training.sandbox import SPECS, TrainingSandbox, leaf
 
 
 def probed(tmp_path, *leaves, spec="Blobs"):
-    executor = Workplace(tmp_path, spec).executor
+    executor = TrainingSandbox(tmp_path, spec).executor
     return executor.probe(Probe(tuple(map(json.dumps, leaves)))).findings
 
 
@@ -36,7 +36,7 @@ def test_each_leaf_is_told_of_by_its_index(tmp_path):
 
 def test_what_each_leaf_will_measure_is_told(tmp_path):
     def measured(spec):
-        return Workplace(tmp_path, spec).executor.probe(Probe((json.dumps(leaf()),))).measured
+        return TrainingSandbox(tmp_path, spec).executor.probe(Probe((json.dumps(leaf()),))).measured
 
     assert measured("Blobs") == (("loss", "top1_accuracy"),)
     assert measured("WithMetrics") == (("loss", "top1_accuracy", "margin"),)
@@ -66,7 +66,7 @@ def test_values_are_tried_out_in_leaf_configs_that_differ_in_numbers_alone(tmp_p
     def adam(rate):
         return leaf({"name": "Adam", "args": {"lr": rate}})
 
-    executor = Workplace(tmp_path).executor
+    executor = TrainingSandbox(tmp_path).executor
     answer = executor.probe(
         Probe((json.dumps(adam(0.1)),), (), tuple(map(json.dumps, (adam(0.2), adam(-0.1)))))
     )
@@ -141,7 +141,7 @@ def test_metrics_that_cannot_be_used_are_told(tmp_path, which, message):
     (finding,) = probed(tmp_path, config, spec="OddMetrics")
     assert (finding.path, finding.code, finding.message) == (("mlspec",), "E422", message)
 
-    place = Workplace(tmp_path / "trained", "OddMetrics")
+    place = TrainingSandbox(tmp_path / "trained", "OddMetrics")
     place.train(config, until=1)
     assert place.failure().cause == message
 
@@ -173,7 +173,7 @@ def test_methods_that_do_not_take_what_they_are_passed_are_told(tmp_path):
 )
 def test_an_mlspec_that_cannot_be_used_is_refused(tmp_path, mlspec, code, message):
     with pytest.raises(SpecProblem) as raised:
-        Workplace(tmp_path, mlspec)
+        TrainingSandbox(tmp_path, mlspec)
 
     assert raised.value.finding.code == code
     assert message in raised.value.finding.message

@@ -5,14 +5,14 @@ import torch
 from torch.nn import functional
 
 from rapidfire_cli.training import rng
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import Plain
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 
 
 def trained(tmp_path, spec="Plain", until=2, **train):
-    place = Workplace(tmp_path, spec)
+    place = TrainingSandbox(tmp_path, spec)
     place.train(leaf(SGD, epochs=until, **train), until=until)
     return place
 

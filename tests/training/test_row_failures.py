@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from tests.training import specs
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 COLUMNS = {"x": [[0.0] * 6, [1.0] * 6], "labels": [0, 1]}
 TENSORS = TensorDataset(torch.randn(8, 6), torch.arange(8) % 3)
@@ -63,7 +63,7 @@ class Joining(specs.Plain):
 
 def cause(tmp_path, spec, config=None, data_cache=2**20):
     """The one line that a run of the spec fails with."""
-    place = Workplace(tmp_path, f"{__name__}:{spec}", data_cache=data_cache)
+    place = TrainingSandbox(tmp_path, f"{__name__}:{spec}", data_cache=data_cache)
     place.train(config or leaf(), until=1)
     return place.failure().cause
 
@@ -108,7 +108,7 @@ def test_splits_without_rows_by_index(tmp_path, monkeypatch, split, kind, instea
 )
 def test_rows_by_index_are_taken(tmp_path, monkeypatch, split):
     monkeypatch.setattr(Data, "split", split)
-    place = Workplace(tmp_path, f"{__name__}:Data")
+    place = TrainingSandbox(tmp_path, f"{__name__}:Data")
     place.train(leaf(), until=1)
 
     assert place.epochs().keys() == {1}

@@ -10,7 +10,7 @@ from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.footprint import TENSOR
 from rapidfire_cli.training.stacking import Stacks, kind
 from tests.training import specs
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 EACH_TIME = 0  # bytes of room: nothing can be kept
 ROWS = 52
@@ -44,12 +44,12 @@ def batch_sources(place, run=1):
     ],
 )
 def test_kept_rows_train_to_the_same_bits_as_rows_prepared_each_time(tmp_path, spec, train, validation):
-    kept = Workplace(tmp_path / "kept", spec)
+    kept = TrainingSandbox(tmp_path / "kept", spec)
     kept.train(leaf(), until=1)
     assert batch_sources(kept) == {"train": train, "validation": validation}
     kept.train(leaf(), until=3)
 
-    fresh = Workplace(tmp_path / "fresh", spec, data_cache=EACH_TIME)
+    fresh = TrainingSandbox(tmp_path / "fresh", spec, data_cache=EACH_TIME)
     fresh.train(leaf(), until=1)
     assert batch_sources(fresh) == {"train": Uncached, "validation": Uncached}
     fresh.train(leaf(), until=3)
@@ -62,7 +62,7 @@ def test_kept_rows_train_to_the_same_bits_as_rows_prepared_each_time(tmp_path, s
 def test_bits_do_not_depend_on_how_many_rows_may_be_kept(tmp_path, spec):
     weights = []
     for room in (EACH_TIME, 15 * 2000, 2**30):  # nothing, at most the validation split, everything
-        place = Workplace(tmp_path / f"{room}", spec, data_cache=room)
+        place = TrainingSandbox(tmp_path / f"{room}", spec, data_cache=room)
         place.train(leaf(), until=3)
         weights.append((place.weights(), place.epochs()))
 
@@ -72,7 +72,7 @@ def test_bits_do_not_depend_on_how_many_rows_may_be_kept(tmp_path, spec):
 
 
 def test_rows_are_prepared_once_for_all_runs_that_read_the_same_knobs(tmp_path):
-    place = Workplace(tmp_path, "Counted")
+    place = TrainingSandbox(tmp_path, "Counted")
 
     for run, lr in enumerate((0.1, 0.2, 0.3), start=1):
         place.train(leaf({"name": "SGD", "args": {"lr": lr}}), until=3, run=run)
@@ -81,7 +81,7 @@ def test_rows_are_prepared_once_for_all_runs_that_read_the_same_knobs(tmp_path):
 
 
 def test_a_knob_that_was_read_tells_rows_apart(tmp_path):
-    place = Workplace(tmp_path, "Counted")
+    place = TrainingSandbox(tmp_path, "Counted")
 
     for run, scale in enumerate((1.0, 2.0, 2.0), start=1):
         place.train(leaf(user_knobs={"scale": scale}), until=3, run=run)
@@ -94,7 +94,7 @@ def test_a_knob_that_was_read_tells_rows_apart(tmp_path):
 
 
 def test_a_seed_tells_rows_apart_only_where_initialize_run_drew_from_it(tmp_path):
-    place = Workplace(tmp_path, "Projected")
+    place = TrainingSandbox(tmp_path, "Projected")
     for run, seed in enumerate((1, 2, 1), start=1):
         place.train(leaf(), until=1, run=run, seed=seed)
 
@@ -102,7 +102,7 @@ def test_a_seed_tells_rows_apart_only_where_initialize_run_drew_from_it(tmp_path
     assert one is again
     assert one is not other
 
-    place = Workplace(tmp_path / "undrawn")
+    place = TrainingSandbox(tmp_path / "undrawn")
     for run, seed in enumerate((1, 2), start=1):
         place.train(leaf(), until=1, run=run, seed=seed)
     assert place.executor._runs[1].batch_sources["train"] is place.executor._runs[2].batch_sources["train"]
@@ -110,7 +110,7 @@ def test_a_seed_tells_rows_apart_only_where_initialize_run_drew_from_it(tmp_path
 
 def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
     row = 6 * 4 + 8  # six floats and an int, as they are stacked
-    place = Workplace(tmp_path, "Counted", data_cache=ROWS * row)
+    place = TrainingSandbox(tmp_path, "Counted", data_cache=ROWS * row)
 
     place.train(leaf(user_knobs={"scale": 1.0}), until=1, run=1)
     place.train(leaf(user_knobs={"scale": 2.0}), until=1, run=2)
@@ -124,7 +124,7 @@ def test_rows_of_runs_that_are_gone_make_room_for_others(tmp_path):
 
 def test_rows_that_turn_out_larger_than_the_first_are_not_kept_beyond_the_room(tmp_path):
     row = 2 * TENSOR + 6 * 4 + 28 + 300  # two tensors, six floats, an int, and the dict
-    place = Workplace(tmp_path, "Growing", data_cache=ROWS * row)
+    place = TrainingSandbox(tmp_path, "Growing", data_cache=ROWS * row)
     place.train(leaf(), until=1)
 
     assert batch_sources(place)["train"] is Uncached
@@ -190,7 +190,7 @@ def test_fields_are_stacked_as_default_collate_does(values):
     ],
 )
 def test_a_runs_log_says_once_per_split_why_its_rows_are_prepared_anew(tmp_path, spec, split, reason):
-    place = Workplace(tmp_path, spec)
+    place = TrainingSandbox(tmp_path, spec)
     place.train(leaf(), until=3)
 
     told = [line for line in place.log().splitlines() if f"`{split}`" in line]
@@ -199,10 +199,10 @@ def test_a_runs_log_says_once_per_split_why_its_rows_are_prepared_anew(tmp_path,
 
 @pytest.mark.parametrize("spec", ["OwnGenerator", "Scheduled"])
 def test_what_rows_draw_for_themselves_does_not_depend_on_the_runs_beside(tmp_path, spec):
-    alone = Workplace(tmp_path / "alone", spec)
+    alone = TrainingSandbox(tmp_path / "alone", spec)
     alone.train(leaf(), until=3)
 
-    beside = Workplace(tmp_path / "beside", spec)
+    beside = TrainingSandbox(tmp_path / "beside", spec)
     for epoch in (1, 2, 3):
         beside.train(leaf({"name": "SGD", "args": {"lr": 0.1}}), until=epoch, run=2)
         beside.train(leaf(), until=epoch)
@@ -211,7 +211,7 @@ def test_what_rows_draw_for_themselves_does_not_depend_on_the_runs_beside(tmp_pa
 
 
 def test_that_rows_are_drawn_is_found_out_once_for_all_runs_that_read_the_same_knobs(tmp_path):
-    place = Workplace(tmp_path, "CountedAugmented")
+    place = TrainingSandbox(tmp_path, "CountedAugmented")
     place.train(leaf(), until=1, run=1)
     first = specs.CountedAugmented.prepared
 
@@ -223,7 +223,7 @@ def test_that_rows_are_drawn_is_found_out_once_for_all_runs_that_read_the_same_k
 
 def test_that_rows_do_not_fit_is_found_out_once_until_there_is_room(tmp_path):
     row = 6 * 4 + 8  # six floats and an int, as they are stacked
-    place = Workplace(tmp_path, "Counted", data_cache=ROWS * row)
+    place = TrainingSandbox(tmp_path, "Counted", data_cache=ROWS * row)
     for run, scale in enumerate((1.0, 2.0), start=1):
         place.train(leaf(user_knobs={"scale": scale}), until=1, run=run)
 

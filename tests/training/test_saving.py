@@ -7,14 +7,14 @@ import torch
 
 from rapidfire_cli.engine.messages import RunFailed, Saved, TurnEnded
 from rapidfire_cli.training.executor import IDLE, SHARE
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 EVERY = 1000.0  # seconds on the test's clock, on which each look takes one
 
 
 def place_with_residents(directory, spec="Restless", runs=(1, 2, 3), until=1):
-    place = Workplace(directory, spec, checkpoint_every=EVERY)
+    place = TrainingSandbox(directory, spec, checkpoint_every=EVERY)
     for run in runs:
         place.train(leaf(), until=until, run=run)
     return place
@@ -29,7 +29,7 @@ def pass_time(place, seconds):
 
 
 def test_nothing_is_due_before_its_time_and_the_pause_ends_when_it_is(tmp_path):
-    assert Workplace(tmp_path).executor.spare(idle=True) is None
+    assert TrainingSandbox(tmp_path).executor.spare(idle=True) is None
 
     place = place_with_residents(tmp_path)
     pause = place.executor.spare(idle=True)
@@ -84,7 +84,7 @@ def test_time_in_which_a_run_waits_counts_in_its_own_turn_too(tmp_path):
 
 @pytest.mark.parametrize("spec", ["Blobs", "Restless", "Remembering"])
 def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_elsewhere(tmp_path, spec):
-    alone = Workplace(tmp_path / "alone", spec)
+    alone = TrainingSandbox(tmp_path / "alone", spec)
     alone.train(leaf(), until=3)
 
     place = place_with_residents(tmp_path / "saved", spec, runs=(1, 2))
@@ -93,7 +93,7 @@ def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_else
         pass
     assert saved(place) == [(1, 1), (2, 1)]
     place.train(leaf(), until=3, run=1)
-    after_a_kill = Workplace(tmp_path / "saved", spec)
+    after_a_kill = TrainingSandbox(tmp_path / "saved", spec)
     assert isinstance(after_a_kill.train(leaf(), until=1, run=2)[-1], TurnEnded)
     after_a_kill.train(leaf(), until=3, run=2)
 
@@ -106,7 +106,7 @@ def test_a_run_that_is_saved_while_it_waits_continues_bit_for_bit_there_and_else
 
 @pytest.mark.parametrize("idle", [True, False])
 def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
-    alone = Workplace(tmp_path / "alone", "Switching")
+    alone = TrainingSandbox(tmp_path / "alone", "Switching")
     alone.train(leaf(), until=3)
 
     place = place_with_residents(tmp_path / "saved", "Switching", runs=(1,))
@@ -116,7 +116,7 @@ def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
     else:
         place.train(leaf(epochs=1), until=1, run=2)
     assert saved(place)[0] == (1, 1)
-    after_a_kill = Workplace(tmp_path / "saved", "Switching")
+    after_a_kill = TrainingSandbox(tmp_path / "saved", "Switching")
     after_a_kill.train(leaf(), until=3)
 
     assert same(after_a_kill.weights(), alone.weights())

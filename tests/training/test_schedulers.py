@@ -7,7 +7,7 @@ from torch import nn
 from rapidfire_cli.training import schedulers
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.schedulers import SCHEDULERS, Length, watched
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}
 STEP = {"name": "StepLR", "args": {"step_size": 2}}
@@ -57,22 +57,25 @@ def rates(place):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
     config = leaf(SGD, lr_scheduler=section(name))
-    whole = Workplace(tmp_path / "whole", "Plain")
+    whole = TrainingSandbox(tmp_path / "whole", "Plain")
     whole.train(config, until=3)
     whole.train(leaf(SGD), until=3, run=2)
     assert not same(whole.weights(1), whole.weights(2))
 
-    stopped = Workplace(tmp_path / "stopped", "Plain")
+    stopped = TrainingSandbox(tmp_path / "stopped", "Plain")
     stopped.stop_at = 12
     stopped.train(config, until=3)
-    continued = Workplace(tmp_path / "stopped", "Plain")
+    continued = TrainingSandbox(tmp_path / "stopped", "Plain")
     continued.train(config, until=3)
 
     assert same(continued.weights(), whole.weights())
 
 
 def test_it_steps_per_optimizer_step_or_per_epoch(tmp_path):
-    by_step, by_epoch = Workplace(tmp_path / "step", "Plain"), Workplace(tmp_path / "epoch", "Plain")
+    by_step, by_epoch = (
+        TrainingSandbox(tmp_path / "step", "Plain"),
+        TrainingSandbox(tmp_path / "epoch", "Plain"),
+    )
     by_step.train(leaf(SGD, lr_scheduler=section("ExponentialLR")), until=1)
     by_epoch.train(leaf(SGD, lr_scheduler=section("ExponentialLR", interval="epoch")), until=1)
 
@@ -247,7 +250,7 @@ def test_plateau_needs_a_mode_where_the_better_direction_is_unknown():
 
 
 def test_the_direction_of_a_run_s_own_metrics_is_known(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     plateau = {"name": "ReduceLROnPlateau", "monitor": "train.top1_accuracy"}
     place.train(leaf(SGD, lr_scheduler=plateau), until=1)
 
@@ -290,7 +293,7 @@ def test_a_metric_that_is_not_there_is_not_watched():
 
 
 def test_a_metric_that_will_not_be_there_fails_the_run_before_it_trains(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     (failure,) = place.train(leaf(lr_scheduler=section("ReduceLROnPlateau", monitor="f1_score")), until=1)
 
     assert failure.cause.startswith("lr_scheduler.monitor is `f1_score`, but the metrics are train.loss")

@@ -23,7 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.settings import BY_NAME, ProcessSettings
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import Blobs
 
 
@@ -267,12 +267,12 @@ DOUBLE = leaf(user_knobs={"dtype": "float64"})
 
 def test_a_run_beside_one_of_another_default_type_ends_with_the_bits_that_it_has_alone(tmp_path):
     spec = f"{__name__}:Double"
-    beside = Workplace(tmp_path / "beside", spec)
+    beside = TrainingSandbox(tmp_path / "beside", spec)
     for epoch in (1, 2, 3):
         beside.train(DOUBLE, until=epoch, run=1)
         beside.train(leaf(), until=epoch, run=2)
 
-    alone = [Workplace(tmp_path / name, spec) for name in ("one", "other")]
+    alone = [TrainingSandbox(tmp_path / name, spec) for name in ("one", "other")]
     alone[0].train(DOUBLE, until=3, run=1)
     alone[1].train(leaf(), until=3, run=2)
     for number in (1, 2):
@@ -282,7 +282,7 @@ def test_a_run_beside_one_of_another_default_type_ends_with_the_bits_that_it_has
 
 def test_rows_are_those_of_the_settings_that_the_model_was_made_with(tmp_path):
     kept, anew = (
-        Workplace(tmp_path / str(room), f"{__name__}:Double", data_cache=room) for room in (2**20, 0)
+        TrainingSandbox(tmp_path / str(room), f"{__name__}:Double", data_cache=room) for room in (2**20, 0)
     )
     for place in (kept, anew):
         place.train(leaf(), until=3, run=2)
@@ -316,12 +316,12 @@ class Settling(Blobs):
 @pytest.mark.parametrize("pulse", [6, 7, 12])
 def test_what_training_set_goes_on_where_the_run_goes_on(tmp_path, pulse):
     spec = f"{__name__}:Settling"
-    alone = Workplace(tmp_path / "alone", spec)
+    alone = TrainingSandbox(tmp_path / "alone", spec)
     alone.train(leaf(), until=3)
-    stopped = Workplace(tmp_path / "stopped", spec)
+    stopped = TrainingSandbox(tmp_path / "stopped", spec)
     stopped.stop_at = pulse
     stopped.train(leaf(), until=3)
-    continued = Workplace(tmp_path / "stopped", spec)
+    continued = TrainingSandbox(tmp_path / "stopped", spec)
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), alone.weights())
@@ -341,7 +341,7 @@ class Loading(Blobs):
 
 
 def test_what_load_data_sets_holds_for_every_run_that_shares_what_it_loaded(tmp_path):
-    place = Workplace(tmp_path, f"{__name__}:Loading")
+    place = TrainingSandbox(tmp_path, f"{__name__}:Loading")
     for run in (1, 2):
         place.train(leaf(), until=1, run=run)
 
@@ -373,7 +373,7 @@ class Elsewhere(Blobs):
 def test_training_itself_goes_by_none_of_these_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = leaf({"name": "SGD", "args": {"lr": 0.1}}, named_metrics=(), grad_accumulation=2)
-    usual, own = Workplace("usual"), Workplace("own", f"{__name__}:Elsewhere", chunks=2)
+    usual, own = TrainingSandbox("usual"), TrainingSandbox("own", f"{__name__}:Elsewhere", chunks=2)
     usual.train(config, until=3)
     for tick in range(1, 7):
         own.train(config, until=tick)
@@ -385,10 +385,10 @@ def test_training_itself_goes_by_none_of_these_settings(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_a_run_that_waits_holds_the_settings_of_its_own(tmp_path):
     spec = f"{__name__}:Double"
-    alone = Workplace(tmp_path / "alone", spec)
+    alone = TrainingSandbox(tmp_path / "alone", spec)
     alone.train(DOUBLE, until=3)
 
-    place = Workplace(tmp_path / "waiting", spec, checkpoint_every=1, chunks=2)
+    place = TrainingSandbox(tmp_path / "waiting", spec, checkpoint_every=1, chunks=2)
     place.executor._setup = replace(place.executor._setup, checkpoint_every=1e9)
     place.train(DOUBLE, until=3)
     place.executor._setup = replace(place.executor._setup, checkpoint_every=1)
@@ -396,7 +396,7 @@ def test_a_checkpoint_of_a_run_that_waits_holds_the_settings_of_its_own(tmp_path
     while place.executor.spare(idle=True) is not None:
         continue
     assert place.checkpoints(1) and torch.get_default_dtype() == torch.float32
-    continued = Workplace(tmp_path / "waiting", spec, chunks=2)
+    continued = TrainingSandbox(tmp_path / "waiting", spec, chunks=2)
     continued.train(DOUBLE, until=6)
 
     assert same(continued.weights(), alone.weights())
@@ -412,7 +412,7 @@ class Closing(Blobs):
 
 
 def test_a_run_that_breaks_the_standard_streams_fails_alone(tmp_path):
-    place = Workplace(tmp_path, f"{__name__}:Closing")
+    place = TrainingSandbox(tmp_path, f"{__name__}:Closing")
     place.train(leaf(), until=1)
 
     assert "of its own" in place.failure().cause

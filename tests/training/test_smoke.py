@@ -3,11 +3,11 @@
 import json
 
 from rapidfire_cli.engine.messages import Smoke
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 
 
 def smoked(tmp_path, config, spec):
-    return Workplace(tmp_path, spec, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
+    return TrainingSandbox(tmp_path, spec, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
 
 
 def test_nothing_is_kept_of_a_batch(tmp_path):

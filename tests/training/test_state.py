@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from rapidfire_cli.engine.messages import RunFailed, Smoke
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
 
 HERE = __name__
@@ -369,7 +369,7 @@ def config(model=None, **train):
 
 
 def undisturbed(directory, spec, knobs):
-    place = Workplace(directory, f"{HERE}:{spec.__name__}")
+    place = TrainingSandbox(directory, f"{HERE}:{spec.__name__}")
     place.train(knobs, until=3)
     return place
 
@@ -397,7 +397,7 @@ def equal(one, other):
 def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, stop_at):
     """Stopped after its first step, in an epoch, in a validation, at an epoch's end, in the next epoch."""
     whole = undisturbed(tmp_path / "whole", Case, config(model))
-    stopped = Workplace(tmp_path / "stopped", f"{HERE}:Case")
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
     stopped.stop_at = stop_at
     stopped.train(config(model), until=3)
     continued = undisturbed(tmp_path / "stopped", Case, config(model))
@@ -408,14 +408,14 @@ def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, s
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_a_smoke_test_finds_that_a_checkpoint_holds_the_state(tmp_path, model):
-    place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
+    place = TrainingSandbox(tmp_path, f"{HERE}:Case", data_cache=0)
     assert place.executor.smoke(Smoke(json.dumps(config(model)), 42)).findings == ()
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 13])
 def test_what_changes_on_an_mlspec_that_says_nothing_is_kept(tmp_path, stop_at):
     whole = undisturbed(tmp_path / "whole", OnSelf, config())
-    stopped = Workplace(tmp_path / "stopped", f"{HERE}:OnSelf")
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:OnSelf")
     stopped.stop_at = stop_at
     stopped.train(config(), until=3)
     continued = undisturbed(tmp_path / "stopped", OnSelf, config())
@@ -427,7 +427,7 @@ def test_what_changes_on_an_mlspec_that_says_nothing_is_kept(tmp_path, stop_at):
 @pytest.mark.parametrize("stop_at", [4, 6, 8])
 def test_metrics_that_are_made_of_metrics_continue_as_they_were(tmp_path, stop_at):
     whole = undisturbed(tmp_path / "whole", OfMetrics, config())
-    stopped = Workplace(tmp_path / "stopped", f"{HERE}:OfMetrics")
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:OfMetrics")
     stopped.stop_at = stop_at
     stopped.train(config(), until=3)
     continued = undisturbed(tmp_path / "stopped", OfMetrics, config())
@@ -438,7 +438,7 @@ def test_metrics_that_are_made_of_metrics_continue_as_they_were(tmp_path, stop_a
 
 def test_a_stop_within_a_validation_leaves_a_model_as_before_it_in_the_same_process(tmp_path):
     whole = undisturbed(tmp_path / "whole", Case, config(Lists))
-    stopped = Workplace(tmp_path / "stopped", f"{HERE}:Case")
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
     stopped.stop_at = 6  # the first batch of the first validation
     stopped.train(config(Lists), until=3)
     stopped.train(config(Lists), until=3)
@@ -454,7 +454,7 @@ def test_optimizer_state_continues_as_it_was_by_parameter_name(tmp_path, name):
         optimizer={"name": name}, user_knobs={"model": "HalfWithFullState" if name != "LBFGS" else "Number"}
     )
     whole = undisturbed(tmp_path / "whole", Case, knobs)
-    stopped = Workplace(tmp_path / "stopped", f"{HERE}:Case")
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
     stopped.stop_at = 3
     stopped.train(knobs, until=3)
     checkpoint = torch.load(stopped.checkpoints()[-1] / "state.pt", weights_only=True)
@@ -513,7 +513,7 @@ def test_a_run_whose_state_cannot_be_held_fails_after_its_first_step(tmp_path, m
 
 @pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
 def test_a_smoke_test_refuses_state_that_cannot_be_held(tmp_path, model):
-    place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
+    place = TrainingSandbox(tmp_path, f"{HERE}:Case", data_cache=0)
     (finding,) = place.executor.smoke(Smoke(json.dumps(config(model)), 42)).findings
     assert (finding.code, finding.found) == ("E432", REFUSED[model])
 
@@ -530,7 +530,7 @@ class Elsewhere(Body):
 
 
 def test_a_smoke_test_refuses_state_that_is_kept_where_nobody_looks(tmp_path):
-    place = Workplace(tmp_path, f"{HERE}:Case", data_cache=0)
+    place = TrainingSandbox(tmp_path, f"{HERE}:Case", data_cache=0)
     (finding,) = place.executor.smoke(Smoke(json.dumps(config(Elsewhere)), 42)).findings
     assert finding.code == "E432"
     assert finding.found.endswith("differs after the checkpoint was loaded into a new run")

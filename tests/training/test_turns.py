@@ -3,7 +3,7 @@
 import pytest
 
 from rapidfire_cli.engine.messages import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 STEPS = 5  # of an epoch: 37 rows in batches of 8
 PULSES = STEPS + 2 + 1  # each epoch: its steps, its validation batches, its end
@@ -23,13 +23,13 @@ def spec(request):
 @pytest.fixture
 def alone(tmp_path, spec):
     """A run trained in one go, with nothing beside it."""
-    place = Workplace(tmp_path / "alone", spec)
+    place = TrainingSandbox(tmp_path / "alone", spec)
     place.train(leaf(), until=3)
     return place
 
 
 def test_a_run_is_trained_to_its_goal_and_let_go(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
 
     told = place.train(leaf(), until=3)
 
@@ -48,7 +48,7 @@ def test_a_run_is_trained_to_its_goal_and_let_go(tmp_path):
 
 
 def test_final_weights_are_the_checkpoints_bytes(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.train(leaf(), until=3)
 
     kept = place.checkpoints()[-1] / "model.safetensors"
@@ -56,7 +56,7 @@ def test_final_weights_are_the_checkpoints_bytes(tmp_path):
 
 
 def test_training_again_what_is_trained_does_nothing(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.train(leaf(), until=2)
 
     (told,) = place.train(leaf(), until=1)
@@ -64,7 +64,7 @@ def test_training_again_what_is_trained_does_nothing(tmp_path):
 
 
 def test_beside_others_in_turns_of_an_epoch(alone, tmp_path, spec):
-    place = Workplace(tmp_path / "beside", spec)
+    place = TrainingSandbox(tmp_path / "beside", spec)
     for epoch in (1, 2, 3):
         place.train(leaf({"name": "SGD", "args": {"lr": 0.1}}), until=epoch, run=2)
         place.train(leaf(), until=epoch, run=1)
@@ -76,7 +76,7 @@ def test_beside_others_in_turns_of_an_epoch(alone, tmp_path, spec):
 
 
 def test_cut_into_chunks_beside_another(alone, tmp_path, spec):
-    place = Workplace(tmp_path / "chunks", spec, chunks=4)
+    place = TrainingSandbox(tmp_path / "chunks", spec, chunks=4)
     for tick in range(1, 13):
         place.train(leaf(), until=tick)
         place.train(leaf(), until=tick, run=2, seed=7)
@@ -86,7 +86,7 @@ def test_cut_into_chunks_beside_another(alone, tmp_path, spec):
 
 
 def test_a_turn_that_ends_inside_an_epoch_tells_the_loss_so_far(alone, tmp_path, spec):
-    place = Workplace(tmp_path / "chunks", spec, chunks=4)
+    place = TrainingSandbox(tmp_path / "chunks", spec, chunks=4)
     ended = [place.train(leaf(), until=tick)[-1].metrics for tick in range(1, 9)]
     losses = [metrics[0].value for metrics in ended if metrics]
 
@@ -98,7 +98,7 @@ def test_a_turn_that_ends_inside_an_epoch_tells_the_loss_so_far(alone, tmp_path,
 
 def test_evicted_after_every_chunk_and_continued_elsewhere(alone, tmp_path, spec):
     for tick in range(1, 13):
-        place = Workplace(tmp_path / "moved", spec, chunks=4)
+        place = TrainingSandbox(tmp_path / "moved", spec, chunks=4)
         place.train(leaf(), until=tick)
         place.evict()
 
@@ -115,7 +115,7 @@ def test_evicted_after_every_chunk_and_continued_elsewhere(alone, tmp_path, spec
     ],
 )
 def test_a_short_turn_goes_on_while_it_may(tmp_path, seconds_of_an_epoch, ends):
-    place = Workplace(tmp_path, pace=seconds_of_an_epoch / PULSES)
+    place = TrainingSandbox(tmp_path, pace=seconds_of_an_epoch / PULSES)
     turns = [0]
     while turns[-1] < 5:
         turns.append(place.train(leaf(epochs=5), until=turns[-1] + 1, limit=5)[-1].at)
@@ -125,13 +125,13 @@ def test_a_short_turn_goes_on_while_it_may(tmp_path, seconds_of_an_epoch, ends):
 
 @pytest.mark.parametrize("pulse", range(1, PULSES + 1))
 def test_stopped_at_any_pulse_and_continued_from_its_checkpoint(alone, tmp_path, spec, pulse):
-    stopped = Workplace(tmp_path / "stopped", spec)
+    stopped = TrainingSandbox(tmp_path / "stopped", spec)
     stopped.stop_at = pulse
     ended = stopped.train(leaf(), until=3)[-1]
     assert isinstance(ended, TurnEnded)
     assert ended.at == (pulse == PULSES)
 
-    continued = Workplace(tmp_path / "stopped", spec)
+    continued = TrainingSandbox(tmp_path / "stopped", spec)
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), alone.weights())
@@ -139,7 +139,7 @@ def test_stopped_at_any_pulse_and_continued_from_its_checkpoint(alone, tmp_path,
 
 
 def test_stopped_in_its_validation_and_continued_by_the_same_worker(alone, tmp_path, spec):
-    place = Workplace(tmp_path / "same", spec)
+    place = TrainingSandbox(tmp_path / "same", spec)
     place.stop_at = STEPS + 1
     place.train(leaf(), until=3)
     place.train(leaf(), until=3)
@@ -149,14 +149,14 @@ def test_stopped_in_its_validation_and_continued_by_the_same_worker(alone, tmp_p
 
 
 def test_a_checkpoint_is_due_by_the_clock(alone, tmp_path, spec):
-    killed = Workplace(tmp_path / "killed", spec, checkpoint_every=4)
+    killed = TrainingSandbox(tmp_path / "killed", spec, checkpoint_every=4)
     killed.break_at = 4
     with pytest.raises(BrokenPipeError):
         killed.train(leaf(), until=3)
     assert [type(report) for report in killed.told] == [RunOpened, Saved, EpochEnded]
     assert killed.told[1].step == 4
 
-    continued = Workplace(tmp_path / "killed", spec)
+    continued = TrainingSandbox(tmp_path / "killed", spec)
     continued.train(leaf(), until=3)
     assert same(continued.weights(), alone.weights())
     assert continued.epochs() == alone.epochs()
@@ -164,7 +164,7 @@ def test_a_checkpoint_is_due_by_the_clock(alone, tmp_path, spec):
 
 def test_an_epochs_seconds_add_up_over_turns_and_workers(alone, tmp_path, spec):
     for pulse in (3, 2, None):
-        place = Workplace(tmp_path / "cut", spec)
+        place = TrainingSandbox(tmp_path / "cut", spec)
         place.stop_at = pulse
         place.train(leaf(), until=3)
 
@@ -173,17 +173,17 @@ def test_an_epochs_seconds_add_up_over_turns_and_workers(alone, tmp_path, spec):
 
 
 def test_finished_epochs_are_told_again_when_a_run_is_continued(alone, tmp_path, spec):
-    first = Workplace(tmp_path / "told", spec)
+    first = TrainingSandbox(tmp_path / "told", spec)
     first.train(leaf(), until=2)
     assert first.evict() == [Saved(1, at=2, step=2 * STEPS), Evicted(1, at=2)]
 
-    second = Workplace(tmp_path / "told", spec)
+    second = TrainingSandbox(tmp_path / "told", spec)
     second.train(leaf(), until=3)
     assert second.epochs() == alone.epochs()
 
 
 def test_a_run_that_was_durable_is_evicted_without_another_checkpoint(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     place.stop_at = 1
     place.train(leaf(), until=3)
 
@@ -193,7 +193,7 @@ def test_a_run_that_was_durable_is_evicted_without_another_checkpoint(tmp_path):
 @pytest.mark.parametrize("drawing", ["Projected", "Sized"])
 def test_what_ran_before_does_not_matter_to_what_is_drawn_while_opening(tmp_path, drawing):
     data, config = {"rows": 30, "shuffle": True}, leaf(user_knobs={"share": 1.0})
-    alone, after = (Workplace(tmp_path / name, drawing, data=data) for name in ("alone", "after"))
+    alone, after = (TrainingSandbox(tmp_path / name, drawing, data=data) for name in ("alone", "after"))
     alone.train(config, until=3)
     after.train(leaf(epochs=1, user_knobs={"share": 0.5}), until=1, run=2, seed=7)
     after.train(config, until=3)
@@ -202,7 +202,7 @@ def test_what_ran_before_does_not_matter_to_what_is_drawn_while_opening(tmp_path
 
 
 def test_a_run_at_rest_holds_no_gradients(tmp_path):
-    place = Workplace(tmp_path)
+    place = TrainingSandbox(tmp_path)
     ended = place.train(leaf(), until=1)[-1]
 
     run = place.executor._runs[1]
@@ -212,14 +212,14 @@ def test_a_run_at_rest_holds_no_gradients(tmp_path):
 
 
 def test_the_seed_decides(alone, tmp_path, spec):
-    place = Workplace(tmp_path / "seed", spec)
+    place = TrainingSandbox(tmp_path / "seed", spec)
     place.train(leaf(), until=3, seed=43)
 
     assert not same(place.weights(), alone.weights())
 
 
 def test_a_tick_is_a_chunk_cut_at_an_optimizer_step(tmp_path):
-    place = Workplace(tmp_path, chunks=4)
+    place = TrainingSandbox(tmp_path, chunks=4)
 
     steps = [place.train(leaf(), until=tick)[-1].step for tick in range(1, 5)]
 
@@ -227,7 +227,7 @@ def test_a_tick_is_a_chunk_cut_at_an_optimizer_step(tmp_path):
 
 
 def test_more_chunks_than_steps(tmp_path):
-    place = Workplace(tmp_path, chunks=7)
+    place = TrainingSandbox(tmp_path, chunks=7)
 
     steps = [place.train(leaf(epochs=1, batch_size=19), until=tick)[-1].step for tick in range(1, 8)]
 

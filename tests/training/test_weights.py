@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.training.sandbox import Workplace, leaf, same
+from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.5}}
 
 
 def trained(directory, spec="Words", **knobs):
-    place = Workplace(directory, spec)
+    place = TrainingSandbox(directory, spec)
     place.train(leaf(SGD, **{"epochs": 2, "named_metrics": (), **knobs}), until=2)
     return place
 
@@ -83,7 +83,10 @@ def test_a_batch_that_does_not_count_changes_nothing_though_its_loss_is_nan(tmp_
     "optimizer", [SGD, {"name": "Adam", "args": {"weight_decay": 0.1}}, {"name": "LBFGS"}]
 )
 def test_a_step_in_which_nothing_counts_leaves_the_weights_as_they_are(tmp_path, optimizer):
-    place, start = Workplace(tmp_path / "a", "Unlabelled"), Workplace(tmp_path / "b", "Unlabelled")
+    place, start = (
+        TrainingSandbox(tmp_path / "a", "Unlabelled"),
+        TrainingSandbox(tmp_path / "b", "Unlabelled"),
+    )
     place.train(leaf(optimizer, user_knobs={"ignored": 37}), until=3)
     start.train(leaf({"name": "SGD", "args": {"lr": 0.0}}, user_knobs={"ignored": 0}), until=3)
 
@@ -93,12 +96,12 @@ def test_a_step_in_which_nothing_counts_leaves_the_weights_as_they_are(tmp_path,
 
 def test_weights_continue_in_the_middle_of_an_epoch(tmp_path):
     config = leaf(SGD, epochs=1, batch_size=2, named_metrics=("top1_accuracy", "f1_score"))
-    whole = Workplace(tmp_path / "whole", "Words")
+    whole = TrainingSandbox(tmp_path / "whole", "Words")
     whole.train(config, until=1)
-    stopped = Workplace(tmp_path / "stopped", "Words")
+    stopped = TrainingSandbox(tmp_path / "stopped", "Words")
     stopped.stop_at = 5
     stopped.train(config, until=1)
-    continued = Workplace(tmp_path / "stopped", "Words")
+    continued = TrainingSandbox(tmp_path / "stopped", "Words")
     continued.train(config, until=1)
 
     assert continued.epochs() == whole.epochs()
@@ -106,7 +109,7 @@ def test_weights_continue_in_the_middle_of_an_epoch(tmp_path):
 
 
 def test_steps_of_equal_rows_are_scaled_as_the_mean_over_rows(tmp_path):
-    place = Workplace(tmp_path, "Plain")
+    place = TrainingSandbox(tmp_path, "Plain")
     place.train(leaf(SGD, epochs=1, batch_size=5, grad_accumulation=2), until=1)
     by_hand = _by_hand()
 

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from rapidfire_cli.engine.messages import RunFailed, Smoke
-from tests.training.sandbox import Workplace, leaf
+from tests.training.sandbox import TrainingSandbox, leaf
 from tests.training.test_state import equal, read
 from tests.training.zoo import Grown
 
@@ -23,9 +23,9 @@ def check(seed, directory):
     luck = random.Random(seed)
     config = leaf(optimizer=luck.choice(OPTIMIZERS), user_knobs={"seed": seed}, on_nan="continue")
     (smoked,) = [
-        Workplace(directory / "smoke", SPEC, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
+        TrainingSandbox(directory / "smoke", SPEC, data_cache=0).executor.smoke(Smoke(json.dumps(config), 42))
     ]
-    whole = Workplace(directory / "whole", SPEC)
+    whole = TrainingSandbox(directory / "whole", SPEC)
     whole.train(config, until=3)
     failures = [told for told in whole.told if isinstance(told, RunFailed)]
     if not Grown(seed).is_held:
@@ -34,7 +34,7 @@ def check(seed, directory):
         return
     assert (smoked.findings, failures) == ((), [])
     while not (directory / "moved" / "1").exists() or not [*(directory / "moved" / "1").glob("final.*")]:
-        moved = Workplace(directory / "moved", SPEC, checkpoint_every=luck.choice([2, 1e9]))
+        moved = TrainingSandbox(directory / "moved", SPEC, checkpoint_every=luck.choice([2, 1e9]))
         moved.stop_at = luck.randint(1, 12)
         moved.train(config, until=3)
         assert not [told for told in moved.told if isinstance(told, RunFailed)]
