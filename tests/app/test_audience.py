@@ -49,7 +49,7 @@ def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, ca
     monkeypatch.setattr(fit, "LocalWorkers", lambda *_: Crew(cli, faults, []))
     monkeypatch.setattr(driver, "COMMIT_INTERVAL", 0.0)
     loaded = load_experiment(Given(file), str(cli.home.path.parent))
-    fit.train(loaded, fit.Request(DeviceRequest(2)), StopSignal(), lambda _: watched(broken))
+    fit.train(loaded, fit.Request(DeviceRequest(1)), StopSignal(), lambda _: watched(broken))
 
     assert set(cli.states) == {1, 2, 3, 4}
     assert set(cli.states.values()) == {"completed", "pruned"}

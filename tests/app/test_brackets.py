@@ -313,8 +313,8 @@ class StopsByHand(Driver):
 
     run, epoch = 1, 1
 
-    def _note(self, report):
-        super()._note(report)
+    def _on_epoch_ended(self, report):
+        super()._on_epoch_ended(report)
         if (report.run, report.epoch) == (self.run, self.epoch):
             self._tell(RunStopAsked(self.run))
 

@@ -185,7 +185,7 @@ def test_what_a_decision_knew_that_waited_for_nobody_follows_from_the_journal(to
     """The policies of the fits themselves say what they knew, whenever they decide."""
     knew: dict[tuple[int, int], list[dict[str, object]]] = {}
     for policy in (AsyncHalving, Median):
-        for what in ("hear", "lose"):
+        for what in ("report", "withdraw"):
             monkeypatch.setattr(policy, what, witnessed(getattr(policy, what), knew))
     median = f"early_stopping: {{rule: median, metric: quality, direction: max}}, {TRAIN}"
     text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {median}}}\n"
