@@ -243,5 +243,5 @@ def test_every_knob_of_a_config_is_read_or_said_to_have_no_effect(read_by_worker
     assert unread <= without
 
 
-def test_every_default_of_a_plan_is_used(read_by_worker):
-    assert {f"Plan.{name}" for name in TrainConfig.__slots__} <= read_by_worker
+def test_every_default_of_a_train_config_is_used(read_by_worker):
+    assert {f"TrainConfig.{name}" for name in TrainConfig.__slots__} <= read_by_worker
