@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from rapidfire_cli.syntax.ast import (
@@ -148,6 +149,11 @@ def zips(draw: Any) -> dict[str, Any]:
     }
 
 
+def labels(knobs: dict[str, Any]) -> set[str]:
+    """The labels of the `!zip`s among the knobs; lists of one label advance together, so they are as long."""
+    return {value.label for value in knobs.values() if isinstance(value, List) and value.label}
+
+
 in_grid = free(lists(scalars)) | zips()
 in_search = free(ranges | lists(scalars | ranges)) | zips()
 in_halving = free(ranges)
@@ -173,6 +179,7 @@ def trees(draw: Any, own: st.SearchStrategy[dict[str, Any]], epochs: int | None 
     optimizer = {"name": draw(names)} | ({"args": draw(own)} if draw(st.booleans()) else {})
     train = {"epochs": epochs or draw(counts), "batch_size": draw(counts), "optimizer": optimizer}
     user = {"user_knobs": draw(own)} if draw(st.booleans()) else {}
+    assume(not labels(optimizer.get("args", {})) & labels(user.get("user_knobs", {})))
     return {**user, "train": train | draw(train_knobs), **draw(sections)}
 
 
