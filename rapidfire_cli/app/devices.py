@@ -9,12 +9,12 @@ from pathlib import Path
 import rapidfire_cli
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
-from rapidfire_cli.app.sharing import advice
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import canonical
+from rapidfire_cli.view.wording import counted
 
 _START = """\
 import sys
@@ -25,6 +25,8 @@ main()
 """.format(place=str(Path(rapidfire_cli.__file__).parents[1]))
 WORKER = (sys.executable, "-P", "-c", _START)
 """The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
+
+IDLE = 4  # cores for each one in use: from here on it is worth a line (assumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +88,23 @@ def _offer(asked: int | None) -> Offer:
             file=sys.stderr,
         )
     return Offer(cores(), gpus[:asked])
+
+
+def advice(cores: int, workers: int, threads: int, chosen: bool) -> str:
+    """A line about workers of so many threads, `chosen` or by default; empty where there is nothing to say.
+
+    Threads that wait for a core spin: 2 workers with 2 threads each took 3 to 7 times as long on 2 cores.
+    """
+    used = workers * threads
+    if used > cores:
+        fewer = f"--threads {max(1, cores // workers)}" if threads > 1 else f"--workers {cores}"
+        each = f" with {counted(threads, 'thread')} each" if threads > 1 else ""
+        slower = "training can be several times slower" if threads > 1 else "they slow each other down"
+        machine = counted(cores, "core")
+        return f"warning: {counted(workers, 'worker')}{each} on {machine}: {slower}; use `{fewer}`"
+    if not chosen and used * IDLE <= cores:
+        more = f"`--threads {cores // workers}` uses all (a run's bits depend on its threads)"
+        return (
+            f"note: {counted(workers, 'worker')} with {counted(threads, 'thread')} on {cores} cores; {more}"
+        )
+    return ""

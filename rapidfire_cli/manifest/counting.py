@@ -16,7 +16,7 @@ def count(group: Group) -> int:
 
 
 def distinct(group: Group) -> int:
-    """How many leaf configs the group stands for, those that its filters remove left out."""
+    """Return the number of leaf configs of the group after its filters."""
     match group.generator:
         case Config():
             return 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.app.sharing import advice
+from rapidfire_cli.app.devices import advice
 
 SPIN = "training can be several times slower"
 CROWD = "they slow each other down"
