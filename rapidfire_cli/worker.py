@@ -1,4 +1,29 @@
-"""The worker process: owns a slot, takes orders one by one, and dies with its controller."""
+"""The worker process: owns a slot, takes orders one by one, and dies with its controller.
+
+Theory of operation
+-------------------
+The controller starts one worker per open slot, with three arguments: the descriptor of a socket, that of a
+page of memory which both share, and the controller's process id. Over the socket it receives a Setup and then
+orders (Probe, Smoke, Train, Evict, EndTurn, Quit), and sends reports back. The page holds a counter that advances
+with each mark of training, by which the controller distinguishes a slow worker from one that hangs.
+
+The start has an order. First the worker asks the kernel to die with its controller. Then it waits for its
+Setup, imports torch and the MLSpec, reports Ready, and serves orders until Quit. An MLSpec that cannot be
+imported is a finding (`Probed`), not a crash.
+
+Invariants:
+
+- Orders are carried out one at a time and in order. EndTurn alone is looked for during a turn; one that
+  comes after its turn is ignored.
+- The worker never waits for the controller to read: what cannot be sent is kept, and orders are read
+  meanwhile. So the two never wait for each other.
+- When the controller is gone, the socket fails and the process ends at once.
+- The executor does all training; nothing here depends on torch before the Setup has come.
+
+Why this way: a process per slot is what isolates user code that crashes, hangs or runs out of memory. One
+that serves many runs imports everything once; garbage is not collected during the import, and what was
+imported is exempt from collection afterwards, as full collections would cost as much as a small run.
+"""
 
 import faulthandler
 import gc

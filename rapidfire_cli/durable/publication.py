@@ -1,8 +1,28 @@
 """Publications: directories that appear whole or not at all, and small files replaced whole.
 
-A publication's MANIFEST.json, written last, names every payload file with its size and SHA-256, and proves
-itself by a SHA-256 of its own. The directory appears under its final name by one rename, after everything in
-it has reached the disk. A reader trusts nothing that the manifest does not prove.
+Theory of operation
+-------------------
+Everything durable except the journal and the logs appears through this module: checkpoints, what `prepare`
+made, final weights, manifests. A caller hands over payload files (a writer for each) and facts; readers get
+back a `Published` whose bytes were all checked, or Damaged.
+
+`publish` writes into a temporary directory beside the target: the payload, then MANIFEST.json with the size
+and SHA-256 of every file and a SHA-256 of the manifest itself. It syncs the files and the directory,
+renames the directory to its final name, and syncs the parent. Deleting goes the other way round: rename to
+a trash name, sync the parent, then delete file by file. `write` and `link` do the same for single files.
+
+Invariants, after a power loss or a kill at any moment:
+
+- Under a final name there is all of a publication or nothing. Should a disk break this, `verify` notices.
+- When `publish` returns, the publication is durable. When it raises, nothing was published, or the older
+  ones could not be deleted.
+- Temporary and trash names carry the id of the process that made them. `sweep` deletes those whose process
+  is dead, and nothing else.
+- A failed sync is an error. It is not tried again, since the kernel may have dropped the data.
+
+Why this way: a rename is the one operation that file systems promise to be atomic, and a sync costs a
+fraction of a millisecond to some milliseconds, so syncs that can wait together do. Every call goes through
+`disk`, where tests make it fail or kill the process.
 """
 
 import errno

@@ -1,7 +1,32 @@
-"""Placement: which runs are resident on which slots, which are ready where, and whose turn is next.
+"""Placement: which runs are resident on which slots, which are ready, and whose turn is next.
 
-Invariant between events: an idle slot has no run that it could train, unless it is reserved for a gang.
-A gang of several slots is made of neighbours: of size three, slots 0 to 2, 3 to 5 and so on.
+Theory of operation
+-------------------
+Placement owns the queues of ready runs and the list of idle slots. The scheduler changes a run, calls
+`enqueue` for it, and after the last change of an event asks `turns` for the actions that follow: turns for
+idle slots, and evictions that make room for a turn.
+
+A ready run is in exactly one queue: that of its home, the slots on which it is resident, or, when it is
+resident nowhere, that of all runs which need as many slots. Queues are ordered by (ticks trained, number),
+so the least trained run comes first and every run shows something early. A slot prefers the runs it holds,
+because changing to a resident run costs no loading. A ready run behind another one moves (one eviction, a
+checkpoint) only when a slot with room would otherwise idle. Nothing moves to even out anything else.
+
+How many runs a slot holds follows from memory: each run counts as much as the largest one seen, and until
+the first size is known a worker holds one run.
+
+A gang of several slots consists of neighbours: of size three, slots 0 to 2, 3 to 5 and so on. When it is a
+gang run's turn, the run claims its slots; claimed slots finish their turns and take no others until all are
+idle. That is what keeps small runs from starving large ones.
+
+Invariants between two events:
+
+- An idle slot has no run that it could train, unless a gang run has claimed it.
+- A run is in a queue exactly if it is ready and claims no slots.
+- A slot whose worker is up is idle or busy; it trains one run at a time, and that run is resident on it.
+
+Why this way: the queues are heaps, and only slots that an event touched (`_dirty`) are looked at again. So
+a turn costs O(log runs) instead of a look at every run and slot.
 """
 
 from bisect import insort

@@ -1,6 +1,31 @@
-"""The scheduler: an I/O-free machine that advances its state by one event and says what to do about it.
+"""The scheduler: a state machine without I/O that decides which run trains where, and which run ends.
 
-Here runs come, rest, are decided upon and end; `placement` says whose turn it is.
+Theory of operation
+-------------------
+The scheduler owns the state of every run (`RunEntry`), of every slot (`SlotEntry`) and of every bracket's
+policy. `step` is its only entrance: one event in ("a turn ended", "a worker died", "a person asked to stop
+run 3"), a list of actions out ("train run 5 on slot 0 up to tick 4", "prune run 7"), which the driver
+carries out in order. It reads no clock, no file and no random numbers, so equal events give equal actions.
+The dry run of `expand --slots` and the tests drive the same machine with simulated workers.
+
+The work is divided in three. This module handles how runs enter, rest between turns, and end. `placement`
+knows which runs are resident where and whose turn is next. A policy turns the results of one bracket into
+decisions; the scheduler carries out their verdicts.
+
+Invariants between two steps:
+
+- A run is in one phase, and phases change only along the tables in `transitions`; anything else raises
+  IllegalTransition, because it is a bug of the driver or of this module.
+- A run trains on one gang at a time, and never past its `limit`. Only a decision of its policy raises that,
+  or a person who resumes the run outside its bracket.
+- When a worker dies, its residents go back to `durable`, the ticks that a checkpoint holds.
+- A stopped run gets no further turn; a pruned one trains at most to the rung where it was judged. Both
+  leave their worker first, which makes them durable.
+- A policy receives each epoch's value of each of its runs, or learns that the run failed or left. So no
+  bracket waits for a run that can no longer report.
+
+Why this way: with effects outside, every order of events can be tested, including those in which machines
+fail, and the state can be saved and compared (`snapshot`). A turn costs O(log runs).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,33 @@
-"""The executor: opens, trains, saves and evicts the runs that are resident on a worker."""
+"""The executor: opens, trains, saves and evicts the runs that are resident on a worker.
+
+Theory of operation
+-------------------
+The executor owns the resident runs of one worker process (`LiveRun`: model, optimizer, position). It takes
+orders one by one: probe, smoke, train until a tick, evict. It reports through `tell` what happened: an
+epoch's metrics, a checkpoint saved, a turn ended, a run failed. Between two optimizer steps it also asks
+`stop_requested`, and reports progress to the watchdog.
+
+A turn opens the run if it is not resident (from its newest good checkpoint, or from the start), puts its
+random streams and process settings in place, advances the training loop from mark to mark, and takes both
+away again. A run that reaches its goal is saved, gets its final weights, and leaves. So runs share one
+process without noticing it, except through state of the user's modules and classes.
+
+Checkpoints are due by the clock. A run in its turn is saved after `checkpoint_every` seconds of training. A
+run that waits is saved when its oldest unsaved training is that old, in the worker's idle time or in at
+most a tenth (SHARE) of a busy worker's time.
+
+Invariants:
+
+- Saving, evicting and completing happen only at a mark where the run is whole: after an optimizer step or
+  an epoch. A validation that is broken off is undone first.
+- Whatever user code raises fails that run alone. An error of the disk is reported as a failure of kind
+  `disk`, which pauses the whole experiment.
+- `Evicted`, and the `TurnEnded` of a run that reached its goal, are reported after the run is durable.
+- When a run is opened, its finished epochs are reported again, in case a report was lost with a worker.
+
+Why this way: importing torch and the user's code takes seconds, a turn takes milliseconds. A process that
+stays alive and changes runs by changing objects pays the first cost once.
+"""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,28 @@
-"""The training loop: epochs, optimizer steps, batches, validation."""
+"""The training loop: epochs, optimizer steps, batches, validation.
+
+Theory of operation
+-------------------
+`train` is a generator. It advances the run it is given and yields a mark after each optimizer step, after
+each batch of validation and after each epoch. Between two marks its caller, the executor, may save the run,
+look whether it should stop, or leave the generator for good: everything the loop needs to go on is in the
+`LiveRun`, so a new call of `train` continues where the old one was left, in this process or in another.
+
+An epoch's order of rows is a function of the seed and the epoch alone; `run.done` says how many of its
+steps are behind. A step takes up to `batch_size * grad_accumulation` rows, a batch at a time, and its loss
+is the mean of its batches weighted by what each counts. Metrics are added up as batches pass.
+
+Invariants:
+
+- At STEP and EPOCH the run is whole: no gradient is half accumulated, and a checkpoint taken there
+  continues bit for bit.
+- At VALIDATION_BATCH it is whole only after `rewind`, which puts the checkpoint's state back to what it was
+  before the validation. Validation must not change the result of training, even where user code draws
+  random numbers or counts batches.
+- The loop does not know about other runs, turns, files or the clock.
+
+Why this way: one function shows the whole training from top to bottom. Callbacks would spread it over many
+classes.
+"""
 
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
