@@ -3,9 +3,10 @@
 Theory of operation
 -------------------
 The controller starts one worker per open slot, with three arguments: the descriptor of a socket, that of a
-page of memory which both share, and the controller's process id. Over the socket it receives a Setup and then
-orders (Probe, Smoke, Train, Evict, EndTurn, Quit), and sends reports back. The page holds a counter that advances
-with each mark of training, by which the controller distinguishes a slow worker from one that hangs.
+page of memory which both share, and the controller's process id. Over the socket it receives a Setup and
+then orders (Probe, Smoke, Train, Evict, EndTurn, Quit), and sends reports back. The page holds a counter
+that advances with each mark of training, by which the controller distinguishes a slow worker from one that
+hangs.
 
 The start has an order. First the worker asks the kernel to die with its controller. Then it waits for its
 Setup, imports torch and the MLSpec, reports Ready, and serves orders until Quit. An MLSpec that cannot be
