@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
-from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy
 
 ROOT = Path(__file__).parents[1]
 SHORT, LONG = 2, 12  # epochs

@@ -27,7 +27,8 @@ from rapidfire_cli.app.files import load
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import EpochEnded
-from rapidfire_cli.schedule.rules import HalvingRule, policy
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy
 from rapidfire_cli.syntax.ast import SuccessiveHalving
 
 NEAR = 0.5  # points of accuracy

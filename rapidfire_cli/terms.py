@@ -10,6 +10,9 @@ from typing import Any, Literal, TypeAlias, cast
 Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
 """Plain data: what a leaf config, the `data` section and every message between processes are made of."""
 
+Value: TypeAlias = None | bool | int | float | str
+"""What is written without parts of its own."""
+
 LeafConfig: TypeAlias = "Mapping[str, Plain]"
 """A config without value sets: the knobs of one run."""
 

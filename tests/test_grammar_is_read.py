@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from rapidfire_cli.engine.messages import Setup
+from rapidfire_cli.shapes import AnyOf, Items, OrNull, Record
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.syntax import ast
 from rapidfire_cli.syntax.keys import CONFIG, FILE, GENERATORS, INEFFECTIVE, ONE_DEVICE, RANGE
 from rapidfire_cli.syntax.parser import parse
-from rapidfire_cli.syntax.shapes import AnyOf, Items, OrNull, Record
 from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
 from rapidfire_cli.training.train_config import TrainConfig
@@ -176,7 +177,7 @@ GENERATOR_CLASSES = {
 @pytest.fixture(scope="module")
 def read_by_fit(tmp_path_factory) -> set[str]:
     """What a fit reads of a file that has every key, memory running out in it."""
-    classes = (ast.ExperimentFile, ast.MedianRule, ast.Range, Execution, Objective)
+    classes = (ast.ExperimentFile, MedianRule, ast.Range, Execution, Objective)
     with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
         cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
         cli.fit(HEAD + EXECUTION + GROUPS, FaultRates(), workers=0)

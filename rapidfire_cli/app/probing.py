@@ -8,7 +8,8 @@ from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Span, did_you_mean
 from rapidfire_cli.schedule.brackets import bracket_specs
-from rapidfire_cli.syntax.ast import ExperimentFile, MedianRule, Path
+from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.syntax.ast import ExperimentFile, Path
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
 SPLITS = (TRAIN, VALIDATION)

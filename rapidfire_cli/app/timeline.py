@@ -10,8 +10,8 @@ from itertools import islice
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
-from rapidfire_cli.schedule.rules import policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.registry import policy
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Direction
 

@@ -32,8 +32,8 @@ from rapidfire_cli.engine.ports import (
 )
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
-from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
+from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.terms import Origin, Run, RunState, Split
 
 COMMIT_INTERVAL = (

@@ -16,7 +16,7 @@ from rapidfire_cli.engine.messages import (
     RunOpened,
     Saved,
 )
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.terms import Run, RunState
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rapidfire_cli.stopping.ladder import levels
 from rapidfire_cli.syntax.ast import Bracketed, Hyperband, SuccessiveHalving
 
 
@@ -43,15 +44,6 @@ def brackets(search: Bracketed) -> tuple[BracketPlan, ...]:
         BracketPlan(runs * search.replicates, first, levels(first, most, factor))
         for runs, first in _sizes(search)
     )
-
-
-def levels(first: int, most: int, factor: int) -> tuple[int, ...]:
-    """The epochs at which rungs decide: first · factor^k, k = 0, 1, …, as long as that is below `most`."""
-    found = []
-    while first < most:
-        found.append(first)
-        first *= factor
-    return tuple(found)
 
 
 def rungs(search: Bracketed) -> tuple[Rung, ...]:

@@ -7,9 +7,10 @@ from typing import TypeAlias, assert_never
 from rapidfire_cli.manifest.counting import count
 from rapidfire_cli.manifest.rungs import brackets
 from rapidfire_cli.schedule.events import EpochEnded
-from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.schedule.rules import HalvingRule, Rule
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import Rule
+from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.syntax.ast import Config, GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
 
 

@@ -6,7 +6,7 @@ A tick is one chunk of one epoch.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.stopping.rule import Policy
 
 
 @dataclass(frozen=True, slots=True)

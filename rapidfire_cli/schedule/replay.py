@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
-from rapidfire_cli.schedule.ledger import FAILED, can_advance, ranked
-from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
+from rapidfire_cli.stopping.decision import FAILED, can_advance, ranked
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy
 
 
 @dataclass(frozen=True, slots=True)

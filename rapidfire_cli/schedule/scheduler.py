@@ -60,11 +60,11 @@ from rapidfire_cli.schedule.events import (
     WorkerDied,
     WorkerReady,
 )
-from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.placement import Placement
-from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.state import Gang, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.rule import Policy
 
 MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
 UNFINISHED_PHASES = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})

@@ -23,8 +23,8 @@ from rapidfire_cli.schedule.actions import (
     Train,
 )
 from rapidfire_cli.schedule.events import EpochEnded, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
-from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.stopping.decision import Decision
 
 Length: TypeAlias = Callable[[int, int], float]
 """How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""

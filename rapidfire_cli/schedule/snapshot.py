@@ -3,13 +3,13 @@
 from typing import Any
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.schedule.asha import AsyncHalving, RungState
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.median import Median
 from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase
+from rapidfire_cli.stopping.asha import AsyncHalving, RungState
+from rapidfire_cli.stopping.halving import Halving
+from rapidfire_cli.stopping.median import Median
 
 KINDS = by_name((AsyncHalving, Halving, Median, RungState, RunEntry, SlotEntry))
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.brackets import BracketState, bracket_state
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict
-from rapidfire_cli.schedule.rules import Rule, policy, rule_of
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict
+from rapidfire_cli.stopping.halving import Halving
+from rapidfire_cli.stopping.registry import Rule, policy, rule_of
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState

@@ -9,7 +9,7 @@ from typing import Any, cast
 from rapidfire_cli.engine.messages import by_split
 from rapidfire_cli.engine.ports import Fact
 from rapidfire_cli.manifest import codec
-from rapidfire_cli.schedule.ledger import Verdict
+from rapidfire_cli.stopping.decision import Verdict
 from rapidfire_cli.terms import Plain, Run, spoken
 
 PLAIN = frozenset({int, str, bool, type(None)})

@@ -10,7 +10,7 @@ from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.schedule import brackets, events
 from rapidfire_cli.schedule.brackets import BracketEvent, RunLost
-from rapidfire_cli.schedule.ledger import Decision, Verdict
+from rapidfire_cli.stopping.decision import Decision, Verdict
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.terms import RunState, Split
 

@@ -23,7 +23,7 @@ from rapidfire_cli.engine.ports import (
     WorkerStarted,
 )
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 

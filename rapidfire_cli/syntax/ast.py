@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rapidfire_cli.problems import Problem, Span
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain
 
 if TYPE_CHECKING:
@@ -55,18 +56,6 @@ class Config:
 
     tree: dict[str, Tree]
     replicates: int = field(default=1, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class MedianRule:
-    """A run ends when its best result is worse than the median of the others' averages.
-
-    Golovin et al., "Google Vizier" (2017), section 3.2.2.
-    """
-
-    metric: str
-    direction: Direction
-    min_epochs: int = 1  # no run ends before
 
 
 @dataclass(frozen=True, slots=True)

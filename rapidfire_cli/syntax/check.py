@@ -3,11 +3,7 @@
 from typing import NamedTuple, assert_never
 
 from rapidfire_cli.problems import Span, shortened
-from rapidfire_cli.syntax import hints
-from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
-from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
-from rapidfire_cli.syntax.shapes import (
+from rapidfire_cli.shapes import (
     MALFORMED,
     NO_CHOICE,
     OUT_OF_BOUNDS,
@@ -25,6 +21,10 @@ from rapidfire_cli.syntax.shapes import (
     expected,
     fault,
 )
+from rapidfire_cli.syntax import hints
+from rapidfire_cli.syntax.diagnostics import Diagnostics
+from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
+from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 
 _HELPED = 100  # assumed: nobody reads on after so many problems, and a hostile file has 20,000
 _MESSAGES = {

@@ -16,7 +16,7 @@ from rapidfire_cli.syntax.nodes import (
     Sequence,
     kind,
 )
-from rapidfire_cli.syntax.scalars import Value
+from rapidfire_cli.terms import Value
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000  # counted as if every alias were written out, for a file of usual size

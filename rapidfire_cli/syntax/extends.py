@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.shapes import Items
 from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import EXTENDS
 from rapidfire_cli.syntax.merge import merge_files
 from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequence, kind
 from rapidfire_cli.syntax.readers import read
-from rapidfire_cli.syntax.shapes import Items
 from rapidfire_cli.syntax.text import MAX_BYTES
 
 MAX_FILES = (

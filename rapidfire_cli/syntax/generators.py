@@ -4,6 +4,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from rapidfire_cli.problems import Refusal
+from rapidfire_cli.shapes import Record
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Bracketed,
     Conditions,
@@ -11,7 +13,6 @@ from rapidfire_cli.syntax.ast import (
     Generator,
     GridSearch,
     Hyperband,
-    MedianRule,
     Path,
     RandomSearch,
     SuccessiveHalving,
@@ -22,7 +23,6 @@ from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import CONFIG, GENERATORS, RULES, SEARCHES
 from rapidfire_cli.syntax.metrics import lift
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
-from rapidfire_cli.syntax.shapes import Record
 from rapidfire_cli.syntax.values import tree, value_sets
 from rapidfire_cli.syntax.zips import check_zips
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from rapidfire_cli.problems import Span
+from rapidfire_cli.shapes import Free, Record, alternatives
 from rapidfire_cli.syntax.ast import Group, Path
 from rapidfire_cli.syntax.check import unknown_key
 from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.generators import generator
 from rapidfire_cli.syntax.keys import GENERATORS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
-from rapidfire_cli.syntax.shapes import Free, Record, alternatives
 
 WORDS = alternatives([f"`{word}:`" for word in GENERATORS])
 _KINDS = Record(dict.fromkeys(GENERATORS, Free()), hint=f"sections stand under {WORDS}")

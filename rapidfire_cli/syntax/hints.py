@@ -3,6 +3,19 @@
 from typing import assert_never
 
 from rapidfire_cli.problems import did_you_mean
+from rapidfire_cli.shapes import (
+    FLAG,
+    AnyOf,
+    Choice,
+    Free,
+    Integer,
+    Items,
+    Number,
+    OrNull,
+    Record,
+    Shape,
+    Text,
+)
 from rapidfire_cli.syntax.keys import (
     CONFIG,
     EARLY_STOPPING,
@@ -19,19 +32,6 @@ from rapidfire_cli.syntax.keys import (
 )
 from rapidfire_cli.syntax.nodes import Node, Scalar
 from rapidfire_cli.syntax.scalars import resolve
-from rapidfire_cli.syntax.shapes import (
-    FLAG,
-    AnyOf,
-    Choice,
-    Free,
-    Integer,
-    Items,
-    Number,
-    OrNull,
-    Record,
-    Shape,
-    Text,
-)
 
 _CLOSE = 0.7  # assumed: `dropout` belongs to a model and is no slip for `drop_last` (0.63)
 _SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped

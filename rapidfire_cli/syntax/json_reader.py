@@ -14,8 +14,9 @@ from rapidfire_cli.problems import Problem, Refusal, Span, shortened
 from rapidfire_cli.syntax import compose
 from rapidfire_cli.syntax.compose import MAX_DEPTH, MAX_NODES, Frame, Part
 from rapidfire_cli.syntax.nodes import Document, Node, Sequence
-from rapidfire_cli.syntax.scalars import Value, resolve
+from rapidfire_cli.syntax.scalars import resolve
 from rapidfire_cli.syntax.text import Lines
+from rapidfire_cli.terms import Value
 
 Kind: TypeAlias = Literal["mark", "string", "word", "end"]
 State: TypeAlias = Literal["first", "next", ":", "after"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rapidfire_cli.syntax.shapes import (
+from rapidfire_cli.shapes import (
     FLAG,
     AnyOf,
     Choice,

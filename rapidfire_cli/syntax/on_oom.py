@@ -5,11 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rapidfire_cli.problems import Span, did_you_mean, position, shortened
-from rapidfire_cli.syntax.check import Place, check_shape, several_gpus
-from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import ONE_DEVICE, TRAIN
-from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
-from rapidfire_cli.syntax.shapes import (
+from rapidfire_cli.shapes import (
     AnyOf,
     Free,
     Integer,
@@ -20,6 +16,10 @@ from rapidfire_cli.syntax.shapes import (
     Shape,
     expected,
 )
+from rapidfire_cli.syntax.check import Place, check_shape, several_gpus
+from rapidfire_cli.syntax.diagnostics import Diagnostics
+from rapidfire_cli.syntax.keys import ONE_DEVICE, TRAIN
+from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
 from rapidfire_cli.syntax.values import value_sets
 from rapidfire_cli.terms import Plain
 

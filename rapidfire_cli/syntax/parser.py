@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.shapes import Free, Record
 from rapidfire_cli.syntax.ast import ExperimentFile, Group
 from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
@@ -16,7 +17,6 @@ from rapidfire_cli.syntax.keys import EXTENDS, FILE, GROUP_KEYS, SEARCHES, SIZES
 from rapidfire_cli.syntax.nodes import Document, Mapping, Node, kind
 from rapidfire_cli.syntax.overrides import Argument, overridden
 from rapidfire_cli.syntax.readers import read
-from rapidfire_cli.syntax.shapes import Free, Record
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.syntax.toml_paths import name_paths
 from rapidfire_cli.syntax.values import tree, value_sets

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
+
+from rapidfire_cli.terms import Value
 
 CORE = "tag:yaml.org,2002:"
 
@@ -28,8 +29,6 @@ CASTS: Mapping[str, type] = {
 """The core schema's tags for scalars, and the Python type of what they mark."""
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
-
-Value: TypeAlias = None | bool | int | float | str
 
 
 def resolve(text: str) -> Value:

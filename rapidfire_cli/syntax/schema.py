@@ -7,9 +7,7 @@ refuses, the parser refuses.
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from rapidfire_cli.syntax.keys import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
-from rapidfire_cli.syntax.metrics import NAMED_METRICS
-from rapidfire_cli.syntax.shapes import (
+from rapidfire_cli.shapes import (
     AnyOf,
     Choice,
     Free,
@@ -22,6 +20,8 @@ from rapidfire_cli.syntax.shapes import (
     Text,
     expected,
 )
+from rapidfire_cli.syntax.keys import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
+from rapidfire_cli.syntax.metrics import NAMED_METRICS
 from rapidfire_cli.terms import Plain
 
 Schema = dict[str, Plain]

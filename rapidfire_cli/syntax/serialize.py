@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Conditions,
     Config,
@@ -11,7 +12,6 @@ from rapidfire_cli.syntax.ast import (
     Group,
     Hyperband,
     List,
-    MedianRule,
     RandomSearch,
     Range,
     SuccessiveHalving,

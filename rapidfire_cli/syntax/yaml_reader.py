@@ -8,8 +8,9 @@ from rapidfire_cli.problems import Problem, Refusal, Span, shortened
 from rapidfire_cli.syntax import compose
 from rapidfire_cli.syntax.compose import MAX_DEPTH, MAX_NODES, Frame, Merge, Part
 from rapidfire_cli.syntax.nodes import Document, Mapping, Node, Scalar, Sequence, kind
-from rapidfire_cli.syntax.scalars import CASTS, CORE, Value, cast, resolve
+from rapidfire_cli.syntax.scalars import CASTS, CORE, cast, resolve
 from rapidfire_cli.syntax.yaml_errors import explain
+from rapidfire_cli.terms import Value
 
 _VALUE_SETS = ("!list", "!zip", "!range")
 _COLLECTIONS = {f"{CORE}seq": Sequence, f"{CORE}map": Mapping}

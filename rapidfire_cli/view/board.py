@@ -16,7 +16,7 @@ from rapidfire_cli.engine.ports import (
     WorkerDied,
     WorkerStarted,
 )
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics

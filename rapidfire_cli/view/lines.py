@@ -15,7 +15,7 @@ from rapidfire_cli.engine.ports import (
     WorkerDied,
     WorkerStarted,
 )
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.terms import RunState
 
 WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNED, RunState.DELETED})

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import assert_never
 
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.schedule.ledger import Decision, Verdict, can_advance
-from rapidfire_cli.schedule.rules import Rule
+from rapidfire_cli.stopping.decision import Decision, Verdict, can_advance
+from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.stopping.registry import Rule
 from rapidfire_cli.store.explain import Explanation, Judgement, Wait
 from rapidfire_cli.store.facts import body
-from rapidfire_cli.syntax.ast import MedianRule
 from rapidfire_cli.terms import Plain, RunState, spoken
 from rapidfire_cli.view.wording import counted
 

@@ -25,7 +25,7 @@ from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
 from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
 from rapidfire_cli.engine.signals import StopSignal
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs

@@ -10,10 +10,11 @@ import pytest
 from rapidfire_cli.app.verbs import why
 from rapidfire_cli.engine.ports import BracketBegun, RunChanged
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.rules import HalvingRule, settings
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.registry import settings
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 from tests.app.fake_workers import TRAIN, Cli, Curve, FaultRates, sha

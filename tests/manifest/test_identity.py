@@ -7,11 +7,11 @@ from hypothesis import given
 
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import digest, identify
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     GridSearch,
     Hyperband,
     List,
-    MedianRule,
     RandomSearch,
     Range,
     SuccessiveHalving,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.manifest.counting import count
-from rapidfire_cli.manifest.rungs import Rung, brackets, levels, run_epochs, rungs
+from rapidfire_cli.manifest.rungs import Rung, brackets, run_epochs, rungs
+from rapidfire_cli.stopping.ladder import levels
 from rapidfire_cli.syntax.ast import Group, Hyperband, SuccessiveHalving
 
 

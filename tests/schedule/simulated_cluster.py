@@ -39,10 +39,10 @@ from rapidfire_cli.schedule.events import (
     WorkerDied,
     WorkerReady,
 )
-from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.policies import Policy
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
+from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.rule import Policy
 
 
 @dataclass

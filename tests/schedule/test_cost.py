@@ -8,8 +8,9 @@ import pytest
 
 from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
-from rapidfire_cli.schedule.rules import HalvingRule, policy
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy
 
 FEW, MANY = 60, 3000  # runs
 SLOTS = {FEW: 3, MANY: 150}

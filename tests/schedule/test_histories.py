@@ -7,11 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.events import NewRun
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.halving import Halving
+from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.rule import Policy
 from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
 
 MOST_RUNS = 16  # before more come

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.schedule.replay import Curve, Replay, replay
-from rapidfire_cli.schedule.rules import HalvingRule, policy
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy
 
 WHOLE = {run: Curve(tuple(run + epoch / 10 for epoch in range(8))) for run in range(1, 9)}
 CUT = {**WHOLE, 7: Curve(WHOLE[7].values[:1]), 8: Curve(WHOLE[8].values[:2])}

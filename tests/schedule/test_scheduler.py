@@ -12,12 +12,12 @@ from rapidfire_cli.schedule.actions import (
     StartWorker,
     Train,
 )
-from rapidfire_cli.schedule.asha import AsyncHalving
 from rapidfire_cli.schedule.events import NewRun, RunEvicted, RunsAdded, RunSaved, TurnEnded, WorkerReady
-from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.placement import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.halving import Halving
 from tests.schedule.simulated_cluster import SimulatedCluster
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from rapidfire_cli.schedule.events import NewRun, RunsAdded, TurnEnded
-from rapidfire_cli.schedule.halving import Halving
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
+from rapidfire_cli.stopping.halving import Halving
 
 
 def simulated(

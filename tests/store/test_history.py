@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
 
 RUNS = st.integers(1, 6)

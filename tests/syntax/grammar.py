@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
@@ -13,7 +14,6 @@ from rapidfire_cli.syntax.ast import (
     Group,
     Hyperband,
     List,
-    MedianRule,
     RandomSearch,
     Range,
     SuccessiveHalving,

@@ -2,11 +2,11 @@
 
 import pytest
 
+from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Config,
     GridSearch,
     Hyperband,
-    MedianRule,
     RandomSearch,
     SuccessiveHalving,
 )

@@ -10,10 +10,11 @@ from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.brackets import bracket_state
-from rapidfire_cli.schedule.ledger import Decision
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
-from rapidfire_cli.schedule.rules import HalvingRule, policy, rule_of
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.registry import policy, rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, bracket_events, history
 from rapidfire_cli.store.queries import Overview

@@ -9,11 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import Decision, Ranking, Verdict, can_advance, ranking, sort_key
+from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict, can_advance, ranking, sort_key
 from rapidfire_cli.terms import Direction
 
 Average: TypeAlias = tuple[float, int]
 """Of a run's results up to an epoch, and the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MedianRule:
+    """A run ends when its best result is worse than the median of the others' averages.
+
+    Golovin et al., "Google Vizier" (2017), section 3.2.2.
+    """
+
+    metric: str
+    direction: Direction
+    min_epochs: int = 1  # no run ends before
 
 
 @dataclass(slots=True)

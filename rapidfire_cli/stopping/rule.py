@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from rapidfire_cli.schedule.ledger import Decision, Ranking
+from rapidfire_cli.stopping.decision import Decision, Ranking
 
 
 class Policy(Protocol):

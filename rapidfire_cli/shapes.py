@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias, assert_never
 
-from rapidfire_cli.syntax.scalars import Value
+from rapidfire_cli.terms import Value
 
 
 class Integer(NamedTuple):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from rapidfire_cli.schedule.ledger import Verdict
-from rapidfire_cli.schedule.median import Median
+from rapidfire_cli.stopping.decision import Verdict
+from rapidfire_cli.stopping.median import Median
 
 
 def rule(runs: int, minimum: int = 1, goal: int = 9, direction: str = "min", others: int = 3) -> Median:

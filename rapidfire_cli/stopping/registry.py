@@ -1,30 +1,15 @@
 """Early-stopping rules as a bracket keeps them: plain settings, and the policy that follows from them."""
 
 import json
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
-from rapidfire_cli.manifest.rungs import levels
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.policies import Policy
-from rapidfire_cli.syntax.ast import MedianRule
-from rapidfire_cli.terms import Direction, canonical
-
-
-@dataclass(frozen=True, slots=True)
-class HalvingRule:
-    """The best 1/`reduction_factor` of each rung go on."""
-
-    metric: str
-    direction: Direction
-    min_epochs: int  # of the first rung
-    max_epochs: int
-    reduction_factor: int
-    mode: Literal["sync", "async"] = "sync"
-
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.halving import Halving, HalvingRule
+from rapidfire_cli.stopping.ladder import levels
+from rapidfire_cli.stopping.median import Median, MedianRule
+from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.terms import canonical
 
 Rule: TypeAlias = HalvingRule | MedianRule
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.ledger import Decision
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.halving import Halving
 
 NAN = math.nan
 

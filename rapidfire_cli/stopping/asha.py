@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from rapidfire_cli.schedule.ledger import (
+from rapidfire_cli.stopping.decision import (
     FAILED,
     Decision,
     Ranking,

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.manifest.rungs import levels
-from rapidfire_cli.schedule.asha import AsyncHalving
-from rapidfire_cli.schedule.halving import Halving
-from rapidfire_cli.schedule.ledger import Decision
-from rapidfire_cli.schedule.median import Median
-from rapidfire_cli.schedule.policies import Policy
+from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.halving import Halving
+from rapidfire_cli.stopping.ladder import levels
+from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.rule import Policy
 
 Curves = Mapping[int, Sequence[float]]
 VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0, math.nan, math.inf])

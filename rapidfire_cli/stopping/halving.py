@@ -5,8 +5,9 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2018), Algor
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from rapidfire_cli.schedule.ledger import (
+from rapidfire_cli.stopping.decision import (
     FAILED,
     Decision,
     Ranking,
@@ -17,6 +18,18 @@ from rapidfire_cli.schedule.ledger import (
     ranking,
 )
 from rapidfire_cli.terms import Direction
+
+
+@dataclass(frozen=True, slots=True)
+class HalvingRule:
+    """The best 1/`reduction_factor` of each rung go on."""
+
+    metric: str
+    direction: Direction
+    min_epochs: int  # of the first rung
+    max_epochs: int
+    reduction_factor: int
+    mode: Literal["sync", "async"] = "sync"
 
 
 @dataclass(slots=True)

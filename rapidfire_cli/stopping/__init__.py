@@ -1,0 +1,1 @@
+"""Early stopping: one file per rule, one registry."""
