@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy
 

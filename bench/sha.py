@@ -25,8 +25,7 @@ from bench.search import Found, Search
 from bench.work import PROCESSES, SEED
 from rapidfire_cli.app.files import load
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import bracket_state
-from rapidfire_cli.schedule.events import EpochEnded
+from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy
 from rapidfire_cli.syntax.ast import SuccessiveHalving

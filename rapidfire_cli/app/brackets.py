@@ -7,7 +7,8 @@ from typing import assert_never
 
 from rapidfire_cli.engine.driver import Bracket, Job, entry
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_state
+from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import Rule, policy, settings
 from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket

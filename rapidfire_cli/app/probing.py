@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.app.files import code
 from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed, reading
+from rapidfire_cli.manifest.brackets import bracket_specs
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Span, did_you_mean
-from rapidfire_cli.schedule.brackets import bracket_specs
-from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import ExperimentFile, Path
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
@@ -91,6 +90,5 @@ def deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
     if file.objective:
         yield file.objective.metric, ("objective", "metric"), None
     for index, group in enumerate(file.groups, 1):
-        for rule in dict.fromkeys(spec.rule for spec in bracket_specs(group)):
-            inside = ("early_stopping",) if isinstance(rule, MedianRule) else ()
-            yield rule.metric, (*group.at, *inside, "metric"), index
+        for metric, at in dict.fromkeys((spec.rule.metric, spec.at) for spec in bracket_specs(group)):
+            yield metric, (*at, "metric"), index

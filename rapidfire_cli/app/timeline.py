@@ -7,10 +7,11 @@ runs that come to each rung of successive halving do not depend on that.
 from collections.abc import Iterator
 from itertools import islice
 
+from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import BracketSpec, bracket_specs, bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.registry import policy
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Direction

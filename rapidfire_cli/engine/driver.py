@@ -33,6 +33,7 @@ from rapidfire_cli.engine.ports import (
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
+from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.terms import Origin, Run, RunState, Split
 
@@ -255,7 +256,7 @@ class Driver:
             self._facts.append(report)
             if metric := self._metrics.get(report.run):
                 splits = by_split(report.metrics)
-                self._tell(events.EpochEnded(report.run, report.epoch, compared_value(splits, metric)))
+                self._tell(EpochEnded(report.run, report.epoch, compared_value(splits, metric)))
 
     def _on_worker_ready(self, slot: int, report: messages.Ready) -> None:
         self._facts.append(WorkerStarted(slot, report.pid, report.device))

@@ -6,6 +6,7 @@ A tick is one chunk of one epoch.
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.rule import Policy
 
 
@@ -62,15 +63,6 @@ class MemoryRanOut:
     slot: int
     run: int
     instead: NewRun | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EpochEnded:
-    """A run finished an epoch (1, 2, …); `value` is its bracket's metric, None where it has none."""
-
-    run: int
-    epoch: int
-    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ place of it, and what rests on that is told.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import FAILED, can_advance, ranked
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy

@@ -44,7 +44,6 @@ from rapidfire_cli.schedule.actions import (
     Stop,
 )
 from rapidfire_cli.schedule.events import (
-    EpochEnded,
     Event,
     MemoryRanOut,
     NewRun,
@@ -63,6 +62,7 @@ from rapidfire_cli.schedule.events import (
 from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.state import Gang, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
+from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.rule import Policy
 

@@ -22,8 +22,9 @@ from rapidfire_cli.schedule.actions import (
     Stop,
     Train,
 )
-from rapidfire_cli.schedule.events import EpochEnded, Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
 from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.decision import Decision
 
 Length: TypeAlias = Callable[[int, int], float]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.schedule.brackets import BracketState, bracket_state
 from rapidfire_cli.stopping.asha import AsyncHalving
+from rapidfire_cli.stopping.bracket import BracketState, bracket_state
 from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.registry import Rule, policy, rule_of

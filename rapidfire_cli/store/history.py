@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, assert_never
 
 from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.schedule import brackets, events
-from rapidfire_cli.schedule.brackets import BracketEvent, RunLost
+from rapidfire_cli.stopping import bracket as heard
+from rapidfire_cli.stopping.bracket import BracketEvent, RunLost
 from rapidfire_cli.stopping.decision import Decision, Verdict
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.terms import RunState, Split
@@ -101,9 +101,9 @@ def bracket_events(began: BracketBegun, metric: str, past: Sequence[Past]) -> It
     for index, event in enumerate(past):
         match event:
             case RunReplaced(run, by, began.bracket, apart):
-                yield RunLost(run, failed=True) if apart else brackets.RunReplaced(run, by)
+                yield RunLost(run, failed=True) if apart else heard.RunReplaced(run, by)
             case EpochEnded(run, epoch, metrics) if run in runs:
-                yield events.EpochEnded(run, epoch, compared_value(metrics, metric))
+                yield heard.EpochEnded(run, epoch, compared_value(metrics, metric))
             case Failed(run) if index in counted:
                 yield RunLost(run, failed=True)
             case RunLeft(run, began.bracket, worst=worst):

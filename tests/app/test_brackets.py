@@ -12,8 +12,8 @@ from rapidfire_cli.app.verbs import fit as fitting
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import RunStopAsked
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import policy, rule_of
 from rapidfire_cli.store.history import bracket_events

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.ports import BracketBegun
-from rapidfire_cli.schedule.brackets import bracket_state
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import policy, rule_of
 from rapidfire_cli.store.history import bracket_events, history

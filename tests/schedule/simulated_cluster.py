@@ -24,7 +24,6 @@ from rapidfire_cli.schedule.actions import (
     Train,
 )
 from rapidfire_cli.schedule.events import (
-    EpochEnded,
     Event,
     MemoryRanOut,
     NewRun,
@@ -41,6 +40,7 @@ from rapidfire_cli.schedule.events import (
 )
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
+from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.median import Median
 from rapidfire_cli.stopping.rule import Policy
 

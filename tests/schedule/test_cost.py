@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
-from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy
 

@@ -3,9 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.schedule.brackets import bracket_state
-from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.schedule.replay import Curve, Replay, replay
+from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy
 

@@ -9,9 +9,9 @@ from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.schedule.brackets import bracket_state
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import policy, rule_of

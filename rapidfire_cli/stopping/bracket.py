@@ -1,41 +1,20 @@
-"""Which runs of a group form a bracket, and what becomes of a bracket that hears its past again."""
+"""A bracket: what it hears, and what it has come to."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from rapidfire_cli.manifest.counting import count
-from rapidfire_cli.manifest.rungs import brackets
-from rapidfire_cli.schedule.events import EpochEnded
 from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import Rule
 from rapidfire_cli.stopping.rule import Policy
-from rapidfire_cli.syntax.ast import Config, GridSearch, Group, Hyperband, RandomSearch, SuccessiveHalving
 
 
 @dataclass(frozen=True, slots=True)
-class BracketSpec:
-    """The next `runs` runs of a group form a bracket."""
+class EpochEnded:
+    """A run finished an epoch (1, 2, …); `value` is its bracket's metric, None where it has none."""
 
-    runs: int
-    rule: Rule
-
-
-def bracket_specs(group: Group) -> Iterator[BracketSpec]:
-    """The group's brackets in the order of its runs; none where every run trains to its end."""
-    match group.generator:
-        case SuccessiveHalving() | Hyperband() as search:
-            mode = search.mode if isinstance(search, SuccessiveHalving) else "sync"
-            for bracket in brackets(search):
-                rungs = (bracket.min_epochs, search.max_epochs, search.reduction_factor)
-                yield BracketSpec(bracket.runs, HalvingRule(search.metric, search.direction, *rungs, mode))
-        case (GridSearch() | RandomSearch()) as search if search.early_stopping:
-            yield BracketSpec(count(group), search.early_stopping)
-        case Config() | GridSearch() | RandomSearch():
-            pass
-        case _:
-            assert_never(group.generator)
+    run: int
+    epoch: int
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
