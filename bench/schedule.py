@@ -20,7 +20,6 @@ from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy
 
 ROOT = Path(__file__).parents[1]
 SHORT, LONG = 2, 12  # epochs
@@ -108,7 +107,7 @@ def simulated(runs: int, rule: HalvingRule | None) -> tuple[float, Timeline]:
     if rule is None:
         added = RunsAdded(tuple(NewRun(run, 3) for run in range(1, runs + 1)))
     else:
-        begun = bracket_state(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+        begun = bracket_state(rule.policy(), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
         entries = (NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
         added = RunsAdded(tuple(entries), begun.policy, 1)
     timeline = simulation.run([added])

@@ -27,7 +27,6 @@ from rapidfire_cli.app.files import load
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy
 from rapidfire_cli.syntax.ast import SuccessiveHalving
 
 NEAR = 0.5  # points of accuracy
@@ -109,7 +108,7 @@ def outcome(work: Search) -> tuple[float, float]:
         for run, curve in enumerate(curves)
         for epoch, value in enumerate(curve, 1)
     )
-    found = bracket_state(policy(rule), 1, runs, every)
+    found = bracket_state(rule.policy(), 1, runs, every)
     reached = [(curves[run][-1], -run) for run in runs if run not in found.pruned]
     behind = 100 * (max(curve[-1] for curve in curves) - max(reached)[0])
     return behind, sum(found.limits.values()) / sum(runs.values())

@@ -73,6 +73,12 @@ class Free(NamedTuple):
 Shape: TypeAlias = Integer | Number | Choice | Text | AnyOf | OrNull | Items | Record | Free
 
 FLAG = Choice((True, False))
+METRIC = Text(
+    "the name of a metric, where topK_accuracy has a K of at least 1",
+    r"(?!top(-?\d*|[kKnN]|\[[kKnN]\])_accuracy$).+|top[1-9]\d*_accuracy",
+    hint="top1_accuracy is plain accuracy",
+)
+DIRECTION = Choice(("min", "max"))
 
 WRONG_TYPE, OUT_OF_BOUNDS, NO_CHOICE, MALFORMED = "E203", "E204", "E205", "E206"
 

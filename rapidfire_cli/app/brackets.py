@@ -10,7 +10,8 @@ from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.stopping.registry import Rule, policy, settings
+from rapidfire_cli.stopping.registry import settings
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.syntax.ast import ExperimentFile
@@ -184,7 +185,7 @@ def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Seq
     """The bracket as it stands after its own past."""
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     found = bracket_state(
-        policy(member.rule), member.number, began.goals, bracket_events(began, member.rule.metric, past)
+        member.rule.policy(), member.number, began.goals, bracket_events(began, member.rule.metric, past)
     )
     known = sum(isinstance(event, Decision) for event in past)
     entries = tuple(

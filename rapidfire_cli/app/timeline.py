@@ -12,25 +12,24 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
-from rapidfire_cli.stopping.registry import policy
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import Direction
 
 
 def timeline(file: ExperimentFile, slots: int) -> Timeline:
     """The schedule on so many slots, in units of one epoch."""
     chunks = file.execution.chunks
-    directions: dict[int, Direction] = {}
-    arrivals = list(_arrivals(file, chunks, directions))
+    rules: dict[int, Rule] = {}
+    arrivals = list(_arrivals(file, chunks, rules))
 
-    def value(run: int, _epoch: int) -> float:
-        return run if directions.get(run) == "min" else -run
+    def value(run: int, epoch: int) -> float | None:
+        return rules[run].assumed(run, epoch) if run in rules else None
 
     return Simulation(slots, lambda _run, ticks: ticks / chunks, value, chunks).run(arrivals)
 
 
-def _arrivals(file: ExperimentFile, chunks: int, directions: dict[int, Direction]) -> Iterator[RunsAdded]:
-    """The file's runs, those that train to their end first; `directions` learns what is better for which."""
+def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule]) -> Iterator[RunsAdded]:
+    """The file's runs, those that train to their end first; `rules` learns who is judged by what."""
     goals: dict[int, dict[int, int]] = {}  # epochs by group and run
     for run in expand(file):
         goals.setdefault(run.group, {})[run.number] = run.leaf["train"]["epochs"]
@@ -42,8 +41,8 @@ def _arrivals(file: ExperimentFile, chunks: int, directions: dict[int, Direction
     free = (NewRun(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
     yield RunsAdded(tuple(free))
     for bracket, (spec, members) in enumerate(compared, 1):
-        begun = bracket_state(policy(spec.rule), bracket, members, ())
-        directions.update(dict.fromkeys(members, spec.rule.direction))
+        begun = bracket_state(spec.rule.policy(), bracket, members, ())
+        rules.update(dict.fromkeys(members, spec.rule))
         entries = [
             NewRun(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
         ]

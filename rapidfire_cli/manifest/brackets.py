@@ -7,7 +7,7 @@ from typing import assert_never
 from rapidfire_cli.manifest import rungs
 from rapidfire_cli.manifest.counting import count
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import Rule
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import (
     Config,
     GridSearch,

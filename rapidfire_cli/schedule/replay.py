@@ -12,7 +12,6 @@ from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import FAILED, can_advance, ranked
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class Replay:
 def replay(rule: HalvingRule, curves: Mapping[int, Curve], slots: int, length: Length) -> Replay:
     """The bracket of these runs by this rule; `length` is how long a run takes for so many epochs."""
     goals = dict.fromkeys(curves, rule.max_epochs)
-    begun = bracket_state(policy(rule), 1, goals, ())
+    begun = bracket_state(rule.policy(), 1, goals, ())
     entries = tuple(NewRun(run, goal, limit=begun.limits[run]) for run, goal in goals.items())
     simulation = Simulation(slots, length, lambda run, epoch: curves[run].at(epoch))
     return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1)]))

@@ -7,11 +7,9 @@ from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase
-from rapidfire_cli.stopping.asha import AsyncHalving, RungState
-from rapidfire_cli.stopping.halving import Halving
-from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.registry import STATES
 
-KINDS = by_name((AsyncHalving, Halving, Median, RungState, RunEntry, SlotEntry))
+KINDS = {**STATES, **by_name((RunEntry, SlotEntry))}
 
 
 def snapshot(scheduler: Scheduler) -> dict[str, Any]:

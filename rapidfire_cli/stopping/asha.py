@@ -16,6 +16,7 @@ from rapidfire_cli.stopping.decision import (
     Ranking,
     Results,
     Verdict,
+    Wait,
     can_advance,
     ranking,
     sort_key,
@@ -91,6 +92,14 @@ class AsyncHalving:
             rung.failed.add(run)
             return [*self._place(index, run, FAILED)]
         return [*self._closings()]
+
+    def waits(self, run: int) -> Wait | None:
+        """A run waits where it has a result that is not in the top 1/η yet, and the rung is open."""
+        for number, rung in enumerate(self.rungs, 1):
+            if run in rung.results and run not in rung.promoted and not rung.closed:
+                known = len(rung.places)
+                return Wait(number, self.levels[number - 1], known, known + len(rung.awaited))
+        return None
 
     def ranking(self, decision: Decision) -> Ranking:
         """The results that had come to the rung by then."""

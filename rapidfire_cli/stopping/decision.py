@@ -44,6 +44,16 @@ class Decision:
     failed: tuple[int, ...] = ()  # runs that it counted as worst; no later attempt of theirs can count
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A run that has come to a rung which has not decided about it yet."""
+
+    rung: int  # 1, 2, …
+    epochs: int
+    known: int  # results at the rung so far
+    entrants: int  # results that there will be, as far as is known now
+
+
 def sort_key(value: float | None, direction: Direction) -> tuple[int, float]:
     """What to sort by so that the best comes first: numbers, then NaN, then what has no value."""
     if value is None:
@@ -56,6 +66,11 @@ def sort_key(value: float | None, direction: Direction) -> tuple[int, float]:
 def can_advance(value: float | None) -> bool:
     """Whether a run with this value may go on."""
     return value is not None and not math.isnan(value)
+
+
+def number(value: float | None) -> str:
+    """A value in a sentence."""
+    return "no value" if value is None else "NaN" if math.isnan(value) else f"{value:.4g}"
 
 
 def ranked(values: Mapping[int, float | None], direction: Direction) -> list[int]:

@@ -7,29 +7,67 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rapidfire_cli.stopping.asha import AsyncHalving, RungState
 from rapidfire_cli.stopping.decision import (
     FAILED,
     Decision,
     Ranking,
     Results,
     Verdict,
+    Wait,
     can_advance,
+    number,
     ranked,
     ranking,
 )
+from rapidfire_cli.stopping.ladder import Ladder
+from rapidfire_cli.stopping.rule import Policy, Rule
 from rapidfire_cli.terms import Direction
 
 
 @dataclass(frozen=True, slots=True)
-class HalvingRule:
-    """The best 1/`reduction_factor` of each rung go on."""
+class HalvingRule(Rule):
+    """The best 1/`reduction_factor` of each rung go on; `sha:` and `hyperband:` bring it."""
 
-    metric: str
-    direction: Direction
     min_epochs: int  # of the first rung
     max_epochs: int
     reduction_factor: int
     mode: Literal["sync", "async"] = "sync"
+
+    @staticmethod
+    def states() -> tuple[type, ...]:
+        """The classes of both policies."""
+        return (Halving, AsyncHalving, RungState)
+
+    def policy(self) -> Policy:
+        """The bracket, with or without barriers."""
+        kind = AsyncHalving if self.mode == "async" else Halving
+        return kind(self.ladder.levels, self.max_epochs, self.reduction_factor, self.direction)
+
+    @property
+    def ladder(self) -> Ladder:
+        """The rungs of the bracket."""
+        return Ladder(self.min_epochs, self.max_epochs, self.reduction_factor, self.mode)
+
+    def passed(self, decision: Decision, verdict: Verdict) -> str:
+        """`with 0.71, rank 3 of 8`."""
+        known = f" of {decision.known}" + (" known then" if self.mode == "async" else "")
+        return f"with {number(verdict.value)}, rank {verdict.rank}{known}"
+
+    def ended(self, decision: Decision, verdict: Verdict) -> str:
+        """`top5_accuracy 0.71, rank 5 of 8, cut after rank 4 (0.78)`."""
+        value = self.named(verdict.value)
+        return f"{value}, rank {verdict.rank} of {decision.known}, {self._cut(decision, verdict)}"
+
+    def _cut(self, decision: Decision, verdict: Verdict) -> str:
+        """Why this rank was not enough."""
+        if not can_advance(verdict.value):
+            return "a missing value is never promoted" if verdict.value is None else "NaN is never promoted"
+        if verdict.rank <= decision.keep:
+            return "but others had been promoted before it"
+        ties = "; ties go to the lower run number" if verdict.value == decision.cut else ""
+        known = " of the results known then" if self.mode == "async" else ""
+        return f"cut after rank {decision.keep} ({number(decision.cut)}){known}{ties}"
 
 
 @dataclass(slots=True)
@@ -78,6 +116,13 @@ class Halving:
         self.awaited.discard(run)
         (self.failed.add if failed else self.entrants.discard)(run)
         return self._decisions()
+
+    def waits(self, run: int) -> Wait | None:
+        """Every entrant waits until the last one has a result."""
+        if run not in self.entrants or self.rung == len(self.levels):
+            return None
+        known = len(self.entrants) - len(self.awaited)
+        return Wait(self.rung + 1, self._limit(), known, len(self.entrants))
 
     def ranking(self, decision: Decision) -> Ranking:
         """A rung's decision names every entrant."""

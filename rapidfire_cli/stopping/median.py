@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict, can_advance, ranking, sort_key
+from rapidfire_cli.shapes import Integer
+from rapidfire_cli.stopping.decision import (
+    Decision,
+    Ranking,
+    Verdict,
+    Wait,
+    can_advance,
+    number,
+    ranking,
+    sort_key,
+)
+from rapidfire_cli.stopping.rule import Policy, Rule, setting
 from rapidfire_cli.terms import Direction
 
 Average: TypeAlias = tuple[float, int]
@@ -17,15 +28,35 @@ Average: TypeAlias = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
-class MedianRule:
-    """A run ends when its best result is worse than the median of the others' averages.
+class MedianRule(Rule):
+    """A run ends when its best result is worse than the median of the others' averages."""
 
-    Golovin et al., "Google Vizier" (2017), section 3.2.2.
-    """
+    word = "median"
 
-    metric: str
-    direction: Direction
-    min_epochs: int = 1  # no run ends before
+    min_epochs: int = field(default=1, metadata=setting(Integer(1), "the first epoch at which a run can end"))
+
+    @staticmethod
+    def states() -> tuple[type, ...]:
+        """The class of its policy."""
+        return (Median,)
+
+    def policy(self) -> Policy:
+        """The bracket before it has heard anything."""
+        return Median(self.min_epochs, self.direction)
+
+    def passed(self, decision: Decision, verdict: Verdict) -> str:
+        """`with 0.71, rank 3 of 8`."""
+        return f"with {number(verdict.value)}, rank {verdict.rank} of {decision.known}"
+
+    def ended(self, decision: Decision, verdict: Verdict) -> str:
+        """`best loss 0.4 so far, worse than 0.3, the median of the averages of 5 other runs`."""
+        if decision.cut is None or not self._worse(verdict.value, decision.cut):
+            return f"it has no {self.metric}" if verdict.value is None else f"its {self.metric} became NaN"
+        median = f"the median of the averages of {decision.known - 1:,} other runs"
+        return f"best {self.named(verdict.value)} so far, worse than {number(decision.cut)}, {median}"
+
+    def _worse(self, value: float | None, cut: float) -> bool:
+        return can_advance(value) and sort_key(value, self.direction) > sort_key(cut, self.direction)
 
 
 @dataclass(slots=True)
@@ -69,6 +100,10 @@ class Median:
         """Its averages stay: they are true of the epochs it trained."""
         self.heard.pop(run, None)
         return []
+
+    def waits(self, run: int) -> Wait | None:
+        """Every run is judged at once."""
+        return None
 
     def ranking(self, decision: Decision) -> Ranking:
         """The judged run's best result among the others' averages."""

@@ -1,31 +1,22 @@
-"""Early-stopping rules as a bracket keeps them: plain settings, and the policy that follows from them."""
+"""The rules that there are. A new rule is a file beside this one and a line in `RULES`."""
 
 import json
-from typing import TypeAlias, assert_never
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.stopping.asha import AsyncHalving
-from rapidfire_cli.stopping.halving import Halving, HalvingRule
-from rapidfire_cli.stopping.ladder import levels
-from rapidfire_cli.stopping.median import Median, MedianRule
-from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import canonical
 
-Rule: TypeAlias = HalvingRule | MedianRule
+RULES: tuple[type[Rule], ...] = (
+    HalvingRule,
+    MedianRule,
+)
 
-KINDS = by_name((HalvingRule, MedianRule))
+STATES = by_name(state for rule in RULES for state in rule.states())
+"""What the state of a policy is made of, by name."""
 
-
-def policy(rule: Rule) -> Policy:
-    """The rule before it has heard anything."""
-    match rule:
-        case MedianRule():
-            return Median(rule.min_epochs, rule.direction)
-        case HalvingRule():
-            kind = AsyncHalving if rule.mode == "async" else Halving
-            rungs = levels(rule.min_epochs, rule.max_epochs, rule.reduction_factor)
-            return kind(rungs, rule.max_epochs, rule.reduction_factor, rule.direction)
-    assert_never(rule)
+_BY_NAME = by_name(RULES)
 
 
 def settings(rule: Rule) -> str:
@@ -35,5 +26,5 @@ def settings(rule: Rule) -> str:
 
 def rule_of(text: str) -> Rule:
     """The rule that `settings` wrote."""
-    rule: Rule = from_plain(json.loads(text), KINDS)
+    rule: Rule = from_plain(json.loads(text), _BY_NAME)
     return rule

@@ -7,7 +7,8 @@ from pathlib import Path
 from rapidfire_cli.engine.driver import compared_value
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.schedule.replay import Curve
-from rapidfire_cli.stopping.registry import Rule, rule_of
+from rapidfire_cli.stopping.registry import rule_of
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.connection import reader
 from rapidfire_cli.store.history import EpochEnded, Past, RunReplaced, goals
 from rapidfire_cli.store.queries import Overview, RunRow

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from rapidfire_cli.engine.ports import BracketBegun, RunLeft
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.bracket import BracketState, bracket_state
-from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict
-from rapidfire_cli.stopping.halving import Halving
-from rapidfire_cli.stopping.registry import Rule, policy, rule_of
+from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict, Wait
+from rapidfire_cli.stopping.registry import rule_of
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
@@ -25,16 +24,6 @@ class Judgement:
     decision: Decision
     verdict: Verdict
     ranking: Ranking  # follows from the past; empty where the decision does not
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A run that has come to a rung which has not decided about it yet."""
-
-    rung: int  # 1, 2, …
-    epochs: int
-    known: int  # results at the rung so far
-    entrants: int  # results that there will be, as far as is known now
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +82,7 @@ def _rankings(
     if number not in began.runs:
         return
     rule = rule_of(began.rule)
-    again = bracket_state(policy(rule), began.bracket, began.goals, ())
+    again = bracket_state(rule.policy(), began.bracket, began.goals, ())
     for event in bracket_events(began, rule.metric, past):
         for decision in again.report(event):
             if any(verdict.run == number for verdict in decision.verdicts):
@@ -103,25 +92,17 @@ def _rankings(
 def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> Iterator[Wait]:
     for began in begun:
         if row.number in (epochs := goals(began, past)):
-            rule = rule_of(began.rule)
-            found = bracket_state(
-                policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
-            )
-            if found.limits[row.number] <= row.epoch < epochs[row.number]:
-                yield from _wait(found, row.number)
+            found = _relived(began, past)
+            wait = found.policy.waits(row.number)
+            if wait and found.limits[row.number] <= row.epoch < epochs[row.number]:
+                yield wait
 
 
-def _wait(found: BracketState, run: int) -> Iterator[Wait]:
-    """Where the run stands in a bracket that heard everything; nowhere once it has left."""
-    match found.policy:
-        case Halving(entrants=entrants, awaited=awaited, rung=decided) if run in entrants:
-            known = len(entrants) - len(awaited)
-            yield Wait(decided + 1, found.limits[run], known, len(entrants))
-        case AsyncHalving(rungs=rungs):
-            for number, rung in enumerate(rungs, 1):
-                if run not in rung.promoted and run in rung.results:
-                    known = len(rung.places)
-                    yield Wait(number, found.limits[run], known, known + len(rung.awaited))
+def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:
+    """The bracket after all that it heard."""
+    rule = rule_of(began.rule)
+    heard = bracket_events(began, rule.metric, past)
+    return bracket_state(rule.policy(), began.bracket, began.goals, heard)
 
 
 def _missing(seen: Overview, number: int) -> Problem:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from rapidfire_cli.shapes import (
+    DIRECTION,
     FLAG,
+    METRIC,
     AnyOf,
     Choice,
     Free,
@@ -19,12 +21,6 @@ from rapidfire_cli.shapes import (
 from rapidfire_cli.terms import SEED_LIMIT
 
 _NAME = Text("a name")
-_METRIC = Text(
-    "the name of a metric, where topK_accuracy has a K of at least 1",
-    r"(?!top(-?\d*|[kKnN]|\[[kKnN]\])_accuracy$).+|top[1-9]\d*_accuracy",
-    hint="top1_accuracy is plain accuracy",
-)
-_DIRECTION = Choice(("min", "max"))
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 SIZES = {
     "B": 1,
@@ -85,7 +81,7 @@ CONFIG = Record(
     {
         "train": TRAIN,
         "user_knobs": Free(),
-        "named_metrics": Items(_METRIC),
+        "named_metrics": Items(METRIC),
         "fsdp_layer_cls": Items(Text("a dotted path such as package.module.Class", _DOTTED)),
         "dev_knob": Record({"demo_mode": Choice(("imagenet", "imdb"))}),
     },
@@ -115,7 +111,7 @@ RANGE = Record(
 
 REPLICATES = Integer(1, below=1001)  # assumed: a typing error above
 EARLY_STOPPING = Record(
-    {"rule": Choice(("median",)), "metric": _METRIC, "direction": _DIRECTION, "min_epochs": Integer(1)},
+    {"rule": Choice(("median",)), "metric": METRIC, "direction": DIRECTION, "min_epochs": Integer(1)},
     required=("rule", "metric", "direction"),
 )
 _CONDITION = Text("a condition such as train.batch_size <= 128")
@@ -133,8 +129,8 @@ SHA = Record(
         "min_epochs": Integer(1),
         "max_epochs": Integer(1),
         "reduction_factor": Integer(2),
-        "metric": _METRIC,
-        "direction": _DIRECTION,
+        "metric": METRIC,
+        "direction": DIRECTION,
         "min_early_stopping_rate": Integer(0),
         "mode": Choice(("sync", "async")),
         "replicates": REPLICATES,
@@ -147,8 +143,8 @@ HYPERBAND = Record(
         "min_epochs": Integer(1),
         "max_epochs": Integer(1),
         "reduction_factor": Integer(2),
-        "metric": _METRIC,
-        "direction": _DIRECTION,
+        "metric": METRIC,
+        "direction": DIRECTION,
         "replicates": REPLICATES,
         **RULES,
     },
@@ -170,7 +166,7 @@ GROUP_KEYS = ("config_group", *GENERATORS)
 """What opens the file's config groups, one of them per file."""
 
 OBJECTIVE = Record(
-    {"metric": _METRIC, "direction": _DIRECTION, "at": Choice(("last", "best"))},
+    {"metric": METRIC, "direction": DIRECTION, "at": Choice(("last", "best"))},
     required=("metric", "direction"),
 )
 EXECUTION = Record(

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rapidfire_cli.schedule.replay import Replay, Step
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.decision import Decision, number
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import Rule
+from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import Plain, spoken
 from rapidfire_cli.view.results import numbers_text
-from rapidfire_cli.view.why import number
 from rapidfire_cli.view.wording import counted, duration_text
 
 

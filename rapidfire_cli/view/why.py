@@ -1,15 +1,12 @@
 """Why a run is where it is: a sentence or two for people, the same in full for programs."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import assert_never
 
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.stopping.decision import Decision, Verdict, can_advance
-from rapidfire_cli.stopping.median import MedianRule
-from rapidfire_cli.stopping.registry import Rule
-from rapidfire_cli.store.explain import Explanation, Judgement, Wait
+from rapidfire_cli.stopping.decision import Wait
+from rapidfire_cli.store.explain import Explanation, Judgement
 from rapidfire_cli.store.facts import body
 from rapidfire_cli.terms import Plain, RunState, spoken
 from rapidfire_cli.view.wording import counted
@@ -63,11 +60,11 @@ def _standing(account: Explanation) -> str:
         case RunState.PRUNED if account.ending:
             return f"was pruned at {_judged(account, account.ending)}"
         case RunState.COMPLETED:
-            return f"completed all its {counted(row.epochs, 'epoch')}{_alone(account)}"
+            return f"completed {row.epochs} of {counted(row.epochs, 'epoch')}{_alone(account)}"
         case RunState.FAILED:
             return f"failed in epoch {row.epoch + 1} of {row.epochs}: {row.error}"
         case RunState.QUEUED:
-            return "is queued: it has not had a turn yet"
+            return "is queued: it has not been trained yet"
         case RunState.RUNNING | RunState.INTERRUPTED | RunState.STOPPED | RunState.DELETED | RunState.PRUNED:
             state = f"is {row.state}"
         case _:
@@ -76,94 +73,54 @@ def _standing(account: Explanation) -> str:
 
 
 def _alone(account: Explanation) -> str:
-    return "" if account.judgements or account.left else "; no rule could end it early"
+    return "" if account.judgements or account.left else " (no early stopping)"
 
 
 def _waiting(wait: Wait | None) -> str:
     if wait is None:
         return ""
     place = _rung(wait.rung, wait.epochs)
-    return f": {place} has not decided about it yet, with {wait.known} of {wait.entrants} results known"
+    return f": {place} has not decided yet ({wait.known} of {wait.entrants} results known)"
 
 
 def _before(account: Explanation) -> Iterator[str]:
     """What else the ledger says."""
     if (origin := account.row.origin) is not None:
-        outside = ", apart from the bracket, which had results of that one" if origin.apart else ""
-        yield f"it took the place of run {origin.run}, which ran out of memory{outside}"
+        outside = "; it is outside the bracket, which already had results of that run" if origin.apart else ""
+        yield f"it replaced run {origin.run}, which ran out of memory{outside}"
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
-        yield "it passed " + ", ".join(_passed(account, each) for each in passed)
+        yield "it was promoted at " + ", ".join(_passed(account, each) for each in passed)
     if account.ending and account.row.state is not RunState.PRUNED:
-        yield f"it had been pruned at {_judged(account, account.ending)}"
+        yield f"it was pruned earlier, at {_judged(account, account.ending)}"
     if account.counted:
         rung = _rung(account.counted.rung, account.counted.epochs)
-        attempts = "" if account.left else "; as that has decided, no attempt of its own will follow"
-        yield f"{rung} counted it as worst{attempts}"
+        attempts = "" if account.left else "; that decision is final, so the run is not retried"
+        yield f"{rung} ranked it last because it failed{attempts}"
     elif account.row.state is RunState.FAILED and account.successor is None:
-        yield "the same `fit` tries it again"
+        yield "rerun `fit` to retry it"
     if account.left:
         yield f"it left bracket {account.left.bracket}: {account.left.cause}"
 
 
 def _passed(account: Explanation, judgement: Judgement) -> str:
-    decision, verdict = judgement.decision, judgement.verdict
-    known = "then known" if decision.rule == "async" else ""
-    ranked = f"rank {verdict.rank} of {decision.known} {known}".rstrip()
-    return f"{_place(account, decision)} with {number(verdict.value)}, {ranked}"
+    """`rung 1 (1 epoch) with 0.71, rank 3 of 8`."""
+    return f"{_place(account, judgement)} {judgement.rule.passed(judgement.decision, judgement.verdict)}"
 
 
 def _judged(account: Explanation, judgement: Judgement) -> str:
-    """`rung 2 (4 epochs): top5_accuracy 0.71, rank 5 of 8, cut after rank 4 (0.78)`."""
-    decision, verdict = judgement.decision, judgement.verdict
-    place = _place(account, decision)
-    if isinstance(judgement.rule, MedianRule):
-        return f"{place}: {_against_the_median(judgement.rule, decision, verdict)}"
-    value = _named(judgement.rule, verdict.value)
-    return f"{place}: {value}, rank {verdict.rank} of {decision.known}, {_cut(decision, verdict)}"
+    """`rung 2 (4 epochs): ` and what the rule says about it."""
+    return f"{_place(account, judgement)}: {judgement.rule.ended(judgement.decision, judgement.verdict)}"
 
 
-def _against_the_median(rule: MedianRule, decision: Decision, verdict: Verdict) -> str:
-    others = counted(decision.known - 1, "other run")
-    if decision.cut is None or not _worse(rule, verdict.value, decision.cut):
-        return f"its {rule.metric} came to no number"
-    median = f"the median of the averages of {others}"
-    return f"best {_named(rule, verdict.value)} so far, worse than {number(decision.cut)}, {median}"
-
-
-def _worse(rule: Rule, value: float | None, cut: float) -> bool:
-    if value is None or math.isnan(value):
-        return False
-    return value > cut if rule.direction == "min" else value < cut
-
-
-def _cut(decision: Decision, verdict: Verdict) -> str:
-    """Why this rank was not enough."""
-    if not can_advance(verdict.value):
-        return "and what is not a number never goes on"
-    if verdict.rank <= decision.keep:
-        return "and others had gone on before it"
-    ties = "; of equal values the lower run number goes first" if verdict.value == decision.cut else ""
-    known = " of those then known" if decision.rule == "async" else ""
-    return f"cut after rank {decision.keep} ({number(decision.cut)}){known}{ties}"
-
-
-def _place(account: Explanation, decision: Decision) -> str:
-    """`rung 2 (4 epochs)`, with its bracket where there are several; the median rule judges every epoch."""
+def _place(account: Explanation, judgement: Judgement) -> str:
+    """`rung 2 (4 epochs)` of a ladder, else `epoch 4`; with its bracket where there are several."""
+    decision = judgement.decision
     bracket = f" of bracket {decision.bracket}" if account.brackets > 1 else ""
-    if decision.rule == "median":
+    if judgement.rule.ladder is None:
         return f"epoch {decision.epochs}{bracket}"
     return _rung(decision.rung, decision.epochs, bracket)
 
 
 def _rung(rung: int, epochs: int, bracket: str = "") -> str:
     return f"rung {rung}{bracket} ({counted(epochs, 'epoch')})"
-
-
-def _named(rule: Rule, value: float | None) -> str:
-    return f"no {rule.metric}" if value is None else f"{rule.metric} {number(value)}"
-
-
-def number(value: float | None) -> str:
-    """A value in a sentence."""
-    return "no value" if value is None else "NaN" if math.isnan(value) else f"{value:.4g}"

@@ -15,7 +15,7 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.events import RunStopAsked
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.stopping.registry import policy, rule_of
+from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Run, RunState
@@ -44,7 +44,7 @@ def relived(cli: Cli) -> list[Decision]:
         if isinstance(began, BracketBegun):
             rule = rule_of(began.rule)
             found = bracket_state(
-                policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+                rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
             )
             again[began.bracket] = list(found.decisions)
     return [again[decision.bracket].pop(0) for decision in cli.decisions]

@@ -60,24 +60,24 @@ def test_a_pruned_run_says_where_with_what_and_what_would_have_been_enough(told)
         f"run {verdict.run} was pruned at rung 2 (2 epochs): "
         f"quality {number}, rank 3 of 4, cut after rank 2 ({cut})"
     )
-    assert re.fullmatch(r"it passed rung 1 \(1 epoch\) with 0\.\d+, rank 3 of 8", said[1])
+    assert re.fullmatch(r"it was promoted at rung 1 \(1 epoch\) with 0\.\d+, rank 3 of 8", said[1])
 
 
 def test_a_completed_run_says_what_it_passed(told):
     told.fit(sha(8))
     said = told.why(told.first(RunState.COMPLETED)).splitlines()
-    assert said[0].endswith("completed all its 8 epochs")
+    assert said[0].endswith("completed 8 of 8 epochs")
     assert said[1].count("rank 1 of") == 3
 
 
 def test_a_run_that_nothing_could_end_says_so(told):
     told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 2, {TRAIN}}}\n")
-    assert told.why(1) == "run 1 completed all its 8 epochs; no rule could end it early\n"
+    assert told.why(1) == "run 1 completed 8 of 8 epochs (no early stopping)\n"
 
 
 def test_what_is_not_a_number_never_goes_on_however_it_ranks(told):
     told.fit(sha(4), lambda lr, epoch: math.nan)
-    assert "quality NaN, rank 1 of 4, and what is not a number never goes on" in told.why(1)
+    assert "quality NaN, rank 1 of 4, NaN is never promoted" in told.why(1)
 
 
 def test_a_metric_that_was_not_measured_is_told(told):
@@ -87,17 +87,17 @@ def test_a_metric_that_was_not_measured_is_told(told):
 
 def test_equal_values_go_by_number_and_the_sentence_says_so(told):
     told.fit(sha(4), lambda lr, epoch: 0.5)
-    assert "cut after rank 2 (0.5); of equal values the lower run number goes first" in told.why(4)
+    assert "cut after rank 2 (0.5); ties go to the lower run number" in told.why(4)
 
 
 def test_an_asynchronous_decision_says_what_was_known_when_it_was_taken(told):
     decisions = told.fit(sha(8, mode="async"))
     first = next(each for each in decisions if each.verdicts[0].promoted and each.known < 8)
     verdict = first.verdicts[0]
-    assert f"rank {verdict.rank} of {first.known} then known" in told.why(verdict.run)
+    assert f"rank {verdict.rank} of {first.known} known then" in told.why(verdict.run)
     last = next(each for each in decisions if not each.verdicts[-1].promoted)
     said = told.why(last.verdicts[-1].run)
-    assert f"rank {last.verdicts[-1].rank} of {last.known}" in said and "of those then known" in said
+    assert f"rank {last.verdicts[-1].rank} of {last.known}" in said and "of the results known then" in said
 
 
 def test_the_median_rule_names_the_best_value_and_the_median(told):
@@ -115,7 +115,7 @@ def test_the_median_rule_ends_a_run_without_a_number(told):
     rule = "early_stopping: {rule: median, metric: quality, direction: max}"
     text = f"mlspec: none:None\nrandomsearch: {{num_runs: 2, {rule}, {TRAIN}}}\n"
     told.fit(text, lambda lr, epoch: math.nan)
-    assert "was pruned at epoch 1: its quality came to no number" in told.why(1)
+    assert "was pruned at epoch 1: its quality became NaN" in told.why(1)
 
 
 def test_a_run_of_one_of_several_brackets_names_its_own(told):
@@ -135,13 +135,11 @@ def test_a_failed_run_says_its_cause_and_whether_it_has_another_chance(told):
     run = decisions[1].failed[0]
     said = told.why(run)
     assert f"run {run} failed in epoch 2 of 8: ValueError: no\n" in said
-    assert (
-        "rung 2 (2 epochs) counted it as worst; as that has decided, no attempt of its own will follow"
-        in said
-    )
+    assert "rung 2 (2 epochs) ranked it last because it failed" in said
+    assert "; that decision is final, so the run is not retried" in said
     told.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 9, {TRAIN}}}\n", failing)
     free = max(run for run, state in told.cli.states.items() if state is RunState.FAILED)
-    assert told.why(free).splitlines()[-1] == "the same `fit` tries it again"
+    assert told.why(free).splitlines()[-1] == "rerun `fit` to retry it"
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -151,9 +149,9 @@ def test_a_run_that_waits_at_a_rung_says_for_how_many(told, mode):
     with closing(enrolled(told.cli.home.journal)) as journal:
         journal.record([BracketBegun(1, settings(rule), (1, 2, 3), (5, 5, 5))])
         journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.9)])
-    waits = "rung 1 (1 epoch) has not decided about it yet, with 1 of 3 results known"
+    waits = "rung 1 (1 epoch) has not decided yet (1 of 3 results known)"
     assert told.why(1) == f"run 1 is interrupted after 1 of 5 epochs: {waits}\n"
-    assert told.why(2) == "run 2 is queued: it has not had a turn yet\n"
+    assert told.why(2) == "run 2 is queued: it has not been trained yet\n"
 
 
 def test_a_run_that_left_its_bracket_says_why(told):

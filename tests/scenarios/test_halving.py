@@ -12,7 +12,7 @@ import pytest
 from rapidfire_cli.engine.ports import BracketBegun
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.stopping.registry import policy, rule_of
+from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.history import bracket_events, history
 from tests.scenarios.conftest import HEADER, Cli
 
@@ -52,7 +52,7 @@ def relived(cli: Cli) -> list[Decision]:
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     rule = rule_of(began.rule)
     return bracket_state(
-        policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+        rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
     ).decisions
 
 

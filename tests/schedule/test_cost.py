@@ -10,7 +10,6 @@ from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy
 
 FEW, MANY = 60, 3000  # runs
 SLOTS = {FEW: 3, MANY: 150}
@@ -27,7 +26,7 @@ def free(runs: int) -> RunsAdded:
 
 def bracket(runs: int, mode: Literal["sync", "async"]) -> RunsAdded:
     rule = HalvingRule("loss", "min", 1, 9, 3, mode)
-    begun = bracket_state(policy(rule), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+    begun = bracket_state(rule.policy(), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
     entries = tuple(NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
     return RunsAdded(entries, begun.policy, 1)
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from rapidfire_cli.schedule.replay import Curve, Replay, replay
 from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy
 
 WHOLE = {run: Curve(tuple(run + epoch / 10 for epoch in range(8))) for run in range(1, 9)}
 CUT = {**WHOLE, 7: Curve(WHOLE[7].values[:1]), 8: Curve(WHOLE[8].values[:2])}
@@ -69,4 +68,4 @@ def test_whole_curves_decide_as_a_bracket_did_that_heard_them(values, slots):
     goals = dict.fromkeys(curves, 8)
     found = replayed(curves, slots=slots)
     every = (EpochEnded(run, epoch, curves[run].at(epoch)) for epoch in range(1, 9) for run in curves)
-    assert found.timeline.decisions == bracket_state(policy(found.rule), 1, goals, every).decisions
+    assert found.timeline.decisions == bracket_state(found.rule.policy(), 1, goals, every).decisions

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.stopping.asha import AsyncHalving
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.stopping.decision import Decision, Wait
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.ladder import levels
 from rapidfire_cli.stopping.median import Median
@@ -193,3 +193,24 @@ def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(policy):
     assert not policy.replace(2, 5)
     decided = [*policy.report(3, 1, 0.4), *policy.report(4, 1, 0.9)]
     assert 4 in verdicts(decided)
+
+
+@pytest.mark.parametrize("make", [halving, asynchronous])
+def test_who_has_come_to_an_open_rung_waits_for_the_others(make):
+    policy = begun(make(), 3)
+    policy.report(1, 1, 0.1)
+    assert policy.waits(1) == Wait(rung=1, epochs=1, known=1, entrants=3)
+    rung(policy, 1, 0.1, 0.2, 0.3)
+    assert policy.waits(1) is None  # it has been decided upon
+
+
+def test_nobody_waits_after_the_last_rung():
+    policy = begun(halving(goal=2), 2, goal=2)
+    rung(policy, 1, 0.1, 0.2)
+    assert policy.waits(2) is None
+
+
+def test_nobody_waits_under_the_median_rule():
+    policy = begun(Median(1, "max"), 2)
+    policy.report(1, 1, 0.5)
+    assert policy.waits(1) is None

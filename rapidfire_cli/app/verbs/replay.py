@@ -14,7 +14,7 @@ from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.stopping.registry import policy, rule_of
+from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, bracket_events, history
 from rapidfire_cli.store.queries import Overview
@@ -76,7 +76,7 @@ def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int)
 def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule:
     """The setting, over the rule that these runs had, over the usual. Raises Refusal."""
     metric, direction = _compared_by(each, objective, setting)
-    before = each.rule if isinstance(each.rule, HalvingRule) else None
+    before = each.rule.ladder if each.rule else None
     rule = HalvingRule(
         metric,
         direction,
@@ -115,7 +115,7 @@ def _rehearse(past: Sequence[Past], output: Output) -> int:
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
     rule = rule_of(began.rule)
     again = bracket_state(
-        policy(rule), began.bracket, began.goals, bracket_events(began, rule.metric, past)
+        rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
     ).decisions
     kept = [event for event in past if isinstance(event, Decision) and event.bracket == began.bracket]
     return Rehearsal(began.bracket, rule, len(began.runs), tuple(kept), tuple(again))

@@ -1,0 +1,25 @@
+"""The registry: what journals keep of a rule."""
+
+import pytest
+
+from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.stopping.registry import RULES, rule_of, settings
+
+KEPT = {
+    '{"direction":"min","is":"MedianRule","metric":"loss","min_epochs":2}': MedianRule("loss", "min", 2),
+    '{"direction":"max","is":"HalvingRule","max_epochs":9,"metric":"f1","min_epochs":1,"mode":"async",'
+    '"reduction_factor":3}': HalvingRule("f1", "max", 1, 9, 3, "async"),
+}
+"""The text by which a journal knows a rule. It never changes: a run whose rule has another text leaves its
+bracket."""
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_a_rule_is_kept_as_ever(text):
+    assert settings(KEPT[text]) == text
+    assert rule_of(text) == KEPT[text]
+
+
+def test_every_rule_is_kept_as_ever():
+    assert {type(rule) for rule in KEPT.values()} == set(RULES)
