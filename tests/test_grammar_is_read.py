@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from rapidfire_cli.engine.messages import Setup
-from rapidfire_cli.shapes import AnyOf, Items, OrNull, Record
-from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.shapes import AnyOf, Items, OrNull, Record, Variants
+from rapidfire_cli.stopping.registry import RULES
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.syntax import ast
@@ -31,9 +31,6 @@ PACKAGE = Path(__file__).parents[1] / "rapidfire_cli"
 PROVES_NOTHING = ("syntax/", "records.py", "manifest/identity.py:digest", "manifest/summary.py")
 OF_THE_FILE = {"experiment": "name"}
 """Keys that the AST keeps under another name."""
-
-BY_THE_PARSER = {"gridsearch.early_stopping.rule", "randomsearch.early_stopping.rule"}
-"""Keys that the parser itself reads: they choose the class of the AST that stands for them."""
 
 HEAD = """\
 experiment: watched
@@ -56,19 +53,24 @@ execution:
 OPTIMIZER = "optimizer: {name: SGD, args: {lr: !range {start: 0.1, end: 0.9, dtype: float, step: 0.01}}}"
 SEARCH = f"train: {{batch_size: 2, {OPTIMIZER}}}"
 LOGARITHMIC = SEARCH.replace("step: 0.01", "log: true")
-STOPPING = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 1}"
-RULES = "replicates: 2, where: train.batch_size == 2, exclude: train.batch_size == 3"
+STOPPING = {
+    "median": "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 1}",
+}
+FILTERS = "replicates: 2, where: train.batch_size == 2, exclude: train.batch_size == 3"
 RUNGS = "min_epochs: 1, max_epochs: 4, reduction_factor: 2, metric: quality, direction: max"
 GROUPS = f"""\
 config_group:
   - config: {{replicates: 2, train: {{epochs: 1, batch_size: 2,
       optimizer: {{name: SGD, args: {{lr: 0.5}}}}}}}}
-  - gridsearch: {{{STOPPING}, {RULES}, train: {{epochs: 2, batch_size: 2,
+  - gridsearch: {{{FILTERS}, train: {{epochs: 2, batch_size: 2,
       optimizer: {{name: SGD, args: {{lr: !list [0.1, 0.2]}}}}}}}}
-  - randomsearch: {{num_runs: 2, {STOPPING}, {RULES}, train: {{epochs: 2, {SEARCH[8:]}}}
-  - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {RULES}, {SEARCH}}}
-  - hyperband: {{{RUNGS}, {RULES}, {LOGARITHMIC}}}
+  - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {FILTERS}, {SEARCH}}}
+  - hyperband: {{{RUNGS}, {FILTERS}, {LOGARITHMIC}}}
 """
+STOPPED = "".join(
+    f"  - randomsearch: {{num_runs: 2, {stopping}, {FILTERS}, train: {{epochs: 2, {SEARCH[8:]}}}\n"
+    for stopping in STOPPING.values()
+)
 TRAINED = {
     "epochs": 1,
     "batch_size": 8,
@@ -102,6 +104,9 @@ def keys_of(shape, path: str) -> Iterator[str]:
         case AnyOf(shapes):
             for inner in shapes:
                 yield from keys_of(inner, path)
+        case Variants(_, forms):  # the parser itself reads which of them it is
+            for word, form in forms().items():
+                yield from keys_of(form.record, f"{path}{word}.")
 
 
 def reader() -> str:
@@ -173,14 +178,16 @@ GENERATOR_CLASSES = {
     "hyperband": ast.Hyperband,
 }
 
+STOPPING_CLASSES = {rule.word: rule for rule in RULES if rule.word}
+
 
 @pytest.fixture(scope="module")
 def read_by_fit(tmp_path_factory) -> set[str]:
     """What a fit reads of a file that has every key, memory running out in it."""
-    classes = (ast.ExperimentFile, MedianRule, ast.Range, Execution, Objective)
+    classes = (ast.ExperimentFile, ast.Range, Execution, Objective, *STOPPING_CLASSES.values())
     with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
         cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
-        cli.fit(HEAD + EXECUTION + GROUPS, FaultRates(), workers=0)
+        cli.fit(HEAD + EXECUTION + GROUPS + STOPPED, FaultRates(), workers=0)
         seen = overview(cli.home.path.with_name("watched") / "journal.db", alive=False)
         assert ranking(seen.rows, seen.objective)
     return read
@@ -223,8 +230,8 @@ def test_every_argument_of_a_generator_is_read(word, read_by_fit):
     unread = set()
     for key in keys_of(GENERATORS[word], ""):
         *section, name = key.split(".")
-        cls = "MedianRule" if section else GENERATOR_CLASSES[word].__name__
-        if f"{cls}.{name}" not in read_by_fit and f"{word}.{key}" not in BY_THE_PARSER:
+        cls = STOPPING_CLASSES[section[-1]] if section else GENERATOR_CLASSES[word]
+        if f"{cls.__name__}.{name}" not in read_by_fit:
             unread.add(key)
     assert not unread
 

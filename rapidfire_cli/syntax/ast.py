@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rapidfire_cli.problems import Problem, Span
-from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain
 
 if TYPE_CHECKING:
+    from rapidfire_cli.stopping.rule import Rule
     from rapidfire_cli.syntax.conditions.tree import Expression
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -63,7 +63,7 @@ class GridSearch:
     """Every combination of the lists' values, in file order, last knob fastest."""
 
     tree: dict[str, Tree]
-    early_stopping: MedianRule | None = None
+    early_stopping: "Rule | None" = None
     replicates: int = field(default=1, kw_only=True)
     where: Conditions = field(default=(), kw_only=True)
     exclude: Conditions = field(default=(), kw_only=True)
@@ -75,7 +75,7 @@ class RandomSearch:
 
     tree: dict[str, Tree]
     num_runs: int
-    early_stopping: MedianRule | None = None
+    early_stopping: "Rule | None" = None
     replicates: int = field(default=1, kw_only=True)
     where: Conditions = field(default=(), kw_only=True)
     exclude: Conditions = field(default=(), kw_only=True)

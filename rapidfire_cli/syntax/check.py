@@ -18,6 +18,8 @@ from rapidfire_cli.shapes import (
     Record,
     Shape,
     Text,
+    Variants,
+    chosen,
     expected,
     fault,
 )
@@ -75,6 +77,10 @@ def check_shape(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics
             check_shape(inner, node, place, diagnostics)
         case Record(), Mapping():
             _check_record(shape, node, place, diagnostics)
+        case Variants(by), Mapping():
+            entry = node.get(by)
+            word = entry.node.value if entry and isinstance(entry.node, Scalar) else None
+            _check_record(chosen(shape, word), node, place, diagnostics, among=shape)
         case Items(least=least), Sequence(items) if len(items) < least:
             _few(shape, node, place, diagnostics)
         case Items(inner), Sequence(items):
@@ -119,7 +125,9 @@ def _few(shape: Items, node: Sequence, place: Place, diagnostics: Diagnostics) -
     diagnostics.error(OUT_OF_BOUNDS, message, node.span, found=found, expected=wanted)
 
 
-def _check_record(shape: Record, node: Mapping, place: Place, diagnostics: Diagnostics) -> None:
+def _check_record(
+    shape: Record, node: Mapping, place: Place, diagnostics: Diagnostics, among: Variants | None = None
+) -> None:
     for entry in node.entries:
         if entry.key in shape.keys:
             inside = place.below(entry.key, entry.at)
@@ -130,22 +138,24 @@ def _check_record(shape: Record, node: Mapping, place: Place, diagnostics: Diagn
                     "W201", message, entry.at, hint=f"{INEFFECTIVE[inside.knob]}; remove the key"
                 )
         elif not shape.free:
-            unknown_key(entry, shape, place.called, diagnostics)
+            unknown_key(entry, shape, place.called, diagnostics, among)
     for key in shape.required:
         if node.get(key) is None:
             wanted = f"`{key}`: {expected(shape.keys[key])}"
             diagnostics.missing("E202", f"{place.called} lacks `{key}`", place.key, expected=wanted)
 
 
-def unknown_key(entry: Entry, shape: Record, where: str, diagnostics: Diagnostics) -> None:
-    """Note a key that the record does not have."""
+def unknown_key(
+    entry: Entry, shape: Record, where: str, diagnostics: Diagnostics, among: Variants | None = None
+) -> None:
+    """Note a key that the record does not have, which may be one `among` several forms."""
     help_left = len(diagnostics.problems) < _HELPED
     diagnostics.error(
         "E201",
         f"unknown key `{shortened(entry.key)}` in {where}",
         entry.at,
         expected=f"one of {', '.join(shape.keys)}",
-        hint=hints.of_unknown_key(entry.key, shape) if help_left else shape.hint,
+        hint=hints.of_unknown_key(entry.key, shape, among) if help_left else shape.hint,
     )
 
 
@@ -159,7 +169,7 @@ def _check_interval(shape: Shape, node: Interval, place: Place, diagnostics: Dia
                     _check_scalar(shape, part.node, place, diagnostics)
             if isinstance(shape, Integer):
                 _check_whole(shape, node, place, diagnostics)
-        case AnyOf() | Choice() | Text() | Items() | Record() | Free():
+        case AnyOf() | Choice() | Text() | Items() | Record() | Free() | Variants():
             _check_scalar(shape, node, place, diagnostics)
         case _:
             assert_never(shape)

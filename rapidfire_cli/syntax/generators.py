@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.shapes import Record
-from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Bracketed,
     Conditions,
@@ -20,7 +19,7 @@ from rapidfire_cli.syntax.ast import (
 )
 from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import CONFIG, GENERATORS, RULES, SEARCHES
+from rapidfire_cli.syntax.keys import CONFIG, FILTERS, GENERATORS, SEARCHES
 from rapidfire_cli.syntax.metrics import lift
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.values import tree, value_sets
@@ -81,12 +80,12 @@ def gridsearch(body: Body, diagnostics: Diagnostics) -> GridSearch | None:
                 expected="!list",
                 hint=hint,
             )
-    return None if body.arguments is None else GridSearch(body.knobs, **_ruled(body.arguments))
+    return None if body.arguments is None else GridSearch(body.knobs, **_with_rule(body.arguments))
 
 
 def randomsearch(body: Body) -> RandomSearch | None:
     """random := `{` `num_runs:` integer [early_stopping] [replicates] [where] [exclude] section… `}`."""
-    return None if body.arguments is None else RandomSearch(body.knobs, **_ruled(body.arguments))
+    return None if body.arguments is None else RandomSearch(body.knobs, **_with_rule(body.arguments))
 
 
 def sha(body: Body, diagnostics: Diagnostics) -> SuccessiveHalving | None:
@@ -114,12 +113,13 @@ def hyperband(body: Body, diagnostics: Diagnostics) -> Hyperband | None:
     return brackets
 
 
-def _ruled(arguments: dict[str, Any]) -> dict[str, Any]:
-    """early_stopping := `early_stopping:` `{` `rule: median` `metric:` … `}`."""
+def _with_rule(arguments: dict[str, Any]) -> dict[str, Any]:
+    """early_stopping := `early_stopping:` `{` `rule:` word, and the settings of that rule `}`."""
     if "early_stopping" not in arguments:
         return arguments
-    said = {key: value for key, value in arguments["early_stopping"].items() if key != "rule"}
-    return {**arguments, "early_stopping": MedianRule(**said)}
+    from rapidfire_cli.stopping.registry import rule_from
+
+    return {**arguments, "early_stopping": rule_from(arguments["early_stopping"])}
 
 
 def _body(opener: Entry, node: Mapping, path: Path, diagnostics: Diagnostics) -> Body:
@@ -144,16 +144,16 @@ def _body(opener: Entry, node: Mapping, path: Path, diagnostics: Diagnostics) ->
 
 
 def _arguments(node: Mapping, knobs: dict[str, Tree], diagnostics: Diagnostics) -> dict[str, Any]:
-    rules, others = node.split(RULES)
+    filters, others = node.split(FILTERS)
     said: dict[str, Any] = {entry.key: tree(entry.node, diagnostics) for entry in others.entries}
-    return {**said, **_rules(rules, knobs, diagnostics)} if rules.entries else said
+    return {**said, **_filters(filters, knobs, diagnostics)} if filters.entries else said
 
 
-def _rules(rules: Mapping, knobs: dict[str, Tree], diagnostics: Diagnostics) -> dict[str, Conditions]:
-    from rapidfire_cli.syntax.conditions.located import known  # only files with rules wait for it
+def _filters(filters: Mapping, knobs: dict[str, Tree], diagnostics: Diagnostics) -> dict[str, Conditions]:
+    from rapidfire_cli.syntax.conditions.located import known  # only files with filters wait for it
 
     about = known(knobs)
-    return {entry.key: conditions(entry.node, about, diagnostics) for entry in rules.entries}
+    return {entry.key: conditions(entry.node, about, diagnostics) for entry in filters.entries}
 
 
 def conditions(node: Node, about: "Known", diagnostics: Diagnostics) -> Conditions:
@@ -169,7 +169,7 @@ def conditions(node: Node, about: "Known", diagnostics: Diagnostics) -> Conditio
         case Sequence(items):
             return tuple(chain.from_iterable(conditions(item, about, diagnostics) for item in items))
         case Scalar() | Mapping() | Alternatives() | Interval():
-            pass  # which the shape of a rule has refused
+            pass  # which the shape of a filter has refused
         case _:
             assert_never(node)
     return ()

@@ -1,5 +1,6 @@
 """What to write instead, where that can be told from what was written."""
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from rapidfire_cli.problems import did_you_mean
@@ -15,6 +16,8 @@ from rapidfire_cli.shapes import (
     Record,
     Shape,
     Text,
+    Variants,
+    chosen,
 )
 from rapidfire_cli.syntax.keys import (
     CONFIG,
@@ -35,7 +38,7 @@ from rapidfire_cli.syntax.scalars import resolve
 
 _CLOSE = 0.7  # assumed: `dropout` belongs to a model and is no slip for `drop_last` (0.63)
 _SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped
-_HOMES = {
+_HOMES: Mapping[str, Record | Variants] = {
     "at the top of the file": FILE,
     "in `execution`": EXECUTION,
     "in `train`": TRAIN,
@@ -71,12 +74,19 @@ def of_value(shape: Shape, node: Node) -> str:
     return ""
 
 
-def of_unknown_key(key: str, shape: Record) -> str:
+def of_unknown_key(key: str, shape: Record, among: Variants | None = None) -> str:
     """Where the key belongs, which one was probably meant, or what the record says to all."""
     if len(key) > _SHORT:
         return shape.hint
-    home = next((place for place, record in _HOMES.items() if key in record.keys), None)
+    for word, form in among.forms().items() if among else ():
+        if key in form.record.keys:
+            return f"`{key}` belongs to `{among.by}: {word}`" if among else ""
+    home = next((place for place, record in _HOMES.items() if key in _keys(record)), None)
     return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys, _CLOSE) or shape.hint
+
+
+def _keys(shape: Record | Variants) -> Mapping[str, Shape]:
+    return shape.keys if isinstance(shape, Record) else chosen(shape, None).keys
 
 
 def _of_text(shape: Shape, text: str) -> str:
@@ -92,6 +102,8 @@ def _of_text(shape: Shape, text: str) -> str:
             return f"write {{name: {text}}}"
         case Text():
             return shape.hint
+        case Variants(by, forms):
+            return f"write {{{by}: {text}, …}}" if text in forms() else did_you_mean(text, forms())
         case AnyOf() | OrNull() | Items() | Record() | Free():
             return ""
     assert_never(shape)

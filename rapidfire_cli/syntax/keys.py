@@ -8,6 +8,7 @@ from rapidfire_cli.shapes import (
     METRIC,
     AnyOf,
     Choice,
+    Form,
     Free,
     Integer,
     Items,
@@ -16,6 +17,7 @@ from rapidfire_cli.shapes import (
     Record,
     Shape,
     Text,
+    Variants,
     alternatives,
 )
 from rapidfire_cli.terms import SEED_LIMIT
@@ -109,18 +111,22 @@ RANGE = Record(
     required=("start", "end"),
 )
 
+
+def _rules() -> Mapping[str, Form]:
+    from rapidfire_cli.stopping.registry import forms  # only files that stop early wait for it
+
+    return forms()
+
+
+EARLY_STOPPING = Variants("rule", _rules)
 REPLICATES = Integer(1, below=1001)  # assumed: a typing error above
-EARLY_STOPPING = Record(
-    {"rule": Choice(("median",)), "metric": METRIC, "direction": DIRECTION, "min_epochs": Integer(1)},
-    required=("rule", "metric", "direction"),
-)
 _CONDITION = Text("a condition such as train.batch_size <= 128")
 CONDITIONS = AnyOf((_CONDITION, Items(_CONDITION)))
-RULES: Mapping[str, Shape] = {"where": CONDITIONS, "exclude": CONDITIONS}
+FILTERS: Mapping[str, Shape] = {"where": CONDITIONS, "exclude": CONDITIONS}
 SINGLE = Record({"replicates": REPLICATES})
-GRIDSEARCH = Record({"early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **RULES})
+GRIDSEARCH = Record({"early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **FILTERS})
 RANDOMSEARCH = Record(
-    {"num_runs": Integer(1), "early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **RULES},
+    {"num_runs": Integer(1), "early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **FILTERS},
     required=("num_runs",),
 )
 SHA = Record(
@@ -134,7 +140,7 @@ SHA = Record(
         "min_early_stopping_rate": Integer(0),
         "mode": Choice(("sync", "async")),
         "replicates": REPLICATES,
-        **RULES,
+        **FILTERS,
     },
     required=("num_runs", "min_epochs", "max_epochs", "reduction_factor", "metric", "direction"),
 )
@@ -146,7 +152,7 @@ HYPERBAND = Record(
         "metric": METRIC,
         "direction": DIRECTION,
         "replicates": REPLICATES,
-        **RULES,
+        **FILTERS,
     },
     required=("max_epochs", "metric", "direction"),
 )

@@ -10,6 +10,7 @@ from typing import assert_never
 from rapidfire_cli.shapes import (
     AnyOf,
     Choice,
+    Form,
     Free,
     Integer,
     Items,
@@ -18,6 +19,7 @@ from rapidfire_cli.shapes import (
     Record,
     Shape,
     Text,
+    Variants,
     expected,
 )
 from rapidfire_cli.syntax.keys import CONFIG, EXTENDS, FILE, GENERATORS, GROUP_KEYS, RANGE
@@ -147,7 +149,17 @@ class _Grammar:
                 return {**_open(self._free(name, takes)), "properties": {**known}, "required": [*required]}
             case Free():
                 return _open(self._free(name, takes))
+            case Variants(by, forms):
+                return _any(*(self._form(by, word, form, name) for word, form in forms().items()))
         assert_never(shape)
+
+    def _form(self, by: str, word: str, form: Form, name: str) -> Schema:
+        """A mapping whose key `by` holds the word, and what that key chooses."""
+        known: Schema = {by: {"const": word, "description": form.about}}
+        for key, shape in form.record.keys.items():
+            said = {"description": form.notes[key], "default": form.defaults.get(key)}
+            known[key] = {**self.allowed(shape, f"{name}.{key}", ()), **_said(said)}
+        return _closed(known)
 
     def _free(self, name: str, takes: tuple[str, ...]) -> Schema:
         """Any value, or a value set of it."""
@@ -167,6 +179,9 @@ class _Grammar:
                 }
                 if inside or required:
                     return self._needed(name, {"required": [*required], "properties": {**inside}})
+            case Variants(by, forms):
+                each = [_when(by, word, form.record.required) for word, form in forms().items()]
+                return self._needed(name, {"required": [by], "allOf": [*each]})
             case Integer() | Number() | Choice() | Text() | AnyOf() | Items() | Free():
                 pass
             case _:
@@ -258,6 +273,11 @@ def _any(*schemas: Schema) -> Schema:
 def _said(schema: Mapping[str, Plain]) -> Schema:
     """Without what is not said."""
     return {key: value for key, value in schema.items() if value is not None}
+
+
+def _when(key: str, word: str, required: Iterable[str]) -> Schema:
+    """These keys are required where that key holds the word."""
+    return {"if": {"properties": {key: {"const": word}}}, "then": {"required": [*required]}}
 
 
 def _has(key: str) -> Schema:

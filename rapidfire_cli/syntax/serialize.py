@@ -1,8 +1,8 @@
 """The AST as plain data: what TOML and JSON write, value sets as one-key tables."""
 
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
-from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
     Conditions,
     Config,
@@ -18,6 +18,9 @@ from rapidfire_cli.syntax.ast import (
     Tree,
 )
 from rapidfire_cli.terms import Execution, Objective, Plain
+
+if TYPE_CHECKING:
+    from rapidfire_cli.stopping.rule import Rule
 
 KINDS: dict[type[Generator], str] = {
     Config: "config",
@@ -44,14 +47,14 @@ def whole(file: ExperimentFile) -> dict[str, Plain]:
     return {**{key: value for key, value in said.items() if value is not None}, **opened}
 
 
-def arguments(record: Generator | Range | MedianRule | Objective | Execution) -> dict[str, Plain]:
+def arguments(record: "Generator | Range | Rule | Objective | Execution") -> dict[str, Plain]:
     """A record's fields, those left at their default unsaid: a field added later changes no digest."""
     said = {field.name: getattr(record, field.name) for field in fields(record)}
     unsaid = {field.name: field.default for field in fields(record)}
     return {key: spelt(value) for key, value in said.items() if value != unsaid[key]}
 
 
-def spelt(tree: "Tree | MedianRule | Conditions") -> Plain:
+def spelt(tree: "Tree | Rule | Conditions") -> Plain:
     """A config as plain data."""
     match tree:
         case tuple():
@@ -62,14 +65,14 @@ def spelt(tree: "Tree | MedianRule | Conditions") -> Plain:
             return {"!zip": {"with": label, "values": [spelt(value) for value in values]}}
         case Range():
             return {"!range": arguments(tree)}
-        case MedianRule():
-            return {"rule": "median", **arguments(tree)}
         case dict():
             return {key: spelt(value) for key, value in tree.items()}
         case list():
             return [spelt(value) for value in tree]
-        case _:
+        case None | bool() | int() | float() | str():
             return tree
+        case _:
+            return {"rule": tree.word, **arguments(tree)}
 
 
 def _conditions(rules: Conditions) -> Plain:

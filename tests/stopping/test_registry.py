@@ -1,11 +1,16 @@
-"""The registry: what journals keep of a rule."""
+"""The registry: what journals keep of a rule, and that no other module looks inside one."""
+
+import re
+from pathlib import Path
 
 import pytest
 
+import rapidfire_cli
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
-from rapidfire_cli.stopping.registry import RULES, rule_of, settings
+from rapidfire_cli.stopping.registry import RULES, STATES, rule_of, settings
 
+PACKAGE = Path(rapidfire_cli.__file__).parent
 KEPT = {
     '{"direction":"min","is":"MedianRule","metric":"loss","min_epochs":2}': MedianRule("loss", "min", 2),
     '{"direction":"max","is":"HalvingRule","max_epochs":9,"metric":"f1","min_epochs":1,"mode":"async",'
@@ -23,3 +28,10 @@ def test_a_rule_is_kept_as_ever(text):
 
 def test_every_rule_is_kept_as_ever():
     assert {type(rule) for rule in KEPT.values()} == set(RULES)
+
+
+def test_nobody_else_names_a_policy_or_a_rule_of_early_stopping():
+    inside = {*STATES, *(rule.__name__ for rule in RULES if rule.word)}
+    for module in PACKAGE.rglob("*.py"):
+        if module.parent.name != "stopping":
+            assert not inside & set(re.findall(r"\w+", module.read_text("utf-8"))), module
