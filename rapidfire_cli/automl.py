@@ -21,7 +21,7 @@ MOST = 10_000_000  # values: what a program made may be longer than a file (assu
 """What stands in a problem's place for the name of a file."""
 
 _LOWEST, _BEYOND = -(2**63), 2**63
-_PLAIN = "None, a bool, int, float or str, or lists, tuples, sets and dicts of such"
+_PLAIN = "None, a bool, int, float or str, or lists, tuples, sets and dicts of these"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +282,11 @@ def _exact(value: None | bool | int | float | str) -> None | bool | int | float 
 def _odd(value: Any, span: Span) -> Problem:
     found, hint = f"a value of type {type(value).__name__}", ""
     if isinstance(value, type):
-        found, hint = f"class {value.__qualname__} of {value.__module__}", "define it in a module of its own"
+        found, hint = f"class {value.__qualname__} of {value.__module__}", "define it at the top of a module"
     elif isinstance(value, Generator):
-        hint = "generators stand alone or in a list of config groups"
+        hint = "use a generator on its own or in a list of config groups"
     elif hasattr(value, "tolist"):
-        hint = "`.tolist()` makes it plain"
+        hint = "convert it with `.tolist()`"
     elif callable(value):
         hint = "write its dotted path, such as 'package.module:name'"
     return Problem("E520", "a knob's value must be plain data", span, found, _PLAIN, hint)

@@ -179,6 +179,6 @@ def _cell() -> Replace | None:
 def _raise(stop: StopSignal) -> None:
     """Go on with what the signal asks for."""
     if stop.number == signal.SIGINT:
-        raise KeyboardInterrupt("training was interrupted; run_fit again continues")
+        raise KeyboardInterrupt("training was interrupted; call run_fit again to continue")
     if stop.number is not None:
         raise SystemExit(128 + stop.number)

@@ -90,7 +90,7 @@ Shape: TypeAlias = Integer | Number | Choice | Text | AnyOf | OrNull | Items | R
 
 FLAG = Choice((True, False))
 METRIC = Text(
-    "the name of a metric, where topK_accuracy has a K of at least 1",
+    "a metric name (in topK_accuracy, K is at least 1)",
     r"(?!top(-?\d*|[kKnN]|\[[kKnN]\])_accuracy$).+|top[1-9]\d*_accuracy",
     hint="top1_accuracy is plain accuracy",
 )
@@ -144,7 +144,7 @@ def expected(shape: Shape) -> str:
         case Text(text):
             return text
         case AnyOf((one, Items(item))) if one == item:
-            return f"{expected(one)}, or a list of such"
+            return f"{expected(one)}, or a list of them"
         case AnyOf(shapes):
             return alternatives([expected(inner) for inner in shapes])
         case OrNull(inner):
@@ -152,7 +152,7 @@ def expected(shape: Shape) -> str:
         case Items(inner, least):
             return f"a list{f' of at least {least}' if least else ''}, each item {expected(inner)}"
         case Record(keys, free=free):
-            return f"a mapping of {', '.join(keys)}" + (" and others" if free else "")
+            return f"a mapping with {', '.join(keys)}" + (" and others" if free else "")
         case Free():
             return "a mapping"
         case Variants(by, forms):

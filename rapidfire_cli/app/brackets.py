@@ -125,7 +125,11 @@ def changes(
     known = {standing.bracket for standing in stood.values()}
     replaced = _replaced(standing.run for standing in stood.values())
     leaving = [
-        RunLeft(run, standing.bracket, "the rule changed" if run in homes else "no longer asked for")
+        RunLeft(
+            run,
+            standing.bracket,
+            "its early-stopping rule changed" if run in homes else "it is no longer requested",
+        )
         for run, standing in stood.items()
         if standing.bracket and standing.state not in OVER and homes.get(run) != standing.bracket
         if run not in replaced  # there it counts as failed

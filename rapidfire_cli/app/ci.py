@@ -78,13 +78,13 @@ class Gate:
         """The requirement and the value, in words."""
         shown = f"{self.value.mean:.6g}" if self.value else "no such metric yet"
         if not self.runs:
-            told = "there is no run"
+            told = "there are no runs"
         elif len(self.runs) == 1:
             at = f" at epoch {self.epoch}" if self.epoch else ""
             told = f"the best run, {self.runs[0]}, has {shown}{at}"
         else:
             of = numbered(self.value.runs if self.value else self.runs)
-            told = f"the mean over {of} (the best leaf config's replicates) is {shown}"
+            told = f"the mean of {of} (replicates of the best leaf config) is {shown}"
         return f"required {self.required.text}: {told}"
 
     @property
@@ -145,9 +145,9 @@ def _requirement(said: Argument) -> Requirement | Problem:
     bound = _number(found["bound"]) if found else None
     if found is None:
         expected = "METRIC OPERATOR NUMBER, such as top1_accuracy>=0.9"
-        return Problem("E513", "this is no requirement", said.span(), expected=expected)
+        return Problem("E513", "invalid requirement", said.span(), expected=expected)
     if bound is None:
-        return Problem("E513", "this is no number", said.span(*found.span("bound")), expected="a number")
+        return Problem("E513", "not a number", said.span(*found.span("bound")), expected="a number")
     return Requirement(said.text, found["metric"], found["operator"], bound, said.span(*found.span("metric")))
 
 
@@ -156,7 +156,7 @@ def shard(text: str) -> Shard:
     found = _SHARD.fullmatch(text)
     if found is None or int(found[1]) > int(found[2]):
         expected = "INDEX/COUNT, such as 2/4 for the second of four shards"
-        raise Refusal([Problem("E514", "this is no shard", argument(SHARD, text), expected=expected)])
+        raise Refusal([Problem("E514", f"invalid shard `{text}`", argument(SHARD, text), expected=expected)])
     return Shard(int(found[1]), int(found[2]))
 
 

@@ -74,7 +74,7 @@ def _run(loaded: LoadedExperiment, wanted: int) -> Run:
             return run
     numbers = [run.number for run in listed]
     expected = f"a number from {min(numbers)} to {max(numbers)}"
-    raise Refusal([Problem("E515", f"the file has no run {wanted}", found=str(wanted), expected=expected)])
+    raise Refusal([Problem("E515", f"run {wanted} does not exist", found=str(wanted), expected=expected)])
 
 
 def _start_again(slot: Slot, threads: int) -> None:

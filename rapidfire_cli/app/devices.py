@@ -80,7 +80,7 @@ def _offer(asked: int | None) -> Offer:
     missing = ", ".join(missing_gpus(os.environ, present))
     if asked is not None and asked > len(gpus):
         why = f"; {VISIBLE} names {missing}, which it does not have" if missing else ""
-        raise Unavailable(f"{asked} GPUs were asked for, and this machine has {len(gpus)}{why}")
+        raise Unavailable(f"{counted(asked, 'GPU')} requested, but this machine has {len(gpus)}{why}")
     if missing and asked != 0:
         instead = f"on {', '.join(gpus)}" if gpus else "on the CPU"
         print(
@@ -103,7 +103,7 @@ def advice(cores: int, workers: int, threads: int, chosen: bool) -> str:
         machine = counted(cores, "core")
         return f"warning: {counted(workers, 'worker')}{each} on {machine}: {slower}; use `{fewer}`"
     if not chosen and used * IDLE <= cores:
-        more = f"`--threads {cores // workers}` uses all (a run's bits depend on its threads)"
+        more = f"`--threads {cores // workers}` uses all of them (results depend on the number of threads)"
         return (
             f"note: {counted(workers, 'worker')} with {counted(threads, 'thread')} on {cores} cores; {more}"
         )

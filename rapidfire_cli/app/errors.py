@@ -33,21 +33,22 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
         case Refusal(problems=problems):
             return say(problems)
         case Held():
-            return _line(f"error: another process holds the experiment: {error}", HELD)
+            return _line(f"error: the experiment is in use by another process ({error})", HELD)
         case Unavailable():
             return _line(f"error: {error}", ENVIRONMENT)
         case UnicodeEncodeError(object=text, encoding=encoding):
-            why = f"the locale's encoding, {encoding}, has no such characters; set LC_ALL=C.UTF-8"
+            why = f"cannot be printed in the locale's encoding ({encoding}); set LC_ALL=C.UTF-8"
             return _line(f"error: {text!a}: {why}", ENVIRONMENT)
         case OSError():
             place = f"{error.filename}: " if error.filename else ""
             return _line(f"error: {place}{error.strerror or error}", ENVIRONMENT)
         case sqlite3.OperationalError(sqlite_errorcode=code) if code != sqlite3.SQLITE_ERROR:
             # a wrong statement would be a bug of ours
-            return _line(f"error: the journal cannot be kept: {error}", ENVIRONMENT)
+            return _line(f"error: cannot write the journal: {error}", ENVIRONMENT)
         case _:
             cause = traceback.format_exception_only(error)[-1].strip()
-            return _line(f"error: this is a bug of rapidfire: {cause} (--debug shows the traceback)", BUG)
+            report = "please report it; `--debug` prints the traceback"
+            return _line(f"error: internal error: {cause} ({report})", BUG)
 
 
 def reported(work: Callable[[], int], output: Output) -> int:

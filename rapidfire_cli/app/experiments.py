@@ -57,9 +57,9 @@ def source_of(path: Path, file: ExperimentFile, home: ExperimentDir) -> Source |
 def mlspec_of(file: ExperimentFile, path: Path) -> str:
     """The dotted path of the file's MLSpec. Raises Refusal when it names none."""
     if file.mlspec is None:
-        hint = "add `mlspec: package.module:Class`; it may stand anywhere at the file's top level"
+        hint = "add `mlspec: package.module:Class` at the top level of the file"
         span = file.origins.get((), Span(str(path), 1, 1))
-        raise Refusal([Problem("E510", "training needs to know the MLSpec", span, hint=hint)])
+        raise Refusal([Problem("E510", "`mlspec` is missing", span, hint=hint)])
     return file.mlspec
 
 
@@ -67,13 +67,13 @@ def check_size(runs: int, most: int, top: Span) -> None:
     """Raises Refusal when there are more runs than anybody means."""
     if runs > most:
         found, expected = f"{runs:,} runs", f"at most {most:,}"
-        message, hint = "these are too many runs to train", "`--max-runs` raises the limit"
+        message, hint = "too many runs to train", "`--max-runs` raises the limit"
         raise Refusal([Problem("E511", message, top, found=found, expected=expected, hint=hint)])
 
 
 def _unwelcome(change: Argument) -> Problem:
-    hint = "change the file, and expand it anew"
-    return Problem("E335", "a manifest is trained as it is", change.span(), hint=hint)
+    hint = "change the experiment file and expand it again"
+    return Problem("E335", "a manifest cannot be changed", change.span(), hint=hint)
 
 
 def _of_manifest(given: Given, parent: str | None, most: int) -> LoadedExperiment:

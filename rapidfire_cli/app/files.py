@@ -63,12 +63,12 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError:
-        raise _refused("E501", path, "there is no such file", _nearby(path)) from None
+        raise _refused("E501", path, "file not found", _nearby(path)) from None
     except IsADirectoryError:
         raise _refused("E502", path, "this is a directory, not an experiment file", _inside(path)) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused("E503", path, f"cannot be read: {reason}", "") from None
+        raise _refused("E503", path, f"cannot read the file: {reason}", "") from None
     remember(str(path), data.decode("utf-8", errors="replace"))
     return data
 
@@ -110,7 +110,7 @@ def _nearby(path: Path) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(path.name, [other.name for other in _files(path.parent)], n=1)
-    usual = "`rapidfire --help` shows what each verb takes"
+    usual = "`rapidfire --help` lists the verbs"
     return f"did you mean `{path.with_name(near[0])}`?" if near else usual
 
 

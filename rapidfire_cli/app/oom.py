@@ -28,13 +28,13 @@ class OomReplacements:
         if not on_oom:
             return ""
         if self._replaced_before(former) >= MOST:
-            return f"on_oom has changed it {MOST} times already"
+            return f"on_oom has already changed it {MOST} times"
         from rapidfire_cli.manifest.replacement import Exhausted, changed  # few files need it
 
         try:
             config = changed(former.config, on_oom)
         except Exhausted as limit:
-            return f"on_oom can change no more: {limit}"
+            return f"on_oom cannot change it further: {limit}"
         name = identify(self._file.mlspec, self._file.data, former.seed, former.replicate)
         same = (former.group, config, former.seed, former.replicate)
         return Run(self._free, name(config), *same, Origin(run))

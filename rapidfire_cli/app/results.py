@@ -43,9 +43,9 @@ def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[G
     shown_in_lines = output is not Output.JSONL and not drawable(sys.stderr, os.environ)
     _print_failures(seen, shown_in_lines)
     if unwanted := sum(row.state is RunState.STOPPED for row in lasting(seen.rows)):
-        print(f"{counted(unwanted, 'run')} stopped by hand, and not trained any further", file=sys.stderr)
+        print(f"{counted(unwanted, 'run')} stopped by the user", file=sys.stderr)
     if stop.asked():
-        print("interrupted; the same command continues", file=sys.stderr)
+        print("interrupted; rerun the same command to continue", file=sys.stderr)
     if stop.number is not None:
         return SIGNALLED + stop.number
     return int(any(row.state is RunState.FAILED for row in lasting(seen.rows)))

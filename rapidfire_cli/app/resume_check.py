@@ -11,7 +11,7 @@ from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.terms import Run, RunState
 from rapidfire_cli.view.wording import numbered
 
-WAYS_ON = "`fit --fresh` starts over, `fit --accept-changes` goes on with what is there now"
+WAYS_ON = "use `fit --fresh` to start over, or `fit --accept-changes` to continue"
 
 
 def check_resume(
@@ -35,19 +35,19 @@ def code_changed(change: CodeChanged) -> Problem:
     """The code changed while runs were trained."""
     run, was, now = change.args
     names = ", ".join(f"module {name}" for name in _differing(was, now))
-    message = f"run {run} would be trained by a new worker with other code than the runs beside it"
+    message = f"the code changed during training: a new worker would train run {run} with different code"
     return Problem("E606", message, found=f"changed: {names}", hint=WAYS_ON)
 
 
 def _problem(changed: Iterable[str], runs: list[int]) -> Problem:
-    message = f"{numbered(runs)} would continue from a checkpoint with other code or data"
+    message = f"code or data changed since the last checkpoint of {numbered(runs)}"
     return Problem("E606", message, found=f"changed: {', '.join(changed)}", hint=WAYS_ON)
 
 
 def _changes(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
     yield from (f"module {name}" for name in _rewritten(was.code, now.code, texts))
     for name in _differing(was.data, now.data):
-        yield f"what {name} made" if name == PREPARED else f"split {name}"
+        yield f"the output of `{name}`" if name == PREPARED else f"split {name}"
 
 
 def _rewritten(was: str, now: str, texts: str) -> list[str]:
@@ -71,10 +71,10 @@ def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]
         before, after = json.loads(was.environment), json.loads(now.environment)
         names = _differing(was.environment, now.environment)
         if names:
-            told = ", ".join(f"{name} was {before.get(name)}, is {after.get(name)}" for name in names)
+            told = ", ".join(f"{name} changed from {before.get(name)} to {after.get(name)}" for name in names)
             moved.setdefault(told, []).append(now.run)
     for told, runs in moved.items():
-        yield f"warning: {numbered(runs)} will not be bit for bit what an undisturbed fit makes: {told}"
+        yield f"warning: {numbered(runs)} will not be bitwise reproducible: {told}"
 
 
 def _older(stood: Iterable[KnownRun], answer: Probed) -> Iterator[str]:

@@ -145,7 +145,9 @@ def unhurried(stopped: Callable[[], bool]) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         if lost := data.finish(stopped):
-            print(f"warning: {lost:,} lines of output were dropped: nothing reads them", file=sys.stderr)
+            print(
+                f"warning: {lost:,} lines of output were dropped because nothing reads them", file=sys.stderr
+            )
 
 
 def unblocked(stream: TextIO) -> TextIO:

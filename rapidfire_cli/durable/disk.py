@@ -65,7 +65,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
     missing = [*takewhile(lambda place: not place.exists(), (path, *path.parents))]
     for place in _between(path, below):
         if place not in missing and not stat.S_ISDIR(place.lstat().st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "is no directory of the experiment's own", str(place))
+            raise NotADirectoryError(errno.ENOTDIR, "is not a directory inside the experiment", str(place))
     for place in reversed(missing):
         failpoint("make", place)
         place.mkdir(exist_ok=True)
@@ -78,7 +78,9 @@ def refuse_links(*paths: Path) -> None:
     """Raises OSError where one of these is a symbolic link: whoever opens it would leave the experiment."""
     for path in paths:
         if path.is_symlink():
-            raise OSError(errno.ELOOP, "is a symbolic link, and an experiment follows none", str(path))
+            raise OSError(
+                errno.ELOOP, "is a symbolic link, which is not allowed inside an experiment", str(path)
+            )
 
 
 def make_temporary(path: Path) -> None:

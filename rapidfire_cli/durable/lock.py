@@ -81,7 +81,9 @@ def _take(path: Path, descriptor: int) -> None:
     except BlockingIOError:
         raise Held(_holder(descriptor)) from None
     except OSError as error:
-        reason = f"the file system keeps no locks ({error.strerror}); choose another with --dir"
+        reason = (
+            f"this file system does not support locks ({error.strerror}); use --dir to choose another one"
+        )
         raise OSError(error.errno, reason, str(path)) from None
 
 

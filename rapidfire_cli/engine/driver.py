@@ -302,7 +302,7 @@ class Driver:
         if bracket is not None and not apart:
             self._metrics[by.number] = self._metrics[run]
         failure = self._failures[run]
-        cause = f"{failure.cause}; run {by.number} takes its place"
+        cause = f"{failure.cause}; replaced by run {by.number}"
         self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
 
     def _tell(self, event: events.Event) -> None:
@@ -324,7 +324,7 @@ class Driver:
             case actions.Decide(decision):
                 self._facts.append(decision)
             case actions.Leave(run, bracket):
-                self._facts.append(RunLeft(run, bracket, "stopped by hand", worst=True))
+                self._facts.append(RunLeft(run, bracket, "stopped by the user", worst=True))
             case actions.Prune(run):
                 self._facts.append(RunChanged(run, RunState.PRUNED))
             case actions.Stop(run):
@@ -334,7 +334,9 @@ class Driver:
             case actions.Replace(run, _, bracket, apart):
                 self._replace(run, bracket, apart)
             case actions.GiveUp(run):
-                failure = self._failures.get(run) or messages.RunFailed(run, "died", "no worker came up", 0)
+                failure = self._failures.get(run) or messages.RunFailed(
+                    run, "died", "no worker could be started", 0
+                )
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
             case _:
                 assert_never(action)

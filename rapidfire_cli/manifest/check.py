@@ -55,7 +55,7 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
             case GridSearch() as grid:
                 for filter_ in _counts(grid).idle if filters(grid) else ():
                     yield _idle(
-                        filter_, _span(file, group, filter_), f"none of {everything(grid):,} leaf configs"
+                        filter_, _span(file, group, filter_), f"none of the {everything(grid):,} leaf configs"
                     )
             case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
                 drawn = bool(fractions) and bool(filters(search))
@@ -109,9 +109,9 @@ def _emptied(found: "FilterCounts", file: ExperimentFile, group: Group, grid: Gr
     together = "this condition removes" if found.fatal else "the conditions together remove"
     return Problem(
         "E342",
-        f"{together} all of {everything(grid):,} leaf configs",
+        f"{together} all {everything(grid):,} leaf configs",
         _span(file, group, culprit),
-        expected="at least one that is kept",
+        expected="at least one leaf config that is kept",
         hint=HINTS[culprit.key],
     )
 
@@ -121,9 +121,9 @@ def _too_many(needed: int, spent: int, span: Span | None) -> Problem:
         "E343",
         "these conditions combine too many values to check",
         span,
-        found=f"{needed:,} values to look at" + (f", beside {spent:,} of other groups" if spent else ""),
+        found=f"{needed:,} values to check" + (f", and {spent:,} in other groups" if spent else ""),
         expected=f"at most {LOOKED_AT:,}",
-        hint="conditions that name few knobs each are checked one by one; a random search takes any",
+        hint="use conditions that name fewer knobs, or a `randomsearch:`",
     )
 
 

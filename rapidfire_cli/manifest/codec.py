@@ -16,15 +16,15 @@ from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.terms import SEED_LIMIT, Origin, Plain, Run, canonical
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
-    "number": ("an int from 1", lambda value: type(value) is int and value >= 1),
+    "number": ("an integer of at least 1", lambda value: type(value) is int and value >= 1),
     "id": ("16 hex digits", lambda value: type(value) is str and re.fullmatch("[0-9a-f]{16}", value)),
-    "group": ("an int from 1", lambda value: type(value) is int and value >= 1),
+    "group": ("an integer of at least 1", lambda value: type(value) is int and value >= 1),
     "config": ("a mapping", lambda value: type(value) is dict),
     "seed": (
-        f"an int from 0 below {SEED_LIMIT}",
+        f"an integer of at least 0 and below {SEED_LIMIT:,}",
         lambda value: type(value) is int and 0 <= value < SEED_LIMIT,
     ),
-    "replicate": ("an int from 0", lambda value: type(value) is int and value >= 0),
+    "replicate": ("an integer of at least 0", lambda value: type(value) is int and value >= 0),
     "origin": ('{"run": …, "why": "oom"}', lambda value: value is None or _is_origin(value)),
 }
 """What each field of a line must be; `replicate` is left out when it is 0, `origin` where there is none."""
@@ -74,7 +74,7 @@ def read(text: str, file: str, first: int = 1) -> tuple[Run, ...]:
         try:
             run = _run(words)
             if runs.setdefault(run.number, run) is not run:
-                raise ValueError(f"an earlier run has the number {run.number}")
+                raise ValueError(f"duplicate run number {run.number}")
         except (ValueError, RecursionError) as error:
             problems.append(_problem(error, Span(file, place, getattr(error, "colno", 1))))
     if problems:
@@ -95,17 +95,17 @@ def _check_against(experiment: ExperimentFile, runs: Sequence[Run], file: str) -
             message = "this run does not belong to the experiment in the first line"
             found = f"id {run.id}, group {run.group}"
             expected = f"id {right}, a group up to {len(experiment.groups)}"
-            hint = "`rapidfire expand FILE --output jsonl --header` writes a manifest anew"
+            hint = "write a new manifest with `rapidfire expand FILE --output jsonl --header`"
             raise Refusal([Problem("E333", message, Span(file, place, 1), found, expected, hint)])
 
 
 def _headless(span: Span) -> Problem:
     return Problem(
         "E334",
-        "this manifest does not say what its runs train",
+        "the manifest has no header",
         span,
         expected='{"experiment": …, "mlspec": …} as the first line',
-        hint="`rapidfire expand FILE --output jsonl --header` writes it",
+        hint="write it with `rapidfire expand FILE --output jsonl --header`",
     )
 
 
@@ -120,12 +120,12 @@ def _run(words: str) -> Run:
 
 def _check(record: Any) -> None:
     if not isinstance(record, dict):
-        raise ValueError("it is not a mapping")
+        raise ValueError("not a mapping")
     for name in record.keys() - FIELDS.keys():
-        raise ValueError(f"it has an unknown field {name!r}")
+        raise ValueError(f"unknown field {name!r}")
     for name, (expected, fits) in FIELDS.items():
         if not fits(record.get(name, 0 if name == "replicate" else None)):
-            raise ValueError(f"its {name!r} is not {expected}")
+            raise ValueError(f"{name!r} must be {expected}")
 
 
 def _is_origin(value: Any) -> bool:
@@ -138,26 +138,26 @@ def _is_origin(value: Any) -> bool:
 def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise ValueError("a key stands twice in one mapping")
+        raise ValueError("duplicate key")
     return mapping
 
 
 def _not_json(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 def _problem(error: Exception, span: Span) -> Problem:
     match error:
         case json.JSONDecodeError():
-            cause = "it is not valid JSON"
+            cause = "not valid JSON"
         case RecursionError():
-            cause = "it is nested too deep"
+            cause = "nested too deeply"
         case _:
             cause = str(error)
     return Problem(
         "E332",
-        f"this line is not a run: {cause}",
+        f"invalid manifest line: {cause}",
         span,
         expected='{"number": …, "id": …, "group": …, "config": {…}, "seed": …}',
-        hint="`rapidfire expand FILE --output jsonl` writes such lines",
+        hint="write manifests with `rapidfire expand FILE --output jsonl`",
     )

@@ -36,7 +36,7 @@ def changed(config: str, on_oom: Mapping[str, Plain]) -> str:
     for knob, change in on_oom.items():
         eased |= _change(leaf, knob, change)
     if not eased:
-        raise Exhausted("nothing is left to change")
+        raise Exhausted("none of the changes frees memory")
     return canonical(leaf)
 
 
@@ -93,7 +93,7 @@ def _scales(text: object) -> bool:
 
 def _absent(knob: str, known: list[str], span: Span | None) -> Problem:
     below = [each for each in known if each.startswith(f"{knob}.")]
-    message = f"`{knob}` holds knobs and is none itself" if below else f"no run has the knob `{knob}`"
+    message = f"`{knob}` is a section, not a knob" if below else f"no run has the knob `{knob}`"
     hint = f"name one of them, such as `{below[0]}`" if below else did_you_mean(knob, known)
     return Problem("E351", message, span, hint=hint)
 

@@ -57,7 +57,7 @@ def shortage(search: Search, span: Span | None) -> Problem | None:
         return None
     return Problem(
         "E330",
-        f"{wanted} distinct runs cannot be drawn: the value sets have {leaves} combinations",
+        f"cannot draw {wanted} distinct runs from {leaves} combinations",
         span,
         found=f"{wanted}",
         expected=f"at most {leaves}",
@@ -130,10 +130,10 @@ def _chooser(values: ValueSet, fractions: Fractions, leads: dict[str, list[int]]
 
 
 def _exhausted(search: Search, found: int, removed: int, span: Span | None) -> Problem:
-    broke = f" or were removed by where/exclude, as {removed:,} were in all" if removed else ""
+    broke = f" or were removed by where/exclude ({removed:,} removed in total)" if removed else ""
     return Problem(
         "E331",
-        f"only {found} distinct runs were found: {PATIENCE:,} draws in a row repeated earlier ones{broke}",
+        f"found only {found} distinct runs: {PATIENCE:,} draws in a row repeated earlier ones{broke}",
         span,
         found=f"{asked(search)}",
         expected=f"at most {found}",

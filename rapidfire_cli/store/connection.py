@@ -32,7 +32,7 @@ READ_AS = {
 }
 """What lets readers, who may not write, see a journal of a version as one of today."""
 
-REPAIR = "`rapidfire repair` rebuilds it from the checkpoints, and keeps what is there"
+REPAIR = "use `rapidfire repair` to rebuild it from the checkpoints; existing files are kept"
 SUFFIXES = ("", "-wal", "-shm")  # of the files that are the journal
 
 
@@ -73,7 +73,7 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
         lost = any(
             ExperimentDir(path.parent).runs.glob("*")
         )  # else a `fit` was refused, or is just beginning
-        raise Refusal([Problem("E607", f"{path} is gone", hint=REPAIR) if lost else nothing_yet(path)])
+        raise Refusal([Problem("E607", f"{path} is missing", hint=REPAIR) if lost else nothing_yet(path)])
     with _understood(path), closing(_opened_to_read(path)) as db:
         _check_version(db, path)
         if sql := READ_AS.get(_version(db)):
@@ -90,9 +90,7 @@ def begun(db: sqlite3.Connection) -> bool:
 
 def nothing_yet(path: Path) -> Problem:
     """What a reader is told before a run has begun."""
-    return Problem(
-        "E602", f"no run has begun in {path.parent}", hint="`rapidfire fit` records each as it begins"
-    )
+    return Problem("E602", f"nothing recorded in {path.parent} yet", hint="start with `rapidfire fit FILE`")
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
@@ -143,7 +141,7 @@ def _version(db: sqlite3.Connection) -> int:
 def _check_version(db: sqlite3.Connection, path: Path) -> None:
     version = _version(db)
     if version > VERSION:
-        message = f"{path} was written by a newer rapidfire"
+        message = f"{path} was written by a newer version of rapidfire"
         found, expected = f"schema version {version}", f"at most {VERSION}"
         raise Refusal(
             [Problem("E603", message, found=found, expected=expected, hint="upgrade rapidfire-cli")]

@@ -107,5 +107,5 @@ def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:
 
 def _missing(seen: Overview, number: int) -> Problem:
     numbers = [row.number for row in seen.rows]
-    expected = f"1 to {max(numbers):,}" if numbers else ""
-    return Problem("E512", f"there is no run {number}", found=f"{number}", expected=expected)
+    expected = f"a number from 1 to {max(numbers):,}" if numbers else ""
+    return Problem("E512", f"run {number} does not exist", found=f"{number}", expected=expected)

@@ -107,8 +107,8 @@ def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Expe
 def _newest(parent: Path) -> ExperimentDir:
     homes = _homes(parent)
     if not homes:
-        hint = "`rapidfire fit FILE` starts one"
-        raise Refusal([Problem("E601", f"there is no experiment in {parent}", hint=hint)])
+        hint = "start one with `rapidfire fit FILE`"
+        raise Refusal([Problem("E601", f"no experiments found in {parent}", hint=hint)])
     return max(homes, key=_last_written)
 
 
@@ -128,4 +128,4 @@ def _last_written(home: ExperimentDir) -> int:
 def _missing(parent: Path, name: str) -> Problem:
     names = [home.path.name for home in _homes(parent)]
     expected, hint = ", ".join(names), did_you_mean(name, names)
-    return Problem("E601", f"there is no experiment {name} in {parent}", expected=expected, hint=hint)
+    return Problem("E601", f"experiment `{name}` not found in {parent}", expected=expected, hint=hint)

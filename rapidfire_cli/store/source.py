@@ -43,7 +43,9 @@ def check_source(home: ExperimentDir, was: Source | None, now: Source | None, at
         return
     message = f"{home.path} belongs to another {'file' if was.path else 'class'}"
     own = "`experiment: NAME` in the file" if now.path else "`name=` in Python"
-    hint = f"{own} gives it a directory of its own; `--fresh` starts over, and moves what is there aside"
+    hint = (
+        f"give it its own directory with {own}, or use `--fresh` to start over and move existing files aside"
+    )
     raise Refusal([Problem("E609", message, at, expected=_shown(home, was), hint=hint)])
 
 

@@ -31,9 +31,9 @@ from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, N
 _HELPED = 100  # assumed: nobody reads on after so many problems, and a hostile file has 20,000
 _MESSAGES = {
     WRONG_TYPE: "{} has the wrong type",
-    OUT_OF_BOUNDS: "{} is out of bounds",
-    NO_CHOICE: "{} is not one of its choices",
-    MALFORMED: "{} is malformed",
+    OUT_OF_BOUNDS: "{} is out of range",
+    NO_CHOICE: "invalid value for {}",
+    MALFORMED: "invalid value for {}",
 }
 
 
@@ -66,7 +66,7 @@ def check_shape(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics
         case _, Alternatives() | Interval():
             diagnostics.error(
                 "E301",
-                f"{place.called} takes one value",
+                f"{place.called} must be a single value",
                 node.span,
                 found=kind(node),
                 expected=expected(shape),
@@ -113,7 +113,7 @@ def _check_scalar(shape: Shape, node: Node, place: Place, diagnostics: Diagnosti
 
 def several_gpus(at: Span, found: str, diagnostics: Diagnostics) -> None:
     """Note a run that asks for more than one GPU."""
-    hint = "remove it; several GPUs train several runs side by side"
+    hint = "remove it; several GPUs train several runs at once"
     diagnostics.error(
         "E210", "training one run on several GPUs is not supported", at, found=found, expected="1", hint=hint
     )
@@ -142,7 +142,9 @@ def _check_record(
     for key in shape.required:
         if node.get(key) is None:
             wanted = f"`{key}`: {expected(shape.keys[key])}"
-            diagnostics.missing("E202", f"{place.called} lacks `{key}`", place.key, expected=wanted)
+            diagnostics.missing(
+                "E202", f"missing required key `{key}` in {place.called}", place.key, expected=wanted
+            )
 
 
 def unknown_key(
@@ -178,7 +180,7 @@ def _check_interval(shape: Shape, node: Interval, place: Place, diagnostics: Dia
 def _check_whole(shape: Integer, node: Interval, place: Place, diagnostics: Diagnostics) -> None:
     dtype = node.parts.get("dtype")
     if dtype and isinstance(dtype.node, Scalar) and dtype.node.value == "float":
-        message = f"{place.called} takes no fractions"
+        message = f"{place.called} must be an integer"
         diagnostics.error(
             "E203", message, dtype.node.span, found="a range of floats", expected=expected(shape)
         )

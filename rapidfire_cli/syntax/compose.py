@@ -23,8 +23,8 @@ MAX_NODES = 100_000  # counted as if every alias were written out, for a file of
 
 _FITTING = {
     "!list": "a list",
-    "!zip": "a mapping of `with`, the name of what advances together, and `values`, a list",
-    "!range": "two numbers in a list, or a mapping of start and end",
+    "!zip": "a mapping with `with` (the name of the group) and `values` (a list)",
+    "!range": "a list of two numbers, or a mapping with start and end",
     "!null": "true",
 }
 _UNHELD = re.compile("[\0\ud800-\udfff]")  # what neither SQLite nor UTF-8 can hold
@@ -75,7 +75,7 @@ def scalar(value: Value, span: Span, problems: list[Problem]) -> Scalar:
         problems.append(Problem("E110", "a number must be finite", span, f"{value}", "a finite number"))
     elif isinstance(value, str) and (unheld := _UNHELD.search(value)):
         found = f"U+{ord(unheld.group()):04X}"
-        problems.append(Problem("E103", "a character that text cannot hold", span, found))
+        problems.append(Problem("E103", "invalid character in a string", span, found))
     return Scalar(value, span)
 
 
@@ -111,7 +111,9 @@ def tagged(tag: str, node: Node, span: Span, problems: list[Problem]) -> Node:
             return Interval(node, span)
         case "!null", Scalar(True):
             return Scalar(None, span)
-    problems.append(Problem("E108", f"`{tag}` does not fit what it marks", span, kind(node), _FITTING[tag]))
+    problems.append(
+        Problem("E108", f"`{tag}` must be followed by {_FITTING[tag]}", span, kind(node), _FITTING[tag])
+    )
     return node
 
 
@@ -134,19 +136,19 @@ def unknown_tag(tag: str, span: Span) -> Problem:
 
 def too_deep(span: Span) -> Problem:
     """The problem of one level too many."""
-    return Problem("E114", "nested too deep", span, f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH}")
+    return Problem("E114", "nested too deeply", span, f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH}")
 
 
-def too_many(span: Span, most: int, hint: str = "--max-spec-bytes raises this limit with its own") -> Problem:
+def too_many(span: Span, most: int, hint: str = "--max-spec-bytes raises this limit too") -> Problem:
     """The problem of one node more than `most`."""
-    found = f"more than {most:,} values, aliases written out"
+    found = f"more than {most:,} values, with aliases expanded"
     return Problem("E115", "too many values", span, found, f"at most {most:,}", hint)
 
 
 def too_big(text: str, span: Span) -> Problem:
     """The problem of an integer beyond 64 bits."""
-    expected = "at least -2^63 and below 2^63"
-    return Problem("E109", "an integer beyond 64 bits", span, shortened(text), expected)
+    expected = "an integer from -2^63 to 2^63 - 1"
+    return Problem("E109", "integer does not fit in 64 bits", span, shortened(text), expected)
 
 
 def nothing(span: Span) -> Problem:
@@ -156,8 +158,8 @@ def nothing(span: Span) -> Problem:
 
 def twice(key: str, span: Span, first: Span) -> Problem:
     """The problem of a key that its mapping has already."""
-    message = f"the key `{shortened(key)}` stands here a second time"
-    return Problem("E105", message, span, hint=f"the first one is at {position(first)}")
+    hint = f"the first one is at {position(first)}"
+    return Problem("E105", f"duplicate key `{shortened(key)}`", span, hint=hint)
 
 
 def _twin(whole: Mapping, problems: list[Problem]) -> Node:
@@ -166,9 +168,11 @@ def _twin(whole: Mapping, problems: list[Problem]) -> Node:
         return tagged(entry.key, entry.node, whole.span, problems)
     for entry in whole.entries:
         if entry.key in _FITTING:
-            expected = f'{{"{entry.key}": …}} alone'
+            expected = f'{{"{entry.key}": …}} without other keys'
             problems.append(
-                Problem("E108", f"`{entry.key}` is not alone in its table", entry.at, expected=expected)
+                Problem(
+                    "E108", f"`{entry.key}` must be the only key of its table", entry.at, expected=expected
+                )
             )
         elif entry.key.startswith("!"):
             problems.append(unknown_tag(entry.key, entry.at))
@@ -184,11 +188,11 @@ def _merge(value: Node, into: dict[str, Entry], problems: list[Problem]) -> None
                 _merge(item, into, problems)
         case Scalar() | Sequence() | Alternatives() | Interval():
             expected = "a mapping, or a list of mappings"
-            problems.append(Problem("E112", "`<<` merges mappings only", value.span, kind(value), expected))
+            problems.append(Problem("E112", "`<<` needs a mapping", value.span, kind(value), expected))
         case _:
             assert_never(value)
 
 
 def _odd_key(key: Node) -> Problem:
     hint = "put it in quotes" if isinstance(key, Scalar) else ""
-    return Problem("E106", "a key must be a string", key.span, kind(key), "a string", hint)
+    return Problem("E106", "keys must be strings", key.span, kind(key), "a string", hint)

@@ -32,7 +32,7 @@ Opener: TypeAlias = Callable[[str, str], Source]
 
 def alone(path: str, _file: str) -> Source:
     """The opener for texts that stand by themselves."""
-    raise Refusal([Problem("E501", "there are no files to extend here", found=path)])
+    raise Refusal([Problem("E501", "`extends` works only in files", found=path)])
 
 
 def extended(document: Document, file: str, opener: Opener, max_bytes: int = MAX_BYTES) -> Document:
@@ -71,14 +71,14 @@ class _Family:
         self._files += 1
         if self._files > MAX_FILES:
             expected = f"at most {MAX_FILES}"
-            raise Refusal([Problem("E122", "too many files extend each other", path.span, expected=expected)])
+            raise Refusal([Problem("E122", "too many files in `extends`", path.span, expected=expected)])
         source = self._open(f"{path.value}", line[-1], path.span)
         if source.name in line:
             circle = " → ".join((*line[line.index(source.name) :], source.name))
-            raise Refusal([Problem("E121", "a file extends itself", path.span, found=circle)])
+            raise Refusal([Problem("E121", "a file cannot extend itself", path.span, found=circle)])
         base = read(source.data, source.name, self._max_bytes)
         if not isinstance(base.root, Mapping):
-            message, found = "this is no experiment to extend", kind(base.root)
+            message, found = "an extended file must be a mapping", kind(base.root)
             raise Refusal([*base.problems, Problem("E203", message, base.root.span, found, "a mapping")])
         return self.join(base, (*line, source.name))
 

@@ -60,9 +60,9 @@ def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator 
 def config(body: Body, diagnostics: Diagnostics) -> Config | None:
     """config := `{` [replicates] section… `}`, without value sets."""
     for found in body.sets:
-        hint = f"value sets stand under {SEARCHES}"
+        hint = f"value sets are allowed under {SEARCHES}"
         diagnostics.error(
-            "E301", "a config takes one value per knob", found.span, found=kind(found), hint=hint
+            "E301", "`config` cannot contain value sets", found.span, found=kind(found), hint=hint
         )
     return None if body.arguments is None else Config(body.knobs, **body.arguments)
 
@@ -74,7 +74,7 @@ def gridsearch(body: Body, diagnostics: Diagnostics) -> GridSearch | None:
             hint = "list the values to try, or draw from the range under `randomsearch:`"
             diagnostics.error(
                 "E308",
-                "a grid search cannot walk a range",
+                "a grid search cannot enumerate a `!range`",
                 found.span,
                 found=kind(found),
                 expected="!list",
@@ -92,11 +92,11 @@ def sha(body: Body, diagnostics: Diagnostics) -> SuccessiveHalving | None:
     """sha := `{` `num_runs:` integer `min_epochs:` … section… `}`, with a range and without lists."""
     for found in body.sets:
         if isinstance(found, Alternatives):
-            message = "successive halving draws from ranges only"
+            message = "successive halving supports only `!range`"
             diagnostics.error("E308", message, found.span, found=kind(found), expected="!range")
     if not body.sets:
-        message = "successive halving has no range to draw from"
-        diagnostics.missing("E309", message, body.opener.at, expected="a !range at one knob or more")
+        message = "successive halving needs a `!range`"
+        diagnostics.missing("E309", message, body.opener.at, expected="a `!range` for at least one knob")
     if body.arguments is None:
         return None
     halving = SuccessiveHalving(body.knobs, **body.arguments)
@@ -199,10 +199,10 @@ def _check_rungs(body: Body, search: Bracketed, diagnostics: Diagnostics) -> Non
     if rung > most:
         diagnostics.error(
             "E310",
-            f"`{body.opener.key}` ends before its first rung",
+            "max_epochs is below the first rung",
             body.opener.at,
-            found=f"a first rung at {rung} epochs or more",
-            expected=f"at most max_epochs, {most}",
+            found=f"a first rung at {rung} or more epochs",
+            expected=f"at most {most} (max_epochs)",
             hint="the first rung is at min_epochs"
             + (" · reduction_factor ^ min_early_stopping_rate" if rate else ""),
         )

@@ -13,7 +13,7 @@ from rapidfire_cli.syntax.keys import GENERATORS
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 
 WORDS = alternatives([f"`{word}:`" for word in GENERATORS])
-_KINDS = Record(dict.fromkeys(GENERATORS, Free()), hint=f"sections stand under {WORDS}")
+_KINDS = Record(dict.fromkeys(GENERATORS, Free()), hint=f"put the sections of a config under {WORDS}")
 
 
 def groups(node: Node, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
@@ -21,19 +21,15 @@ def groups(node: Node, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
     diagnostics.origins[path] = node.span
     match node:
         case Sequence(()):
-            diagnostics.missing(
-                "E207", "there is no config group in this list", node.span, expected="at least one"
-            )
+            diagnostics.missing("E207", "this list has no config group", node.span, expected="at least one")
         case Sequence(items):
             for index, item in enumerate(items):
                 yield from groups(item, (*path, index), diagnostics)
         case Mapping():
             yield from group(node, path, diagnostics)
         case Scalar() | Alternatives() | Interval():
-            expected = f"a mapping whose key is {WORDS}, or a list of such"
-            diagnostics.error(
-                "E203", "this is no config group", node.span, found=kind(node), expected=expected
-            )
+            expected = f"a mapping with the key {WORDS}, or a list of such mappings"
+            diagnostics.error("E203", "not a config group", node.span, found=kind(node), expected=expected)
         case _:
             assert_never(node)
 
@@ -52,12 +48,12 @@ def opened(openers: list[Entry], span: Span, path: Path, diagnostics: Diagnostic
     match openers:
         case []:
             expected = f"{WORDS}, or several under `config_group:`"
-            diagnostics.missing("E207", "there is no config group", span, expected=expected)
+            diagnostics.missing("E207", "missing config group", span, expected=expected)
         case [entry]:
             at = (*path, entry.key)
             if understood := generator(entry, at, diagnostics):
                 yield Group(understood, at)
         case [first, second, *_]:
-            message = f"`{second.key}:` stands beside `{first.key}:`"
-            hint = "several groups make a list under `config_group:`, each after its own `-`"
+            message = f"`{first.key}:` and `{second.key}:` cannot be combined"
+            hint = "put several groups in a list under `config_group:`, each after its own `-`"
             diagnostics.error("E208", message, second.at, expected="one config group", hint=hint)

@@ -82,7 +82,7 @@ def of_unknown_key(key: str, shape: Record, among: Variants | None = None) -> st
         if key in form.record.keys:
             return f"`{key}` belongs to `{among.by}: {word}`" if among else ""
     home = next((place for place, record in _HOMES.items() if key in _keys(record)), None)
-    return f"`{key}` stands {home}" if home else did_you_mean(key, shape.keys, _CLOSE) or shape.hint
+    return f"`{key}` belongs {home}" if home else did_you_mean(key, shape.keys, _CLOSE) or shape.hint
 
 
 def _keys(shape: Record | Variants) -> Mapping[str, Shape]:

@@ -36,7 +36,7 @@ _WORDS: dict[str, Value] = {
     "-Infinity": float("-inf"),
 }
 _CLOSING = {True: "}", False: "]"}
-_QUOTED = "texts and keys stand in double quotes"
+_QUOTED = "strings and keys need double quotes"
 _COMMENTS = ("//", "/*", "#")
 
 
@@ -128,7 +128,7 @@ class _Reader:
         if word in _WORDS:
             return _WORDS[word]
         if not _NUMBER.fullmatch(word):
-            _refuse(f"`{shortened(word)}` is not JSON", span, _advice(word))
+            _refuse(f"`{shortened(word)}` is not valid JSON", span, _advice(word))
         try:
             return resolve(word)
         except OverflowError:
@@ -171,14 +171,14 @@ class _Reader:
         closing = _CLOSING[frame.mapping] if frame else ""
         key = frame is not None and frame.expects_key
         if self._state == "next" and token.text == closing and (key or closing == "]"):
-            _refuse("a comma stands before the closing bracket", self._span(token), "remove the comma")
+            _refuse("trailing comma", self._span(token), "remove the comma")
         expected = "a key in double quotes" if key else "a value"
         if self._state == ":":
             expected = "`:` after the key"
         elif self._state == "after":
             expected = f"`,` or `{closing}`" if frame else "the end of the file"
         hint = _advice(token.text) if token.kind == "word" else ""
-        _refuse("this cannot stand here", self._span(token), hint, f"`{shortened(token.text)}`", expected)
+        _refuse("unexpected token", self._span(token), hint, f"`{shortened(token.text)}`", expected)
 
 
 def _unclosed(frame: Frame) -> Problem:
@@ -189,7 +189,7 @@ def _unclosed(frame: Frame) -> Problem:
 def _advice(word: str) -> str:
     """What to write instead of a word that JSON lacks."""
     if word.startswith(_COMMENTS):
-        return "JSON has no comments; YAML and TOML have"
+        return "JSON has no comments; use YAML or TOML for them"
     if word.startswith("'"):
         return _QUOTED
     if word.lower() in ("true", "false", "null", "none"):

@@ -35,30 +35,30 @@ SIZES = {
 }
 """Bytes by the unit of a size."""
 
-_OWN = "knobs of your own stand under `user_knobs`"
+_OWN = "put your own knobs under `user_knobs`"
 
 _PATTERN = Text("a pattern of parameter names, such as head.* or *.bias")
 _PATTERNS = AnyOf((_PATTERN, Items(_PATTERN, least=1)))
 PARAMETER_GROUP = Record({"match": _PATTERNS}, required=("match",), free=True)
 OPTIMIZER = Record(
     {
-        "name": Text("the name of a class of torch.optim, or the dotted path of a class of your own"),
+        "name": Text("the name of a class in torch.optim, or the dotted path of your own class"),
         "args": Free(),
         "match": _PATTERNS,
         "groups": Items(PARAMETER_GROUP),
     },
     required=("name",),
-    hint="arguments of the optimizer stand under `args`",
+    hint="put optimizer arguments under `args`",
 )
 LR_SCHEDULER = Record(
     {
-        "name": Text("the name of a class of torch.optim.lr_scheduler, or the dotted path of your own"),
+        "name": Text("the name of a class in torch.optim.lr_scheduler, or the dotted path of your own class"),
         "args": Free(),
         "interval": Choice(("step", "epoch")),
         "monitor": _NAME,
     },
     required=("name",),
-    hint="arguments of the scheduler stand under `args`",
+    hint="put scheduler arguments under `args`",
 )
 TRAIN = Record(
     {
@@ -186,19 +186,19 @@ EXECUTION = Record(
         "threads": Integer(1),
         "on_oom": Free(),
     },
-    hint="what can change a result stands in `train`",
+    hint="put settings that change results under `train`",
 )
-EXTENDS = Text("the path of an experiment file, or a list of such")
+EXTENDS = Text("the path of an experiment file, or a list of them")
 FILE = Record(
     {
         "experiment": Text(
-            "letters, digits, dots, hyphens and underscores, at most 100, a letter or digit first",
+            "at most 100 letters, digits, dots, hyphens and underscores, starting with a letter or digit",
             r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}",
         ),
         "mlspec": Text(
             "a dotted path such as package.module:Class",
             rf"{_DOTTED}:[^\W\d]\w*",
-            hint="the module's dotted path, a colon, the class",
+            hint="write the module's dotted path, a colon and the class name",
         ),
         "data": Free(),
         "seed": Integer(0, below=SEED_LIMIT),

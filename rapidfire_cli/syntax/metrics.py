@@ -20,6 +20,8 @@ def lift(config: Mapping, diagnostics: Diagnostics) -> Mapping:
     entries = tuple(lifted if entry is train else entry for entry in config.entries)
     if outer is None:
         return config._replace(entries=(*entries, inner))
-    hint = f"the others are at {position(outer.at)}; keep one of the two"
-    diagnostics.error("E209", "`named_metrics` stands inside `train` and beside it", inner.at, hint=hint)
+    hint = f"keep one of the two; the other is at {position(outer.at)}"
+    diagnostics.error(
+        "E209", "`named_metrics` is given both inside `train` and beside it", inner.at, hint=hint
+    )
     return config._replace(entries=entries)

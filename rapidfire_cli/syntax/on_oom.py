@@ -59,7 +59,9 @@ def check_on_oom(node: Node, diagnostics: Diagnostics) -> None:
     A file changes a knob once; one that extends it, or the command line, may say it again and wins.
     """
     for found in value_sets(node):
-        diagnostics.error("E301", "a change is one value", found.span, found=kind(found), expected=EXPECTED)
+        diagnostics.error(
+            "E301", "a change must be a single value", found.span, found=kind(found), expected=EXPECTED
+        )
     seen: dict[str, Span] = {}
     for knob, entry in _entries(node):
         first, seen[knob] = seen.get(knob, entry.at), entry.at
@@ -91,25 +93,25 @@ def _check_change(knob: str, entry: Entry, diagnostics: Diagnostics) -> None:
 def _refuse(knob: str, entry: Entry, diagnostics: Diagnostics) -> None:
     section, _, rest = knob.partition(".")
     if knob == "train.epochs":
-        hint = "it changes no memory, and brackets compare runs of equal length"
-        diagnostics.error("E351", "a run keeps its epochs", entry.at, hint=hint)
+        hint = "epochs do not affect memory, and early stopping compares runs of equal length"
+        diagnostics.error("E351", "on_oom cannot change `train.epochs`", entry.at, hint=hint)
     elif section not in SECTIONS or not rest:
-        message = f"`{shortened(knob)}` is no knob under {' or '.join(f'`{each}`' for each in SECTIONS)}"
-        diagnostics.error("E351", message, entry.at, expected="such as `train.batch_size`")
+        wanted = f"a knob under {' or '.join(f'`{each}`' for each in SECTIONS)}, such as `train.batch_size`"
+        diagnostics.error("E351", f"on_oom cannot change `{shortened(knob)}`", entry.at, expected=wanted)
     else:
         hint = did_you_mean(knob, [f"train.{key}" for key in TRAIN.keys]) or TRAIN.hint
-        diagnostics.error("E351", f"there is no knob `{shortened(knob)}`", entry.at, hint=hint)
+        diagnostics.error("E351", f"unknown knob `{shortened(knob)}`", entry.at, hint=hint)
 
 
 def _check_scale(knob: str, shape: Shape, node: Scalar, diagnostics: Diagnostics) -> None:
     said = f"{node.value}"
     if scale(node.value) is None:
-        message = f"`{shortened(said)}` changes nothing"
+        message = f"invalid change `{shortened(said)}`"
         diagnostics.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
     elif knob == ONE_DEVICE:
         several_gpus(node.span, shortened(said), diagnostics)
     elif not isinstance(shape.shape if isinstance(shape, OrNull) else shape, Integer | Number | Free):
-        message = f"`{knob}` is no number"
+        message = f"`{knob}` is not a number"
         diagnostics.error("E350", message, node.span, found=said, expected=expected(shape))
 
 

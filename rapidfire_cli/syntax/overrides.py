@@ -104,7 +104,7 @@ def _understood(argument: Argument) -> tuple[Change, tuple[Problem, ...]]:
     said = _FORM.fullmatch(text)
     new = said and (said["new"] or said["here"])
     if not said or (said["value"] is None) is (option == SET) or (new and option == UNSET):
-        message = f"this is nothing to {option[2:]}"
+        message = f"expected {_FORMS[option].partition(',')[0]}"
         raise Refusal([Problem("E531", message, argument.span(), expected=_FORMS[option])])
     steps = (
         Step(step.group().strip('"'), Span(option, line, step.start() + 1, step.end() - step.start()))
@@ -144,8 +144,8 @@ def _applied(change: Change, root: Node) -> Node:
     groups = _Groups(change)
     whole = groups.walk(root)
     if change.group and groups.met < change.group:
-        expected = f"a number up to {groups.met}, or none for all"
-        raise Refusal([Problem("E532", f"there is no group {change.group}", first.at, expected=expected)])
+        expected = f"a group number up to {groups.met}, or none to change all groups"
+        raise Refusal([Problem("E532", f"group {change.group} does not exist", first.at, expected=expected)])
     if not groups.changed:
         raise Refusal([_unknown(change, root)])
     return whole
@@ -232,12 +232,12 @@ def _unknown(change: Change, root: Node) -> Problem:
     where = f"group {change.group}" if change.group else "the file"
     hint = did_you_mean(change.path, islice(_paths(root), _COMPARED))
     if change.new:
-        hint = "what stands before its last key is no mapping"
+        hint = "the part before the last key must be a mapping"
     elif change.value is not None:
-        hint = f"{hint} " * bool(hint) + f"`{SET} +{change.path}=…` adds a new path"
+        hint = f"{hint} " * bool(hint) + f"use `{SET} +{change.path}=…` to add it"
     first, last = change.steps[0].at, change.steps[-1].at
     span = first._replace(width=last.column + last.width - first.column)
-    return Problem("E530", f"there is no `{change.path}` in {where}", span, hint=hint)
+    return Problem("E530", f"`{change.path}` is not in {where}", span, hint=hint)
 
 
 def _paths(node: Node, prefix: str = "") -> Iterator[str]:

@@ -24,7 +24,7 @@ from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective
 
 _KNOWN = Record(
     {**FILE.keys, "extends": EXTENDS, **dict.fromkeys(GROUP_KEYS, Free())},
-    hint=f"the sections of a config stand under {WORDS}",
+    hint=f"put the sections of a config under {WORDS}",
 )
 
 
@@ -66,7 +66,7 @@ def experiment_file(root: Node, file: str, diagnostics: Diagnostics) -> Experime
     """
     if not isinstance(root, Mapping):
         expected = f"a mapping with `config_group:`, {WORDS}"
-        diagnostics.error("E203", "this is no experiment", root.span, found=kind(root), expected=expected)
+        diagnostics.error("E203", "not an experiment", root.span, found=kind(root), expected=expected)
         return None
     understood = tuple(config_group(root, diagnostics))
     _, facts = root.split(GROUP_KEYS)
@@ -89,8 +89,10 @@ def config_group(root: Mapping, diagnostics: Diagnostics) -> Iterator[Group]:
 def _check_data(facts: Mapping, diagnostics: Diagnostics) -> None:
     data = facts.get("data")
     for found in value_sets(data.node) if data else ():
-        hint = f"value sets stand under {SEARCHES}"
-        diagnostics.error("E301", "`data` takes one value per key", found.span, found=kind(found), hint=hint)
+        hint = f"value sets are allowed under {SEARCHES}"
+        diagnostics.error(
+            "E301", "`data` cannot contain value sets", found.span, found=kind(found), hint=hint
+        )
 
 
 def _check_execution(facts: Mapping, diagnostics: Diagnostics) -> None:

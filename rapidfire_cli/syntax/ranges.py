@@ -44,32 +44,32 @@ def _check_numbers(node: Interval, given: dict[str, Any], diagnostics: Diagnosti
             hint = f"write {int(value)}" if value.is_integer() else "write `dtype: float`"
             diagnostics.error(
                 "E305",
-                f"a range of integers has no fraction in its {entry.key}",
+                f"`{entry.key}` of an integer range must be an integer",
                 entry.node.span,
                 found=f"{value!r}",
                 expected="an integer",
                 hint=hint,
             )
         elif given.get("log") and entry.key in ("start", "end") and value <= 0:
-            message = "a logarithmic range starts above zero"
+            message = "a logarithmic range must start above 0"
             diagnostics.error(
                 "E307", message, entry.node.span, found=f"{value!r}", expected="a number above 0"
             )
         elif given.get("log") and entry.key == "step":
             hint = "remove one of them"
-            diagnostics.error("E306", "a logarithmic range takes no step", entry.at, hint=hint)
+            diagnostics.error("E306", "a logarithmic range cannot have a `step`", entry.at, hint=hint)
 
 
 def _warn(node: Interval, given: dict[str, Any], diagnostics: Diagnostics) -> None:
     start, end = given["start"], given["end"]
     if start > end:
         hint = f"it is read as [{end!r}, {start!r}]"
-        diagnostics.warn(
-            "W301", "the range runs from its larger end to its smaller one", node.span, hint=hint
-        )
+        diagnostics.warn("W301", "reversed range", node.span, hint=hint)
     if (start, end) == (0, 1) and given["dtype"] == "int" and node.parts.get("dtype") is None:
-        hint = "write [0.0, 1.0] for the numbers between, or `dtype: int` to mean the two"
-        diagnostics.warn("W302", "a range of integers that holds only 0 and 1", node.span, hint=hint)
+        hint = (
+            "write [0.0, 1.0] to include the numbers between, or add `dtype: int` if only 0 and 1 are meant"
+        )
+        diagnostics.warn("W302", "this range contains only the integers 0 and 1", node.span, hint=hint)
 
 
 def _range(given: dict[str, Any]) -> Range:

@@ -70,7 +70,7 @@ def _not_utf8(data: bytes, file: str, index: int) -> Problem:
 def _unfit(text: str, file: str, index: int) -> Problem:
     return Problem(
         "E103",
-        "a character that may not stand in the file",
+        "invalid character",
         Lines(text, file).span(index),
         found=f"U+{ord(text[index]):04X}",
         expected="printable characters, tabs and line ends",

@@ -84,17 +84,19 @@ def _explain(error: tomli.TOMLDecodeError, places: Places) -> Problem:
     """The problem behind what tomli says, in words that tell what to do."""
     span, next_character = places.lines.span(error.pos), places.text[error.pos : error.pos + 1]
     if _AGAIN.match(error.msg):
-        return Problem("E105", "this key or table stands here a second time", span)
+        return Problem("E105", "duplicate key or table", span)
     if error.pos >= len(places.text) and (opened := places.text[places.end : places.end + 1]) in _CLOSING:
         what = f"`{_CLOSING[opened]}`"
-        return Problem("E117", "what starts here is not closed", places.lines.span(places.end), expected=what)
+        return Problem(
+            "E117", "missing closing bracket or quote", places.lines.span(places.end), expected=what
+        )
     hint = ""
     if error.msg == "Invalid value":
-        hint = _TAGS if next_character == "!" else "texts stand in quotes"
+        hint = _TAGS if next_character == "!" else "strings must be quoted"
     elif error.msg.startswith("Expected '='") and next_character == ":":
         hint = "TOML writes `key = value`; `key: value` is YAML"
     found = "" if next_character.strip() == "" else f"`{next_character}`"
-    return Problem("E117", f"not TOML: {error.msg[:1].lower()}{error.msg[1:]}", span, found, hint=hint)
+    return Problem("E117", f"invalid TOML: {error.msg[:1].lower()}{error.msg[1:]}", span, found, hint=hint)
 
 
 def _endless(places: Places) -> Problem:
@@ -104,5 +106,5 @@ def _endless(places: Places) -> Problem:
 
 
 def _a_date(value: date | time, span: Span) -> Problem:
-    message = "a date or time is no value of a knob"
-    return Problem("E119", message, span, f"{value}", "a number, a text or a boolean", f'write "{value}"')
+    message = "dates and times are not supported"
+    return Problem("E119", message, span, f"{value}", "a number, a string or a boolean", f'write "{value}"')

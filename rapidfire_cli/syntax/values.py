@@ -33,7 +33,9 @@ def alternatives(node: Alternatives, diagnostics: Diagnostics) -> List:
     """
     trees = tuple(tree(item, diagnostics) for item in node.items)
     if not trees:
-        diagnostics.error("E302", "a list without values", node.span, expected="at least one value")
+        diagnostics.error(
+            "E302", "a value set needs at least one value", node.span, expected="at least one value"
+        )
     _check_types(node, trees, diagnostics)
     if node.label is None:
         _check_twice(node, trees, diagnostics)
@@ -69,10 +71,10 @@ def _check_types(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagn
     value, item = trees[odd], node.items[odd]
     diagnostics.error(
         "E303",
-        "a list of more than one type",
+        "values of a list must have one type",
         item.span,
         found=" and ".join(sorted(types[odd])),
-        expected=f"{wanted}, as the others",
+        expected=f"{wanted}, like the others",
         hint=f"write {value}.0" if wanted == "a float" and isinstance(value, int) else "",
     )
 
@@ -83,7 +85,7 @@ def _check_twice(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagn
         first = seen.setdefault(identity(value), item.span)
         if first is not item.span:
             hint = f"the first one is at {position(first)}"
-            diagnostics.error("E304", "a value stands twice in its list", item.span, hint=hint)
+            diagnostics.error("E304", "duplicate value in a list", item.span, hint=hint)
 
 
 def identity(value: Tree) -> Hashable:

@@ -13,7 +13,7 @@ class Advice(NamedTuple):
     hint: str = ""
 
 
-_QUOTE = "put a text that holds special characters in quotes"
+_QUOTE = "quote strings that contain special characters"
 _UNCLOSED = (
     "did not find expected ',' or ']'",
     "did not find expected ',' or '}'",
@@ -21,36 +21,40 @@ _UNCLOSED = (
 )
 _ADVICE = {
     "mapping values are not allowed in this context": Advice(
-        "a `:` where no key can stand",
-        hint="check the indentation of this line and the one above, or put the text in quotes",
+        "unexpected `:`",
+        hint="check the indentation of this line and the one above, or quote the string",
     ),
     "block sequence entries are not allowed in this context": Advice(
-        "a `-` where no list can start", hint="start the list on a line of its own"
+        "a list cannot start here", hint="start the list on a line of its own"
     ),
     "did not find expected key": Advice(
-        "neither a key nor the end of the mapping",
+        "expected a key or the end of the mapping",
         "a key, indented like the keys before it",
         "check the indentation, and quotes within quotes",
     ),
     "did not find expected '-' indicator": Advice(
-        "neither a list item nor the end of the list", "`- `, indented like the items before it"
+        "expected a list item or the end of the list", "`- `, indented like the items before it"
     ),
     "did not find expected ',' or ']'": Advice("this list is not closed", "`,` or `]`"),
     "did not find expected ',' or '}'": Advice("this mapping is not closed", "`,` or `}`"),
-    "did not find expected node content": Advice("no value stands here", "a value, or the closing bracket"),
-    "could not find expected ':'": Advice("a key without a value", "`:` after the key"),
-    "found unexpected end of stream": Advice("this text is not closed", "the same quote at its end"),
-    "found a tab character that violates indentation": Advice("a tab indents", "spaces"),
-    "found a tab character where an indentation space is expected": Advice("a tab indents", "spaces"),
+    "did not find expected node content": Advice("missing value", "a value, or the closing bracket"),
+    "could not find expected ':'": Advice("missing `:` after a key", "`:` after the key"),
+    "found unexpected end of stream": Advice("unterminated string", "the same quote at its end"),
+    "found a tab character that violates indentation": Advice(
+        "tabs cannot be used for indentation", "spaces"
+    ),
+    "found a tab character where an indentation space is expected": Advice(
+        "tabs cannot be used for indentation", "spaces"
+    ),
     "found unknown escape character": Advice(
-        "an unknown escape",
+        "unknown escape",
         'one such as \\n, \\t, \\", \\\\ or \\u00e9',
-        "single quotes take a backslash as it is",
+        "use single quotes for a literal backslash",
     ),
     "found invalid Unicode character escape code": Advice(
-        "an escape that is no character", "a code up to 10ffff, outside d800 to dfff"
+        "the escape is not a valid character", "a code up to 10ffff, outside d800 to dfff"
     ),
-    "did not find expected hexdecimal number": Advice("an escape that is cut short", "hexadecimal digits"),
+    "did not find expected hexdecimal number": Advice("incomplete escape", "hexadecimal digits"),
 }
 
 
@@ -59,7 +63,7 @@ def explain(error: Any, text: str, file: str) -> Problem:
     message, expected, hint = _ADVICE.get(error.problem) or _by_character(error, text)
     mark = error.problem_mark
     if error.problem in _UNCLOSED:
-        hint = f"reading came as far as line {mark.line + 1}, column {mark.column + 1}"
+        hint = f"the parser stopped at line {mark.line + 1}, column {mark.column + 1}"
         mark = error.context_mark
     return Problem("E104", message, Span(file, *_place(mark, text)), "", expected, hint)
 
@@ -76,7 +80,7 @@ def _by_character(error: Any, text: str) -> Advice:
     """The advice where libyaml's text says little and the character much."""
     character = text[error.problem_mark.index : error.problem_mark.index + 1]
     if error.problem != "found character that cannot start any token":
-        return Advice(f"not YAML: {error.problem}", hint=_QUOTE)
+        return Advice(f"invalid YAML: {error.problem}", hint=_QUOTE)
     if character == "\t":
-        return Advice("a tab indents", "spaces")
+        return Advice("tabs cannot be used for indentation", "spaces")
     return Advice(f"a value cannot start with `{character}`", hint=_QUOTE)

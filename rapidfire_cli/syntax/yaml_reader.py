@@ -55,7 +55,7 @@ class _Composer:
                 self._alias(event)
             case yaml.DocumentStartEvent() if self.root is not None:
                 expected = "one document per file"
-                self.refuse(Problem("E113", "a second document", self._span(event), expected=expected))
+                self.refuse(Problem("E113", "more than one document", self._span(event), expected=expected))
 
     def refuse(self, last: Problem) -> Never:
         """End reading with what was found so far and the problem that ends it."""
@@ -79,8 +79,8 @@ class _Composer:
         part = self._anchors.get(event.anchor)
         if part is None:
             name = shortened(event.anchor)
-            hint = f"`&{name}` sets the anchor; what it marks must end before the alias"
-            self.refuse(Problem("E111", f"no anchor `{name}` to repeat", self._span(event), hint=hint))
+            hint = f"define it with `&{name}` on a value that ends before this alias"
+            self.refuse(Problem("E111", f"unknown anchor `{name}`", self._span(event), hint=hint))
         self._count(event, part.size, part.height)
         self._add(part, None)
 
@@ -116,7 +116,7 @@ class _Composer:
         except OverflowError:
             self.problems.append(compose.too_big(text, span))
         except ValueError:
-            message = f"`{_written(tag)}` does not fit its value"
+            message = f"invalid value for `{_written(tag)}`"
             self.problems.append(Problem("E108", message, span, shortened(text)))
         else:
             self._tagged(tag, Scalar(text, span))
@@ -129,7 +129,7 @@ class _Composer:
             return compose.tagged(tag, node, node.span, self.problems)
         if tag in _COLLECTIONS and not isinstance(node, _COLLECTIONS[tag]):
             self.problems.append(
-                Problem("E108", f"`{_written(tag)}` does not fit its value", node.span, kind(node))
+                Problem("E108", f"invalid value for `{_written(tag)}`", node.span, kind(node))
             )
         elif tag not in _COLLECTIONS:
             self.problems.append(compose.unknown_tag(_written(tag), node.span))

@@ -52,18 +52,18 @@ def _alone(zipped: Alternatives, label: str, context: Context, diagnostics: Diag
     near = context if len(context) < _FEW else ()
     diagnostics.error(
         "E311",
-        f"nothing advances with this `!zip` of `{label}`",
+        f"`!zip` group `{label}` has no second member",
         zipped.span,
         expected=f"another `!zip` with `{label}` in the same config or alternative",
         hint=did_you_mean(label, (other for other in near if other != label))
-        or "a knob that varies by itself takes a `!list`",
+        or "use `!list` for a knob that varies on its own",
     )
 
 
 def _uneven(first: Alternatives, other: Alternatives, diagnostics: Diagnostics) -> None:
     diagnostics.error(
         "E312",
-        "lists that advance together differ in length",
+        "the lists of a `!zip` group differ in length",
         other.span,
         found=_counted(len(other.items)),
         expected=f"{_counted(len(first.items))}, as at {position(first.span)}",
@@ -82,4 +82,4 @@ def _check_twice(lists: list[Alternatives], diagnostics: Diagnostics) -> None:
         first = seen.setdefault(together, items[0].span)
         if first is not items[0].span:
             hint = f"the first ones are at {position(first)}"
-            diagnostics.error("E304", "values that advance together stand twice", items[0].span, hint=hint)
+            diagnostics.error("E304", "duplicate values in a `!zip` group", items[0].span, hint=hint)

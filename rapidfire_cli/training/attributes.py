@@ -72,7 +72,7 @@ AT = "#"  # before the position of a key that no file could hold
 
 
 class Unholdable(Exception):  # noqa: N818 - a property of the state
-    """What the place holds cannot be kept by a checkpoint; the argument says place and reason."""
+    """What the place holds cannot be saved in a checkpoint; the argument says place and reason."""
 
 
 class Seen(NamedTuple):
@@ -327,10 +327,10 @@ def _packed(place: Place, seen: Seen, pack: Packing) -> Any:
         case "derived":
             return pack(seen.value.detach())
         case "iterator":
-            reason = f"the {type(seen.value).__name__} moves on in training"
+            reason = f"the {type(seen.value).__name__} advances during training"
         case _:
-            reason = f"a {type(seen.value).__name__} is put there in training"
-    raise Unholdable(f"`{spelled(place)}` cannot be kept by a checkpoint: {reason}")
+            reason = f"a {type(seen.value).__name__} is set during training"
+    raise Unholdable(f"`{spelled(place)}` cannot be saved in a checkpoint: {reason}")
 
 
 def _position(iterator: Iterator[Any]) -> Any:

@@ -74,10 +74,10 @@ def _check(splits: Any) -> None:
     if not isinstance(splits, Mapping) or TRAIN not in splits:
         found = f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else _kind(splits)
         raise Failure(
-            "error", f"load_data must return datasets by split, `train` among them; it returned {found}"
+            "error", f"load_data must return a mapping of splits that includes `train`; it returned {found}"
         )
     if VALIDATION not in splits and (meant := [split for split in splits if f"{split}".lower() in MEANT]):
-        cause = f"load_data's split `{meant[0]}` would not be looked at; call it `{VALIDATION}`"
+        cause = f"load_data's split `{meant[0]}` would be ignored; rename it to `{VALIDATION}`"
         raise Failure("error", cause)
     for split, dataset in splits.items():
         if instead := _instead(dataset):

@@ -26,7 +26,7 @@ def prepare(setup: Setup) -> tuple[str, int]:
         torch.set_deterministic_debug_mode("warn")  # as most runs want it: they change nothing then
         return "cpu", int(memory.free(setup.share) * AT_REST)
     if not torch.cuda.is_available():
-        cause = "has no CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
+        cause = "was built without CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
         raise RuntimeError(f"torch {torch.__version__} {cause}; `--gpus 0` trains on the CPU")
     torch.cuda.set_device(setup.device)
     free, _ = torch.cuda.mem_get_info()

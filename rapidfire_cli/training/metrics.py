@@ -125,7 +125,7 @@ class Classified:
         if known.is_floating_point():
             fits &= known == known.long()
         if not fits.all():
-            needs = f"labels from 0 to {self._classes - 1}, or {IGNORED} for none"
+            needs = f"labels from 0 to {self._classes - 1}, or {IGNORED} to ignore a row"
             raise Failure("error", f"metric `{self._name}` needs {needs}; it got {known[~fits][0].item():g}")
         if len(labels):
             self._metric.update(logits, labels.long())

@@ -70,17 +70,17 @@ def check_structure(model: nn.Module, origin: Made) -> None:
     """Raises Failure where training changed what create_model cannot make again."""
     modules = frozenset(name for name, _ in model.named_modules())
     if changed := sorted(modules ^ origin.modules):
-        raise _unkept(f"the module `{changed[0]}` came or went in training")
+        raise _unkept(f"module `{changed[0]}` was added or removed in training")
     for name, tensor in registered(model).items():
         if name not in origin.forms and isinstance(tensor, nn.Parameter):
-            raise _unkept(f"the parameter `{name}` was added in training")
+            raise _unkept(f"parameter `{name}` was added in training")
         known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
         if not known:
-            raise _unkept(f"`{name}` is a {type(tensor).__name__}, a tensor of a class of its own")
+            raise _unkept(f"`{name}` is a {type(tensor).__name__}, a custom tensor class")
 
 
 def _unkept(reason: str) -> Failure:
-    return Failure("state", f"the model cannot be kept by a checkpoint: {reason}")
+    return Failure("state", f"the model cannot be saved in a checkpoint: {reason}")
 
 
 def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set[int]) -> bool:

@@ -148,7 +148,7 @@ def build(said: Said, model: nn.Module) -> AnyOptimizer:
     every, named = sections(said), _named(model)
     parts = _parted(named, [section.get(MATCH, "*") for _, section in every])
     if left := parts.pop():
-        cause = f"no optimizer takes {_shown(left)}; one without `{MATCH}` takes all that are left"
+        cause = f"no optimizer matches {_shown(left)}; add one without `{MATCH}` for the remaining parameters"
         raise Failure("error", cause, knob=("train", "optimizer"))
     for (at, section), part in zip(every, parts, strict=True):
         _check_taken(section, at, part, named)
@@ -186,7 +186,10 @@ def _check(section: Section, at: At, alone: bool) -> Iterator[Finding]:
     for index, group in enumerate(section.get(GROUPS, ())):
         yield from misfits(OPTIMIZERS, cls, _options(group), (*at, GROUPS, str(index)))
     if cls is torch.optim.LBFGS and not (alone and not section.get(GROUPS)):
-        message, expected = "LBFGS trains all parameters alike", "one optimizer without groups"
+        message, expected = (
+            "LBFGS must be the only optimizer and have no groups",
+            "a single optimizer without groups",
+        )
         yield Finding(0, (*at, "name"), CLASH, message, section["name"], expected)
 
 
@@ -278,8 +281,14 @@ def _check_taken(said: Section, at: At, taken: Named, among: Named) -> None:
     pattern = said.get(MATCH, "*")
     shown = f"`{pattern}`" if isinstance(pattern, str) else " and ".join(f"`{each}`" for each in pattern)
     if any(matches(pattern, names) for names, _ in among):
-        raise Failure("error", f"all parameters that {shown} matches are taken by those before it", knob=at)
-    raise Failure("error", f"{shown} matches no parameter; there are {_shown(among)}", knob=(*at, MATCH))
+        raise Failure(
+            "error",
+            f"all parameters that {shown} matches already belong to an earlier optimizer or group",
+            knob=at,
+        )
+    raise Failure(
+        "error", f"{shown} matches no parameter; the parameters are {_shown(among)}", knob=(*at, MATCH)
+    )
 
 
 def _rejecting(cls: type, args: Args, named: Named, at: At, error: Exception) -> Failure:

@@ -64,7 +64,7 @@ class Reader:
         logits, labels = outputs.get("logits"), _labels(outputs, batch)
         for name, value in (("logits", logits), ("labels", labels)):
             if value is None:
-                raise Failure("error", f"metrics are asked for, but compute_forward returned no `{name}`")
+                raise Failure("error", f"metrics need `{name}`, but compute_forward did not return it")
             if not isinstance(value, Tensor):
                 kind = type(value).__name__
                 raise Failure("error", f"metrics need `{name}` to be a tensor, not {kind}")
@@ -102,7 +102,7 @@ class Reader:
             return logits, labels.reshape(logits.shape)
         fits = _fit(logits, labels)
         if not fits:
-            raise Failure("error", f"metrics cannot relate {shapes(logits, labels)}")
+            raise Failure("error", f"metrics cannot be computed from {shapes(logits, labels)}")
         last = self._is_last(logits, labels, outputs) if len(fits) > 1 else fits == ["last"]
         if logits.ndim > 2:
             self.classes_last = last
@@ -144,7 +144,7 @@ class Reader:
         last, second = (_close(logits, labels, loss), _close(logits.movedim(1, -1), labels, loss))
         if last != second:
             return last
-        cause = f"{shapes(logits, labels)} can be read as (B, T, C) and as (B, C, T), and the loss is the "
+        cause = f"{shapes(logits, labels)} can be read as (B, T, C) or (B, C, T): the loss is the "
         cause += "cross entropy of neither" if not last else "cross entropy of both"
         raise Failure("error", f"{cause}; return logits.flatten(0, 1) and labels.flatten()")
 
@@ -229,14 +229,14 @@ def _said(weight: Any) -> float:
     """The weight that a batch says. Raises Failure unless it is one number, finite and not negative."""
     if isinstance(weight, Tensor) and weight.numel() != 1:
         shape = tuple(weight.shape)
-        cause = f"`weight` has shape {shape}; it must be one number: how much the whole batch counts"
+        cause = f"`weight` has shape {shape}; it must be one number, the weight of the whole batch"
         raise Failure("error", cause)
     try:
         value = float(weight)
     except (TypeError, ValueError):
         kind = type(weight).__name__
         raise Failure(
-            "error", f"`weight` is a {kind}; it must be one number: how much the whole batch counts"
+            "error", f"`weight` is a {kind}; it must be one number, the weight of the whole batch"
         ) from None
     if not (math.isfinite(value) and value >= 0):
         raise Failure("error", f"`weight` is {value}; it must be finite and not negative")

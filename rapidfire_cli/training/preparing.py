@@ -43,7 +43,7 @@ def prepare(order: Preparation, shared: Shared) -> Finding | None:
     except BaseException as error:  # whatever the user's code does, SystemExit included
         print(told := traced(error), file=sys.stderr)
         place = user_code.place(error)
-        message = f"`{shared.spec.__name__}.prepare` fails"
+        message = f"`{shared.spec.__name__}.prepare` failed"
         at = place.span if place else None
         return Finding(-1, ("mlspec",), "E415", message, located(error), at=at, traceback=told)
     return None
@@ -113,11 +113,11 @@ def _differing(before: Mapping[str, Plain], now: Mapping[str, Plain]) -> set[str
 
 def _other_files(names: Sequence[str]) -> Finding:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    message = "`prepare` makes other files than the runs so far were trained with"
+    message = "`prepare` made different files than earlier runs were trained with"
     return Finding(
         *(-1, ("mlspec",), "E606", message),
         found=f"changed: {', '.join(names[:SHOWN])}{more}",
-        hint="`fit --fresh` starts over, `fit --accept-changes` goes on with the new files",
+        hint="use `fit --fresh` to start over, or `fit --accept-changes` to continue",
     )
 
 

@@ -134,7 +134,7 @@ def _metrics(its: TrainConfig) -> Iterator[Finding]:
     for index, name in enumerate(its.named_metrics):
         if not metrics.known(name):
             yield Finding(
-                *(0, ("named_metrics", str(index)), "E420", f"there is no metric `{name}`"),
+                *(0, ("named_metrics", str(index)), "E420", f"unknown metric `{name}`"),
                 found=name,
                 expected="top1_accuracy, topK_accuracy, or a torchmetrics metric by its snake_case name",
                 hint=did_you_mean(name, ["top1_accuracy", "top5_accuracy", *metrics.names()]),
@@ -150,9 +150,9 @@ def _unheeded(its: TrainConfig) -> Iterator[Finding]:
     if watches and section.get("interval") == "step":
         yield mistaken(f"{name} steps after each epoch", "step", "epoch", (*at, "interval"))
     if "monitor" in section and not watches:
-        expected = "no `monitor`: only ReduceLROnPlateau watches a metric"
+        expected = "no `monitor` (only ReduceLROnPlateau monitors a metric)"
         yield Finding(
-            0, (*at, "monitor"), "E405", f"{name} takes no `monitor`", expected=expected, of_key=True
+            0, (*at, "monitor"), "E405", f"{name} has no argument `monitor`", expected=expected, of_key=True
         )
 
 
@@ -186,10 +186,10 @@ def _combinations(its: TrainConfig, device: str) -> Iterator[Finding]:
     if not optimizers.reevaluates(its.optimizer):
         return
     if its.precision != "fp32":
-        yield _clash("precision", "LBFGS trains in fp32 only", its.precision, "fp32")
+        yield _clash("precision", "LBFGS supports only fp32", its.precision, "fp32")
     if its.grad_accumulation != 1:
         found = str(its.grad_accumulation)
-        yield _clash("grad_accumulation", "LBFGS does not accumulate gradients", found, "1")
+        yield _clash("grad_accumulation", "LBFGS does not support gradient accumulation", found, "1")
 
 
 def _clash(knob: str, message: str, found: str, expected: str) -> Finding:

@@ -53,7 +53,7 @@ def _misfit(indices: Sequence[int], rows: Sequence[Any]) -> str:
     for index, row in zip(indices, rows, strict=True):
         for name in first.keys() ^ row.keys():
             has, lacks = (indices[0], index) if name in first else (index, indices[0])
-            return f"row {has} has the field `{name}`, row {lacks} has not"
+            return f"row {has} has the field `{name}`, but row {lacks} does not"
     return next((found for name in first if (found := _unjoined(name, indices, rows))), "")
 
 

@@ -114,7 +114,7 @@ class RowCache:
             entry = found
         else:
             if found and found.reason:
-                told = f"rows of `{split}` are prepared anew for every epoch: {found.reason}"
+                told = f"rows of `{split}` are prepared again in every epoch: {found.reason}"
                 say(f"rapidfire: {told}")
             return _uncached(split, source, self._device)
         entry.users.add(source.run)
@@ -188,7 +188,7 @@ class RowCache:
 
     def _too_large(self, size: int) -> str:
         left = self._room - self._used()
-        return f"they take about {_mebibytes(size)} of memory, and `data_cache` has {_mebibytes(left)} left"
+        return f"they need about {_mebibytes(size)} of memory, and `data_cache` has {_mebibytes(left)} left"
 
 
 class Trial:
@@ -241,7 +241,7 @@ class Trial:
             rows.append(compact(self._next(index, sample)))
             size += footprint(rows[-1]) + POINTER
             if size > room:
-                raise NotKept(f"they take more than the {_mebibytes(room)} that `data_cache` has left", size)
+                raise NotKept(f"they need more than the {_mebibytes(room)} that `data_cache` has left", size)
         self._check_draws()
         return tuple(rows), size
 

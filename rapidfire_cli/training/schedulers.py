@@ -191,7 +191,7 @@ def watching(section: Section, direction: Direction | None) -> Section:
     if direction is None:
         monitor = section.get("monitor", LOSS)
         raise Failure(
-            "error", f"ReduceLROnPlateau needs `mode`: whether more of {monitor} is better is unknown"
+            "error", f"ReduceLROnPlateau needs `mode`: the better direction of {monitor} is unknown"
         )
     return {**section, "args": {**args, "mode": direction}}
 
@@ -291,10 +291,10 @@ def _one_cycle(section: Section) -> tuple[str, int] | None:
 def _too_short(total: tuple[str, int], span: int | None, least: int, at: At) -> Finding:
     key, steps = total
     return Finding(
-        *(0, (*at, key), TOO_SHORT, f"OneCycleLR ends after {steps} steps, and the run goes on"),
+        *(0, (*at, key), TOO_SHORT, f"OneCycleLR ends after {steps} steps, before the end of the run"),
         found=f"{steps}",
         expected=f"{least}" if span is not None else f"at least {least}",
-        hint="without `total_steps`, or with `total_steps: run`, it spans the run",
+        hint="remove `total_steps`, or use `total_steps: run`",
     )
 
 
@@ -344,7 +344,7 @@ def _milestones(section: Section, at: At) -> Iterator[Finding]:
     if SCHEDULERS.find(section["name"]) is not lr_scheduler.SequentialLR or not isinstance(milestones, list):
         return
     if all(isinstance(step, int) for step in milestones) and milestones != sorted({*milestones}):
-        yield mistaken("SequentialLR needs milestones that ascend", milestones, "an ascending list", at)
+        yield mistaken("SequentialLR needs ascending milestones", milestones, "an ascending list", at)
 
 
 def _nested(args: Args, at: At) -> Iterator[tuple[At, Any]]:
@@ -363,7 +363,7 @@ def _can_nest(nested: Any) -> bool:
 
 def _unnested(nested: Any, at: At) -> Finding:
     expected = (
-        "a name and args, such as {name: StepLR, args: {step_size: 10}}; ReduceLROnPlateau stands alone"
+        "a name and args, such as {name: StepLR, args: {step_size: 10}}; ReduceLROnPlateau cannot be nested"
     )
     return mistaken("this scheduler cannot be nested", nested, expected, at)
 

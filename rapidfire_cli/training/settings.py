@@ -104,7 +104,7 @@ class ProcessSettings:
         for setting in KEPT:
             for value in self._difference(setting.name, now, before):
                 if setting.kept == "needed":
-                    cause = f"training changed the {setting.name}, which a checkpoint cannot hold"
+                    cause = f"training changed the {setting.name}, which a checkpoint cannot save"
                     raise Failure("checkpoint", f"{cause}; change them in initialize_run or create_model")
                 packed[setting.name] = [setting.pack(value)]
         return packed

@@ -130,7 +130,7 @@ def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[
 def rejected(called: str, key: str | None, said: str, args: Args, at: tuple[str, ...]) -> Finding:
     """What a class says of the value of an argument, `at` being the path of `args`."""
     if key is None:
-        return Finding(0, at, REJECTED, f"{called} cannot be made: {said}")
+        return Finding(0, at, REJECTED, f"{called} cannot be created: {said}")
     return Finding(*(0, (*at, key), REJECTED, f"{called} rejects `{key}`: {said}"), found=_plain(args[key]))
 
 
@@ -186,7 +186,7 @@ def _unknown(family: Family, name: str, path: tuple[str, ...]) -> Finding:
         return _unlocated(family, name, path)
     names = {lower: cls.__name__ for lower, cls in family.classes.items()}
     hint = did_you_mean(name, names.values()) or did_you_mean(name.lower(), names)
-    message, expected = f"torch has no {family.kind} `{name}`", f"one of {', '.join(sorted(names.values()))}"
+    message, expected = f"unknown {family.kind} `{name}`", f"one of {', '.join(sorted(names.values()))}"
     return Finding(0, path, family.unknown, message, name, expected, hint)
 
 
@@ -199,15 +199,17 @@ def _unlocated(family: Family, name: str, path: tuple[str, ...]) -> Finding:
         return Finding(
             *(0, path, family.unknown, f"`{name}` cannot be imported: {one_line(error)}"), expected=expected
         )
-    return Finding(0, path, family.unknown, f"`{name}` is not an {family.kind}", f"{found!r}", expected)
+    return Finding(
+        0, path, family.unknown, f"`{name}` is not the class of a {family.kind}", f"{found!r}", expected
+    )
 
 
 def _unexpected(family: Family, cls: type, key: str, path: tuple[str, ...]) -> Finding:
     accepted = family.parameters(cls)
     takers = sorted(one.__name__ for one in family.classes.values() if key in family.parameters(one))
-    elsewhere = f"`{key}` is taken by {', '.join(takers)}" if takers else ""
+    elsewhere = f"`{key}` is an argument of {', '.join(takers)}" if takers else ""
     return Finding(
-        *(0, path, family.unexpected, f"{cls.__name__} takes no `{key}`"),
+        *(0, path, family.unexpected, f"{cls.__name__} has no argument `{key}`"),
         found=key,
         expected=f"one of {', '.join(accepted)}",
         hint=did_you_mean(key, accepted) or elsewhere,
@@ -225,14 +227,14 @@ def _mistyped(cls: type, parameter: inspect.Parameter, value: Any, path: tuple[s
         expected = " or ".join(dict.fromkeys(KINDS[name] for name in sorted(names - {"None"})))
         expected += ", or null" if "None" in names else ""
     elif isinstance(value, list) and (size := _size(said)) and len(value) != size:
-        expected = f"a list of {size}"
+        expected = f"a list of {size} items"
     elif isinstance(value, list) and items and items[1] in KINDS and not _all_fit(value, items[1]):
         expected = f"a list, each item {KINDS[items[1]]}"
     else:
         return None
     number = isinstance(value, str) and names & {"int", "float"} and _is_number(value)
     return Finding(
-        *(0, path, REJECTED, f"`{parameter.name}` of {cls.__name__} does not fit"),
+        *(0, path, REJECTED, f"invalid value for `{parameter.name}` of {cls.__name__}"),
         found=f"a string, {_plain(value)}" if isinstance(value, str) else _plain(value),
         expected=expected,
         hint=f"write {value} without quotes" if number else "",
@@ -288,6 +290,6 @@ def _plain(value: Any) -> str:
 
 def _missing(family: Family, cls: type, key: str, path: tuple[str, ...]) -> Finding:
     return Finding(
-        *(0, path, NEEDED, f"{cls.__name__} needs `{key}`"),
-        expected=f"`{key}` under `args`, beside any of {', '.join(family.parameters(cls))}",
+        *(0, path, NEEDED, f"missing required argument `{key}` of {cls.__name__}"),
+        expected=f"`{key}` under `args` (accepted: {', '.join(family.parameters(cls))})",
     )

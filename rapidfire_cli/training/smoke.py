@@ -71,8 +71,8 @@ def _end_of_epoch(run: LiveRun) -> None:
 
 
 def _unheld(found: str) -> Finding:
-    hint = "keep it as a buffer, or as plain data on the module; docs/mlspec.md says what checkpoints hold"
-    return Finding(0, (), "E432", "a checkpoint does not hold the run's state", found, hint=hint)
+    hint = "make it a buffer, or plain data on the module; docs/mlspec.md lists what checkpoints save"
+    return Finding(0, (), "E432", "a checkpoint cannot save the run's state", found, hint=hint)
 
 
 def _finding(error: BaseException) -> Finding:
@@ -81,7 +81,7 @@ def _finding(error: BaseException) -> Finding:
         return _unheld(failure.cause)
     if missing is None:
         return Finding(
-            *(0, failure.knob, "E431", "a trial batch fails"),
+            *(0, failure.knob, "E431", "a trial batch failed"),
             found=failure.cause,
             at=place.span if place else None,
             traceback=failure.traceback,

@@ -45,14 +45,22 @@ def load(dotted: str) -> type[MLSpec]:
     spec = getattr(module, name, None)
     if spec is None:
         close = did_you_mean(name, [key for key, one in vars(module).items() if isinstance(one, type)])
-        raise _problem("E411", f"module `{module_name}` has no `{name}`", dotted, "a class in it", close)
+        raise _problem(
+            "E411",
+            f"module `{module_name}` has no `{name}`",
+            dotted,
+            "the name of a class in the module",
+            close,
+        )
     if not (isinstance(spec, type) and issubclass(spec, MLSpec)):
         expected = "a subclass of rapidfire_cli.mlspec.MLSpec"
-        raise _problem("E411", f"`{dotted}` is no MLSpec", _kind(spec), expected, f"class {name}(MLSpec): …")
+        raise _problem(
+            "E411", f"`{dotted}` is not an MLSpec", _kind(spec), expected, f"class {name}(MLSpec): …"
+        )
     for method in OVERRIDDEN:
         if getattr(spec, method) is getattr(MLSpec, method):
             expected = f"def {method}{inspect.signature(getattr(MLSpec, method))}"
-            problem = _problem("E412", f"`{dotted}` lacks `{method}`", expected=expected)
+            problem = _problem("E412", f"`{dotted}` does not define `{method}`", expected=expected)
             raise SpecProblem(replace(problem.finding, at=user_code.definition(spec)))
     return spec
 
@@ -60,7 +68,7 @@ def load(dotted: str) -> type[MLSpec]:
 def findings(spec: type[MLSpec], data: object) -> Iterator[Finding]:
     """What is wrong with the MLSpec's signatures, and whether there is anything for it to load."""
     if data is None and spec.load_data is MLSpec.load_data:
-        message = f"the file has no `data` section, and `{spec.__name__}` no `load_data` of its own"
+        message = f"missing `data` section, which the default `load_data` of `{spec.__name__}` needs"
         expected = "`data`, as datasets.load_dataset takes it: {path: csv, data_files: {train: train.csv}}"
         yield Finding(-1, ("data",), "E414", message, expected=expected)
     for method, count in PASSED.items():
@@ -75,7 +83,7 @@ def findings(spec: type[MLSpec], data: object) -> Iterator[Finding]:
 def _misfit(spec: type[MLSpec], method: str, signature: inspect.Signature) -> Finding:
     declared = ", ".join(inspect.signature(getattr(MLSpec, method)).parameters)
     return Finding(
-        *(-1, ("mlspec",), "E413", f"`{spec.__name__}.{method}` does not take what it is passed"),
+        *(-1, ("mlspec",), "E413", f"`{spec.__name__}.{method}` has the wrong parameters"),
         found=f"{method}{signature}",
         expected="__init__(self)" if method == "__init__" else f"{method}({declared})",
         at=user_code.definition(getattr(spec, method)),
@@ -87,8 +95,8 @@ def _imported(module: str, dotted: str) -> Any:
         sys.path.insert(0, here)
     if file := shadowed(top := module.partition(".")[0]):
         kind = "the standard library" if top in sys.stdlib_module_names else "an installed package"
-        found = f"`{user_code.relative(str(file))}`, which has the name of a module of {kind}"
-        raise _problem("E410", f"`{dotted}` cannot be imported", found, "", "give it another name")
+        found = f"`{user_code.relative(str(file))}` has the same name as a module of {kind}"
+        raise _problem("E410", f"`{dotted}` cannot be imported", found, "", "rename the file")
     try:
         __import__(module)
         return sys.modules[module]
@@ -103,7 +111,7 @@ def _imported(module: str, dotted: str) -> Any:
 def _import_hint(error: ImportError) -> str:
     if error.name and (file := shadowed(error.name.partition(".")[0])):
         where = user_code.relative(str(file))
-        return f"`{error.name}` is an installed module, not `{where}`: give that another name"
+        return f"`{error.name}` is an installed module, not `{where}`; rename that file"
     return "modules are looked up from the working directory"
 
 

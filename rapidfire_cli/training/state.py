@@ -84,7 +84,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
         "settings": run.settings.packed(run.opened),
     }
     if (strange := _strange(state)) is not None:
-        raise Failure("state", f"the run's state cannot be kept by a checkpoint: it holds a {strange}")
+        raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")
     return state
 
 
@@ -109,7 +109,7 @@ def check_state(run: LiveRun) -> None:
     """Raises Failure where a checkpoint could not hold the run, asked before its first epoch is trained."""
     check_structure(run.model, run.origins.model)
     if (strange := _strange([held_attributes(run), mlspec_state(run)])) is not None:
-        raise Failure("state", f"the run's state cannot be kept by a checkpoint: it holds a {strange}")
+        raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")
 
 
 def held_attributes(run: LiveRun) -> attributes.State:

@@ -86,7 +86,7 @@ def _distributions(labels: Tensor) -> Tensor:
     """Scaled to sum 1. Raises Failure where they cannot be."""
     sums = labels.double().sum(1, keepdim=True)
     if (labels < 0).any() or (sums == 0).any():
-        raise Failure("error", "a divergence needs labels (B, C) that are distributions: no value below 0")
+        raise Failure("error", "a divergence needs labels (B, C) that are distributions (no negative values)")
     return labels.double() / sums
 
 

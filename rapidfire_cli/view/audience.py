@@ -74,7 +74,7 @@ class Shield:
             return False
         self.audience = None
         cause = f"{type(error).__name__}: {error}".rstrip(": ")
-        print(f"warning: progress is no longer shown, and training goes on: {cause}", file=sys.stderr)
+        print(f"warning: progress display failed, training continues: {cause}", file=sys.stderr)
         return True
 
 

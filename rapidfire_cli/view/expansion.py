@@ -77,15 +77,22 @@ def run_record(run: Run) -> dict[str, Plain]:
 def group_lines(group: Summary) -> Iterator[str]:
     """A line for the group, then the ladder of its rungs and what that costs."""
     kind = "" if group.path == group.kind else f"  {group.kind}"
-    configs = f", {group.replicates} of each leaf config" if group.replicates > 1 else ""
-    of = f" of {group.unfiltered:,}, after where/exclude" if group.unfiltered is not None else ""
-    yield f"  {group.index}  {group.path}{kind}  {counted(group.count, 'run')}{of}{configs}"
+    configs = f", {group.replicates} replicates of each leaf config" if group.replicates > 1 else ""
+    yield f"  {group.index}  {group.path}{kind}  {_size(group)}{configs}"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]
     for number, rungs in enumerate(brackets, 1):
         called = f"bracket {number}" if len(brackets) > 1 else "rungs"
         yield f"     {called}: {_ladder(rungs)}"
     if group.run_epochs:
         yield f"     {_cost(group.run_epochs)}"
+
+
+def _size(group: Summary) -> str:
+    """`12 runs`, or `3 of 4 runs (where/exclude removed 1)`."""
+    if group.unfiltered is None:
+        return counted(group.count, "run")
+    removed = f"(where/exclude removed {group.unfiltered - group.count:,})"
+    return f"{group.count:,} of {counted(group.unfiltered, 'run')} {removed}"
 
 
 def _ladder(rungs: Sequence[Rung]) -> str:
@@ -96,6 +103,6 @@ def _ladder(rungs: Sequence[Rung]) -> str:
 
 
 def _cost(cost: RunEpochs) -> str:
-    """`20 run-epochs, where 8 whole runs take 64`."""
+    """`20 run-epochs (64 without early stopping)`."""
     most = f" to {cost.most:,}" if cost.most > cost.least else ""
-    return f"{cost.least:,}{most} run-epochs; without rungs {cost.uncut:,}"
+    return f"{cost.least:,}{most} run-epochs ({cost.uncut:,} without early stopping)"

@@ -53,14 +53,14 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             named = " ".join(f"{metric.name} {metric.value:.4g}" for metric in metrics)
             yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train so far {named}"
         case RunReplaced(run, by):
-            yield f"run {by.number}  takes the place of run {run}"
+            yield f"run {by.number}  replaces run {run}"
         case RunChanged(run, RunState.FAILED, cause):
             yield f"run {run}  failed: {cause}"
         case RunChanged(run, state) if state in WORTH_A_LINE:
             yield f"run {run}  {state}"
         case Decision(bracket, _, rung, level, verdicts=verdicts):
             on = sum(verdict.promoted for verdict in verdicts)
-            yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} go on"
+            yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} promoted"
         case CheckpointDamaged(run, cause):
             yield f"run {run}  skipped a damaged checkpoint: {cause}"
         case WorkerDied(slot, cause):

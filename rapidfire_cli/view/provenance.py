@@ -34,7 +34,7 @@ def how(found: Provenance) -> str:
     inside = [
         f"in alternative {choice.taken} of {choice.of} of {dotted(choice.at)}" for choice in reversed(around)
     ]
-    return ", ".join([words, *inside, *([f"by {SET}"] if found.overridden else [])])
+    return ", ".join([words, *inside, *([f"set by {SET}"] if found.overridden else [])])
 
 
 def provenance_record(found: Provenance) -> dict[str, Plain]:

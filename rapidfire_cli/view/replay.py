@@ -31,7 +31,11 @@ class Rehearsal:
 def rehearsal_line(found: Rehearsal) -> str:
     """`bracket 1: 16 runs by top1_accuracy; 4 decisions, each follows from what was recorded before it`."""
     decisions = counted(len(found.kept), "decision")
-    holds = "all follow from what was recorded" if found.agrees else "NOT what follows from the record"
+    holds = (
+        "all follow from the recorded results"
+        if found.agrees
+        else "they do NOT follow from the recorded results"
+    )
     runs = counted(found.runs, "run")
     return f"bracket {found.bracket}: {runs} by {found.rule.metric}; {decisions}, {holds}"
 
@@ -97,8 +101,8 @@ def _setting(rule: HalvingRule, runs: int) -> str:
     waits = ", without waiting" if rule.mode == "async" else ""
     first = counted(rule.min_epochs, "epoch")
     return (
-        f"{counted(runs, 'run')} by {rule.metric} ({rule.direction}): from {first} on "
-        f"the best 1/{rule.reduction_factor} of each rung{waits}, to {rule.max_epochs}"
+        f"{counted(runs, 'run')} by {rule.metric} ({rule.direction}): "
+        f"rungs from {first} to {rule.max_epochs}, the best 1/{rule.reduction_factor} of each promoted{waits}"
     )
 
 
@@ -106,7 +110,7 @@ def _step(step: Step) -> str:
     unknown = f"; {counted(len(step.unknown), 'value')} unknown" if step.unknown else ""
     went = numbers_text(step.promoted) if step.promoted else "none"
     runs = counted(len(step.runs), "run")
-    return f"  rung {step.rung} ({counted(step.epochs, 'epoch')}): {runs}, on go {went}{unknown}"
+    return f"  rung {step.rung} ({counted(step.epochs, 'epoch')}): {runs}, promoted: {went}{unknown}"
 
 
 def _choice(found: Replay) -> str:
@@ -117,15 +121,16 @@ def _choice(found: Replay) -> str:
     value = f"{found.rule.metric} {number(curve.at(last))}"
     if curve.knows(last):
         return f"run {chosen}, {value}"
-    return f"run {chosen}, {value} after {len(curve.values)} of {last} epochs, where it was cut"
+    return f"run {chosen}, {value} after {len(curve.values)} of {last} epochs (it was not trained further)"
 
 
 def _cost(found: Replay) -> str:
     recorded, uncut = _recorded(found), _uncut(found)
     slots, time = counted(len(found.timeline.busy), "slot"), duration_text(found.timeline.makespan)
     return (
-        f"{sum(found.epochs.values()):,} run-epochs ({recorded:,} were trained, {uncut:,} without rungs); "
-        f"{time} on {slots} at the pace recorded"
+        f"{sum(found.epochs.values()):,} run-epochs (recorded: {recorded:,}, "
+        f"without early stopping: {uncut:,}); "
+        f"{time} on {slots} at the recorded speed"
     )
 
 
@@ -140,6 +145,6 @@ def _uncut(found: Replay) -> int:
 def _unknown(found: Replay) -> str:
     runs = "run" if len(found.unknown) == 1 else "runs"
     return (
-        f"{runs} {numbers_text(found.unknown)} trained less than this needs; the last value of each was "
-        "taken, so rungs with unknown values, and what comes after them, may have gone otherwise"
+        f"{runs} {numbers_text(found.unknown)} not trained far enough; the last recorded values were used, "
+        "so decisions from the first rung with unknown values on may differ"
     )

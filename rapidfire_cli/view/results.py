@@ -39,7 +39,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *knob_columns(overview.metadata.varied, overview.rows, lambda row: row.config),
     ]
     if any(row.origin for row in overview.rows):
-        columns.insert(1, Column("in place of", _origin, right=True))
+        columns.insert(1, Column("replaces", _origin, right=True))
     return Table(columns, overview.rows, notes=failures(overview.rows, overview.home))
 
 

@@ -6,12 +6,13 @@ from rapidfire_cli.view.wording import counted
 
 
 def timeline_line(timeline: Timeline) -> str:
-    """`on 4 slots: 20 run-epochs in the time of 7 epochs, 29 % idle; a slot trains 4 to 6`."""
+    """`4 slots: 20 run-epochs in 7 epochs of wall time, 29% idle; 4 to 6 run-epochs per slot`."""
     least, most = min(timeline.busy), max(timeline.busy)
     each = _epochs(most) if least == most else f"{_epochs(least)} to {_epochs(most)}"
     return (
-        f"on {counted(len(timeline.busy), 'slot')}: {_epochs(sum(timeline.busy))} run-epochs in the time of "
-        f"{_epochs(timeline.makespan)} epochs, {timeline.idle:.0%} idle; a slot trains {each}"
+        f"{counted(len(timeline.busy), 'slot')}: {_epochs(sum(timeline.busy))} run-epochs in "
+        f"{_epochs(timeline.makespan)} epochs of wall time, {timeline.idle:.0%} idle; "
+        f"{each} run-epochs per slot"
     )
 
 

@@ -14,7 +14,7 @@ from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.view.audience import shielded
 from tests.app.fake_workers import Cli, Crew, FaultRates, sha
 
-WARNING = "warning: progress is no longer shown, and training goes on: ValueError: no room\n"
+WARNING = "warning: progress display failed, training continues: ValueError: no room\n"
 
 
 class Broken:

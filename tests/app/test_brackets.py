@@ -342,7 +342,7 @@ def test_a_run_that_is_stopped_by_hand_leaves_its_bracket_and_the_ledger_knows(
     assert cli.states[1] is RunState.STOPPED
     assert {state for run, state in cli.states.items() if run != 1} <= {COMPLETED, PRUNED}
     assert [event for event in cli.past if isinstance(event, RunLeft)] == [
-        RunLeft(1, 1, "stopped by hand", worst=True)
+        RunLeft(1, 1, "stopped by the user", worst=True)
     ]
     assert relived(cli) == cli.decisions
 

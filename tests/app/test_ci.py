@@ -45,7 +45,7 @@ def test_with_replicates_it_says_that_a_mean_was_judged_and_of_which_runs(capsys
     gates = judge(seen(REPLICATES), requirements(["top1_accuracy>=0.75"]))
     assert say_gates(gates) == 0
     (gate,) = gates
-    of = "the mean over runs 1 and 2 (the best leaf config's replicates)"
+    of = "the mean of runs 1 and 2 (replicates of the best leaf config)"
     assert gate.text == f"required top1_accuracy>=0.75: {of} is 0.8"
     assert capsys.readouterr().err == f"{gate.text} (met)\n"
     assert gate.record == {
@@ -77,7 +77,7 @@ def test_without_a_value_or_without_a_run_no_gate_is_met():
     (gate,) = judge(seen([row(1), row(2)]), requirements(["loss<1"]))
     assert not gate.met and gate.text.endswith("the best run, 1, has no such metric yet")
     (gate,) = judge(seen([]), requirements(["loss<1"]))
-    assert not gate.met and gate.text.endswith("there is no run")
+    assert not gate.met and gate.text.endswith("there are no runs")
 
 
 def test_a_metric_that_no_run_has_is_refused():

@@ -119,7 +119,7 @@ def test_where_the_changes_can_do_no_more_the_run_fails_and_says_so(tmp_path):
     cli.fit(grid("[3]"), CALM)
     *_, last = overview(cli.home.journal, alive=False).rows
     assert (last.number, last.state) == (2, RunState.FAILED)
-    assert last.error == "out of memory; on_oom can change no more: train.batch_size is 1"
+    assert last.error == "out of memory; on_oom cannot change it further: train.batch_size is 1"
     cli.fits = 1
     cli.fit(grid("[3]"), CALM)
     assert stood(cli)[2].state is RunState.COMPLETED, "it is tried again, as any run that failed"
@@ -129,7 +129,7 @@ def test_a_run_is_replaced_so_many_times_and_no_more(tmp_path):
     cli = Cli(tmp_path, rising, fits=0)
     cli.fit(grid("[3]", on_oom="{train.optimizer.args.lr: /2}"), CALM)
     *_, last = overview(cli.home.journal, alive=False).rows
-    assert (last.number, last.error) == (21, "out of memory; on_oom has changed it 20 times already")
+    assert (last.number, last.error) == (21, "out of memory; on_oom has already changed it 20 times")
 
 
 def test_a_replacement_leaves_with_its_original_and_comes_back_with_it(tmp_path):

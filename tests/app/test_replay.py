@@ -55,7 +55,7 @@ def test_what_a_cut_curve_cannot_tell_is_said(told):
     assert not found["certain"] and set(found["rungs"][0]["unknown"]) == pruned_at_once
     said = told.replay(min_epochs=2, reduction_factor=3)
     assert "; 8 values unknown" in said and "may have gone otherwise" in said
-    assert f"{found['run_epochs']} run-epochs (40 were trained, 128 without rungs)" in said
+    assert f"{found['run_epochs']} run-epochs (recorded: 40, without early stopping: 128)" in said
 
 
 def test_the_same_setting_costs_and_chooses_the_same(told):
@@ -104,7 +104,7 @@ def test_without_a_setting_the_ledger_is_heard_again_and_holds(told, mode, seed)
     )
     decisions = len(told.cli.decisions)
     assert told.replay() == (
-        f"bracket 1: 16 runs by quality; {decisions} decisions, all follow from what was recorded\n"
+        f"bracket 1: 16 runs by quality; {decisions} decisions, all follow from the recorded results\n"
     )
 
 

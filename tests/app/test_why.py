@@ -158,7 +158,7 @@ def test_a_run_that_left_its_bracket_says_why(told):
     told.fit(sha(8), faults=FaultRates(decisions=1))
     alive = [run for run, state in told.cli.states.items() if state is not RunState.PRUNED]
     told.fit(sha(8, min_epochs=2))
-    assert told.why(alive[0]).splitlines()[-1] == "it left bracket 1: the rule changed"
+    assert told.why(alive[0]).splitlines()[-1] == "it left bracket 1: its early-stopping rule changed"
 
 
 def test_programs_get_every_decision_with_what_it_ranked(told):

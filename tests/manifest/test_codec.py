@@ -58,15 +58,15 @@ def test_a_config_is_canonical_after_reading_however_it_was_written():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"number": 0}, "'number' is not an int from 1"),
-        ({"number": True}, "'number' is not an int from 1"),
-        ({"number": 1.0}, "'number' is not an int from 1"),
-        ({"id": "0123456789ABCDEF"}, "'id' is not 16 hex digits"),
-        ({"id": None}, "'id' is not 16 hex digits"),
-        ({"group": "1"}, "'group' is not an int from 1"),
-        ({"config": []}, "'config' is not a mapping"),
-        ({"seed": 2**32}, "'seed' is not an int from 0 below 4294967296"),
-        ({"replicate": -1}, "'replicate' is not an int from 0"),
+        ({"number": 0}, "'number' must be an integer of at least 1"),
+        ({"number": True}, "'number' must be an integer of at least 1"),
+        ({"number": 1.0}, "'number' must be an integer of at least 1"),
+        ({"id": "0123456789ABCDEF"}, "'id' must be 16 hex digits"),
+        ({"id": None}, "'id' must be 16 hex digits"),
+        ({"group": "1"}, "'group' must be an integer of at least 1"),
+        ({"config": []}, "'config' must be a mapping"),
+        ({"seed": 2**32}, "'seed' must be an integer of at least 0 and below 4,294,967,296"),
+        ({"replicate": -1}, "'replicate' must be an integer of at least 0"),
         ({"colour": "red"}, "unknown field 'colour'"),
     ],
 )
@@ -88,13 +88,13 @@ def test_a_missing_field_is_named(field):
         ("", "not valid JSON"),
         ("[]", "not a mapping"),
         ('{"number": 1', "not valid JSON"),
-        ('{"number": 1, "number": 2}', "a key stands twice"),
-        (json.dumps({**GOOD, "config": {"lr": float("nan")}}), "NaN is not JSON"),
+        ('{"number": 1, "number": 2}', "duplicate key"),
+        (json.dumps({**GOOD, "config": {"lr": float("nan")}}), "NaN is not valid JSON"),
         (json.dumps({**GOOD, "config": {"name": "\ud800"}}), "surrogates"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_a_line_that_is_no_run_is_refused(line, message):
+def test_an_invalid_line_is_refused(line, message):
     ((said, _),) = refused(line + "\n")
     assert message in said
 

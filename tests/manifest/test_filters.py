@@ -140,14 +140,14 @@ def test_rules_that_relate_too_much_are_refused(monkeypatch):
     assert not find_problems(file(ruled(knobs, ["a < 3", "b < 3", "c < 3"], [])))
     assert not find_problems(file(ruled(knobs, ["a < b"], [])))
     (problem,) = find_problems(file(ruled(knobs, ["a < b < 3"], [])))
-    assert (problem.code, problem.found) == ("E343", "27 values to look at")
+    assert (problem.code, problem.found) == ("E343", "27 values to check")
 
 
 def test_the_rules_of_a_file_are_counted_together(monkeypatch):
     monkeypatch.setattr(checking, "LOOKED_AT", 18)
     one = ruled({name: List((1, 2, 3)) for name in "abc"}, ["a < b"], [])
     (problem,) = find_problems(file(one, one))
-    assert problem.found == "18 values to look at, beside 18 of other groups"
+    assert problem.found == "18 values to check, and 18 in other groups"
 
 
 def test_a_constant_condition_removes_all_or_nothing():
@@ -195,8 +195,8 @@ def test_rules_that_are_too_narrow_are_told_with_what_they_removed():
     (problem,) = refused.value.problems
     assert problem.code == "E331"
     assert problem.message == (
-        "only 0 distinct runs were found: 1,000 draws in a row repeated earlier ones or"
-        " were removed by where/exclude, as 1,000 were in all"
+        "found only 0 distinct runs: 1,000 draws in a row repeated earlier ones or"
+        " were removed by where/exclude (1,000 removed in total)"
     )
 
 

@@ -42,8 +42,8 @@ def test_a_knob_that_this_run_lacks_or_has_as_null_is_left_alone():
         ({"train.batch_size": "/2"}, {"batch_size": 1}, "train.batch_size is 1"),
         ({"train.batch_size": "/4"}, {"batch_size": 3}, "train.batch_size is 3"),
         (HALVED, {"batch_size": 64, "grad_accumulation": 2**62}, f"train.grad_accumulation is {2**62}"),
-        ({"train.grad_accumulation": "*2"}, {"batch_size": 64}, "nothing is left to change"),
-        ({"train.precision": "bf16"}, {"precision": "bf16"}, "nothing is left to change"),
+        ({"train.grad_accumulation": "*2"}, {"batch_size": 64}, "none of the changes frees memory"),
+        ({"train.precision": "bf16"}, {"precision": "bf16"}, "none of the changes frees memory"),
         ({"train.lr": "/2"}, {"lr": 5e-324}, "train.lr is 5e-324"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_change_names_a_knob_that_some_run_has_or_that_has_a_default(on_oom):
     [
         ("user_knobs.dept: /2", "E351", "no run has the knob `user_knobs.dept`"),
         ("train.eval_batch_size: /2", "E351", "no run has the knob `train.eval_batch_size`"),
-        ("train.optimizer.args: 3", "E351", "`train.optimizer.args` holds knobs and is none itself"),
+        ("train.optimizer.args: 3", "E351", "`train.optimizer.args` is a section, not a knob"),
         ("user_knobs: {model: /2}", "E350", "`user_knobs.model` is not always a number"),
     ],
 )

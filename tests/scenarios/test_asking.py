@@ -122,7 +122,7 @@ def test_the_first_failure_stops_the_others_where_that_is_asked_for(cli):
     train = "  train: {epochs: 200, batch_size: 8, optimizer: {name: SGD, args: {lr: 0.1}}}\n"
     cli.write(f"{HEADER}gridsearch:\n  user_knobs: {{does: !list [raise, nothing]}}\n{train}")
     done = cli.run("fit", "experiment.yaml", "--fail-fast", "--workers", "1", exits=1)
-    assert "interrupted; the same command continues" in done.stderr
+    assert "interrupted; rerun the same command to continue" in done.stderr
     states = {run["config"]["user_knobs"]["does"]: run["state"] for run in cli.status()["runs"]}
     assert states["raise"] == "failed" and states["nothing"] in ("interrupted", "queued")
 

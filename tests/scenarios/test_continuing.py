@@ -73,9 +73,9 @@ def test_changed_code_is_refused_and_told_with_the_two_ways_on(begun):
     begun.write(SPEC.replace("square()", "abs()"), "own.py")
     refused = begun.run("fit", "experiment.yaml", exits=2)
     assert refused.stderr.splitlines()[-3:] == [
-        "error[E606]: run 1 would continue from a checkpoint with other code or data",
+        "error[E606]: code or data changed since the last checkpoint of run 1",
         "found: changed: module own",
-        "hint: `fit --fresh` starts over, `fit --accept-changes` goes on with what is there now",
+        "hint: use `fit --fresh` to start over, or `fit --accept-changes` to continue",
     ]
     assert [run["state"] for run in status(begun)] == ["failed", "completed"]
     accepted = begun.run("fit", "experiment.yaml", "--accept-changes")
@@ -91,10 +91,7 @@ def test_changed_data_are_refused_and_starting_over_takes_them(begun):
 
 def test_another_environment_is_warned_of_and_the_run_goes_on(begun):
     done = begun.run("fit", "experiment.yaml", "--threads", "2")
-    assert (
-        "warning: run 1 will not be bit for bit what an undisturbed fit makes: threads was 1, is 2"
-        in done.stderr
-    )
+    assert "warning: run 1 will not be bitwise reproducible: threads changed from 1 to 2" in done.stderr
     assert [run["state"] for run in status(begun)] == ["completed", "completed"]
 
 
@@ -115,5 +112,5 @@ def test_a_rebuilt_journal_knows_what_runs_began_with(begun):
     begun.run("repair", "-e", "own")
     begun.write(SPEC + "changed = True\n", "own.py")
     refused = begun.run("fit", "experiment.yaml", exits=2).stderr
-    assert "error[E606]: run 1 would continue from a checkpoint with other code or data" in refused
+    assert "error[E606]: code or data changed since the last checkpoint of run 1" in refused
     assert "changed: module own" in refused

@@ -74,8 +74,8 @@ def test_a_file_system_without_locks_is_one_line_and_nothing_is_created(cli):
     done = strike(cli, "lock lock", "ENOLCK")
     assert done.returncode == 5
     assert done.stderr == (
-        "error: rapidfire_experiments/tiny/lock: the file system keeps no locks (No locks available); "
-        "choose another with --dir\n"
+        "error: rapidfire_experiments/tiny/lock: this file system does not support locks "
+        "(No locks available); use --dir to choose another one\n"
     )
     assert sorted(path.name for path in cli.path.iterdir()) == ["experiment.yaml"]
 

@@ -75,8 +75,8 @@ def test_an_interruption_is_quiet_even_before_anything_is_loaded(cli):
 @pytest.mark.parametrize(
     ("address", "statement", "code", "says"),
     [
-        ("file:{}?mode=ro", "CREATE TABLE t (x)", 5, "error: the journal cannot be kept: attempt to write"),
-        ("file:{}?mode=rwc", "SELECT nothing", 70, "error: this is a bug of rapidfire: sqlite3.Operational"),
+        ("file:{}?mode=ro", "CREATE TABLE t (x)", 5, "error: cannot write the journal: attempt to write"),
+        ("file:{}?mode=rwc", "SELECT nothing", 70, "error: internal error: sqlite3.Operational"),
     ],
 )
 def test_a_disk_that_fails_is_told_from_a_statement_that_is_wrong(

@@ -32,7 +32,7 @@ def test_a_file_made_before_training_is_made_once_though_a_worker_is_killed_mean
 
     write(cli, "1, 2, 3")
     refused = cli.run("fit", "experiment.yaml", exits=2).stderr
-    assert "error[E606]: `prepare` makes other files than the runs so far were trained with" in refused
+    assert "error[E606]: `prepare` made different files than earlier runs were trained with" in refused
     assert "found: changed: words" in refused
     cli.run("fit", "experiment.yaml", "--accept-changes")
     now = (home / "prepared/words").read_bytes().hex()
@@ -44,7 +44,7 @@ def test_a_file_made_before_training_is_made_once_though_a_worker_is_killed_mean
 def test_check_counts_what_is_read_while_preparing(cli):
     write(cli, "1, 2")
     failed = cli.run("check", "--smoke", "experiment.yaml", exits=2).stderr
-    assert "error[E415]: `prepare` fails" in failed and "found: its worker killed by SIGKILL" in failed
+    assert "error[E415]: `prepare` failed" in failed and "found: its worker killed by SIGKILL" in failed
 
     assert cli.run("check", "--smoke", "experiment.yaml").stderr == ""
     assert (cli.path / "calls").read_text() == "sizes 1 2\n" * 2

@@ -22,7 +22,7 @@ def test_the_help_says_of_each_verb_what_it_does_in_a_line(cli):
 def test_a_missing_file_is_one_line_and_names_its_neighbour(cli, verb):
     cli.write(HEADER + CONFIG, "digits.yaml")
     error = cli.run(verb, "digit.yaml", exits=2).stderr
-    assert error.startswith("digit.yaml:1:1: error[E501]: there is no such file")
+    assert error.startswith("digit.yaml:1:1: error[E501]: file not found")
     assert "did you mean `digits.yaml`?" in error
 
 
@@ -57,7 +57,7 @@ def test_adam_takes_no_momentum_and_nothing_is_left_behind(cli):
     assert "experiment.yaml:4:" in error.splitlines()[0] and "error[E402]" in error
     assert "momentum" in error and "betas" in error
     assert [path.name for path in cli.path.iterdir()] == ["experiment.yaml"]
-    assert "error[E601]: there is no experiment" in cli.run("status", exits=2).stderr
+    assert "error[E601]: no experiments found" in cli.run("status", exits=2).stderr
 
 
 def test_an_objective_that_no_run_measures_is_refused_before_anything_is_trained(cli):
@@ -112,7 +112,7 @@ def test_a_problem_of_an_argument_is_shown_against_the_argument(cli):
     cli.write(HEADER + CONFIG)
     error = cli.run("fit", "experiment.yaml", "--set", "seed=1", "--set", "train.epohcs=2", exits=2).stderr
     assert error.splitlines()[:3] == [
-        "--set:2:1: error[E530]: there is no `train.epohcs` in the file",
+        "--set:2:1: error[E530]: `train.epohcs` is not in the file",
         "   2 | train.epohcs=2",
         "     | ^^^^^^^^^^^^",
     ]
@@ -124,7 +124,7 @@ def test_a_missing_base_is_located_at_the_line_that_extends_it(cli):
     cli.write(HEADER + CONFIG, "base.yaml")
     cli.write("seed: 1\nextends: bas.yaml\n", "top.yaml")
     error = cli.run("expand", "top.yaml", exits=2).stderr
-    assert error.startswith("top.yaml:2:10: error[E501]: there is no such file")
+    assert error.startswith("top.yaml:2:10: error[E501]: file not found")
     assert "hint: did you mean `base.yaml`?" in error
 
 

@@ -89,7 +89,7 @@ def test_a_journal_that_is_lost_is_rebuilt_and_the_experiment_ends_as_if_nothing
         said = cli.run(*verb, exits=2).stderr
         assert f"error[{code}]" in said and "`rapidfire repair`" in said
     repaired = cli.run("repair", "-e", "tiny").stderr
-    assert f"{HOME}/journal.db is rebuilt from the checkpoints of " in repaired
+    assert f"rebuilt {HOME}/journal.db from the checkpoints of " in repaired
 
     cli.run("fit", "experiment.yaml")
 

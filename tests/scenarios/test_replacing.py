@@ -56,8 +56,8 @@ def test_the_changed_run_trains_in_its_place_and_both_are_shown(trained):
     assert instead["config"]["train"]["batch_size"] == 32
     assert instead["config"]["train"]["grad_accumulation"] == 2
     assert (runs[1]["state"], instead["state"]) == ("failed", "completed")
-    assert runs[1]["error"].endswith(f"; run {instead['number']} takes its place")
-    assert "in place of" in trained.run("status").stdout
+    assert runs[1]["error"].endswith(f"; replaced by run {instead['number']}")
+    assert "replaces" in trained.run("status").stdout
     assert "took the place of run 1" in trained.run("why", f"{instead['number']}").stdout
 
 
@@ -128,7 +128,7 @@ execution: {on_oom: {train.batch_size: /4}}
 """
     )
     said = cli.run("fit", "experiment.yaml", "--fail-fast", exits=0).stderr
-    assert "run 2  takes the place of run 1" in said
+    assert "run 2  replaces run 1" in said
     cli.run("fit", "experiment.yaml", "--fresh", "--set", "execution.on_oom.train.batch_size=/8", exits=1)
     [run] = cli.status()["runs"]
-    assert run["error"].endswith("; on_oom can change no more: train.batch_size is 6")
+    assert run["error"].endswith("; on_oom cannot change it further: train.batch_size is 6")

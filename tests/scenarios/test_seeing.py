@@ -69,7 +69,7 @@ def test_problems_are_objects_where_json_is_asked_for(cli):
     assert bounds == {
         "code": "E204",
         "severity": "error",
-        "message": "`train.epochs` is out of bounds",
+        "message": "`train.epochs` is out of range",
         "file": "experiment.yaml",
         "line": 2,
         "column": 19,
@@ -93,7 +93,7 @@ def test_github_shows_problems_at_their_lines(cli, monkeypatch):
     cli.write("config:\n  train: {epochs: 0, batch_size: 64, optimizer: {name: Adam}}\n", "100%,a:b.yaml")
     said = cli.run("expand", "100%,a:b.yaml", exits=2).stderr.splitlines()
     assert said[0] == (
-        "::error file=100%25%2Ca%3Ab.yaml,line=2,col=19,title=E204::`train.epochs` is out of bounds"
+        "::error file=100%25%2Ca%3Ab.yaml,line=2,col=19,title=E204::`train.epochs` is out of range"
         "%0Afound: 0%0Aexpected: an integer of at least 1"
     )
     assert said[1].startswith("100%,a:b.yaml:2:19: error[E204]")
@@ -243,4 +243,4 @@ def test_a_filter_says_how_many_runs_it_leaves_and_is_marked_whole_over_several_
 def test_a_filter_of_more_runs_than_are_shown_says_that_there_are_more(cli):
     cli.write(HEADER + GRID)
     said = cli.run("expand", "experiment.yaml", "--filter", "train.batch_size > 1", "--limit", "2").stderr
-    assert said == "… and more: --limit shows more, --output jsonl all\n"
+    assert said == "… and more runs (--limit shows more, --output jsonl shows all)\n"

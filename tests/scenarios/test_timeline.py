@@ -47,5 +47,5 @@ def test_the_median_rule_ends_the_worse_half_early(cli):
 def test_people_read_it_in_a_line(cli):
     file = cli.write(FILE % ("min", "sync"))
     said = cli.run("expand", str(file), "--slots", "4").stdout
-    assert "on 4 slots: 24 run-epochs in the time of " in said
+    assert "4 slots: 24 run-epochs in " in said
     assert "% idle" in said

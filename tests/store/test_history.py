@@ -34,7 +34,7 @@ def pasts(draw: st.DrawFn) -> list[Past]:
                 known.append(replacement)
                 replacement += 1
             case "left":
-                events.append(RunLeft(run, bracket, "the rule changed"))
+                events.append(RunLeft(run, bracket, "its early-stopping rule changed"))
             case "decision":
                 counted = tuple(sorted(failed & homes[bracket]))
                 events.append(Decision(bracket, "halving", 1, 1, 2, 1, 0.5, 3, (), counted))

@@ -254,7 +254,7 @@ def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
     def neighbour(path: str, _file: str) -> Source:
         suffix = Path(path).suffix
         if suffix not in found:
-            raise Refusal([Problem("E501", "there is no such file", Span(path, 1, 1))])
+            raise Refusal([Problem("E501", "file not found", Span(path, 1, 1))])
         return Source(path, found[suffix][len(path) % len(found[suffix])])
 
     start_the_clock()

@@ -102,8 +102,8 @@ def test_a_knob_is_named_by_its_dotted_path(said: str, path: str):
         ("[1, 2", 5, ""),
         ("a in [1 2]", 8, ""),
         ("a < and", 4, ""),
-        ("1.2.3", 0, "digits, with a `.` or an `e`: 1e-4"),
-        ("12monkeys", 0, "digits, with a `.` or an `e`: 1e-4"),
+        ("1.2.3", 0, "write digits, with a `.` or an `e` if needed: 1e-4"),
+        ("12monkeys", 0, "write digits, with a `.` or an `e` if needed: 1e-4"),
         ("1e999", 0, ""),
         ("9223372036854775808", 0, ""),
         ('a == "\\x"', 5, "write \\\\ for a backslash, or use single quotes"),
@@ -120,10 +120,10 @@ def test_what_is_no_condition_is_located(said: str, at: int, hint: str):
 
 @pytest.mark.parametrize("opening", ["(", "[", "not ", "- "])
 def test_depth_and_length_are_bounded(opening: str):
-    assert wrong(opening * (DEEPEST + 1) + "a").message == "nested too deep"
-    assert wrong(opening * 100_000).message == "a condition that is too long"
+    assert wrong(opening * (DEEPEST + 1) + "a").message == "nested too deeply"
+    assert wrong(opening * 100_000).message == "condition is too long"
     assert parse("a" + " and a" * (LONGEST // 2 - 1))
-    assert wrong("a" + " and a" * (LONGEST // 2)).message == "a condition that is too long"
+    assert wrong("a" + " and a" * (LONGEST // 2)).message == "condition is too long"
 
 
 names = st.sampled_from([A, B, Knob("user_knobs.my knob"), Knob("a.0")])
@@ -225,9 +225,9 @@ def test_a_knob_of_one_alternative_can_be_named_and_a_list_of_knobs_cannot():
         ]
 
 
-def test_a_mapping_without_knobs_is_none_itself():
+def test_an_empty_section_is_not_a_knob():
     (problem,) = refused(f"gridsearch:\n  where: user_knobs.a == 1\n  user_knobs: {{a: {{}}}}\n  {TRAIN}")
-    assert (problem.code, problem.hint) == ("E341", "it holds none in this file")
+    assert (problem.code, problem.hint) == ("E341", "it has no knobs in this file")
 
 
 def test_a_config_has_no_rules():

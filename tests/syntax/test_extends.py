@@ -18,7 +18,7 @@ def family(**files: str) -> ExperimentFile:
     def opener(path: str, file: str) -> Source:
         name = "/".join([*file.split("/")[:-1], path])
         if name not in texts:
-            raise Refusal([Problem("E501", "there is no such file", Span(name, 1, 1))])
+            raise Refusal([Problem("E501", "file not found", Span(name, 1, 1))])
         return Source(name, texts[name].encode())
 
     top = next(name for name in texts if name.startswith("top"))

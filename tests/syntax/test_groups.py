@@ -172,7 +172,7 @@ def test_named_metrics_inside_one_alternative_of_train_are_refused():
         f"gridsearch: {{train: !list [{{{FINE}}}, {{epochs: 2, batch_size: 8, {ADAM}, named_metrics: [a]}}]}}"
     )
     (problem,) = refused(text)
-    assert (problem.code, problem.hint) == ("E201", "`named_metrics` stands beside `train`")
+    assert (problem.code, problem.hint) == ("E201", "`named_metrics` belongs beside `train`")
 
 
 def test_every_alternative_of_a_knob_is_checked():

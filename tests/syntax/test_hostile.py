@@ -17,7 +17,7 @@ def neighbour(name: str, _file: str) -> Source:
     try:
         return Source(name, (CORPUS / name).read_bytes())
     except OSError:
-        raise Refusal([Problem("E501", "there is no such file", Span(name, 1, 1))]) from None
+        raise Refusal([Problem("E501", "file not found", Span(name, 1, 1))]) from None
 
 
 def problems(case: Path) -> tuple[Problem, ...]:

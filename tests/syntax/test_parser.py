@@ -159,10 +159,10 @@ def test_a_key_that_belongs_elsewhere_is_told_where():
         problem.hint for problem in refused("config: {epochs: 1, num_runs: 2, train: {seed: 1, chunks: 2}}")
     }
     assert hints >= {
-        "`epochs` stands in `train`",
-        "`num_runs` stands in `randomsearch` or `sha`",
-        "`seed` stands at the top of the file",
-        "`chunks` stands in `execution`",
+        "`epochs` belongs in `train`",
+        "`num_runs` belongs in `randomsearch` or `sha`",
+        "`seed` belongs at the top of the file",
+        "`chunks` belongs in `execution`",
     }
 
 

@@ -183,4 +183,4 @@ def test_every_problem_names_its_knob():
 
 def test_a_knob_that_is_named_is_not_named_again():
     text = "[config.train]\nepochs = 0\nbatch_size = 8\noptimizer.name = 'Adam'\n"
-    assert [problem.message for problem in refused(text)] == ["`train.epochs` is out of bounds"]
+    assert [problem.message for problem in refused(text)] == ["`train.epochs` is out of range"]

@@ -86,9 +86,12 @@ def test_what_is_printed_is_in_the_log(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
-        ("MisnamedData", "load_data's split `Val` would not be looked at; call it `validation`"),
-        ("NoData", "load_data must return datasets by split, `train` among them; it returned splits test"),
-        ("ListOfData", "load_data must return datasets by split, `train` among them; it returned list"),
+        ("MisnamedData", "load_data's split `Val` would be ignored; rename it to `validation`"),
+        (
+            "NoData",
+            "load_data must return a mapping of splits that includes `train`; it returned splits test",
+        ),
+        ("ListOfData", "load_data must return a mapping of splits that includes `train`; it returned list"),
         (
             "StreamedData",
             "load_data's train split is a generator, not a map-style dataset (rows by index); its rows can "

@@ -216,7 +216,7 @@ def test_metrics_without_logits_fail_the_run(tmp_path):
     place.train(leaf(), until=1)
     place.train(leaf(named_metrics=()), until=1, run=2)
 
-    assert place.failure().cause == "metrics are asked for, but compute_forward returned no `logits`"
+    assert place.failure().cause == "metrics need `logits`, but compute_forward did not return it"
     assert place.epochs(2)[1].keys() == {("train", "loss"), ("validation", "loss")}
 
 

@@ -164,7 +164,7 @@ def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():
     assert finding.path == ("train", "optimizer", "args", "momentum")
     assert finding.message == "Adam takes no `momentum`"
     assert finding.expected.startswith("one of lr, betas, eps, weight_decay, amsgrad")
-    assert finding.hint == "`momentum` is taken by Muon, RMSprop, SGD"
+    assert finding.hint == "`momentum` is an argument of Muon, RMSprop, SGD"
 
 
 def test_a_misspelt_argument_or_name_gets_the_nearest():
@@ -280,8 +280,8 @@ def test_a_tied_parameter_is_matched_by_each_of_its_names():
     [
         (
             {**section("SGD"), "match": "head.*"},
-            "no optimizer takes body.weight, body.bias, norm.weight, norm.bias; "
-            "one without `match` takes all that are left",
+            "no optimizer matches body.weight, body.bias, norm.weight, norm.bias; "
+            "add one without `match` for the remaining parameters",
             "",
         ),
         (
@@ -292,12 +292,12 @@ def test_a_tied_parameter_is_matched_by_each_of_its_names():
         ),
         (
             {**section("SGD"), "groups": [{"match": "*"}, {"match": ["head.*"]}]},
-            "all parameters that `head.*` matches are taken by those before it",
+            "all parameters that `head.*` matches already belong to an earlier optimizer or group",
             ".groups.1",
         ),
         (
             [section("SGD"), section("Adam")],
-            "all parameters that `*` matches are taken by those before it",
+            "all parameters that `*` matches already belong to an earlier optimizer or group",
             ".1",
         ),
         (
@@ -336,7 +336,7 @@ def test_lbfgs_trains_all_parameters_alike(alone):
     said = {**lbfgs, "groups": [{"match": "*"}]} if alone else [{**lbfgs, "match": "head.*"}, section("SGD")]
     (finding,) = optimizers.optimizer_findings(said)
 
-    assert (finding.code, finding.message) == ("E408", "LBFGS trains all parameters alike")
+    assert (finding.code, finding.message) == ("E408", "LBFGS must be the only optimizer and have no groups")
 
 
 SPLIT = [

@@ -102,7 +102,7 @@ def test_binary_logits_are_read_one_for_each_label(shape):
 
 
 def test_what_does_not_belong_together_is_refused():
-    with pytest.raises(Failure, match=r"metrics cannot relate logits \(B, 5\) and labels \(B, 2\)"):
+    with pytest.raises(Failure, match=r"metrics cannot be computed from logits \(B, 5\) and labels \(B, 2\)"):
         read(torch.randn(B, 5), torch.zeros(B, 2, dtype=torch.long))
 
 

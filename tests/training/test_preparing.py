@@ -115,6 +115,6 @@ def test_a_failure_is_located_and_leaves_nothing(tmp_path, spec, found):
     _, (finding,) = prepared(tmp_path, spec, sized(3))
 
     assert finding.code == "E415" and finding.found.startswith(found)
-    assert finding.message == f"`{spec}.prepare` fails"
+    assert finding.message == f"`{spec}.prepare` failed"
     assert "Traceback" in finding.traceback
     assert not [*tmp_path.iterdir()]

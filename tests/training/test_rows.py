@@ -194,7 +194,7 @@ def test_a_runs_log_says_once_per_split_why_its_rows_are_prepared_anew(tmp_path,
     place.train(leaf(), until=3)
 
     told = [line for line in place.log().splitlines() if f"`{split}`" in line]
-    assert told == [f"rapidfire: rows of `{split}` are prepared anew for every epoch: {reason}"]
+    assert told == [f"rapidfire: rows of `{split}` are prepared again in every epoch: {reason}"]
 
 
 @pytest.mark.parametrize("spec", ["OwnGenerator", "Scheduled"])

@@ -18,7 +18,7 @@ def test_nothing_is_kept_of_a_batch(tmp_path):
 def test_metrics_and_validation_are_tried_too(tmp_path):
     (finding,) = smoked(tmp_path, leaf(named_metrics=["mean_squared_error"]), "LossOnly").findings
     assert (finding.code, finding.path) == ("E431", ("named_metrics",))
-    assert finding.found == "metrics are asked for, but compute_forward returned no `logits`"
+    assert finding.found == "metrics need `logits`, but compute_forward did not return it"
 
 
 def test_what_user_code_raises_is_a_finding_with_its_place(tmp_path):

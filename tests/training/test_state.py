@@ -499,9 +499,9 @@ class Rebuilding(Body):
 
 
 REFUSED = {
-    Cycling: "`model.numbers` cannot be kept by a checkpoint: the generator moves on in training",
-    Appearing: "`model.stats` cannot be kept by a checkpoint: a Stats is put there in training",
-    Rebuilding: "the model cannot be kept by a checkpoint: the module `more` came or went in training",
+    Cycling: "`model.numbers` cannot be saved in a checkpoint: the generator advances during training",
+    Appearing: "`model.stats` cannot be saved in a checkpoint: a Stats is set during training",
+    Rebuilding: "the model cannot be saved in a checkpoint: module `more` was added or removed in training",
 }
 
 

@@ -60,10 +60,10 @@ def test_a_weight_changes_no_bit_where_a_step_has_one_batch(tmp_path):
 @pytest.mark.parametrize(
     ("form", "cause"),
     [
-        ("row", "`weight` has shape (3,); it must be one number: how much the whole batch counts"),
+        ("row", "`weight` has shape (3,); it must be one number, the weight of the whole batch"),
         ("negative", "`weight` is -1.0; it must be finite and not negative"),
         ("nan", "`weight` is nan; it must be finite and not negative"),
-        ("text", "`weight` is a str; it must be one number: how much the whole batch counts"),
+        ("text", "`weight` is a str; it must be one number, the weight of the whole batch"),
     ],
 )
 def test_what_is_not_a_weight_fails_the_run(tmp_path, form, cause):

@@ -54,7 +54,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
         return REFUSED
     if output is Output.TABLE:
         kinds = counted(len(outline.kinds), "kind")
-        print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: nothing wrong")
+        print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: no problems found")
     return 0
 
 
@@ -95,7 +95,7 @@ def _probed(session: WorkerSession, loaded: LoadedExperiment, asked: Probe) -> P
     except WorkerGone as gone:
         log = log_of(loaded.home.misc, session.slot.index)  # which is deleted in a moment
         said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
-        raise Unavailable(f"workers failed to start: the last {gone}\n{said}".strip()) from None
+        raise Unavailable(f"workers failed to start: the last one {gone}\n{said}".strip()) from None
     assert isinstance(answer, Probed)
     return answer
 
@@ -104,7 +104,7 @@ def _prepared(session: WorkerSession, runs: Sequence[Run], seed: int) -> Probed:
     try:
         answer = session.ask(Probe((), prepare=preparation(runs, seed)))
     except WorkerGone as gone:
-        return Probed((Finding(-1, ("mlspec",), "E415", "`prepare` fails", f"its worker {gone}"),))
+        return Probed((Finding(-1, ("mlspec",), "E415", "`prepare` failed", f"its worker {gone}"),))
     assert isinstance(answer, Probed)
     return answer
 
@@ -125,7 +125,7 @@ def _smoke(session: WorkerSession, run: Run) -> Smoked:
     try:
         answer = session.ask(Smoke(run.config, run.seed))
     except WorkerGone as gone:
-        return Smoked((Finding(0, (), "E431", "a trial batch fails", f"its worker {gone}"),))
+        return Smoked((Finding(0, (), "E431", "a trial batch failed", f"its worker {gone}"),))
     assert isinstance(answer, Smoked)
     return answer
 

@@ -55,9 +55,7 @@ def _comparable(given: Given) -> ExperimentFile:
     if total(file) > MOST_RUNS:
         top, expected = Span(str(given.path), 1, 1), f"at most {MOST_RUNS:,}"
         sys.set_int_max_str_digits(0)
-        raise Refusal(
-            [Problem("E540", "these are too many runs to compare", top, f"{total(file):,} runs", expected)]
-        )
+        raise Refusal([Problem("E540", "too many runs to compare", top, f"{total(file):,} runs", expected)])
     return file
 
 
@@ -86,10 +84,10 @@ def _read(name: str, max_bytes: int) -> bytes:
     except FileNotFoundError:
         raise _missing(name, "git is not installed") from None
     if git.returncode and len(data) <= max_bytes:  # beyond, git dies of the pipe that nobody reads
-        raise _missing(name, "`git show REV:path` says more; the path begins at the repository's root")
+        raise _missing(name, "`git show REV:path` may say more; paths start at the root of the repository")
     remember(name, data.decode("utf-8", errors="replace"))
     return data
 
 
 def _missing(name: str, hint: str) -> Refusal:
-    return Refusal([Problem("E504", "git keeps no such file", Span(name, 1, 1), hint=hint)])
+    return Refusal([Problem("E504", "file not found in git", Span(name, 1, 1), hint=hint)])

@@ -71,8 +71,8 @@ def _run(file: ExperimentFile, number: int) -> Run:
     """The run of that number. Raises Refusal when there is none."""
     run = next(islice(runs_of(file), number - 1, None), None) if number <= total(file) else None
     if run is None:
-        at, expected = argument(WHY, f"{number}"), f"1 to {total(file):,}"
-        raise Refusal([Problem("E512", f"there is no run {number}", at, expected=expected)])
+        at, expected = argument(WHY, f"{number}"), f"a number from 1 to {total(file):,}"
+        raise Refusal([Problem("E512", f"run {number} does not exist", at, expected=expected)])
     return run
 
 
@@ -143,10 +143,10 @@ def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> 
     previewed = list(islice(runs, limit))
     show(expansion_table(previewed, varied(file)), sys.stdout)
     if next(runs, None) is not None:
-        more = "more" if chosen else counted(total(file) - limit, "run") + " more"
-        print(f"… and {more}: --limit shows more, --output jsonl all", file=sys.stderr)
+        more = "more runs" if chosen else counted(total(file) - limit, "more run")
+        print(f"… and {more} (--limit shows more, --output jsonl shows all)", file=sys.stderr)
     elif chosen:
-        print(f"{len(previewed):,} of {counted(total(file), 'run')} by {FILTER}", file=sys.stderr)
+        print(f"{len(previewed):,} of {counted(total(file), 'run')} match {FILTER}", file=sys.stderr)
     for run, earlier in repeats(file):
         print(f"warning: run {run} is the same as run {earlier}; both are trained", file=sys.stderr)
 

@@ -25,8 +25,8 @@ def explain(code: str | None) -> int:
         return 0
     code = code.upper()
     if code not in TITLES:
-        hint = did_you_mean(code, TITLES) or "`rapidfire explain` lists them all"
-        print(f"error: there is no code {visible(code)}\nhint: {hint}", file=sys.stderr)
+        hint = did_you_mean(code, TITLES) or "`rapidfire explain` lists all codes"
+        print(f"error: unknown code {visible(code)}\nhint: {hint}", file=sys.stderr)
         return REFUSED
     sys.stdout.writelines(f"{line}\n" for line in explanation(code))
     return 0
@@ -43,7 +43,7 @@ def explanation(code: str) -> Iterator[str]:
         yield from _block(name, _lines(file))
     command = case / COMMAND
     asked = [f"$ rapidfire {line}" for line in _lines(command)] if command.is_file() else []
-    yield from _block("\n".join(asked) or "this is said of it", _lines(case / STDERR))
+    yield from _block("\n".join(asked) or "output", _lines(case / STDERR))
 
 
 def _files(directory: Traversable, below: str = "") -> Iterator[tuple[str, Traversable]]:

@@ -118,7 +118,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
         if aside and not home.path.exists():
             disk.rename(aside, home.path)
             disk.sync(home.path.parent)
-            print(f"{aside} is {home.path} again", file=sys.stderr)
+            print(f"moved {aside} back to {home.path}", file=sys.stderr)
         raise
 
 
@@ -164,7 +164,7 @@ def _start_over(home: ExperimentDir) -> Path | None:
         return None
     with held(home):
         aside = set_aside(home)
-    print(f"{home.path} is now {aside}", file=sys.stderr)
+    print(f"moved {home.path} to {aside}", file=sys.stderr)
     return aside
 
 
@@ -196,8 +196,8 @@ def _named_at(file: ExperimentFile) -> Span:
 def _check_for_lost(home: ExperimentDir) -> None:
     """Raises Refusal where runs were trained that no journal knows of."""
     if any(map(newest_first, home.runs.glob("*"))):
-        message = f"{home.journal} is gone, but runs have checkpoints"
-        hint = f"{REPAIR}; `--fresh` starts over"
+        message = f"{home.journal} is missing, but runs have checkpoints"
+        hint = f"{REPAIR}, or use `--fresh` to start over"
         raise Refusal([Problem("E607", message, hint=hint)])
 
 
@@ -253,7 +253,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                 raise Refusal([resume_check.code_changed(change)]) from None
             except Paused as pause:
                 raise Unavailable(
-                    f"{pause}\nhint: nothing that is durable is lost; the same command continues"
+                    f"{pause}\nhint: saved progress is kept; rerun the same command to continue"
                 ) from None
         journal.close()
 
@@ -288,7 +288,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
             answer = driver.probe(asked, len(plan.left))
     except NoWorker as ending:
         log = log_of(plan.loaded.home.misc, ending.slot)
-        raise Unavailable(f"workers failed to start: the last {ending}; see {log}") from None
+        raise Unavailable(f"workers failed to start: the last one {ending}; see {log}") from None
     if answer is None:
         return
     required = [(one.metric, one.at) for one in request.required]
@@ -314,7 +314,7 @@ def _prepare(
             answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
     except NoWorker as ending:
         log = log_of(plan.loaded.home.misc, ending.slot)
-        raise Unavailable(f"`prepare` was not finished: its worker {ending}; see {log}") from None
+        raise Unavailable(f"`prepare` did not finish: its worker {ending}; see {log}") from None
     if answer and (found := problems(plan.loaded.file, (), answer)):
         raise Refusal(found)
     return answer

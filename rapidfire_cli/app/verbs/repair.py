@@ -41,14 +41,14 @@ def repair(experiment: str | None, parent: str | None) -> int:
     home = find(parent_directory(parent), experiment, lambda path: reload(path).name)
     with held(home):
         if _is_sound(home.journal):
-            print(f"{home.journal} is sound: nothing to repair", file=sys.stderr)
+            print(f"{home.journal} is intact: nothing to repair", file=sys.stderr)
             return 0
         file, runs = _manifest(home)
         outline = representatives(runs)
         facts, found = _facts(home, runs, outline.epochs)
         made = _rebuilt(home, file, runs, outline, facts)
         old = _replace(home.journal, made)
-    print(f"{home.journal} is rebuilt from the checkpoints of {counted(found, 'run')}{old}", file=sys.stderr)
+    print(f"rebuilt {home.journal} from the checkpoints of {counted(found, 'run')}{old}", file=sys.stderr)
     return 0
 
 
@@ -70,8 +70,8 @@ def _is_sound(journal: Path) -> bool:
 def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
     """What was trained, under its lasting numbers. Raises Refusal."""
     if not home.manifest.is_file():
-        message = f"{home.manifest} is gone, too: it says which runs there are"
-        hint = "`rapidfire expand FILE --output jsonl --header` writes one, if the file is what was trained"
+        message = f"{home.manifest}, which lists the runs, is missing too"
+        hint = "write it with `rapidfire expand FILE --output jsonl --header`, if FILE is what was trained"
         raise Refusal([Problem("E608", message, hint=hint)])
     text = read(home.manifest, home.manifest.stat().st_size).decode(errors="surrogateescape")
     return codec.read_whole(text, str(home.manifest))
@@ -152,7 +152,7 @@ def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterato
 
 
 def _cause(by: Run) -> str:
-    return f"it ran out of memory; run {by.number} takes its place"
+    return f"out of memory; replaced by run {by.number}"
 
 
 def _replace(journal: Path, made: Path) -> str:
@@ -168,7 +168,7 @@ def _replace(journal: Path, made: Path) -> str:
         disk.rename(path, aside)
     disk.rename(made, journal)
     disk.sync(journal.parent)
-    return f"; the old one is {old.name}" if kept else ""
+    return f"; the old file is {old.name}" if kept else ""
 
 
 def _files(journal: Path) -> Iterator[Path]:

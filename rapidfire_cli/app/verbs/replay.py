@@ -86,8 +86,11 @@ def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule
         setting.mode or (before.mode if before else "sync"),
     )
     if rule.min_epochs > rule.max_epochs:
-        found, expected = f"{rule.min_epochs} epochs", f"at most {rule.max_epochs}, where the runs end"
-        raise Refusal([Problem("E310", "there is no rung to reach", found=found, expected=expected)])
+        found, expected = (
+            f"a first rung at {rule.min_epochs} epochs",
+            f"at most {rule.max_epochs}, the epochs of the runs",
+        )
+        raise Refusal([Problem("E310", "max_epochs is below the first rung", found=found, expected=expected)])
     return rule
 
 
@@ -102,7 +105,10 @@ def _rehearse(past: Sequence[Past], output: Output) -> int:
     """Let every bracket hear the journal again, and compare what it decides with what it decided."""
     found = [_rehearsed(event, past) for event in past if isinstance(event, BracketBegun)]
     if not found:
-        print("no rule compared these runs; --reduction-factor and --min-epochs try one", file=sys.stderr)
+        print(
+            "these runs had no early stopping; --reduction-factor or --min-epochs simulates it",
+            file=sys.stderr,
+        )
     print_either(
         output,
         lambda: sys.stdout.writelines(f"{rehearsal_line(each)}\n" for each in found),

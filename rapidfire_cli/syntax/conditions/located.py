@@ -51,9 +51,9 @@ def _unknown(knob: Knob, span: Span, about: Known) -> Problem:
     path = knob.path
     if path in about.holders:
         inside = sorted(name for name in about.knobs if name.startswith(f"{path}."))
-        hint = f"name one of them, such as `{inside[0]}`" if inside else "it holds none in this file"
-        return Problem("E341", f"`{path}` holds knobs and is none itself", span, hint=hint)
-    return Problem("E341", f"there is no knob `{path}` here", span, hint=_meant(path, about))
+        hint = f"name one of them, such as `{inside[0]}`" if inside else "it has no knobs in this file"
+        return Problem("E341", f"`{path}` is a section, not a knob", span, hint=hint)
+    return Problem("E341", f"unknown knob `{path}`", span, hint=_meant(path, about))
 
 
 def _meant(path: str, about: Known) -> str:
@@ -62,7 +62,7 @@ def _meant(path: str, about: Known) -> str:
     if len(ends) == 1:
         return f"did you mean `{ends[0]}`?"
     near = did_you_mean(path, sorted(about.knobs)) if len(about.knobs) < _MANY else ""
-    return near or ("" if "." in path else f"a text stands in quotes: '{path}'")
+    return near or ("" if "." in path else f"strings must be quoted: '{path}'")
 
 
 def _paths(tree: Tree, at: Path) -> Iterator[tuple[Path, bool]]:

@@ -40,7 +40,7 @@ _COMPARATORS: dict[str, Comparator] = {
 _SUMS: dict[str, Operator] = {"+": "+", "-": "-"}
 _PRODUCTS: dict[str, Operator] = {"*": "*", "/": "/", "//": "//", "%": "%"}
 _RESERVED = ("and", "or", "not", "in")
-_VALUE = "a knob, a number, a text in quotes, a list, true, false or null"
+_VALUE = "a knob, a number, a quoted string, a list, true, false or null"
 _LARGEST = 2**63
 
 Sign = TypeVar("Sign")
@@ -50,9 +50,7 @@ def parse(text: str) -> Expression:
     """The condition that the text says. Raises Malformed."""
     found = list(islice(tokens(text), LONGEST + 1))
     if found[-1].kind != "end":
-        raise Malformed(
-            "a condition that is too long", found[-1], expected=f"at most {LONGEST:,} words and signs"
-        )
+        raise Malformed("condition is too long", found[-1], expected=f"at most {LONGEST:,} tokens")
     return _Parser(found).condition()
 
 
@@ -186,12 +184,12 @@ class _Parser:
 
     def _odd(self, expected: str) -> Malformed:
         found = self._next
-        message = f"`{found.text}` cannot stand here" if found.text else "the condition ends too soon"
+        message = f"unexpected `{found.text}`" if found.text else "unexpected end of the condition"
         return Malformed(message, found, expected=expected)
 
     def _deeper(self, production: Callable[[], Expression]) -> Expression:
         if self._depth == DEEPEST:
-            raise Malformed("nested too deep", self._next, expected=f"at most {DEEPEST} levels")
+            raise Malformed("nested too deeply", self._next, expected=f"at most {DEEPEST} levels")
         self._depth += 1
         inner = production()
         self._depth -= 1
@@ -206,5 +204,5 @@ def _number(token: Token) -> int | float:
         return number
     whole = int(token.text) if len(token.text) < 20 else _LARGEST
     if whole >= _LARGEST:
-        raise Malformed("an integer beyond 64 bits", token, expected="below 2^63")
+        raise Malformed("integer does not fit in 64 bits", token, expected="below 2^63")
     return whole

@@ -83,15 +83,17 @@ def _unquoted(token: Token, text: str) -> str:
         return str(json.loads(text, strict=False))
     except ValueError:
         hint = "write \\\\ for a backslash, or use single quotes"
-        raise Malformed("an unknown escape in a text", token, hint=hint) from None
+        raise Malformed("invalid escape in a string", token, hint=hint) from None
 
 
 def _unknown(text: str, at: int) -> Malformed:
     character = Token("sign", text[at], at)
     if text[at] in "\"'":
-        return Malformed("a text that is not closed", Token("text", text[at:], at), expected=f"`{text[at]}`")
+        return Malformed("unterminated string", Token("text", text[at:], at), expected=f"`{text[at]}`")
     if text[at].isdigit() or text[at] == ".":
-        return Malformed("this is no number", character, hint="digits, with a `.` or an `e`: 1e-4")
+        return Malformed(
+            "invalid number", character, hint="write digits, with a `.` or an `e` if needed: 1e-4"
+        )
     instead = _INSTEAD.get(text[at])
     hint = f"write `{instead}`" if instead else ""
-    return Malformed(f"`{text[at]}` has no meaning here", character, hint=hint)
+    return Malformed(f"unexpected `{text[at]}`", character, hint=hint)
