@@ -121,5 +121,5 @@ def test_an_origin_is_said_only_where_there_is_one_and_reads_back(origin):
 @pytest.mark.parametrize("origin", [{}, {"run": 0, "why": "oom"}, {"run": 1, "why": "whim"}, 3])
 def test_an_origin_that_is_none_is_named(origin):
     line = json.dumps({"number": 1, "id": "0" * 16, "group": 1, "config": {}, "seed": 1, "origin": origin})
-    with pytest.raises(Refusal, match="its 'origin' is not"):
+    with pytest.raises(Refusal, match="'origin' must be"):
         read(line, "manifest.jsonl")

@@ -56,7 +56,7 @@ def test_a_listed_value_is_the_one_that_the_run_has():
 
 def test_an_override_says_so():
     assert told(1, "train.epochs=5")["train.epochs"] == (1, "constant, set by --set")
-    assert told(1, "train.batch_size=!list [8, 16]")["train.batch_size"][1].endswith("of 2, by --set")
+    assert told(1, "train.batch_size=!list [8, 16]")["train.batch_size"][1].endswith("of 2, set by --set")
 
 
 @pytest.mark.parametrize("run", [1, 7, 12])
