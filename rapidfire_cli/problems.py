@@ -110,7 +110,7 @@ TITLES: Mapping[str, str] = {
     "E333": "run from another experiment in a manifest",
     "E334": "manifest without a header",
     "E335": "change to a manifest",
-    # E34: rules
+    # E34: filters
     "E340": "invalid condition",
     "E341": "unknown knob in a condition",
     "E342": "conditions that remove every run",

@@ -50,6 +50,7 @@ class Replay:
     rule: HalvingRule
     curves: Mapping[int, Curve]  # by run
     timeline: Timeline  # in the unit of the turns' lengths
+    instead: str | None = None  # the word of another rule, which ended these runs
 
     @property
     def epochs(self) -> dict[int, int]:
@@ -84,10 +85,12 @@ class Replay:
             yield Step(rung, epochs, runs, tuple(sorted(promoted)), unknown)
 
 
-def replay(rule: HalvingRule, curves: Mapping[int, Curve], slots: int, length: Length) -> Replay:
+def replay(
+    rule: HalvingRule, curves: Mapping[int, Curve], slots: int, length: Length, instead: str | None = None
+) -> Replay:
     """The bracket of these runs by this rule; `length` is how long a run takes for so many epochs."""
     goals = dict.fromkeys(curves, rule.max_epochs)
     begun = bracket_state(rule.policy(), 1, goals, ())
     entries = tuple(NewRun(run, goal, limit=begun.limits[run]) for run, goal in goals.items())
     simulation = Simulation(slots, length, lambda run, epoch: curves[run].at(epoch))
-    return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1)]))
+    return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1)]), instead)

@@ -33,7 +33,7 @@ class Decision:
     """At a rung, some go on and some end; the `cut` is the value of the last rank that goes on."""
 
     bracket: int  # 1, 2, …
-    rule: str  # "halving", "async", "median"
+    rule: str  # which policy took it: "halving", "async", or the word of its rule
     rung: int  # 1, 2, …
     epochs: int  # the rung's level
     known: int  # results that it knew

@@ -75,10 +75,10 @@ def spelt(tree: "Tree | Rule | Conditions") -> Plain:
             return {"rule": tree.word, **arguments(tree)}
 
 
-def _conditions(rules: Conditions) -> Plain:
-    from rapidfire_cli.syntax.conditions.tree import text  # only files with rules wait for it
+def _conditions(conditions: Conditions) -> Plain:
+    from rapidfire_cli.syntax.conditions.tree import text  # only files with filters wait for it
 
-    return [text(condition) for condition in rules]
+    return [text(condition) for condition in conditions]
 
 
 def _opened(group: Group) -> dict[str, Plain]:

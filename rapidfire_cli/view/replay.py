@@ -54,6 +54,8 @@ def rehearsal_document(found: Rehearsal) -> dict[str, Plain]:
 def replay_lines(found: Replay) -> Iterator[str]:
     """What was tried, rung by rung, what it chose and cost, and what nobody can know."""
     yield _setting(found.rule, len(found.curves))
+    if found.instead:
+        yield f"  instead of `rule: {found.instead}`, of which no other settings can be simulated"
     yield from map(_step, found.steps())
     yield f"  chosen: {_choice(found)}"
     yield f"  cost: {_cost(found)}"
@@ -69,6 +71,7 @@ def replay_document(found: Replay) -> dict[str, Plain]:
         "metric": found.rule.metric,
         "direction": found.rule.direction,
         "mode": found.rule.mode,
+        "instead_of": found.instead,
         "reduction_factor": found.rule.reduction_factor,
         "min_epochs": found.rule.min_epochs,
         "max_epochs": found.rule.max_epochs,

@@ -70,7 +70,8 @@ def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int)
         rule = _rule(each, seen.metadata.objective, setting)
         ranking(each.rows, Objective(rule.metric, rule.direction))  # refuses a metric that no run has
         known = curves(each.rows, past, rule.metric)
-        yield replayed(rule, known, slots, lambda run, epochs: epochs * took.get(run, usual))
+        instead = each.rule.word if each.rule else None
+        yield replayed(rule, known, slots, lambda run, epochs: epochs * took.get(run, usual), instead)
 
 
 def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule:
