@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check golden bench campaign clean picture setup
+.PHONY: demo test check golden bench campaign clean docs picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
 	$(BIN)/rapidfire fit configs/digits.yaml
@@ -28,6 +28,9 @@ campaign: .venv/.dev  ## the long campaigns, whole, going on where they were lef
 	$(BIN)/python -m tests.campaign
 	$(BIN)/python -m pytest -m campaign --timeout=0
 
+docs: .venv/.docs  ## build the documentation as a site in build/site; a broken link is an error
+	$(BIN)/zensical build --clean --strict
+
 picture: .venv/.demo  ## renew the README's picture from a real run
 	$(BIN)/python docs/picture.py
 
@@ -51,6 +54,10 @@ setup: .venv/.dev
 
 .venv/.bench: .venv/.dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	touch $@
+
+.venv/.docs: .venv/.base
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:
