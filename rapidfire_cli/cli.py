@@ -1,4 +1,4 @@
-"""argv to app to exit code: each verb parses, calls one function of `app`, and returns its exit code."""
+"""The command line: each verb parses its arguments, calls one function of `app` and exits with its code."""
 
 import os
 import sys
@@ -35,23 +35,26 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file.
 Parent = Annotated[
     str | None,
     typer.Option(
-        "--dir", metavar="DIR", envvar="RAPIDFIRE_DIR", help="Where experiments live.", show_envvar=True
+        "--dir", metavar="DIR", envvar="RAPIDFIRE_DIR", help="Directory of the experiments.", show_envvar=True
     ),
 ]
 Which = Annotated[
     str | None,
-    typer.Option("--experiment", "-e", help="An experiment's file, name or directory; default: the newest."),
+    typer.Option("--experiment", "-e", help="File, name or directory of an experiment; default: the newest."),
 ]
 Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change a knob: in all groups, of group N (N:PATH=VALUE), or a new one (+PATH=VALUE).",
+        help="Set a knob in all groups, in group N only (N:PATH=VALUE), or add one (+PATH=VALUE).",
     ),
 ]
 Unsets = Annotated[
-    list[str] | None, typer.Option("--unset", metavar="PATH", help="Take a knob away, or N:PATH of group N.")
+    list[str] | None,
+    typer.Option(
+        "--unset", metavar="PATH", help="Remove a knob from all groups, or from group N only (N:PATH)."
+    ),
 ]
 MaxBytes = Annotated[
     int,
@@ -59,19 +62,19 @@ MaxBytes = Annotated[
         "--max-spec-bytes",
         min=1,
         metavar="BYTES",
-        help="Read files up to this size, with as many more values.",
+        help="Maximum size of a file; also raises the limit on its values.",
     ),
 ]
 
 
 def _encoded(output: Output) -> Output:
-    """Data is UTF-8, a table what the terminal's encoding is."""
+    """Print data as UTF-8, and tables in the terminal's encoding."""
     if output is not Output.TABLE:
         streams.print_data()
     return output
 
 
-Format = Annotated[Output, typer.Option("--output", "-o", callback=_encoded, help="How rows are printed.")]
+Format = Annotated[Output, typer.Option("--output", "-o", callback=_encoded, help="Output format.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -86,7 +89,9 @@ def rapidfire(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show Python tracebacks (RAPIDFIRE_DEBUG=1).")] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show Python tracebacks (or set RAPIDFIRE_DEBUG=1).")
+    ] = False,
 ) -> None:
     """One file describes many training runs; one command trains them all, side by side."""
     try:
@@ -116,7 +121,7 @@ def expand(
     header: Annotated[
         bool,
         typer.Option(
-            "--header", help="With jsonl: print a header line first, with which `fit` can train the runs."
+            "--header", help="With jsonl: print a header line first, so that `fit` can train the output."
         ),
     ] = False,
     slots: Annotated[
@@ -138,7 +143,7 @@ def check(
     sets: Sets = None,
     unsets: Unsets = None,
     static: Annotated[
-        bool, typer.Option("--static", help="Check only what needs neither your code nor torch.")
+        bool, typer.Option("--static", help="Skip the checks that need your code or torch.")
     ] = False,
     smoke: Annotated[
         bool,
@@ -149,7 +154,12 @@ def check(
     ] = False,
     output: Annotated[
         Output,
-        typer.Option("--output", "-o", callback=_encoded, help="json: problems as objects on stdout."),
+        typer.Option(
+            "--output",
+            "-o",
+            callback=_encoded,
+            help="Output format; json prints problems as objects on stdout.",
+        ),
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
 ) -> None:
@@ -158,14 +168,14 @@ def check(
     from rapidfire_cli.app.verbs import check
 
     if static and smoke:
-        raise typer.BadParameter("--static and --smoke exclude each other")
+        raise typer.BadParameter("--static and --smoke cannot be combined")
     raise typer.Exit(check.check(Given(file, sets or (), unsets or (), max_bytes), static, smoke, output))
 
 
 @verb()
 def diff(
     before: Annotated[Path, typer.Argument(metavar="A", help="An experiment file, or REV:path in git.")],
-    after: Annotated[Path, typer.Argument(metavar="B", help="Another, or the same with --set.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another file, or the same file with --set.")],
     sets: Sets = None,
     unsets: Unsets = None,
     output: Format = Output.TABLE,
@@ -198,31 +208,34 @@ def fit(
         int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Train every N-th run, from the I-th on.")
+        str | None, typer.Option(metavar="I/N", help="Train only every N-th run, starting with the I-th.")
     ] = None,
     most: Annotated[
         int, typer.Option("--max-runs", min=1, metavar="N", help="Refuse to train more than N runs.")
     ] = 100_000,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; move what is there aside.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; move existing files aside.")] = False,
     accepted: Annotated[
         bool,
         typer.Option("--accept-changes", help="Continue even if the MLSpec's code or data changed."),
     ] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when a run fails.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when the first run fails.")] = False,
     require: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC>=X", help="Exit with 3 when the best run misses it; may be repeated."),
+        typer.Option(metavar="METRIC>=X", help="Exit with code 3 if the best run misses it; repeatable."),
     ] = None,
     debug_run: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="RUN", help="Train one run in this process, for breakpoint(); keep nothing."
+            min=1, metavar="RUN", help="Train one run in this process, for breakpoint(); save nothing."
         ),
     ] = None,
     output: Annotated[
         Output,
         typer.Option(
-            "--output", "-o", callback=_encoded, help="The ranking's form; jsonl: events, as they happen."
+            "--output",
+            "-o",
+            callback=_encoded,
+            help="Format of the ranking; jsonl prints events as they happen.",
         ),
     ] = Output.TABLE,
     max_bytes: MaxBytes = MAX_BYTES,
@@ -267,20 +280,21 @@ def best(
     maximize: Annotated[bool, typer.Option("--max", help="Higher is better.")] = False,
     at: Annotated[
         Literal["last", "best"] | None,
-        typer.Option("--by", help="Compare the runs' last finished epochs, or the best ones."),
+        typer.Option("--by", help="Rank by each run's last finished epoch, or by its best."),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show the N best.", metavar="N")] = None,
     output: Format = Output.TABLE,
 ) -> None:
     """Rank the leaf configs by the objective.
 
-    A run counts by its last finished epoch, unless the objective or --by says best; replicates by their mean.
+    Runs are ranked by their last finished epoch, unless the objective or --by says best. Replicates are
+    ranked by their mean.
     """
     from rapidfire_cli.app.verbs import best
 
     direction: Direction | None = "min" if minimize else "max" if maximize else None
     if minimize and maximize:
-        raise typer.BadParameter("--min and --max exclude each other")
+        raise typer.BadParameter("--min and --max cannot be combined")
     raise typer.Exit(best.best(experiment, parent, metric, direction, at, top, output))
 
 
@@ -291,9 +305,9 @@ def why(
     parent: Parent = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Explain why a run is where it is.
+    """Explain how a run got into its state.
 
-    Shows the decisions about it, with the values that they were based on.
+    Shows every early-stopping decision about the run and the values it was based on.
     """
     from rapidfire_cli.app.verbs import why
 
@@ -308,26 +322,26 @@ def replay(
         int | None,
         typer.Option("--reduction-factor", min=2, metavar="N", help="Keep one run in N at each rung."),
     ] = None,
-    min_epochs: Annotated[int | None, typer.Option(min=1, help="The epochs of the first rung.")] = None,
+    min_epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs of the first rung.")] = None,
     without_waiting: Annotated[
         bool | None,
-        typer.Option("--async/--sync", help="Promote without waiting for the whole rung, or wait for it."),
+        typer.Option("--async/--sync", help="Promote runs as results arrive, or wait for the whole rung."),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="Compare by this metric.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Compare runs by this metric.")] = None,
     minimize: Annotated[bool, typer.Option("--min", help="Lower is better.")] = False,
     maximize: Annotated[bool, typer.Option("--max", help="Higher is better.")] = False,
     slots: Annotated[int, typer.Option(min=1, metavar="N", help="Simulate N slots.")] = 1,
     output: Format = Output.TABLE,
 ) -> None:
-    """Compare settings of halving by recorded curves.
+    """Simulate successive halving on recorded runs.
 
-    What another setting of successive halving would have chosen and cost is recomputed. Without a setting it
-    is checked that every decision of the ledger follows from the results recorded before it.
+    Computes which run other settings would have chosen, and at what cost. Without settings, checks that every
+    recorded decision follows from the results recorded before it.
     """
     from rapidfire_cli.app.verbs import replay
 
     if minimize and maximize:
-        raise typer.BadParameter("--min and --max exclude each other")
+        raise typer.BadParameter("--min and --max cannot be combined")
     mode: Literal["sync", "async"] | None = (
         None if without_waiting is None else "async" if without_waiting else "sync"
     )
@@ -347,7 +361,7 @@ def repair(experiment: Which = None, parent: Parent = None) -> None:
 @verb()
 def schema(
     tags: Annotated[
-        bool, typer.Option("--tags", help="For YAML editors: accept a value set without its tag.")
+        bool, typer.Option("--tags", help="Also accept value sets without a tag, for YAML editors.")
     ] = False,
 ) -> None:
     """Print the JSON Schema of experiment files, for editors."""
@@ -368,7 +382,7 @@ def explain(
 
 
 def main() -> None:
-    """The entry point: problems become located errors and exit codes, bugs one line and exit code 70."""
+    """Run the command line; print errors without a traceback, and exit with their code (70 for a bug)."""
     if DEBUG in sys.argv:
         os.environ[streams.DEBUG] = "1"
     sys.argv = [word for word in sys.argv if word != DEBUG]

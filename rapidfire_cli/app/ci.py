@@ -78,7 +78,7 @@ class Gate:
         """The requirement and the value, in words."""
         shown = f"{self.value.mean:.6g}" if self.value else "no such metric yet"
         if not self.runs:
-            told = "there are no runs"
+            told = "no run has a result yet"
         elif len(self.runs) == 1:
             at = f" at epoch {self.epoch}" if self.epoch else ""
             told = f"the best run, {self.runs[0]}, has {shown}{at}"

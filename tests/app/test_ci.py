@@ -77,7 +77,7 @@ def test_without_a_value_or_without_a_run_no_gate_is_met():
     (gate,) = judge(seen([row(1), row(2)]), requirements(["loss<1"]))
     assert not gate.met and gate.text.endswith("the best run, 1, has no such metric yet")
     (gate,) = judge(seen([]), requirements(["loss<1"]))
-    assert not gate.met and gate.text.endswith("there are no runs")
+    assert not gate.met and gate.text.endswith("no run has a result yet")
 
 
 def test_a_metric_that_no_run_has_is_refused():
