@@ -24,7 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.work import nothing
-from rapidfire_cli.engine.ports import Audience, Fact, TurnStarted
+from rapidfire_cli.engine.ports import Audience
+from rapidfire_cli.facts import Fact, TurnStarted
 from rapidfire_cli.view.board import Board
 
 ROOT = Path(__file__).parents[1]

@@ -107,7 +107,7 @@ def simulated(runs: int, rule: HalvingRule | None) -> tuple[float, Timeline]:
     if rule is None:
         added = RunsAdded(tuple(NewRun(run, 3) for run in range(1, runs + 1)))
     else:
-        begun = bracket_state(rule.policy(), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+        begun = bracket_state(rule, 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
         entries = (NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
         added = RunsAdded(tuple(entries), begun.policy, 1)
     timeline = simulation.run([added])

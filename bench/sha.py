@@ -24,10 +24,12 @@ from statistics import median
 from bench.search import Found, Search
 from bench.work import PROCESSES, SEED
 from rapidfire_cli.app.files import load
+from rapidfire_cli.facts import EpochEnded, Metric
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.syntax.ast import SuccessiveHalving
+from rapidfire_cli.terms import VALIDATION
 
 NEAR = 0.5  # points of accuracy
 ROOT = Path(__file__).parents[1]
@@ -104,11 +106,11 @@ def outcome(work: Search) -> tuple[float, float]:
     runs = dict.fromkeys(range(len(curves)), work.max_epochs)
     rule = HalvingRule("top1_accuracy", "max", work.min_epochs, work.max_epochs, work.reduction_factor)
     every = (
-        EpochEnded(run, epoch, value)
+        EpochEnded(run, epoch, epoch, (Metric(VALIDATION, rule.metric, value),), 0.0)
         for run, curve in enumerate(curves)
         for epoch, value in enumerate(curve, 1)
     )
-    found = bracket_state(rule.policy(), 1, runs, every)
+    found = bracket_state(rule, 1, runs, every)
     reached = [(curves[run][-1], -run) for run in runs if run not in found.pruned]
     behind = 100 * (max(curve[-1] for curve in curves) - max(reached)[0])
     return behind, sum(found.limits.values()) / sum(runs.values())

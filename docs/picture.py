@@ -10,8 +10,9 @@ from time import monotonic
 
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.verbs.fit import Request, train
-from rapidfire_cli.engine.ports import Audience, Fact
+from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import stop_signal
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.view.board import Board, fold
 from rapidfire_cli.view.live import picture
 

@@ -6,13 +6,17 @@ from itertools import islice
 from typing import assert_never
 
 from rapidfire_cli.engine.driver import Bracket, Job, entry
-from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, RunChanged, RunLeft, RunReplaced
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.stopping.bracket import bracket_state
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import settings
 from rapidfire_cli.stopping.rule import Rule
-from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
+from rapidfire_cli.store.history import (
+    Past,
+    bracket_events,
+    by_bracket,
+    is_apart,
+)
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
@@ -96,9 +100,9 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
                     left.pop(run, None)
             case RunLeft(run, bracket):
                 left[run] = rules[bracket]
-            case RunReplaced(_, run, int(bracket), apart=True):
-                left[run] = rules[bracket]
-            case RunReplaced() | EpochEnded() | Failed() | Decision():
+            case RunReplaced(_, by, int(bracket)) if is_apart(event):
+                left[by.number] = rules[bracket]
+            case RunReplaced() | EpochEnded() | RunChanged() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -188,9 +192,7 @@ def revived(
 def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]) -> Revived:
     """The bracket as it stands after its own past."""
     [began] = [event for event in past if isinstance(event, BracketBegun)]
-    found = bracket_state(
-        member.rule.policy(), member.number, began.goals, bracket_events(began, member.rule.metric, past)
-    )
+    found = bracket_state(member.rule, member.number, began.goals, bracket_events(began, past))
     known = sum(isinstance(event, Decision) for event in past)
     entries = tuple(
         replace(

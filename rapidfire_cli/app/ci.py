@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from rapidfire_cli.app.files import argument, remember
-from rapidfire_cli.engine.messages import reading
-from rapidfire_cli.engine.ports import Audience, Fact, RunChanged, RunReplaced
+from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.facts import Fact, RunChanged, RunReplaced, reading
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import known_metrics, ranking, unknown

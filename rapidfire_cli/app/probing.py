@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from rapidfire_cli.app.files import code
-from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed, reading
+from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Probe, Probed
+from rapidfire_cli.facts import reading
 from rapidfire_cli.manifest.brackets import bracket_specs
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.representatives import Representatives

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rapidfire_cli.engine.driver import CodeChanged
-from rapidfire_cli.engine.messages import PREPARED, Probed, RunOpened
+from rapidfire_cli.engine.messages import Probed
+from rapidfire_cli.facts import PREPARED, RunOpened
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.terms import Run, RunState

@@ -41,9 +41,9 @@ def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule]) -> Iter
     free = (NewRun(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
     yield RunsAdded(tuple(free))
     for bracket, (spec, members) in enumerate(compared, 1):
-        begun = bracket_state(spec.rule.policy(), bracket, members, ())
+        begun = bracket_state(spec.rule, bracket, members, ())
         rules.update(dict.fromkeys(members, spec.rule))
         entries = [
             NewRun(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
         ]
-        yield RunsAdded(tuple(entries), begun.policy, bracket)
+        yield RunsAdded(tuple(entries), begun.policy, bracket, spec.rule.metric)

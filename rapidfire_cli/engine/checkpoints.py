@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric, RunOpened
+from rapidfire_cli.facts import EpochEnded, Metric, RunOpened
 from rapidfire_cli.terms import Plain, spoken
 
 FORMER = "checkpoints"  # where format 2 kept them in the run's directory

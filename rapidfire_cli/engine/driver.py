@@ -12,30 +12,29 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from rapidfire_cli.engine import messages
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report, by_split, reading
-from rapidfire_cli.engine.ports import (
-    Audience,
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report
+from rapidfire_cli.engine.ports import Audience, Journal, Replacements, Slot, Worker, WorkerGone, Workers
+from rapidfire_cli.engine.watchdog import Watchdog
+from rapidfire_cli.facts import (
+    CheckpointDamaged,
+    EpochEnded,
+    Evicted,
     Fact,
-    Journal,
-    Replacements,
     RunChanged,
+    RunFailed,
     RunLeft,
+    RunOpened,
     RunReplaced,
-    Slot,
+    Saved,
     TurnEnded,
     TurnStarted,
-    Worker,
     WorkerDied,
-    WorkerGone,
-    Workers,
     WorkerStarted,
 )
-from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
-from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.rule import Policy
-from rapidfire_cli.terms import Origin, Run, RunState, Split
+from rapidfire_cli.terms import Origin, Run, RunState
 
 COMMIT_INTERVAL = (
     0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
@@ -110,11 +109,10 @@ class Driver:
         self._facts: list[Fact] = []
         self._timeouts = timeouts
         self._watchdog = Watchdog(timeouts.hang_timeout, clock)
-        self._failures: dict[int, messages.RunFailed] = {}  # how the worker ended that trained a run last
+        self._failures: dict[int, RunFailed] = {}  # how the worker ended that trained a run last
         self._untold: list[Fact] = []  # taken by the journal, not yet durable
         self._due = 0.0  # when the next commit is, by the clock
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
-        self._metrics: dict[int, str] = {}  # what a run's bracket compares
         self._begun: set[int] = set()
         self._replacements: Replacements | None = None
         self._offered: Run | None = None  # what would take the place of the run that ran out of memory last
@@ -166,11 +164,11 @@ class Driver:
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
         """Let the scheduler know every job."""
-        self._metrics = {entry.run: bracket.metric for bracket in brackets for entry in bracket.entries}
-        free = [job for run, job in self._jobs.items() if run not in self._metrics]
+        compared = {entry.run for bracket in brackets for entry in bracket.entries}
+        free = [job for run, job in self._jobs.items() if run not in compared]
         self._tell(events.RunsAdded(tuple(entry(job) for job in free)))
         for bracket in brackets:
-            self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number))
+            self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number, bracket.metric))
 
     def _take(self, journal: Journal) -> None:
         """Hand what happened to the journal while it is fresh: it is kept with the time."""
@@ -217,46 +215,44 @@ class Driver:
                     self._on_worker_ready(slot, report)
             case Probed():
                 self._answer = report
-            case messages.RunOpened(run, code):
+            case RunOpened(run, code):
                 if self._answer and code != self._answer.code:
                     raise CodeChanged(run, self._answer.code, code)
                 self._facts.append(report)
-            case messages.EpochEnded():
+            case EpochEnded():
                 self._on_epoch_ended(report)
-            case messages.Saved(run, at):
+            case Saved():
                 self._facts.append(report)
-                self._tell(events.RunSaved(run, at))
-            case messages.CheckpointDamaged():
+                self._tell(report)
+            case CheckpointDamaged():
                 self._facts.append(report)
-            case messages.TurnEnded(run, at, step, size, metrics):
+            case TurnEnded():
                 self._watchdog.end(slot)
-                self._facts.append(TurnEnded(run, slot, at, step, metrics))
-                self._tell(events.TurnEnded((slot,), (run,), at, size))
-            case messages.Evicted(run, at):
+                self._facts.append(report)
+                self._tell(report)
+            case Evicted(run):
                 self._watchdog.close(run)
-                self._tell(events.RunEvicted(run, at))
-            case messages.RunFailed(run, "disk", cause):
+                self._tell(report)
+            case RunFailed(run, "disk", cause):
                 raise Paused(f"run {run}: {cause}")
-            case messages.RunFailed(kind="oom"):
+            case RunFailed(kind="oom"):
                 self._on_out_of_memory(slot, report)
-            case messages.RunFailed(run, cause=cause):
+            case RunFailed(run, cause=cause):
                 self._watchdog.end(slot)
                 self._watchdog.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
-                self._tell(events.RunFailed(run))
+                self._tell(report)
             case messages.Smoked():
                 raise AssertionError("no trial batch was asked for")
             case _:
                 assert_never(report)
 
-    def _on_epoch_ended(self, report: messages.EpochEnded) -> None:
+    def _on_epoch_ended(self, report: EpochEnded) -> None:
         """An opened run tells its finished epochs again; each counts once."""
         if report.epoch > self._epochs[report.run]:
             self._epochs[report.run] = report.epoch
             self._facts.append(report)
-            if metric := self._metrics.get(report.run):
-                splits = by_split(report.metrics)
-                self._tell(EpochEnded(report.run, report.epoch, compared_value(splits, metric)))
+            self._tell(report)
 
     def _on_worker_ready(self, slot: int, report: messages.Ready) -> None:
         self._facts.append(WorkerStarted(slot, report.pid, report.device))
@@ -270,15 +266,16 @@ class Driver:
         worker = self._workers.pop(slot)
         worker.kill()
         turn, step = self._watchdog.lose(slot), worker.heartbeat().step
-        self._facts.append(WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause))
+        died = WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause)
+        self._facts.append(died)
         for run in self._scheduler.slots[slot].residents:
-            self._failures[run] = messages.RunFailed(run, kind, f"worker {cause}", step)
+            self._failures[run] = RunFailed(run, kind, f"worker {cause}", step)
         self._ready = [each for each in self._ready if each[0] != slot]
-        self._tell(events.WorkerDied(slot))
+        self._tell(died)
         if self._answer is None and not self._workers:
             raise NoWorker(cause, self._slots[slot].index)
 
-    def _on_out_of_memory(self, slot: int, failure: messages.RunFailed) -> None:
+    def _on_out_of_memory(self, slot: int, failure: RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
         self._workers.pop(slot).kill()
         self._watchdog.lose(slot)
@@ -299,8 +296,6 @@ class Driver:
         by = replace(self._offered, origin=Origin(run, apart=apart))
         self._jobs[by.number] = Job(self._replacements.enter(by), self._jobs[run].goal)
         self._epochs[by.number] = 0
-        if bracket is not None and not apart:
-            self._metrics[by.number] = self._metrics[run]
         failure = self._failures[run]
         cause = f"{failure.cause}; replaced by run {by.number}"
         self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
@@ -334,9 +329,7 @@ class Driver:
             case actions.Replace(run, _, bracket, apart):
                 self._replace(run, bracket, apart)
             case actions.GiveUp(run):
-                failure = self._failures.get(run) or messages.RunFailed(
-                    run, "died", "no worker could be started", 0
-                )
+                failure = self._failures.get(run) or RunFailed(run, "died", "no worker could be started", 0)
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
             case _:
                 assert_never(action)
@@ -364,9 +357,3 @@ class Driver:
 def entry(job: Job) -> events.NewRun:
     """The job as the scheduler knows it."""
     return events.NewRun(job.assignment.run, job.goal, job.durable)
-
-
-def compared_value(splits: Mapping[Split, Mapping[str, float]], metric: str) -> float | None:
-    """The value that a bracket compares."""
-    split, name = reading(splits, metric)
-    return splits.get(split, {}).get(name)

@@ -1,15 +1,25 @@
 """What crosses the pipe between the controller and a worker: plain records, as JSON lines.
 
-Orders go to a worker, reports come back. Sequences arrive as tuples; nested plain data travels as JSON text.
+Orders go to a worker; reports come back, most of which are facts. Sequences arrive as tuples; nested plain
+data travels as JSON text.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from rapidfire_cli.facts import (
+    CheckpointDamaged,
+    EpochEnded,
+    Evicted,
+    Metric,
+    RunFailed,
+    RunOpened,
+    Saved,
+    TurnEnded,
+)
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.terms import TRAIN, VALIDATION, Keep, Objective, Split
+from rapidfire_cli.terms import Keep, Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,7 @@ class Setup:
     chunks: int  # turns per epoch
     checkpoint_every: float  # seconds that training may be old before a checkpoint holds it
     data_cache: int  # bytes of prepared rows
+    slot: int = 0  # where the worker is
     share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
     measured: bool = False  # named metrics are asked for
     objective: Objective | None = None  # by which the best epoch's weights are kept
@@ -105,19 +116,6 @@ class Ready:
     room: int  # bytes for runs at rest
 
 
-PREPARED = "prepare()"  # a name that no split is likely to have
-
-
-@dataclass(frozen=True, slots=True)
-class RunOpened:
-    """A run is in memory, and what its bits depend on beside its config: hashes and versions by name."""
-
-    run: int
-    code: str  # JSON: the user's modules
-    data: str  # JSON: splits, and what `prepare` made, under PREPARED
-    environment: str  # JSON: packages, device, threads
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something wrong with a probed leaf config."""
@@ -157,73 +155,6 @@ class Smoked:
     rows: int = 0  # of the train split
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One epoch-end value."""
-
-    split: str
-    name: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class EpochEnded:
-    """A run finished its `epoch`-th epoch (from 1) after `step` optimizer steps in all."""
-
-    run: int
-    epoch: int
-    step: int
-    metrics: tuple[Metric, ...]
-    seconds: float  # of this epoch's training and validation
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A checkpoint is durable; the run can be continued from `at` whole ticks on."""
-
-    run: int
-    at: int
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointDamaged:
-    """A checkpoint is damaged; the one before is used."""
-
-    run: int
-    cause: str  # one line
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnded:
-    """The turn is over at `at` whole ticks; short of `until` only when an EndTurn asked for it."""
-
-    run: int
-    at: int
-    step: int
-    size: int = 0  # bytes the run holds at rest: model, optimizer state
-    metrics: tuple[Metric, ...] = ()  # of training in the epoch under way; none between two epochs
-
-
-@dataclass(frozen=True, slots=True)
-class Evicted:
-    """The run is durable at `at` and no longer here."""
-
-    run: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunFailed:
-    """User code or torch refused, or too many workers ended or hung while they trained the run."""
-
-    run: int
-    kind: str  # "error", "nan", "oom", "checkpoint", "died", "hung", …
-    cause: str  # one line
-    step: int
-    traceback: str = ""  # its end; the run's log has all
-
-
 Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | EndTurn | Quit
 Report: TypeAlias = (
     Ready
@@ -237,26 +168,6 @@ Report: TypeAlias = (
     | Evicted
     | RunFailed
 )
-
-
-def by_split(metrics: Iterable[Metric]) -> dict[str, dict[str, float]]:
-    """Epoch-end values as `{split: {name: value}}`."""
-    values: dict[str, dict[str, float]] = {}
-    for metric in metrics:
-        values.setdefault(metric.split, {})[metric.name] = metric.value
-    return values
-
-
-def reading(known: Mapping[Split, Collection[str]], metric: str) -> tuple[Split, str]:
-    """The split and name that a metric is read by.
-
-    `train.loss` says its split; a bare name means validation, or training where nothing was ever validated.
-    A name can hold dots itself: what stands before the first one is a split only if it has such a metric.
-    """
-    split, _, name = metric.partition(".")
-    if name in known.get(split, ()):
-        return split, name
-    return (VALIDATION if VALIDATION in known or not known else TRAIN), metric
 
 
 KINDS = by_name(

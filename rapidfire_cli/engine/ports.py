@@ -2,22 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from rapidfire_cli.engine.heartbeat import Heartbeat
-from rapidfire_cli.engine.messages import (
-    Assignment,
-    CheckpointDamaged,
-    EpochEnded,
-    Metric,
-    Order,
-    Report,
-    RunFailed,
-    RunOpened,
-    Saved,
+from rapidfire_cli.engine.messages import Assignment, Order, Report
+from rapidfire_cli.facts import (
+    Fact,
 )
-from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,107 +20,6 @@ class Slot:
     device: str  # "cpu", or "cuda:0": the worker sees no GPU but its own
     visible: str  # CUDA_VISIBLE_DEVICES for the worker; empty on the CPU
     share: float  # of the device's free memory that runs at rest may fill
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
-    """A worker is up on a slot."""
-
-    slot: int
-    pid: int
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
-    """A worker is gone without being asked to leave."""
-
-    slot: int
-    cause: str  # "killed by SIGKILL", "exit code 3"
-    run: int | None = None  # that it was training
-    step: int = 0  # that the run had reached
-
-
-@dataclass(frozen=True, slots=True)
-class TurnStarted:
-    """A run trains on a slot from now on."""
-
-    run: int
-    slot: int
-    until: int  # ticks
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnded:
-    """The turn on a slot is over at `at` ticks."""
-
-    run: int
-    slot: int
-    at: int
-    step: int
-    metrics: tuple[Metric, ...] = ()  # of training in the epoch under way; none between two epochs
-
-
-@dataclass(frozen=True, slots=True)
-class RunChanged:
-    """A run's state is another from now on; `cause` is one line where it failed."""
-
-    run: int
-    state: RunState
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunReplaced:
-    """A run ran out of memory, and a new one takes its place; `bracket` is that of the former, if any."""
-
-    run: int
-    by: Run
-    bracket: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BracketBegun:
-    """These runs are compared by a rule from now on."""
-
-    bracket: int  # 1, 2, …
-    rule: str  # its settings, as canonical JSON
-    runs: tuple[int, ...]
-    epochs: tuple[int, ...]  # that each of them trains when nothing ends it
-
-    @property
-    def goals(self) -> dict[int, int]:
-        """The epochs by run."""
-        return dict(zip(self.runs, self.epochs, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class RunLeft:
-    """A run is compared with its bracket no longer; `cause` says in a few words why."""
-
-    run: int
-    bracket: int
-    cause: str
-    worst: bool = False  # it still counts among those that began, and ranks worst, like a failure
-
-
-Fact: TypeAlias = (
-    WorkerStarted
-    | WorkerDied
-    | TurnStarted
-    | RunOpened
-    | EpochEnded
-    | Saved
-    | CheckpointDamaged
-    | TurnEnded
-    | RunFailed
-    | RunChanged
-    | RunReplaced
-    | BracketBegun
-    | RunLeft
-    | Decision
-)
-"""What happened, as the journal keeps it and people are told it."""
 
 
 class Journal(Protocol):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -137,7 +138,8 @@ class LocalWorkers:
     def start(self, slot: Slot) -> LocalWorker:
         """Start a worker and hand it its setup."""
         ours, theirs = socket.socketpair()
-        setup, path = self._setup[slot.index], log_of(self._logs, slot.index)
+        setup = replace(self._setup[slot.index], slot=slot.index)
+        path = log_of(self._logs, slot.index)
         rotate(path)
         with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
             shared, begun = (theirs.fileno(), page.fileno()), os.fstat(log.fileno()).st_size

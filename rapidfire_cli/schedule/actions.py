@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.facts import Decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What happened, as the scheduler hears it: past tense, frozen, free of I/O.
+"""What the scheduler hears: facts, and what no worker reports. Past tense, frozen, free of I/O.
 
 A tick is one chunk of one epoch.
 """
@@ -6,7 +6,7 @@ A tick is one chunk of one epoch.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rapidfire_cli.stopping.bracket import EpochEnded
+from rapidfire_cli.facts import EpochEnded, Evicted, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.stopping.rule import Policy
 
 
@@ -36,6 +36,7 @@ class RunsAdded:
     runs: tuple[NewRun, ...]
     policy: Policy | None = None
     bracket: int = 0  # 1, 2, … with a policy
+    metric: str = ""  # that the policy compares
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,6 @@ class WorkerReady:
 
     slot: int
     room: int  # bytes for runs at rest
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
-    """A slot's worker is gone, and with it whatever was resident and not durable."""
-
-    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +57,6 @@ class MemoryRanOut:
     slot: int
     run: int
     instead: NewRun | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnded:
-    """The gang's turn is over; its runs stand at `at` ticks and hold `size` bytes each at rest."""
-
-    slots: tuple[int, ...]
-    runs: tuple[int, ...]
-    at: int
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RunSaved:
-    """A checkpoint holds the run's first `at` ticks; it may have been taken while the run waits."""
-
-    run: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunEvicted:
-    """The run is durable at `at` and resident nowhere."""
-
-    run: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunFailed:
-    """The run raised: trying again would raise again."""
-
-    run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +86,8 @@ Event: TypeAlias = (
     | MemoryRanOut
     | EpochEnded
     | TurnEnded
-    | RunSaved
-    | RunEvicted
+    | Saved
+    | Evicted
     | RunFailed
     | RunStopAsked
     | RunResumeAsked

@@ -33,8 +33,9 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from rapidfire_cli.facts import RunFailed, TurnEnded, WorkerDied
 from rapidfire_cli.schedule.actions import Action, Evict, StartWorker, Train
-from rapidfire_cli.schedule.events import RunFailed, TurnEnded, WorkerDied, WorkerReady
+from rapidfire_cli.schedule.events import WorkerReady
 from rapidfire_cli.schedule.lazy_heap import LazyHeap
 from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger

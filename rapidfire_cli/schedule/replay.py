@@ -90,7 +90,7 @@ def replay(
 ) -> Replay:
     """The bracket of these runs by this rule; `length` is how long a run takes for so many epochs."""
     goals = dict.fromkeys(curves, rule.max_epochs)
-    begun = bracket_state(rule.policy(), 1, goals, ())
+    begun = bracket_state(rule, 1, goals, ())
     entries = tuple(NewRun(run, goal, limit=begun.limits[run]) for run, goal in goals.items())
     simulation = Simulation(slots, length, lambda run, epoch: curves[run].at(epoch))
-    return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1)]), instead)
+    return Replay(rule, curves, simulation.run([RunsAdded(entries, begun.policy, 1, rule.metric)]), instead)

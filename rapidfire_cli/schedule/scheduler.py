@@ -32,6 +32,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
+from rapidfire_cli.facts import (
+    Decision,
+    EpochEnded,
+    Evicted,
+    RunFailed,
+    Saved,
+    TurnEnded,
+    WorkerDied,
+    compared_value,
+)
 from rapidfire_cli.schedule.actions import (
     Action,
     Complete,
@@ -47,23 +57,16 @@ from rapidfire_cli.schedule.events import (
     Event,
     MemoryRanOut,
     NewRun,
-    RunEvicted,
-    RunFailed,
     RunResumeAsked,
     RunsAdded,
-    RunSaved,
     RunsExpected,
     RunStopAsked,
     StopAsked,
-    TurnEnded,
-    WorkerDied,
     WorkerReady,
 )
 from rapidfire_cli.schedule.placement import Placement
-from rapidfire_cli.schedule.state import Gang, RunEntry, SlotEntry
+from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
-from rapidfire_cli.stopping.bracket import EpochEnded
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.rule import Policy
 
 MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
@@ -76,6 +79,7 @@ class Scheduler:
     def __init__(self, slots: int, chunks: int = 1) -> None:
         self.placement = Placement([SlotEntry(slot) for slot in range(slots)])
         self.policies: dict[int, Policy] = {}  # by bracket
+        self.metrics: dict[int, str] = {}  # that they compare, by bracket
         self.chunks = chunks  # ticks per epoch
         self.expected = 0  # runs that are about to be added
         self.stopping = False
@@ -115,21 +119,20 @@ class Scheduler:
             case RunsExpected(count):
                 self.expected = count
                 yield from self._start_workers()
-            case RunsAdded(runs, policy, bracket):
-                yield from self._add(runs, policy, bracket)
+            case RunsAdded():
+                yield from self._add(event)
                 yield from self._start_workers()
             case WorkerReady(slot, room):
                 self.placement.open(self.slots[slot], room)
-            case EpochEnded(run, epoch, value):
-                yield from self._report(self._run(run), epoch, value)
-            case TurnEnded(slots, runs, at, size):
+            case EpochEnded(run):
+                yield from self._report(self._run(run), event)
+            case TurnEnded(run, slot, at, size=size):
                 self.placement.grow(max(size, 1))
-                for run in runs:
-                    yield from self._end_turn(self._run(run), slots, at)
-            case RunSaved(run, at):
-                self.placement.move(self._run(run), RunSaved)
+                yield from self._end_turn(self._run(run), slot, at)
+            case Saved(run, at):
+                self.placement.move(self._run(run), Saved)
                 self._run(run).durable = at
-            case RunEvicted(run, at):
+            case Evicted(run, at):
                 yield from self._settle(self._run(run), at)
             case RunFailed(run):
                 yield from self._fail(self._run(run))
@@ -151,14 +154,15 @@ class Scheduler:
 
     # Runs come
 
-    def _add(self, entries: Sequence[NewRun], policy: Policy | None, bracket: int) -> Iterator[Action]:
+    def _add(self, added: RunsAdded) -> Iterator[Action]:
         self.expected = 0
-        if policy is not None:
-            if bracket in self.policies:
-                raise IllegalTransition(f"bracket {bracket} was added twice")
-            self.policies[bracket] = policy
-        for entry in entries:
-            yield from self._enter(entry, bracket if policy else None)
+        if added.policy is not None:
+            if added.bracket in self.policies:
+                raise IllegalTransition(f"bracket {added.bracket} was added twice")
+            self.policies[added.bracket] = added.policy
+            self.metrics[added.bracket] = added.metric
+        for entry in added.runs:
+            yield from self._enter(entry, added.bracket if added.policy else None)
 
     def _enter(self, entry: NewRun, bracket: int | None) -> Iterator[Action]:
         if entry.run in self.runs:
@@ -223,11 +227,11 @@ class Scheduler:
 
     # Turns end
 
-    def _end_turn(self, run: RunEntry, slots: Gang, at: int) -> Iterator[Action]:
-        if run.home != slots:
-            raise IllegalTransition(f"run {run.run} trains on {run.home}, not on {slots}")
+    def _end_turn(self, run: RunEntry, slot: int, at: int) -> Iterator[Action]:
+        if run.home[:1] != (slot,):
+            raise IllegalTransition(f"run {run.run} trains on {run.home}, not on slot {slot}")
         self.placement.move(run, TurnEnded)
-        self.placement.free(slots, TurnEnded)
+        self.placement.free(run.home, TurnEnded)
         run.trained = at
         if run.trained >= run.goal:
             run.durable = run.trained
@@ -245,7 +249,7 @@ class Scheduler:
             self.placement.enqueue(run)
 
     def _settle(self, run: RunEntry, at: int) -> Iterator[Action]:
-        self.placement.move(run, RunEvicted)
+        self.placement.move(run, Evicted)
         run.trained = run.durable = at
         self.placement.leave(run)
         yield from self._rest(run)
@@ -285,9 +289,10 @@ class Scheduler:
 
     # Brackets decide
 
-    def _report(self, run: RunEntry, epoch: int, value: float | None) -> Iterator[Action]:
+    def _report(self, run: RunEntry, ended: EpochEnded) -> Iterator[Action]:
         if run.bracket is not None:
-            yield from self._decide(self.policies[run.bracket].report(run.run, epoch, value))
+            value = compared_value(ended.metrics, self.metrics[run.bracket])
+            yield from self._decide(self.policies[run.bracket].report(run.run, ended.epoch, value))
 
     def _withdraw(self, run: RunEntry, failed: bool) -> Iterator[Action]:
         bracket, run.bracket = run.bracket, None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TypeAlias, assert_never
 
+from rapidfire_cli.facts import Decision, EpochEnded, Evicted, Metric, TurnEnded
 from rapidfire_cli.schedule.actions import (
     Action,
     Complete,
@@ -22,10 +23,9 @@ from rapidfire_cli.schedule.actions import (
     Stop,
     Train,
 )
-from rapidfire_cli.schedule.events import Event, RunEvicted, RunsAdded, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import Event, RunsAdded, WorkerReady
 from rapidfire_cli.schedule.scheduler import Scheduler
-from rapidfire_cli.stopping.bracket import EpochEnded
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.terms import VALIDATION
 
 Length: TypeAlias = Callable[[int, int], float]
 """How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""
@@ -93,11 +93,18 @@ class Simulation:
         return self.timeline
 
     def _end_turn(self, event: TurnEnded) -> None:
-        (run,) = event.runs
+        run = event.run
         self.timeline.ticks[run] = event.at
         epoch, rest = divmod(event.at, self._chunks)
         if rest == 0:
-            self._tell(EpochEnded(run, epoch, self._value(run, epoch)))
+            self._tell(EpochEnded(run, epoch, event.at, self._shown(run, epoch), 0.0))
+
+    def _shown(self, run: int, epoch: int) -> tuple[Metric, ...]:
+        """The value as the metric that the run's bracket compares."""
+        bracket, value = self.scheduler.runs[run].bracket, self._value(run, epoch)
+        if bracket is None or value is None:
+            return ()
+        return (Metric(VALIDATION, self.scheduler.metrics[bracket], value),)
 
     def _tell(self, event: Event) -> None:
         for action in self.scheduler.step(event):
@@ -105,15 +112,15 @@ class Simulation:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Train(slots, (run,) as runs, until):
-                self._begin(slots, run, TurnEnded(slots, runs, until, self._size))
+            case Train(slots, (run,), until):
+                self._begin(slots, run, TurnEnded(run, slots[0], until, until, size=self._size))
             case Train(runs=runs):
                 raise AssertionError(f"a turn of several runs, {runs}, which no scheduler gives")
             case StartWorker(slot):
                 self._plan(self.timeline.makespan, WorkerReady(slot, self._room))
             case Evict(slots, run):
                 over = max(self.timeline.makespan, *(self._free[slot] for slot in slots))
-                self._plan(over, RunEvicted(run, self.timeline.ticks[run]))
+                self._plan(over, Evicted(run, self.timeline.ticks[run]))
             case Decide(decision):
                 self.timeline.decisions.append(decision)
             case EndTurn() | Leave() | Complete() | Prune() | Stop() | GiveUp() | Replace():

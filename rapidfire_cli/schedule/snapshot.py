@@ -21,6 +21,7 @@ def snapshot(scheduler: Scheduler) -> dict[str, Any]:
         "stopping": scheduler.stopping,
         "slots": [to_plain(slot) for slot in scheduler.slots],
         "runs": [to_plain(run) for run in scheduler.runs.values()],
+        "metrics": [[bracket, metric] for bracket, metric in scheduler.metrics.items()],
         "policies": [[bracket, to_plain(policy)] for bracket, policy in scheduler.policies.items()],
     }
 
@@ -32,6 +33,7 @@ def restored(plain: dict[str, Any]) -> Scheduler:
     scheduler = Scheduler(len(slots), plain["chunks"])
     scheduler.expected, scheduler.stopping = plain["expected"], plain["stopping"]
     scheduler.policies = {bracket: from_plain(policy, KINDS) for bracket, policy in plain["policies"]}
+    scheduler.metrics = dict(plain["metrics"])
     scheduler.adopt(Placement(slots, runs, plain["size"]))
     return scheduler
 

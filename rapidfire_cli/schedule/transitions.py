@@ -6,16 +6,9 @@ Triggers are events and actions alike: a phase follows from the one before and w
 from enum import StrEnum
 from typing import TypeAlias
 
+from rapidfire_cli.facts import Evicted, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.schedule.actions import Complete, Evict, GiveUp, Prune, Replace, StartWorker, Stop, Train
-from rapidfire_cli.schedule.events import (
-    RunEvicted,
-    RunFailed,
-    RunResumeAsked,
-    RunSaved,
-    TurnEnded,
-    WorkerDied,
-    WorkerReady,
-)
+from rapidfire_cli.schedule.events import RunResumeAsked, WorkerReady
 
 
 class RunPhase(StrEnum):
@@ -52,13 +45,13 @@ RUN_TRANSITIONS = {
     (RunPhase.WAITING, GiveUp): RunPhase.FAILED,
     (RunPhase.WAITING, Replace): RunPhase.FAILED,
     (RunPhase.WAITING, WorkerDied): RunPhase.WAITING,
-    (RunPhase.WAITING, RunSaved): RunPhase.WAITING,
-    (RunPhase.TRAINING, RunSaved): RunPhase.TRAINING,
+    (RunPhase.WAITING, Saved): RunPhase.WAITING,
+    (RunPhase.TRAINING, Saved): RunPhase.TRAINING,
     (RunPhase.TRAINING, TurnEnded): RunPhase.WAITING,
     (RunPhase.TRAINING, RunFailed): RunPhase.FAILED,
     (RunPhase.TRAINING, WorkerDied): RunPhase.WAITING,
-    (RunPhase.LEAVING, RunSaved): RunPhase.LEAVING,
-    (RunPhase.LEAVING, RunEvicted): RunPhase.WAITING,
+    (RunPhase.LEAVING, Saved): RunPhase.LEAVING,
+    (RunPhase.LEAVING, Evicted): RunPhase.WAITING,
     (RunPhase.LEAVING, RunFailed): RunPhase.FAILED,
     (RunPhase.LEAVING, WorkerDied): RunPhase.WAITING,
     (RunPhase.PRUNED, RunResumeAsked): RunPhase.WAITING,

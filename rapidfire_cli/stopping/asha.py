@@ -10,17 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from rapidfire_cli.stopping.decision import (
-    FAILED,
-    Decision,
-    Ranking,
-    Results,
-    Verdict,
-    Wait,
-    can_advance,
-    ranking,
-    sort_key,
-)
+from rapidfire_cli.facts import Decision, Verdict
+from rapidfire_cli.stopping.decision import FAILED, Ranking, Results, Wait, can_advance, ranking, sort_key
 from rapidfire_cli.terms import Direction
 
 Place: TypeAlias = tuple[tuple[int, float], int, float | None]

@@ -4,37 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.facts import Decision, EpochEnded, RunChanged, RunLeft, RunReplaced, compared_value
+from rapidfire_cli.stopping.rule import Policy, Rule
 
-
-@dataclass(frozen=True, slots=True)
-class EpochEnded:
-    """A run finished an epoch (1, 2, …); `value` is its bracket's metric, None where it has none."""
-
-    run: int
-    epoch: int
-    value: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RunLost:
-    """A run failed, or was taken out of its bracket."""
-
-    run: int
-    failed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunReplaced:
-    """Another run stands where this one stood, of which nothing was known."""
-
-    run: int
-    by: int
-
-
-BracketEvent: TypeAlias = EpochEnded | RunLost | RunReplaced
-"""What a bracket hears."""
+BracketEvent: TypeAlias = EpochEnded | RunChanged | RunLeft | RunReplaced
+"""The facts that a bracket takes in; of changes, only that a run failed."""
 
 
 @dataclass(slots=True)
@@ -42,6 +16,7 @@ class BracketState:
     """What a bracket has come to."""
 
     policy: Policy
+    metric: str  # that the policy compares
     limits: dict[int, int]  # epochs that each run may train to
     pruned: set[int] = field(default_factory=set)  # runs that end where they are
     decisions: list[Decision] = field(default_factory=list)
@@ -50,13 +25,16 @@ class BracketState:
         """Take in what happened, and what it decides."""
         decisions: list[Decision] = []
         match event:
-            case RunReplaced(run, by):
-                self.policy.replace(run, by)
-                self.limits[by] = self.limits.pop(run)
-            case EpochEnded(run, epoch, value):
+            case RunReplaced(run, by) if not (by.origin and by.origin.apart):
+                self.policy.replace(run, by.number)
+                self.limits[by.number] = self.limits.pop(run)
+            case EpochEnded(run, epoch):
+                value = compared_value(event.metrics, self.metric)
                 decisions = self.policy.report(run, epoch, value)
-            case RunLost(run, failed):
-                decisions = self.policy.withdraw(run, failed)
+            case RunChanged(run) | RunReplaced(run):
+                decisions = self.policy.withdraw(run, failed=True)
+            case RunLeft(run, worst=worst):
+                decisions = self.policy.withdraw(run, failed=worst)
             case _:
                 assert_never(event)
         for decision in decisions:
@@ -70,10 +48,11 @@ class BracketState:
 
 
 def bracket_state(
-    policy: Policy, bracket: int, goals: Mapping[int, int], past: Iterable[BracketEvent]
+    rule: Rule, bracket: int, goals: Mapping[int, int], past: Iterable[BracketEvent]
 ) -> BracketState:
     """The bracket of these runs, by number and with the epochs of each, after all that it heard."""
-    found = BracketState(policy, dict.fromkeys(goals, policy.start(bracket, goals)))
+    begun = rule.policy()
+    found = BracketState(begun, rule.metric, dict.fromkeys(goals, begun.start(bracket, goals)))
     for event in past:
         found.report(event)
     return found

@@ -19,32 +19,6 @@ Ranking: TypeAlias = tuple[tuple[int, float | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a decision means for one run, and why: its value and its rank (1 is best) among those known."""
-
-    run: int
-    value: float | None
-    rank: int
-    promoted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """At a rung, some go on and some end; the `cut` is the value of the last rank that goes on."""
-
-    bracket: int  # 1, 2, …
-    rule: str  # which policy took it: "halving", "async", or the word of its rule
-    rung: int  # 1, 2, …
-    epochs: int  # the rung's level
-    known: int  # results that it knew
-    keep: int  # ranks that go on
-    cut: float | None
-    until: int  # epochs that those who go on may train to
-    verdicts: tuple[Verdict, ...]
-    failed: tuple[int, ...] = ()  # runs that it counted as worst; no later attempt of theirs can count
-
-
-@dataclass(frozen=True, slots=True)
 class Wait:
     """A run that has come to a rung which has not decided about it yet."""
 

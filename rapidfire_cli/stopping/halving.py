@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rapidfire_cli.facts import Decision, Verdict
 from rapidfire_cli.stopping.asha import AsyncHalving, RungState
 from rapidfire_cli.stopping.decision import (
     FAILED,
-    Decision,
     Ranking,
     Results,
-    Verdict,
     Wait,
     can_advance,
     number,

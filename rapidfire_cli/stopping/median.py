@@ -9,17 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from rapidfire_cli.facts import Decision, Verdict
 from rapidfire_cli.shapes import Integer
-from rapidfire_cli.stopping.decision import (
-    Decision,
-    Ranking,
-    Verdict,
-    Wait,
-    can_advance,
-    number,
-    ranking,
-    sort_key,
-)
+from rapidfire_cli.stopping.decision import Ranking, Wait, can_advance, number, ranking, sort_key
 from rapidfire_cli.stopping.rule import Policy, Rule, setting
 from rapidfire_cli.terms import Direction
 

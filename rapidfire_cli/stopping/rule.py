@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from rapidfire_cli.facts import Decision, Verdict
 from rapidfire_cli.shapes import DIRECTION, METRIC, Shape
-from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict, Wait, number
+from rapidfire_cli.stopping.decision import Ranking, Wait, number
 from rapidfire_cli.stopping.ladder import Ladder
 from rapidfire_cli.terms import Direction
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rapidfire_cli.engine.driver import compared_value
-from rapidfire_cli.engine.ports import BracketBegun
+from rapidfire_cli.facts import BracketBegun, EpochEnded, RunReplaced, compared_value
 from rapidfire_cli.schedule.replay import Curve
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.connection import reader
-from rapidfire_cli.store.history import EpochEnded, Past, RunReplaced, goals
+from rapidfire_cli.store.history import Past, goals, is_apart
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import RunState
 
@@ -35,7 +34,7 @@ def compared(seen: Overview, past: Sequence[Past]) -> list[Compared]:
     """The runs by the bracket that they are or were in, else by group and length, in order of their first."""
     begun = [event for event in past if isinstance(event, BracketBegun)]
     bracket = {run: event.bracket for event in begun for run in goals(event, past)}
-    unheard = {event.run for event in past if isinstance(event, RunReplaced) and not event.apart}
+    unheard = {event.run for event in past if isinstance(event, RunReplaced) and not is_apart(event)}
     rules = {event.bracket: rule_of(event.rule) for event in begun}
     parts: dict[tuple[int, int, int], list[RunRow]] = {}
     for row in [row for row in seen.rows if row.number not in unheard]:  # the others stand in their place

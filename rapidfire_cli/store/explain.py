@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.facts import BracketBegun, Decision, RunLeft, Verdict
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.stopping.bracket import BracketState, bracket_state
-from rapidfire_cli.stopping.decision import Decision, Ranking, Verdict, Wait
+from rapidfire_cli.stopping.decision import Ranking, Wait
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
@@ -82,8 +82,8 @@ def _rankings(
     if number not in began.runs:
         return
     rule = rule_of(began.rule)
-    again = bracket_state(rule.policy(), began.bracket, began.goals, ())
-    for event in bracket_events(began, rule.metric, past):
+    again = bracket_state(rule, began.bracket, began.goals, ())
+    for event in bracket_events(began, past):
         for decision in again.report(event):
             if any(verdict.run == number for verdict in decision.verdicts):
                 yield (decision.bracket, decision.rung, decision.known), again.policy.ranking(decision)
@@ -101,8 +101,8 @@ def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> 
 def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:
     """The bracket after all that it heard."""
     rule = rule_of(began.rule)
-    heard = bracket_events(began, rule.metric, past)
-    return bracket_state(rule.policy(), began.bracket, began.goals, heard)
+    heard = bracket_events(began, past)
+    return bracket_state(rule, began.bracket, began.goals, heard)
 
 
 def _missing(seen: Overview, number: int) -> Problem:

@@ -1,23 +1,30 @@
-"""A fact as plain data, the same in the journal's events and in what `fit --output jsonl` prints."""
+"""A fact as plain data and back: the same in the journal's events and in what `fit --output jsonl` prints."""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from rapidfire_cli.engine.messages import by_split
-from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.facts import Fact, Metric, Verdict, by_split
 from rapidfire_cli.manifest import codec
-from rapidfire_cli.stopping.decision import Verdict
-from rapidfire_cli.terms import Plain, Run, spoken
+from rapidfire_cli.terms import Plain, Run, RunState, spoken
 
 PLAIN = frozenset({int, str, bool, type(None)})
 
 
+KINDS: Mapping[str, type[Fact]] = {
+    re.sub(r"(?<!^)(?=[A-Z])", "_", each.__name__).lower(): each for each in get_args(Fact)
+}
+"""The kinds of facts by name: `epoch_ended`."""
+
+_NAMES = {each: name for name, each in KINDS.items()}
+
+
 def kind(fact: Fact) -> str:
-    """The fact's name in snake case: `epoch_ended`."""
-    return _snake(type(fact).__name__)
+    """The name of the fact's kind."""
+    return _NAMES[type(fact)]
 
 
 def body(fact: Fact | Verdict) -> dict[str, Plain]:
@@ -30,14 +37,14 @@ def body(fact: Fact | Verdict) -> dict[str, Plain]:
     return plain
 
 
+def fact(kind: str, body: Mapping[str, Any]) -> Fact:
+    """The fact whose `kind` and `body` these are."""
+    return KINDS[kind](**{name: _value(name, value) for name, value in body.items()})
+
+
 @cache
 def _names(kind: type[Fact | Verdict]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
-
-
-@cache
-def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _plain(name: str, value: Any) -> Plain:
@@ -55,3 +62,27 @@ def _plain(name: str, value: Any) -> Plain:
             return cast("dict[str, Plain]", json.loads(codec.write(value)))
     plain: Plain = value
     return plain
+
+
+def _value(name: str, plain: Any) -> Any:
+    match name:
+        case "metrics":
+            return tuple(
+                Metric(split, metric, float(value))
+                for split, named in plain.items()
+                for metric, value in named.items()
+            )
+        case "verdicts":
+            return tuple(Verdict(**{**each, "value": _number(each["value"])}) for each in plain)
+        case "by":
+            [run] = codec.read(json.dumps(plain), "")
+            return run
+        case "state":
+            return RunState(plain)
+        case "cut" | "seconds":
+            return _number(plain)
+    return tuple(plain) if isinstance(plain, list) else plain
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)

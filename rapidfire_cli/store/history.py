@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, assert_never
+from typing import TypeAlias, assert_never, cast
 
-from rapidfire_cli.engine.driver import compared_value
-from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.stopping import bracket as heard
-from rapidfire_cli.stopping.bracket import BracketEvent, RunLost
-from rapidfire_cli.stopping.decision import Decision, Verdict
+from rapidfire_cli.facts import (
+    BracketBegun,
+    Decision,
+    EpochEnded,
+    Fact,
+    RunChanged,
+    RunLeft,
+    RunReplaced,
+)
+from rapidfire_cli.stopping.bracket import BracketEvent
 from rapidfire_cli.store.connection import begun, reader
-from rapidfire_cli.terms import RunState, Split
+from rapidfire_cli.store.facts import fact
+from rapidfire_cli.terms import RunState
 
 EVENTS = """
     SELECT kind, body FROM events
@@ -20,33 +25,8 @@ EVENTS = """
     ORDER BY seq"""
 
 
-@dataclass(frozen=True, slots=True)
-class EpochEnded:
-    """A run finished an epoch."""
-
-    run: int
-    epoch: int
-    metrics: Mapping[Split, Mapping[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A run failed."""
-
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunReplaced:
-    """Another run took a run's place, in the bracket or apart from it."""
-
-    run: int
-    by: int
-    bracket: int | None  # of the run
-    apart: bool
-
-
-Past: TypeAlias = BracketBegun | EpochEnded | Failed | RunReplaced | RunLeft | Decision
+Past: TypeAlias = BracketBegun | EpochEnded | RunChanged | RunReplaced | RunLeft | Decision
+"""The facts that early stopping is about; of changes, only that a run failed."""
 
 
 def history(journal: Path) -> tuple[Past, ...]:
@@ -56,8 +36,12 @@ def history(journal: Path) -> tuple[Past, ...]:
     with reader(journal) as db:
         if not begun(db):
             return ()
-        told = [_past(kind, json.loads(body)) for kind, body in db.execute(EVENTS)]
-    return tuple(past for past in told if past)
+        told = [fact(kind, json.loads(body)) for kind, body in db.execute(EVENTS)]
+    return tuple(cast("Past", each) for each in told if not _is_no_failure(each))
+
+
+def _is_no_failure(fact: Fact) -> bool:
+    return isinstance(fact, RunChanged) and fact.state is not RunState.FAILED
 
 
 def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
@@ -69,8 +53,8 @@ def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
                 for run in runs:
                     homes.setdefault(run, set()).add(bracket)
             case RunReplaced(run, by):
-                homes.setdefault(by, set()).update(homes.get(run, ()))
-            case EpochEnded() | Failed() | RunLeft() | Decision():
+                homes.setdefault(by.number, set()).update(homes.get(run, ()))
+            case EpochEnded() | RunChanged() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -85,13 +69,13 @@ def _concerned(event: Past, homes: Mapping[int, set[int]]) -> Collection[int]:
     match event:
         case BracketBegun(bracket) | RunLeft(_, bracket) | Decision(bracket):
             return (bracket,)
-        case EpochEnded(run) | Failed(run) | RunReplaced(run):
+        case EpochEnded(run) | RunChanged(run) | RunReplaced(run):
             return homes.get(run, ())
     assert_never(event)
 
 
-def bracket_events(began: BracketBegun, metric: str, past: Sequence[Past]) -> Iterator[BracketEvent]:
-    """What the bracket hears of its past, in its order, when it compares by `metric`.
+def bracket_events(began: BracketBegun, past: Sequence[Past]) -> Iterator[BracketEvent]:
+    """What the bracket hears of its past, in its order.
 
     A failed run is tried again, and its failure forgotten, unless the bracket has counted it or another run
     was begun in its place.
@@ -100,16 +84,16 @@ def bracket_events(began: BracketBegun, metric: str, past: Sequence[Past]) -> It
     runs = set(goals(began, past))
     for index, event in enumerate(past):
         match event:
-            case RunReplaced(run, by, began.bracket, apart):
-                yield RunLost(run, failed=True) if apart else heard.RunReplaced(run, by)
-            case EpochEnded(run, epoch, metrics) if run in runs:
-                yield heard.EpochEnded(run, epoch, compared_value(metrics, metric))
-            case Failed(run) if index in counted:
-                yield RunLost(run, failed=True)
-            case RunLeft(run, began.bracket, worst=worst):
+            case RunReplaced(bracket=began.bracket):
+                yield event
+            case EpochEnded(run) if run in runs:
+                yield event
+            case RunChanged() if index in counted:
+                yield event
+            case RunLeft(run, began.bracket):
                 runs.discard(run)  # it may finish an epoch yet
-                yield RunLost(run, failed=worst)
-            case BracketBegun() | RunReplaced() | EpochEnded() | Failed() | RunLeft() | Decision():
+                yield event
+            case BracketBegun() | RunReplaced() | EpochEnded() | RunChanged() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)
@@ -119,9 +103,14 @@ def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
     """The epochs of every run that stands, or once stood, in the bracket."""
     found = began.goals
     for event in past:
-        if isinstance(event, RunReplaced) and event.bracket == began.bracket and not event.apart:
-            found[event.by] = found[event.run]
+        if isinstance(event, RunReplaced) and event.bracket == began.bracket and not is_apart(event):
+            found[event.by.number] = found[event.run]
     return found
+
+
+def is_apart(replaced: RunReplaced) -> bool:
+    """Whether the other run trains outside the bracket of the one whose place it takes."""
+    return bool(replaced.by.origin and replaced.by.origin.apart)
 
 
 def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
@@ -131,7 +120,7 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
     gone: set[int] = set()  # these are lost where they were replaced, or left
     for index, event in enumerate(past):
         match event:
-            case Failed(run):
+            case RunChanged(run):
                 last[run] = index
             case RunReplaced(run):
                 gone.add(run)
@@ -144,38 +133,3 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
             case _:
                 assert_never(event)
     return counted
-
-
-def _past(kind: str, body: Mapping[str, Any]) -> Past | None:
-    match kind:
-        case "bracket_begun":
-            return BracketBegun(body["bracket"], body["rule"], tuple(body["runs"]), tuple(body["epochs"]))
-        case "epoch_ended":
-            return EpochEnded(body["run"], body["epoch"], _metrics(body["metrics"]))
-        case "run_replaced":
-            by = body["by"]
-            return RunReplaced(body["run"], by["number"], body["bracket"], by["origin"].get("apart", False))
-        case "run_left":
-            return RunLeft(**body)
-        case "decision":
-            return _decision(body)
-        case _ if body["state"] == RunState.FAILED:
-            return Failed(body["run"])
-    return None
-
-
-def _metrics(splits: Mapping[Split, Mapping[str, float | str]]) -> dict[Split, dict[str, float]]:
-    return {split: {name: float(value) for name, value in named.items()} for split, named in splits.items()}
-
-
-def _decision(body: Mapping[str, Any]) -> Decision:
-    verdicts = tuple(
-        Verdict(**{**verdict, "value": _number(verdict["value"])}) for verdict in body["verdicts"]
-    )
-    return Decision(
-        **{**body, "cut": _number(body["cut"]), "verdicts": verdicts, "failed": tuple(body["failed"])}
-    )
-
-
-def _number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)

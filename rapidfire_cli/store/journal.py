@@ -34,7 +34,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rapidfire_cli.durable.failpoints import failpoint
-from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.store.connection import kept, writer
 from rapidfire_cli.store.metadata import Metadata, to_rows
 from rapidfire_cli.store.writes import ENROLL, LAST_TURN, ORDER, Row, Turns, row, writes

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.engine.messages import RunOpened
+from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.store.metadata import read_metadata
 from rapidfire_cli.store.queries import origin_of

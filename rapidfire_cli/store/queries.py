@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.facts import reading
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
 from rapidfire_cli.store.layout import ExperimentDir

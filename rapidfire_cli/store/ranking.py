@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.facts import reading
 from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean
 from rapidfire_cli.store.queries import RunRow, lasting
 from rapidfire_cli.store.replicates import Spread, spread, together

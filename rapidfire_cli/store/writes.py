@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from itertools import count
 from typing import TypeAlias, assert_never
 
-from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved
-from rapidfire_cli.engine.ports import (
+from rapidfire_cli.facts import (
     BracketBegun,
+    CheckpointDamaged,
+    Decision,
+    EpochEnded,
     Fact,
     RunChanged,
+    RunFailed,
     RunLeft,
+    RunOpened,
     RunReplaced,
+    Saved,
     TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
 )
 from rapidfire_cli.manifest.codec import spelt
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 

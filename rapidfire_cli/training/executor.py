@@ -40,20 +40,16 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.log_rotation import LOG
 from rapidfire_cli.engine.messages import (
     Assignment,
-    CheckpointDamaged,
     Evict,
-    Evicted,
     Probe,
     Probed,
     Report,
-    RunFailed,
-    Saved,
     Setup,
     Smoke,
     Smoked,
     Train,
-    TurnEnded,
 )
+from rapidfire_cli.facts import CheckpointDamaged, Evicted, RunFailed, Saved, TurnEnded
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_code
 from rapidfire_cli.training.live_run import LiveRun
@@ -207,7 +203,16 @@ class Executor:
                 self._save_as_it_is(run)
         if run.ticks >= run.goal:
             self._complete(run)
-        self._tell(TurnEnded(assignment.run, run.ticks, run.step, self._size(run), run.partial_metrics))
+        self._tell(
+            TurnEnded(
+                assignment.run,
+                self._setup.slot,
+                run.ticks,
+                run.step,
+                run.partial_metrics,
+                self._size(run),
+            )
+        )
 
     def _size(self, run: LiveRun) -> int:
         """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""

@@ -7,7 +7,8 @@ they are, so `breakpoint()` works.
 import time
 from collections.abc import Callable
 
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Finding, Preparation, Setup
+from rapidfire_cli.engine.messages import Assignment, Finding, Preparation, Setup
+from rapidfire_cli.facts import EpochEnded
 from rapidfire_cli.training import device, spec
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.loop import Mark, train

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rapidfire_cli.engine.checkpoints import Best
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, RunOpened, reading
+from rapidfire_cli.engine.messages import Assignment
+from rapidfire_cli.facts import EpochEnded, Metric, RunOpened, reading
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import TRAIN, Objective, Split
 from rapidfire_cli.training import rng

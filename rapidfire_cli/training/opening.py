@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.messages import PREPARED, Assignment, RunOpened, Setup, reading
+from rapidfire_cli.engine.messages import Assignment, Setup
+from rapidfire_cli.facts import PREPARED, RunOpened, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.messages import Finding, Probe, Probed, RunOpened, reading
+from rapidfire_cli.engine.messages import Finding, Probe, Probed
+from rapidfire_cli.facts import RunOpened, reading
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from rapidfire_cli.engine.messages import Finding, reading
+from rapidfire_cli.engine.messages import Finding
+from rapidfire_cli.facts import reading
 from rapidfire_cli.terms import LOSS, Direction
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.optimizers import AnyOptimizer, members

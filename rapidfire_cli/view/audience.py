@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TextIO
 
-from rapidfire_cli.engine.ports import Audience, Fact
+from rapidfire_cli.engine.ports import Audience
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.view.board import Board
 from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines

@@ -4,19 +4,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved, by_split
-from rapidfire_cli.engine.ports import (
+from rapidfire_cli.facts import (
     BracketBegun,
+    CheckpointDamaged,
+    Decision,
+    EpochEnded,
     Fact,
     RunChanged,
+    RunFailed,
     RunLeft,
+    RunOpened,
     RunReplaced,
+    Saved,
     TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
+    by_split,
 )
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics

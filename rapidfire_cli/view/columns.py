@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
-from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.facts import reading
 from rapidfire_cli.store.ranking import Metric
 from rapidfire_cli.terms import LOSS, TRAIN, RunState
 from rapidfire_cli.view.board import Board, Line

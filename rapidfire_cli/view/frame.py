@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from rich.cells import cell_len
 
-from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.facts import reading
 from rapidfire_cli.store.ranking import sort_key
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import UNFINISHED_STATES, Board, Line

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TextIO
 
-from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.view.formats import json_line
 

@@ -3,19 +3,24 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO, assert_never
 
-from rapidfire_cli.engine.messages import CheckpointDamaged, EpochEnded, RunFailed, RunOpened, Saved, by_split
-from rapidfire_cli.engine.ports import (
+from rapidfire_cli.facts import (
     BracketBegun,
+    CheckpointDamaged,
+    Decision,
+    EpochEnded,
     Fact,
     RunChanged,
+    RunFailed,
     RunLeft,
+    RunOpened,
     RunReplaced,
+    Saved,
     TurnEnded,
     TurnStarted,
     WorkerDied,
     WorkerStarted,
+    by_split,
 )
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.terms import RunState
 
 WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNED, RunState.DELETED})

@@ -12,8 +12,7 @@ from rich.live import Live as RichLive
 from rich.segment import Segment
 from rich.style import Style
 
-from rapidfire_cli.engine.messages import CheckpointDamaged
-from rapidfire_cli.engine.ports import Fact
+from rapidfire_cli.facts import CheckpointDamaged, Fact
 from rapidfire_cli.view.board import Board, fold
 from rapidfire_cli.view.columns import LiveColumn, Styled, columns
 from rapidfire_cli.view.frame import frame

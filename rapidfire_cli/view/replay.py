@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rapidfire_cli.facts import Decision
 from rapidfire_cli.schedule.replay import Replay, Step
-from rapidfire_cli.stopping.decision import Decision, number
+from rapidfire_cli.stopping.decision import number
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import Plain, spoken

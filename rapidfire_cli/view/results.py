@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 
 from rapidfire_cli.engine.log_rotation import LOG
-from rapidfire_cli.engine.messages import reading
+from rapidfire_cli.facts import reading
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rapidfire_cli import facts
 from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.experiments import load_experiment
@@ -22,10 +23,10 @@ from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver, messages
 from rapidfire_cli.engine.heartbeat import Heartbeat
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Metric, Order, Report
-from rapidfire_cli.engine.ports import Fact, Slot, Worker, WorkerGone
+from rapidfire_cli.engine.messages import Assignment, Order, Report
+from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
 from rapidfire_cli.engine.signals import StopSignal
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.facts import Decision, EpochEnded, Fact, Metric
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs
@@ -64,6 +65,7 @@ class FakeWorker:
 
     cli: "Cli"
     faults: FaultRates
+    slot: int
     orders: deque[Order] = field(default_factory=deque)
     held: dict[int, list[EpochEnded]] = field(default_factory=dict)
 
@@ -100,7 +102,7 @@ class FakeWorker:
             case messages.Evict(run):
                 ended = self.held.pop(run)
                 self.cli.checkpoints[run] = list(ended)
-                return [messages.Saved(run, len(ended), len(ended)), messages.Evicted(run, len(ended))]
+                return [facts.Saved(run, len(ended), len(ended)), facts.Evicted(run, len(ended))]
         return []
 
     def _turn(self, assignment: Assignment, until: int) -> Iterator[Report]:
@@ -113,22 +115,22 @@ class FakeWorker:
             epoch = len(ended) + 1
             if leaf["train"]["batch_size"] > self.cli.fits and epoch >= self.cli.fills:
                 del self.held[run]
-                yield messages.RunFailed(run, "oom", "out of memory", epoch)
+                yield facts.RunFailed(run, "oom", "out of memory", epoch)
                 return
             value = self.cli.curve(leaf["train"]["optimizer"]["args"]["lr"], epoch)
             if value is None:
                 del self.held[run]
-                yield messages.RunFailed(run, "error", "ValueError: no", epoch)
+                yield facts.RunFailed(run, "error", "ValueError: no", epoch)
                 return
             metric = Metric("validation", "quality", value)
             ended.append(EpochEnded(run, epoch, epoch, (metric,), 0.1))
             yield ended[-1]
             if epoch == leaf["train"]["epochs"] or self.faults.strikes(self.faults.saves):
                 self.cli.checkpoints[run] = list(ended)
-                yield messages.Saved(run, epoch, epoch)
+                yield facts.Saved(run, epoch, epoch)
         if len(ended) == leaf["train"]["epochs"]:
             del self.held[run]
-        yield messages.TurnEnded(run, len(ended), len(ended), 1)
+        yield facts.TurnEnded(run, self.slot, len(ended), len(ended), size=1)
 
 
 def _leaf(assignment: Assignment) -> dict[str, Any]:
@@ -246,7 +248,7 @@ class Crew:
         self._cli, self._faults, self._crew = cli, faults, crew
 
     def start(self, slot: Slot) -> FakeWorker:
-        worker = FakeWorker(self._cli, self._faults)
+        worker = FakeWorker(self._cli, self._faults, slot.index)
         worker.send(messages.Setup("", "null", "", slot.device, 1, 1, 30, 0))
         self._crew.append(worker)
         return worker

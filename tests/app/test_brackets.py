@@ -10,11 +10,10 @@ from rapidfire_cli.app.brackets import memberships
 from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.verbs import fit as fitting
 from rapidfire_cli.engine.driver import Driver
-from rapidfire_cli.engine.ports import BracketBegun, RunLeft
+from rapidfire_cli.facts import BracketBegun, Decision, RunLeft
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.events import RunStopAsked
 from rapidfire_cli.stopping.bracket import bracket_state
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.syntax.parser import parse
@@ -43,9 +42,7 @@ def relived(cli: Cli) -> list[Decision]:
     for began in past:
         if isinstance(began, BracketBegun):
             rule = rule_of(began.rule)
-            found = bracket_state(
-                rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
-            )
+            found = bracket_state(rule, began.bracket, began.goals, bracket_events(began, past))
             again[began.bracket] = list(found.decisions)
     return [again[decision.bracket].pop(0) for decision in cli.decisions]
 

@@ -7,8 +7,8 @@ import pytest
 
 from rapidfire_cli.app.brackets import OVER
 from rapidfire_cli.app.ci import FailFast, Shard
-from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.facts import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.store import history
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
@@ -159,7 +159,7 @@ def test_a_replacement_trains_in_its_originals_bracket(tmp_path):
     cli, roomy = Cli(tmp_path / "full", rising, fits=20), Cli(tmp_path / "roomy", rising)
     cli.fit(sha(), CALM)
     roomy.fit(sha(), CALM)
-    assert any(isinstance(event, history.RunReplaced) for event in cli.past)
+    assert any(isinstance(event, RunReplaced) for event in cli.past)
     assert judged(cli) == judged(roomy)
     check(cli)
 
@@ -167,8 +167,8 @@ def test_a_replacement_trains_in_its_originals_bracket(tmp_path):
 def test_a_run_with_a_result_counts_as_failed_and_its_replacement_trains_apart_to_the_end(tmp_path):
     cli = Cli(tmp_path, rising, fits=20, fills=3)
     cli.fit(sha(), CALM)
-    apart = [event for event in cli.past if isinstance(event, history.RunReplaced) and event.bracket]
-    assert apart and all(event.apart for event in apart)
+    apart = [event for event in cli.past if isinstance(event, RunReplaced) and event.bracket]
+    assert apart and all(map(history.is_apart, apart))
     known = stood(cli)
     for event in apart:
         line = [one for number, one in known.items() if root(cli, number) == root(cli, event.run)]
@@ -207,7 +207,7 @@ def test_a_changed_rule_takes_replacements_along(tmp_path):
     cli.fit(sha(), FaultRates(decisions=1))
     cli.fit(sha(reduction_factor=4), CALM)
     begun = [event for event in cli.past if isinstance(event, BracketBegun)]
-    replaced = {event.run for event in cli.past if isinstance(event, history.RunReplaced)}
+    replaced = {event.run for event in cli.past if isinstance(event, RunReplaced)}
     assert len(begun) == 2 and not replaced & set(begun[1].runs)
     check(cli)
 

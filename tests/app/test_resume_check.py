@@ -3,7 +3,8 @@
 import pytest
 
 from rapidfire_cli.app.resume_check import check_resume
-from rapidfire_cli.engine.messages import Probed, RunOpened
+from rapidfire_cli.engine.messages import Probed
+from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.terms import RunState

@@ -8,10 +8,9 @@ from contextlib import closing
 import pytest
 
 from rapidfire_cli.app.verbs import why
-from rapidfire_cli.engine.ports import BracketBegun, RunChanged
+from rapidfire_cli.facts import BracketBegun, Decision, RunChanged
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.stopping.asha import AsyncHalving
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import Median
 from rapidfire_cli.stopping.registry import settings
@@ -204,8 +203,8 @@ def test_what_a_decision_knew_that_waited_for_nobody_follows_from_the_journal(to
 def witnessed(decide, knew):
     """The same, noting what each decision knew by its rung and how much that was."""
 
-    def decided(policy, *heard):
-        decisions = decide(policy, *heard)
+    def decided(policy, *heard, **how):
+        decisions = decide(policy, *heard, **how)
         for each in decisions:
             ranked = [{"run": run, "value": value} for run, value in policy.ranking(each)]
             knew[each.rung, each.known] = ranked

@@ -10,18 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+from rapidfire_cli import facts
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.heartbeat import DUMP, Page
-from rapidfire_cli.engine.messages import (
-    Assignment,
-    EpochEnded,
-    Evicted,
-    Finding,
-    Metric,
-    Probed,
-    Ready,
-    Saved,
-)
+from rapidfire_cli.engine.messages import Assignment, Finding, Probed, Ready
+from rapidfire_cli.facts import EpochEnded, Evicted, Metric, Saved
 from rapidfire_cli.worker import Pipe
 
 ROOM = 100_000  # runs of one byte
@@ -50,15 +43,15 @@ def misbehave(how: str | None) -> None:
             time.sleep(30)
 
 
-def take(assignment: Assignment, until: int) -> list[messages.Report]:
+def take(assignment: Assignment, until: int, slot: int) -> list[messages.Report]:
     config = json.loads(assignment.config)
     misbehave(config.get("does"))
     run = assignment.run
     if config.get("raises"):
-        return [messages.RunFailed(run, "error", "ValueError: no", 1)]
+        return [facts.RunFailed(run, "error", "ValueError: no", 1)]
     epoch = EpochEnded(run, until, until, (Metric("validation", "loss", 1 / until),), 0.1)
     saved = [Saved(run, until, until)] if until == config["epochs"] else []
-    return [epoch, *saved, messages.TurnEnded(run, until, until, size=1)]
+    return [epoch, *saved, facts.TurnEnded(run, slot, until, until, size=1)]
 
 
 def once(when: str) -> None:
@@ -74,21 +67,22 @@ def main() -> None:
         sys.exit(9)
     once("killed")
     pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    setup = pipe.next()
+    assert isinstance(setup, messages.Setup)
+    pipe.tell(Ready(os.getpid(), "cpu", ROOM))
     while True:
-        for report in answers(pipe.next()):
+        for report in answers(pipe.next(), setup.slot):
             pipe.tell(report)
 
 
-def answers(order: messages.Order) -> list[messages.Report]:
+def answers(order: messages.Order, slot: int) -> list[messages.Report]:
     match order:
-        case messages.Setup():
-            return [Ready(os.getpid(), "cpu", ROOM)]
         case messages.Probe(leaves):
             once("asked")
             wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
             return [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
         case messages.Train((assignment,), until):
-            return take(assignment, until)
+            return take(assignment, until, slot)
         case messages.Evict(run):
             return [Saved(run, 1, 1), Evicted(run, 1)]
         case _:

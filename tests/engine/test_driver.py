@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Timeouts
-from rapidfire_cli.engine.messages import Assignment, EpochEnded, Probe, Probed, RunFailed, Saved
-from rapidfire_cli.engine.ports import Fact, RunChanged, Slot, WorkerDied, WorkerStarted
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed
+from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.workers import LocalWorkers, log_of
+from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunFailed, Saved, WorkerDied, WorkerStarted
 from rapidfire_cli.schedule import actions
 from rapidfire_cli.terms import RunState
 from tests.engine.test_workers import COMMAND, SETUP

@@ -6,10 +6,8 @@ import pytest
 
 from rapidfire_cli.engine.messages import (
     Assignment,
-    EpochEnded,
     Evict,
     Finding,
-    Metric,
     Probe,
     Probed,
     Quit,
@@ -17,6 +15,7 @@ from rapidfire_cli.engine.messages import (
     decode,
     encode,
 )
+from rapidfire_cli.facts import EpochEnded, Metric
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from rapidfire_cli.engine.heartbeat import blank
 from rapidfire_cli.engine.messages import (
     Assignment,
     Evict,
-    Evicted,
     Probe,
     Probed,
     Ready,
@@ -30,6 +29,7 @@ from rapidfire_cli.engine.workers import (
     cache_environment,
     worker_environment,
 )
+from rapidfire_cli.facts import Evicted
 from tests.engine.obedient import ROOM
 
 COMMAND = [sys.executable, "-m", "tests.engine.obedient"]
@@ -141,7 +141,8 @@ def test_a_worker_whose_reports_nobody_reads_leaves_when_the_controller_is_gone(
     with theirs, os.fdopen(blank(), "rb") as page:
         shared = theirs.fileno(), page.fileno()
         process = subprocess.Popen([*COMMAND, *map(str, shared)], pass_fds=shared, cwd=Path.cwd())
-    ours.sendall(b"".join(encode(Evict(run)) for run in range(2_000)))  # it answers with twice as much
+    orders = [SETUP, *(Evict(run) for run in range(2_000))]  # it answers with twice as much
+    ours.sendall(b"".join(map(encode, orders)))
     ours.close()
     assert process.wait() == 0
 

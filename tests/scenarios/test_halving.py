@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.ports import BracketBegun
+from rapidfire_cli.facts import BracketBegun, Decision
 from rapidfire_cli.stopping.bracket import bracket_state
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.history import bracket_events, history
 from tests.scenarios.conftest import HEADER, Cli
@@ -51,9 +50,7 @@ def relived(cli: Cli) -> list[Decision]:
     past = history(journal(cli))
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     rule = rule_of(began.rule)
-    return bracket_state(
-        rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
-    ).decisions
+    return bracket_state(rule, began.bracket, began.goals, bracket_events(began, past)).decisions
 
 
 def outcome(cli: Cli) -> dict[int, tuple[str, int]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
+from rapidfire_cli.facts import EpochEnded, Evicted, Metric, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.schedule.actions import (
     Action,
     Complete,
@@ -27,22 +28,24 @@ from rapidfire_cli.schedule.events import (
     Event,
     MemoryRanOut,
     NewRun,
-    RunEvicted,
-    RunFailed,
     RunResumeAsked,
     RunsAdded,
-    RunSaved,
     RunStopAsked,
     StopAsked,
-    TurnEnded,
-    WorkerDied,
     WorkerReady,
 )
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
-from rapidfire_cli.stopping.bracket import EpochEnded
 from rapidfire_cli.stopping.median import Median
 from rapidfire_cli.stopping.rule import Policy
+
+METRIC = "loss"
+
+
+def epoch_ended(run: int, epoch: int, value: float | None) -> EpochEnded:
+    """An epoch after which the run shows this value of METRIC, or none."""
+    metrics = () if value is None else (Metric("validation", METRIC, value),)
+    return EpochEnded(run, epoch, epoch, metrics, 1.0)
 
 
 @dataclass
@@ -105,7 +108,7 @@ class SimulatedCluster:
             self.durable[entry.run] = entry.durable
             self.allowed[entry.run] = min(entry.goal, entry.limit or entry.goal)
             self.heard[entry.run] = entry.durable // self.chunks
-        self.tell(RunsAdded(tuple(entries), policy, bracket))
+        self.tell(RunsAdded(tuple(entries), policy, bracket, METRIC))
 
     def tell(self, event: Event) -> None:
         """Let the machine take the event in, and obey."""
@@ -168,7 +171,7 @@ class SimulatedCluster:
                 for other in slots:
                     del self.hosts[other].held[run]
                 self.leaving.discard(run)
-                self.tell(RunEvicted(run, self.durable[run]))
+                self.tell(Evicted(run, self.durable[run]))
 
     def save(self, run: int) -> None:
         """A checkpoint becomes due, in the run's turn or while it waits for one."""
@@ -178,7 +181,7 @@ class SimulatedCluster:
     def kill(self, slot: int) -> None:
         """The slot's worker dies."""
         self._lose(slot)
-        self.tell(WorkerDied(slot))
+        self.tell(WorkerDied(slot, "killed by SIGKILL"))
 
     def _lose(self, slot: int) -> None:
         """Gangs that the slot was part of fall apart."""
@@ -211,7 +214,7 @@ class SimulatedCluster:
             host.held.pop(run, None)
         self.leaving.discard(run)
         self._ended(run, "failed")
-        self.tell(RunFailed(run))
+        self.tell(RunFailed(run, "error", "ValueError: no", 0))
 
     def finish(self) -> None:
         """Round and round, one thing per slot, until nothing moves."""
@@ -326,7 +329,7 @@ class SimulatedCluster:
             self._save(run)
         elif until % self.chunks == 0 and until // self.chunks > self.heard[run]:
             self.heard[run] += 1
-            self.tell(EpochEnded(run, self.heard[run], self.value(run, self.heard[run])))
+            self.tell(epoch_ended(run, self.heard[run], self.value(run, self.heard[run])))
         self.turns.append((slots[0], run, self.trained(run)))
         at = self.trained(run)
         if at == self.entries[run].goal:
@@ -337,11 +340,11 @@ class SimulatedCluster:
         if at == self.entries[run].goal:
             for slot in slots:
                 del self.hosts[slot].held[run]
-        self.tell(TurnEnded(slots, (run,), at, self.size))
+        self.tell(TurnEnded(run, slots[0], at, at, size=self.size))
 
     def _save(self, run: int) -> None:
         self.durable[run] = self.trained(run)
-        self.tell(RunSaved(run, self.durable[run]))
+        self.tell(Saved(run, self.durable[run], self.durable[run]))
 
     def _ended(self, run: int, how: str) -> None:
         assert run not in self.ended, "it ended twice"

@@ -26,9 +26,9 @@ def free(runs: int) -> RunsAdded:
 
 def bracket(runs: int, mode: Literal["sync", "async"]) -> RunsAdded:
     rule = HalvingRule("loss", "min", 1, 9, 3, mode)
-    begun = bracket_state(rule.policy(), 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
+    begun = bracket_state(rule, 1, dict.fromkeys(range(1, runs + 1), rule.max_epochs), ())
     entries = tuple(NewRun(run, rule.max_epochs, limit=limit) for run, limit in begun.limits.items())
-    return RunsAdded(entries, begun.policy, 1)
+    return RunsAdded(entries, begun.policy, 1, rule.metric)
 
 
 def calls_per_turn(runs: int, mode: str) -> float:

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.schedule.replay import Curve, Replay, replay
-from rapidfire_cli.stopping.bracket import EpochEnded, bracket_state
+from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
+from tests.schedule.simulated_cluster import epoch_ended
 
 WHOLE = {run: Curve(tuple(run + epoch / 10 for epoch in range(8))) for run in range(1, 9)}
 CUT = {**WHOLE, 7: Curve(WHOLE[7].values[:1]), 8: Curve(WHOLE[8].values[:2])}
@@ -67,5 +68,5 @@ def test_whole_curves_decide_as_a_bracket_did_that_heard_them(values, slots):
     curves = {run: Curve(tuple(curve)) for run, curve in enumerate(values, 1)}
     goals = dict.fromkeys(curves, 8)
     found = replayed(curves, slots=slots)
-    every = (EpochEnded(run, epoch, curves[run].at(epoch)) for epoch in range(1, 9) for run in curves)
-    assert found.timeline.decisions == bracket_state(found.rule.policy(), 1, goals, every).decisions
+    every = (epoch_ended(run, epoch, curves[run].at(epoch)) for epoch in range(1, 9) for run in curves)
+    assert found.timeline.decisions == bracket_state(found.rule, 1, goals, every).decisions

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rapidfire_cli.facts import Evicted, Saved, TurnEnded
 from rapidfire_cli.schedule.actions import (
     Complete,
     Decide,
@@ -12,7 +13,7 @@ from rapidfire_cli.schedule.actions import (
     StartWorker,
     Train,
 )
-from rapidfire_cli.schedule.events import NewRun, RunEvicted, RunsAdded, RunSaved, TurnEnded, WorkerReady
+from rapidfire_cli.schedule.events import NewRun, RunsAdded, WorkerReady
 from rapidfire_cli.schedule.placement import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
@@ -79,7 +80,7 @@ def test_a_dead_worker_sets_its_resident_runs_back_to_what_is_durable():
     cluster.advance(0)
     cluster.advance(0)
     cluster.advance(0)
-    cluster.tell(RunSaved(1, 1))
+    cluster.tell(Saved(1, 1, 1))
     cluster.durable[1] = 1
     cluster.kill(0)
     assert cluster.scheduler.runs[1].trained == 1
@@ -154,14 +155,14 @@ def test_a_stop_ends_turns_makes_what_is_trained_durable_and_starts_nothing():
 def test_what_is_not_listed_raises():
     scheduler = Scheduler(1)
     scheduler.step(RunsAdded((NewRun(1, goal=1),)))
-    with pytest.raises(IllegalTransition, match=r"run 1 trains on \(\), not on \(0,\)"):
-        scheduler.step(TurnEnded((0,), (1,), at=1))
+    with pytest.raises(IllegalTransition, match=r"run 1 trains on \(\), not on slot 0"):
+        scheduler.step(TurnEnded(1, 0, at=1, step=1))
     with pytest.raises(IllegalTransition, match="run 7 was never added"):
-        scheduler.step(RunSaved(7, 1))
+        scheduler.step(Saved(7, 1, 1))
     with pytest.raises(IllegalTransition, match="run 1 was added twice"):
         scheduler.step(RunsAdded((NewRun(1, goal=1),)))
-    with pytest.raises(IllegalTransition, match="a waiting run takes no RunEvicted"):
-        scheduler.step(RunEvicted(1, 1))
+    with pytest.raises(IllegalTransition, match="a waiting run takes no Evicted"):
+        scheduler.step(Evicted(1, 1))
     scheduler.step(WorkerReady(0, room=1))
     with pytest.raises(IllegalTransition, match="a busy slot takes no WorkerReady"):
         scheduler.step(WorkerReady(0, room=1))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from rapidfire_cli.schedule.events import NewRun, RunsAdded, TurnEnded
+from rapidfire_cli.facts import TurnEnded
+from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Length, Simulation, Timeline
 from rapidfire_cli.stopping.halving import Halving
 

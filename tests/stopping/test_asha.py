@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rapidfire_cli.facts import Decision
 from rapidfire_cli.stopping.asha import AsyncHalving
-from rapidfire_cli.stopping.decision import Decision, can_advance, sort_key
+from rapidfire_cli.stopping.decision import can_advance, sort_key
 
 LEVELS, GOAL = (1, 2, 4), 8
 

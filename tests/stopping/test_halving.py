@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rapidfire_cli.stopping.decision import Decision
+from rapidfire_cli.facts import Decision
 from rapidfire_cli.stopping.halving import Halving
 
 NAN = math.nan

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rapidfire_cli.stopping.decision import Verdict
+from rapidfire_cli.facts import Verdict
 from rapidfire_cli.stopping.median import Median
 
 

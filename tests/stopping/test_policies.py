@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rapidfire_cli.facts import Decision
 from rapidfire_cli.stopping.asha import AsyncHalving
-from rapidfire_cli.stopping.decision import Decision, Wait
+from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.ladder import levels
 from rapidfire_cli.stopping.median import Median

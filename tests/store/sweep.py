@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric
+from rapidfire_cli.facts import EpochEnded, Metric
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Best, RunRow

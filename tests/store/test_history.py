@@ -3,12 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.engine.ports import BracketBegun, RunLeft
-from rapidfire_cli.stopping.decision import Decision
-from rapidfire_cli.store.history import EpochEnded, Failed, Past, RunReplaced, bracket_events, by_bracket
+from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, Metric, RunChanged, RunLeft, RunReplaced
+from rapidfire_cli.store.history import Past, bracket_events, by_bracket
+from rapidfire_cli.terms import Origin, Run, RunState
 
 RUNS = st.integers(1, 6)
 BRACKETS = st.integers(1, 3)
+
+
+def epoch_ended(run: int, epoch: int) -> EpochEnded:
+    return EpochEnded(run, epoch, epoch, (Metric("validation", "loss", 0.5),), 1.0)
+
+
+def replacing(run: int, number: int, apart: bool) -> Run:
+    return Run(number, f"{number:016x}", 1, "{}", 1, origin=Origin(run, apart=apart))
 
 
 @st.composite
@@ -25,12 +33,12 @@ def pasts(draw: st.DrawFn) -> list[Past]:
         run, bracket = draw(st.sampled_from(known)), draw(st.sampled_from(sorted(homes)))
         match draw(st.sampled_from(["finished", "failed", "replaced", "left", "decision"])):
             case "finished":
-                events.append(EpochEnded(run, draw(st.integers(1, 9)), {"validation": {"loss": 0.5}}))
+                events.append(epoch_ended(run, draw(st.integers(1, 9))))
             case "failed":
-                events.append(Failed(run))
+                events.append(RunChanged(run, RunState.FAILED))
                 failed.add(run)
             case "replaced" if run in homes[bracket]:
-                events.append(RunReplaced(run, replacement, bracket, draw(st.booleans())))
+                events.append(RunReplaced(run, replacing(run, replacement, draw(st.booleans())), bracket))
                 known.append(replacement)
                 replacement += 1
             case "left":
@@ -47,15 +55,15 @@ def test_a_bracket_hears_the_same_of_its_own_past_as_of_the_whole(past: list[Pas
     for began in past:
         if isinstance(began, BracketBegun):
             own = told[began.bracket]
-            assert list(bracket_events(began, "loss", own)) == list(bracket_events(began, "loss", past))
+            assert list(bracket_events(began, own)) == list(bracket_events(began, past))
 
 
 def test_what_concerns_other_brackets_is_left_out():
     past: list[Past] = [
         BracketBegun(1, "{}", (1, 2), (3, 3)),
         BracketBegun(2, "{}", (3,), (3,)),
-        EpochEnded(1, 1, {}),
-        EpochEnded(3, 1, {}),
-        EpochEnded(9, 1, {}),
+        epoch_ended(1, 1),
+        epoch_ended(3, 1),
+        epoch_ended(9, 1),
     ]
     assert by_bracket(past) == {1: [past[0], past[2]], 2: [past[1], past[3]]}

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
-from rapidfire_cli.engine.ports import (
+from rapidfire_cli.facts import (
+    EpochEnded,
+    Metric,
     RunChanged,
+    RunFailed,
     RunReplaced,
+    Saved,
     TurnEnded,
     TurnStarted,
     WorkerDied,

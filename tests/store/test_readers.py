@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.engine.ports import BracketBegun, RunChanged, RunReplaced
+from rapidfire_cli.facts import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import reader, writer
 from rapidfire_cli.store.known_runs import known_runs

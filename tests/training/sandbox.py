@@ -6,15 +6,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from rapidfire_cli.engine.messages import (
-    Assignment,
-    CheckpointDamaged,
-    EpochEnded,
-    Evict,
-    RunFailed,
-    Setup,
-    Train,
-)
+from rapidfire_cli.engine.messages import Assignment, Evict, Setup, Train
+from rapidfire_cli.facts import CheckpointDamaged, EpochEnded, RunFailed
 from rapidfire_cli.training.executor import Executor
 
 SPECS = "tests.training.specs"

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import FORMER
-from rapidfire_cli.engine.messages import RunFailed
+from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.terms import Objective
 from tests.training.sandbox import TrainingSandbox, leaf, same
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.engine.messages import RunFailed
+from rapidfire_cli.facts import RunFailed
 from tests.training.sandbox import TrainingSandbox, leaf
 
 CAUSES = {

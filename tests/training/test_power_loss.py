@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.durable import publication
-from rapidfire_cli.engine.messages import Saved, TurnEnded
+from rapidfire_cli.facts import Saved, TurnEnded
 from tests.durable.power import Disk, Recorder, State, lay
 from tests.training.sandbox import TrainingSandbox, leaf
 

@@ -5,7 +5,8 @@ from importlib import import_module
 
 import pytest
 
-from rapidfire_cli.engine.messages import PREPARED, Preparation, Probe, RunOpened
+from rapidfire_cli.engine.messages import Preparation, Probe
+from rapidfire_cli.facts import PREPARED, RunOpened
 from tests.training.sandbox import TrainingSandbox, leaf
 
 SPECS = "tests.training.prepared_specs"

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from rapidfire_cli.engine.messages import RunFailed, Saved, TurnEnded
+from rapidfire_cli.facts import RunFailed, Saved, TurnEnded
 from rapidfire_cli.training.executor import IDLE, SHARE
 from tests.training.sandbox import TrainingSandbox, leaf, same
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rapidfire_cli.engine.messages import RunFailed, Smoke
+from rapidfire_cli.engine.messages import Smoke
+from rapidfire_cli.facts import RunFailed
 from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
 

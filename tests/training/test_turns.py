@@ -2,7 +2,7 @@
 
 import pytest
 
-from rapidfire_cli.engine.messages import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
+from rapidfire_cli.facts import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
 STEPS = 5  # of an epoch: 37 rows in batches of 8

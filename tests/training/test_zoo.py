@@ -8,7 +8,8 @@ import random
 
 import pytest
 
-from rapidfire_cli.engine.messages import RunFailed, Smoke
+from rapidfire_cli.engine.messages import Smoke
+from rapidfire_cli.facts import RunFailed
 from tests.training.sandbox import TrainingSandbox, leaf
 from tests.training.test_state import equal, read
 from tests.training.zoo import Grown

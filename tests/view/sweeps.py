@@ -2,8 +2,17 @@
 
 from collections.abc import Iterator
 
-from rapidfire_cli.engine.messages import EpochEnded, Metric, RunFailed, Saved
-from rapidfire_cli.engine.ports import Fact, RunChanged, TurnEnded, TurnStarted, WorkerStarted
+from rapidfire_cli.facts import (
+    EpochEnded,
+    Fact,
+    Metric,
+    RunChanged,
+    RunFailed,
+    Saved,
+    TurnEnded,
+    TurnStarted,
+    WorkerStarted,
+)
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import Board, board, fold
 from tests.store.sweep import METADATA, row

@@ -1,7 +1,6 @@
 """The board is nothing but the facts, folded."""
 
-from rapidfire_cli.engine.messages import Metric, Saved
-from rapidfire_cli.engine.ports import RunChanged, TurnEnded, TurnStarted, WorkerDied, WorkerStarted
+from rapidfire_cli.facts import Metric, RunChanged, Saved, TurnEnded, TurnStarted, WorkerDied, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import board
 from tests.store.sweep import METADATA, row

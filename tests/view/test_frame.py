@@ -6,8 +6,7 @@ from itertools import islice
 import pytest
 from rich.cells import cell_len
 
-from rapidfire_cli.engine.messages import Metric
-from rapidfire_cli.engine.ports import RunChanged, TurnEnded, TurnStarted, WorkerStarted
+from rapidfire_cli.facts import Metric, RunChanged, TurnEnded, TurnStarted, WorkerStarted
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.board import fold
 from rapidfire_cli.view.columns import bar, columns, fitted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.ports import WorkerDied
+from rapidfire_cli.facts import WorkerDied
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import measured, ranking

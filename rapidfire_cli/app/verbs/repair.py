@@ -21,8 +21,7 @@ from rapidfire_cli.engine.checkpoints import (
     newest_first,
     weights_in,
 )
-from rapidfire_cli.engine.messages import EpochEnded, Saved
-from rapidfire_cli.engine.ports import Fact, RunChanged, RunReplaced
+from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunReplaced, Saved
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.problems import Problem, Refusal

@@ -7,12 +7,11 @@ from typing import Literal
 
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.engine.ports import BracketBegun
+from rapidfire_cli.facts import BracketBegun, Decision
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.stopping.bracket import bracket_state
-from rapidfire_cli.stopping.decision import Decision
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
@@ -121,8 +120,6 @@ def _rehearse(past: Sequence[Past], output: Output) -> int:
 
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
     rule = rule_of(began.rule)
-    again = bracket_state(
-        rule.policy(), began.bracket, began.goals, bracket_events(began, rule.metric, past)
-    ).decisions
+    again = bracket_state(rule, began.bracket, began.goals, bracket_events(began, past)).decisions
     kept = [event for event in past if isinstance(event, Decision) and event.bracket == began.bracket]
     return Rehearsal(began.bracket, rule, len(began.runs), tuple(kept), tuple(again))
