@@ -32,7 +32,7 @@ docs: .venv/.docs  ## build the documentation as a site in build/site; a broken 
 	$(BIN)/zensical build --clean --strict
 
 picture: .venv/.demo  ## renew the README's picture from a real run
-	$(BIN)/python docs/picture.py
+	$(BIN)/python bench/picture.py
 
 setup: .venv/.dev
 

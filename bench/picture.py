@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from rapidfire_cli.app.experiments import load_experiment
+from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import stop_signal
@@ -16,7 +17,8 @@ from rapidfire_cli.facts import Fact
 from rapidfire_cli.view.board import Board, fold
 from rapidfire_cli.view.live import picture
 
-PICTURE = Path(__file__).with_name("live.svg")
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "live.svg"
 SHOWN = 0.6  # of the run-epochs are done in the picture
 
 
@@ -30,12 +32,13 @@ class Photographer:
 
     def tell(self, facts: Sequence[Fact]) -> None:
         """Take the picture when it is time."""
+        elapsed = monotonic() - self._began
         for fact in facts:
-            fold(self._board, fact)
+            fold(self._board, fact, elapsed)
         lines = self._board.lines.values()
         done, whole = sum(line.epoch for line in lines), sum(line.epochs for line in lines)
         if not self.taken and done >= SHOWN * whole:
-            self.taken = picture(self._board, monotonic() - self._began)
+            self.taken = picture(self._board, elapsed)
 
 
 @contextmanager
@@ -48,10 +51,10 @@ def photographed(board: Board) -> Iterator[Audience]:
 
 def main() -> None:
     """Train the digits experiment in a directory of its own."""
-    os.chdir(PICTURE.parents[1])
+    os.chdir(ROOT)
     sys.path.insert(0, "")
     with tempfile.TemporaryDirectory() as parent, stop_signal() as stop:
-        train(load_experiment(Path("configs/digits.yaml"), parent), Request(), stop, photographed)
+        train(load_experiment(Given(Path("configs/digits.yaml")), parent), Request(), stop, photographed)
 
 
 if __name__ == "__main__":
