@@ -1,4 +1,4 @@
-"""Early-stopping decisions as records that explain themselves."""
+"""What decisions rest on: values, ranks, and the runs that wait for one."""
 
 import math
 from collections.abc import Mapping

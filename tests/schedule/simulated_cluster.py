@@ -36,7 +36,6 @@ from rapidfire_cli.schedule.events import (
 )
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
-from rapidfire_cli.stopping.median import Median
 from rapidfire_cli.stopping.rule import Policy
 
 METRIC = "loss"
@@ -299,7 +298,8 @@ class SimulatedCluster:
     def first_rung(self, bracket: int) -> int:
         """The epochs after which a run of the bracket has shown something."""
         policy = self.scheduler.policies[bracket]
-        return 1 if isinstance(policy, Median) else policy.levels[0] if policy.levels else policy.goal
+        levels = getattr(policy, "levels", (1,))  # without a ladder every epoch is a result
+        return levels[0] if levels else policy.goal
 
     def home_runs(self) -> set[int]:
         return {run for host in self.hosts.values() for run in host.held}
