@@ -55,6 +55,7 @@ SEARCH = f"train: {{batch_size: 2, {OPTIMIZER}}}"
 LOGARITHMIC = SEARCH.replace("step: 0.01", "log: true")
 STOPPING = {
     "median": "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 1}",
+    "patience": "early_stopping: {rule: patience, metric: quality, direction: max, epochs: 1, min_delta: 1}",
 }
 FILTERS = "replicates: 2, where: train.batch_size == 2, exclude: train.batch_size == 3"
 RUNGS = "min_epochs: 1, max_epochs: 4, reduction_factor: 2, metric: quality, direction: max"

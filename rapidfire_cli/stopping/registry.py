@@ -10,12 +10,14 @@ from rapidfire_cli.records import by_name, from_plain, to_plain
 from rapidfire_cli.shapes import Form, Number, Record
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.stopping.patience import PatienceRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import canonical
 
 RULES: tuple[type[Rule], ...] = (
     HalvingRule,
     MedianRule,
+    PatienceRule,
 )
 
 STATES = by_name(state for rule in RULES for state in rule.states())

@@ -270,15 +270,30 @@ def test_a_shard_has_its_part_of_each_bracket(tmp_path):
     assert begun == [(2, 4, 6, 8), (10, 12, 14), (16, 18), (20, 22)]
 
 
+@pytest.mark.parametrize("rule", ["rule: median, min_epochs: 2", "rule: patience, epochs: 2"])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_median_rules_ledger_reproduces_its_decisions(tmp_path, seed):
+def test_the_ledger_of_a_rule_without_a_ladder_reproduces_its_decisions(tmp_path, rule, seed):
     cli = Cli(tmp_path, rising)
-    rule = "early_stopping: {rule: median, metric: quality, direction: max, min_epochs: 2}"
+    rule = f"early_stopping: {{{rule}, metric: quality, direction: max}}"
     text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {rule}, {TRAIN}}}\n"
     cli.fit_through(text, FaultRates(seed, deaths=0.02, saves=0.3, crashes=0.03))
     assert cli.decisions == relived(cli)
     assert set(cli.states.values()) == {COMPLETED, PRUNED}
     check_kept(cli)
+
+
+def test_under_patience_a_run_ends_by_its_own_curve_whatever_happens_to_the_others(tmp_path):
+    stopping = "early_stopping: {rule: patience, metric: quality, direction: max, epochs: 2}"
+    text = f"mlspec: none:None\nrandomsearch: {{num_runs: 12, {stopping}, {TRAIN}}}\n"
+    found = []
+    for workers, faults in ((1, CALM), (3, FaultRates(2, deaths=0.02, saves=0.3, crashes=0.03))):
+        cli = Cli(tmp_path / f"{workers}", rising)
+        cli.fit_through(text, faults, workers)
+        found.append(
+            (sorted(cli.decisions, key=lambda each: (each.verdicts[0].run, each.epochs)), cli.states)
+        )
+    assert found[0] == found[1]
+    assert set(found[0][1].values()) == {COMPLETED, PRUNED}
 
 
 class Counted(tuple[Run, ...]):
@@ -324,6 +339,7 @@ RULES_BY_HAND = {
     "sync": sha(8),
     "async": sha(8, mode="async"),
     "median": f"mlspec: none:None\nrandomsearch: {{num_runs: 8, {MEDIAN}}}\n",
+    "patience": f"mlspec: none:None\nrandomsearch: {{num_runs: 8, {MEDIAN.replace('median', 'patience')}}}\n",
 }
 
 

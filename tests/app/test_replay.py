@@ -73,12 +73,13 @@ def test_each_bracket_of_hyperband_is_replayed_for_itself(told):
     assert [each["min_epochs"] for each in found] == [1, 2, 4, 8]
 
 
-def test_runs_that_another_rule_ended_are_tried_under_successive_halving_and_that_is_said(told):
-    stopping = "early_stopping: {rule: median, metric: quality, direction: max}"
+@pytest.mark.parametrize("rule", ["median", "patience"])
+def test_runs_that_another_rule_ended_are_tried_under_successive_halving_and_that_is_said(told, rule):
+    stopping = f"early_stopping: {{rule: {rule}, metric: quality, direction: max}}"
     told.cli.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 16, {stopping}, {TRAIN}}}\n", FaultRates())
-    assert told.document(reduction_factor=2)["instead_of"] == "median"
+    assert told.document(reduction_factor=2)["instead_of"] == rule
     said = told.replay(reduction_factor=2)
-    assert "instead of `rule: median`, of which no other settings can be simulated" in said
+    assert f"instead of `rule: {rule}`, of which no other settings can be simulated" in said
     assert told.replay().startswith("bracket 1: 16 runs by quality; ")
 
 

@@ -117,6 +117,35 @@ def test_the_median_rule_ends_a_run_without_a_number(told):
     assert "was pruned at epoch 1: its quality became NaN" in told.why(1)
 
 
+def flat_from(lr: float, epoch: int) -> float:
+    """The best is at epoch 4."""
+    return lr + min(epoch, 8 - epoch) / 100
+
+
+@pytest.mark.parametrize(("delta", "least"), [("", ""), (", min_delta: 0.001", " of more than 0.001")])
+def test_patience_names_the_best_value_and_its_epoch(told, delta, least):
+    rule = f"early_stopping: {{rule: patience, metric: quality, direction: max, epochs: 2{delta}}}"
+    [*_, decision] = told.fit(
+        f"mlspec: none:None\nrandomsearch: {{num_runs: 1, {rule}, {TRAIN}}}\n", flat_from
+    )
+    best = f"{decision.verdicts[0].value:.4g}"
+    assert told.why(1).splitlines()[0] == (
+        f"run 1 was pruned at epoch 6: no improvement{least} on quality since epoch 4 (best {best})"
+    )
+    assert re.fullmatch(
+        rf"it was promoted at epoch 2 with best quality 0\.\d+ at epoch 2, epoch 4 .* {best} at epoch 4",
+        told.why(1).splitlines()[1],
+    )
+
+
+def test_patience_says_that_there_was_no_number(told):
+    rule = "early_stopping: {rule: patience, metric: quality, direction: max, epochs: 2}"
+    told.fit(
+        f"mlspec: none:None\nrandomsearch: {{num_runs: 1, {rule}, {TRAIN}}}\n", lambda lr, epoch: math.nan
+    )
+    assert "was pruned at epoch 2: its quality was not a number in the first 2 epochs" in told.why(1)
+
+
 def test_a_run_of_one_of_several_brackets_names_its_own(told):
     bands = f"hyperband: {{max_epochs: 8, reduction_factor: 2, metric: quality, direction: max, {TRAIN}}}"
     decisions = told.fit(f"mlspec: none:None\n{bands}\n")

@@ -44,6 +44,15 @@ def test_the_median_rule_ends_the_worse_half_early(cli):
     assert found["idle"] == 0
 
 
+def test_under_patience_a_dry_run_takes_every_run_to_its_end(cli):
+    for direction in ("min", "max"):
+        rule = f"rule: patience, metric: loss, direction: {direction}, epochs: 1, min_delta: 3"
+        found = timeline(
+            cli, MEDIAN.replace("rule: median, metric: loss, direction: min, min_epochs: 2", rule), 1
+        )
+        assert found["run_epochs"] == 6 * 5
+
+
 def test_people_read_it_in_a_line(cli):
     file = cli.write(FILE % ("min", "sync"))
     said = cli.run("expand", str(file), "--slots", "4").stdout

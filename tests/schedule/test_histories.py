@@ -11,6 +11,7 @@ from rapidfire_cli.schedule.events import NewRun
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.patience import Patience
 from rapidfire_cli.stopping.rule import Policy
 from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
 
@@ -27,6 +28,8 @@ POLICIES = st.sampled_from(
         lambda: AsyncHalving((1, 3), 4, 3, "max"),
         lambda: Median(1, "min", others=2),
         lambda: Median(2, "max", others=1),
+        lambda: Patience(1, 0.0, "min"),
+        lambda: Patience(2, 0.5, "max"),
     ]
 )
 

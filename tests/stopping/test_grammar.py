@@ -1,9 +1,12 @@
 """The grammar of `early_stopping:` derives from the settings of the rules."""
 
+import pytest
+
 from rapidfire_cli.problems import Problem
-from rapidfire_cli.shapes import alternatives
+from rapidfire_cli.shapes import METRIC, alternatives
+from rapidfire_cli.stopping.patience import PatienceRule
 from rapidfire_cli.stopping.registry import forms
-from tests.syntax.reading import TRAIN, refused
+from tests.syntax.reading import TRAIN, generator, refused
 
 
 def stopped(text: str) -> list[Problem]:
@@ -23,6 +26,41 @@ def test_a_misspelt_rule_is_the_only_problem_of_settings_that_some_rule_has():
 def test_a_rule_alone_can_be_written_out():
     [problem] = stopped("median")
     assert (problem.code, problem.hint) == ("E203", "write {rule: median, …}")
+
+
+def test_a_setting_of_another_rule_names_that_rule():
+    [problem] = stopped("{rule: patience, metric: loss, direction: min, min_epochs: 3}")
+    assert (problem.code, problem.hint) == ("E201", "`min_epochs` belongs to `rule: median`")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "expected"),
+    [
+        ("epochs: 0", "E204", "an integer of at least 1"),
+        ("epochs: 1.5", "E203", "an integer of at least 1"),
+        ("min_delta: -0.1", "E204", "a number of at least 0"),
+        ("min_delta: much", "E203", "a number of at least 0"),
+        ("direction: down", "E205", "min or max"),
+        ("metric: top0_accuracy", "E206", METRIC.expected),
+    ],
+)
+def test_the_settings_of_patience_are_checked(settings, code, expected):
+    said = {"metric": "loss", "direction": "min"} | dict([settings.split(": ")])
+    [problem] = stopped(
+        "{rule: patience, " + ", ".join(f"{key}: {value}" for key, value in said.items()) + "}"
+    )
+    assert (problem.code, problem.expected) == (code, expected)
+
+
+def test_patience_has_defaults_and_its_numbers_are_floats():
+    grid = generator(
+        f"gridsearch: {{early_stopping: {{rule: patience, metric: loss, direction: min}}, {TRAIN}}}"
+    )
+    assert grid.early_stopping == PatienceRule("loss", "min", epochs=3, min_delta=0.0)
+    rule = "{rule: patience, metric: loss, direction: max, epochs: 5, min_delta: 1}"
+    search = generator(f"randomsearch: {{num_runs: 2, early_stopping: {rule}, {TRAIN}}}")
+    assert search.early_stopping == PatienceRule("loss", "max", 5, 1.0)
+    assert type(search.early_stopping.min_delta) is float
 
 
 def test_a_misspelt_setting_of_a_rule_is_pointed_at():

@@ -13,6 +13,7 @@ from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.ladder import levels
 from rapidfire_cli.stopping.median import Median
+from rapidfire_cli.stopping.patience import Patience
 from rapidfire_cli.stopping.rule import Policy
 
 Curves = Mapping[int, Sequence[float]]
@@ -108,7 +109,9 @@ def _all_decisions(policy, curves, failures, order):
     return decisions
 
 
-@pytest.mark.parametrize("make", [halving, asynchronous, lambda: Median(2, "max")])
+@pytest.mark.parametrize(
+    "make", [halving, asynchronous, lambda: Median(2, "max"), lambda: Patience(2, 0.25, "max")]
+)
 @given(st.data())
 def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(make, data):
     """No rule ever waits for a result that cannot come."""
@@ -178,14 +181,16 @@ def test_the_median_rule_ends_a_run_at_nan_and_says_nothing_at_a_runs_last_epoch
     assert promoted(policy.report(2, 1, 0.5)) == [2] and not policy.report(2, 2, 0.1)
 
 
-@pytest.mark.parametrize("make", [halving, asynchronous, lambda: Median(1, "max")])
+@pytest.mark.parametrize(
+    "make", [halving, asynchronous, lambda: Median(1, "max"), lambda: Patience(1, 0.0, "max")]
+)
 def test_hearing_a_result_again_changes_nothing(make):
     policy = begun(make(), 3)
     rung(policy, 1, 0.1, 0.2, 0.3)
     assert not policy.report(3, 1, 0.3)
 
 
-@pytest.mark.parametrize("policy", [halving(), asynchronous(), Median(1, "max")])
+@pytest.mark.parametrize("policy", [halving(), asynchronous(), Median(1, "max"), Patience(1, 0.0, "max")])
 def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(policy):
     begun(policy, 3)
     assert policy.replace(1, 4)
@@ -211,7 +216,8 @@ def test_nobody_waits_after_the_last_rung():
     assert policy.waits(2) is None
 
 
-def test_nobody_waits_under_the_median_rule():
-    policy = begun(Median(1, "max"), 2)
+@pytest.mark.parametrize("policy", [Median(1, "max"), Patience(1, 0.0, "max")])
+def test_nobody_waits_under_a_rule_without_a_ladder(policy):
+    begun(policy, 2)
     policy.report(1, 1, 0.5)
     assert policy.waits(1) is None

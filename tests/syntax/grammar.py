@@ -6,6 +6,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from rapidfire_cli.stopping.median import MedianRule
+from rapidfire_cli.stopping.patience import PatienceRule
 from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
@@ -183,7 +184,9 @@ def trees(draw: Any, own: st.SearchStrategy[dict[str, Any]], epochs: int | None 
     return {**user, "train": train | draw(train_knobs), **draw(sections)}
 
 
-rules = st.builds(MedianRule, metrics, directions, st.integers(1, 9))
+rules = st.builds(MedianRule, metrics, directions, st.integers(1, 9)) | st.builds(
+    PatienceRule, metrics, directions, st.integers(1, 9), st.floats(0, 9)
+)
 replicates = st.integers(1, 3)
 
 
