@@ -156,50 +156,50 @@ def _one_by_one(name: str, cases: Any, check: Callable[[Path, Any], None], each:
 
 CAMPAIGNS = {
     "starts": Campaign(
-        f"crowds of {SIZE}",
-        "simultaneous starts of one experiment: one trains, the others exit with code 4 and name it",
+        f"groups of {SIZE} starts",
+        "simultaneous starts of one experiment: one trains, the others exit with code 4 and name its process",
         _starts,
         alone=True,
     ),
     "states": Campaign(
         "states of the disk",
-        "every state in which an honest disk may wake up after a loss of power, whatever a run was "
-        "publishing, deleting, linking or replacing: nothing is damaged, and nothing acknowledged is lost",
+        "every state in which a disk that keeps what was synced can be after a power loss, while a run "
+        "publishes, deletes, links or replaces files: nothing is damaged, and nothing confirmed is lost",
         _states,
     ),
     "syncs": Campaign(
         "syncs left out",
-        "the same without one of the syncs: something is then lost or damaged in some state",
+        "the same with one sync left out: the test then finds a state with lost or damaged data",
         _syncs,
     ),
     "corruptions": Campaign(
         "corrupted checkpoints",
-        "bits flipped, files cut short, holes of zeros, bytes at the end: none is loaded",
+        "flipped bits, truncated files, holes of zeros, extra bytes at the end: none is loaded",
         _corruptions,
     ),
     "calls": Campaign(
-        "durable calls gone wrong",
-        "every single durable call of a run's life, killed once and failing once with ENOSPC, EIO and "
-        "EACCES; the run then goes on to the same bits and figures",
+        "failed durable calls",
+        "every call of a run that changes the disk is killed once, and fails once with ENOSPC, EIO and "
+        "EACCES; the run then continues to the same bits and metrics",
         _calls,
     ),
     "points": Campaign(
-        "fault points gone wrong",
-        "every fault point that a real `fit` passes in any process, killed once and failing once with "
-        "ENOSPC, EIO and EACCES; the next `fit` ends with the same bits and figures",
+        "failed failpoints",
+        "every failpoint that a real `fit` passes in any process is killed once, and fails once with "
+        "ENOSPC, EIO and EACCES; the next `fit` ends with the same bits and metrics",
         _points,
     ),
     "chains": Campaign(
         f"chains of {DEPTH + 1} kills",
-        f"a controller killed after it had trained, then {DEPTH} that recovered, one after the other, "
-        "several chains in one sweep; then everything is compared as with kills",
+        f"a controller is killed after it has trained, then {DEPTH} more while they recover, several chains "
+        "in one sweep; then everything is compared as for kills",
         _chains,
     ),
     "kills": Campaign(
         "processes killed",
-        "SIGKILL of controllers and workers at random moments, half of them while things start, successive "
-        "halving among the runs; then every final weight, every epoch-end value and every run's state is "
-        "compared with an undisturbed sweep",
+        "SIGKILL of controllers and workers at random moments, half of them during the start, with "
+        "successive halving among the runs; then all final weights, all epoch-end metrics and the state of "
+        "every run are compared with those of an undisturbed sweep",
         _kills,
     ),
 }

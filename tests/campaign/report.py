@@ -18,11 +18,12 @@ REPORT = ROOT / "docs" / "reliability-report.md"
 HEAD = """\
 # Reliability report
 
-Written by `make campaign` from the trials that were run; docs/reliability.md says what is promised.
-`python -m tests.campaign replay CAMPAIGN SEED` repeats a trial. Of kills and chains the seed says who is
-killed and when, and what the victim was doing is up to the machine; elsewhere it says everything.
+`make campaign` wrote this report from the trials that it ran. [Reliability](reliability.md) describes what
+they test. `python -m tests.campaign replay CAMPAIGN SEED` repeats a trial. For kills and chains, the seed
+determines which process is killed and when, but not what it is doing at that moment; for the other
+campaigns it determines everything.
 
-| campaign | what is counted | done, of the whole | seeds | failed |
+| campaign | counted | done, of the total | seeds | failed |
 |---|---|---|---|---|"""
 
 
@@ -110,9 +111,9 @@ def _deaths(killed: list[Outcome]) -> Iterator[str]:
         sum(getattr(outcome, what) for outcome in killed) for what in ("controllers", "workers", "survivors")
     )
     slowest = max((outcome.slowest_death for outcome in killed), default=0.0)
-    yield f"- **deaths**: kills and chains killed {controllers:,} controllers and {workers:,} workers;"
-    yield f"  {survived} of the controllers were outlived by anything for 2 seconds, and the slowest was"
-    yield f"  followed by its last process after {slowest:.3f} seconds."
+    yield f"- **orphans**: kills and chains killed {controllers:,} controllers and {workers:,} workers."
+    yield f"  {survived} controllers left a process behind for more than 2 seconds; the longest that one"
+    yield f"  outlived its controller was {slowest:.3f} seconds."
 
 
 def _failures(failed: list[Outcome]) -> Iterator[str]:

@@ -34,7 +34,7 @@ def crowd(seed: int, size: int = SIZE) -> Outcome:
         if wrong or len(codes) != size - 1:
             outcome.failures.append(f"{size - len(codes)} winners; exit codes other than 4: {wrong}")
             outcome.failures.append((arena.path / "printed.txt").read_text()[-TOLD:])
-        elif (arena.path / "printed.txt").read_text().count("another process holds") != size - 1:
+        elif (arena.path / "printed.txt").read_text().count("in use by another process") != size - 1:
             outcome.failures.append("not everybody was told who holds the experiment")
     return outcome
 
