@@ -122,7 +122,7 @@ Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A generator and where it stands."""
+    """A generator and its place in the file."""
 
     generator: Generator
     at: Path = field(default=(), compare=False)  # of the generator's mapping, from the file's root
@@ -130,7 +130,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentFile:
-    """A whole experiment file, understood."""
+    """A whole experiment file, parsed."""
 
     name: str
     groups: tuple[Group, ...]  # nested lists of groups flattened, in file order
@@ -145,7 +145,7 @@ class ExperimentFile:
 
 
 def is_value(tree: "Tree | Plain") -> bool:
-    """Whether a list is one value: neither mappings nor value sets stand in it, at any depth.
+    """Whether a list is one value: it has no mappings or value sets, at any depth.
 
     The knobs of any other list have the index as a step of their path.
     """

@@ -1,4 +1,4 @@
-"""The check of nodes against their shapes, value sets by each of their alternatives."""
+"""Check nodes against their shapes; of value sets, each alternative."""
 
 from typing import NamedTuple, assert_never
 
@@ -28,7 +28,7 @@ from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 
-_HELPED = 100  # assumed: nobody reads on after so many problems, and a hostile file has 20,000
+_HELPED = 100  # assumed: more hints are not read, and a hostile file has 20,000 problems
 _MESSAGES = {
     WRONG_TYPE: "{} has the wrong type",
     OUT_OF_BOUNDS: "{} is out of range",
@@ -38,12 +38,12 @@ _MESSAGES = {
 
 
 class Place(NamedTuple):
-    """Where a node stands."""
+    """The place of a node in the file."""
 
     called: str  # in a sentence
     knob: str  # dotted path; empty for a whole file or config
-    key: Span  # what a problem about something missing here points at
-    sets: bool = False  # whether value sets may stand here
+    key: Span  # the span for problems about keys that are missing here
+    sets: bool = False  # whether value sets are allowed here
 
     def below(self, key: str, at: Span) -> "Place":
         """The place of a key's value."""
@@ -51,7 +51,7 @@ class Place(NamedTuple):
         return Place(f"`{knob}`", knob, at, self.sets)
 
     def item(self, at: Span) -> "Place":
-        """The place of an item of the list that stands here."""
+        """The place of an item of the list at this place."""
         return Place(f"an item of {self.called}", self.knob, at, self.sets)
 
 

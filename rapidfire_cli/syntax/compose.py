@@ -1,4 +1,4 @@
-"""Parts to nodes: the rules that every notation shares, under limits that hostile text cannot pass."""
+"""Compose nodes from parsed parts: rules and limits that all notations share."""
 
 import math
 import re
@@ -27,11 +27,11 @@ _FITTING = {
     "!range": "a list of two numbers, or a mapping with start and end",
     "!null": "true",
 }
-_UNHELD = re.compile("[\0\ud800-\udfff]")  # what neither SQLite nor UTF-8 can hold
+_UNHELD = re.compile("[\0\ud800-\udfff]")  # characters that SQLite or UTF-8 cannot store
 
 
 class Merge(NamedTuple):
-    """YAML's `<<` where a key stands."""
+    """YAML's `<<` in the place of a key."""
 
     span: Span
 
@@ -70,7 +70,7 @@ class Frame:
 
 
 def scalar(value: Value, span: Span, problems: list[Problem]) -> Scalar:
-    """A scalar that every later stage can hold."""
+    """Make a scalar; note values that later stages cannot store."""
     if isinstance(value, float) and not math.isfinite(value):
         problems.append(Problem("E110", "a number must be finite", span, f"{value}", "a finite number"))
     elif isinstance(value, str) and (unheld := _UNHELD.search(value)):
@@ -80,7 +80,7 @@ def scalar(value: Value, span: Span, problems: list[Problem]) -> Scalar:
 
 
 def mapping(parts: list[Any], span: Span, problems: list[Problem]) -> Node:
-    """The mapping of alternating keys and values, or what a one-key table (`{"!list": […]}`) stands for."""
+    """Make a mapping of alternating keys and values, or the value of a one-key table (`{"!list": […]}`)."""
     entries: dict[str, Entry] = {}
     merged: dict[str, Entry] = {}
     for key, value in zip(parts[::2], parts[1::2], strict=True):
@@ -157,7 +157,7 @@ def nothing(span: Span) -> Problem:
 
 
 def twice(key: str, span: Span, first: Span) -> Problem:
-    """The problem of a key that its mapping has already."""
+    """The problem of a duplicate key."""
     hint = f"the first one is at {position(first)}"
     return Problem("E105", f"duplicate key `{shortened(key)}`", span, hint=hint)
 

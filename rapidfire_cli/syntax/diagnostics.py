@@ -1,4 +1,4 @@
-"""What the parser finds while it walks a file: problems, warnings, and where all that it says was written."""
+"""What the parser collects while it walks a file: problems, warnings, and the place of every value."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Diagnostics:
     warnings: list[Problem] = field(default_factory=list)
     origins: dict[Path, Span] = field(default_factory=dict)
     keys: dict[Path, Span] = field(default_factory=dict)
-    errors: int = 0  # those left out included
+    errors: int = 0  # including those not shown
 
     def error(
         self, code: str, message: str, span: Span, *, found: str = "", expected: str = "", hint: str = ""
@@ -36,7 +36,7 @@ class Diagnostics:
             self.problems.append(problem)
 
     def missing(self, code: str, message: str, parent: Span, *, expected: str) -> None:
-        """Note that something is not there, which is no blame on the parent that is pointed at."""
+        """Note that something is missing; the span of its parent can still get an error of its own."""
         self.errors += 1
         self.problems.append(Problem(code, message, parent, expected=expected))
 

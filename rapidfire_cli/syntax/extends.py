@@ -14,9 +14,7 @@ from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequenc
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.text import MAX_BYTES
 
-MAX_FILES = (
-    32  # assumed: nobody follows more, and files that extend each other twice over double with each level
-)
+MAX_FILES = 32  # assumed: more is unreadable, and files that extend two others each double with every level
 
 
 class Source(NamedTuple):
@@ -31,17 +29,17 @@ Opener: TypeAlias = Callable[[str, str], Source]
 
 
 def alone(path: str, _file: str) -> Source:
-    """The opener for texts that stand by themselves."""
+    """The opener for texts that are not files: refuses every path."""
     raise Refusal([Problem("E501", "`extends` works only in files", found=path)])
 
 
 def extended(document: Document, file: str, opener: Opener, max_bytes: int = MAX_BYTES) -> Document:
-    """The document over everything that it extends. Raises Refusal, located where it cannot be met."""
+    """Merge the document over all files that it extends. Raises Refusal, located at the failing `extends`."""
     return _Family(opener, max_bytes).join(document, (file,))
 
 
 class _Family:
-    """The files read so far are counted, however they are related."""
+    """Reads and merges files, counting every file read."""
 
     def __init__(self, opener: Opener, max_bytes: int) -> None:
         self._opener = opener

@@ -1,4 +1,4 @@
-"""The productions of generators: what each takes beside the sections, and which value sets it rejects."""
+"""The productions of generators: which arguments each has, and which value sets it rejects."""
 
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
@@ -34,12 +34,12 @@ class Body(NamedTuple):
 
     opener: Entry
     knobs: dict[str, Tree]
-    arguments: dict[str, Any] | None  # None when they are wrong
+    arguments: dict[str, Any] | None  # None when they are invalid
     sets: tuple[Alternatives | Interval, ...]  # among the knobs
 
 
 def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator | None:
-    """The generator that an entry such as `sha: {…}` opens; None where it is too wrong to tell."""
+    """Parse the generator of an entry such as `sha: {…}`; None if it is too broken."""
     if not isinstance(opener.node, Mapping):
         message, expected = f"`{opener.key}` has the wrong type", "a mapping of sections"
         diagnostics.error("E203", message, opener.node.span, found=kind(opener.node), expected=expected)
@@ -123,7 +123,7 @@ def _with_rule(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _body(opener: Entry, node: Mapping, path: Path, diagnostics: Diagnostics) -> Body:
-    """The mapping in its normal form, checked, its origins noted."""
+    """Normalize and check the mapping, and note the origins of its values."""
     beside = GENERATORS[opener.key]
     whole = lift(_with_max_epochs(node) if "max_epochs" in beside.keys else node, diagnostics)
     diagnostics.trace(whole, path)

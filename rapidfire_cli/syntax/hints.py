@@ -1,4 +1,4 @@
-"""What to write instead, where that can be told from what was written."""
+"""Hints: what to write instead, where that can be inferred."""
 
 from collections.abc import Mapping
 from typing import assert_never
@@ -36,8 +36,8 @@ from rapidfire_cli.syntax.keys import (
 from rapidfire_cli.syntax.nodes import Node, Scalar
 from rapidfire_cli.syntax.scalars import resolve
 
-_CLOSE = 0.7  # assumed: `dropout` belongs to a model and is no slip for `drop_last` (0.63)
-_SHORT = 40  # assumed: a longer text is no number or name that somebody mistyped
+_CLOSE = 0.7  # assumed: `dropout` belongs to a model and is not a typo of `drop_last` (0.63)
+_SHORT = 40  # assumed: a longer text is not a mistyped number or name
 _HOMES: Mapping[str, Record | Variants] = {
     "at the top of the file": FILE,
     "in `execution`": EXECUTION,
@@ -59,7 +59,7 @@ _SPOKEN = {
 
 
 def of_value(shape: Shape, node: Node) -> str:
-    """The hint for a node that lacks its shape; empty when there is nothing to say."""
+    """The hint for a node that does not match its shape; empty when there is none."""
     match shape, node:
         case ((OrNull(inner) | AnyOf((Record() as inner, *_))), _):
             return of_value(inner, node)
@@ -75,7 +75,7 @@ def of_value(shape: Shape, node: Node) -> str:
 
 
 def of_unknown_key(key: str, shape: Record, among: Variants | None = None) -> str:
-    """Where the key belongs, which one was probably meant, or what the record says to all."""
+    """The hint for an unknown key: where it belongs, the nearest known key, or the record's own hint."""
     if len(key) > _SHORT:
         return shape.hint
     for word, form in among.forms().items() if among else ():

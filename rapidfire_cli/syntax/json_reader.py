@@ -41,7 +41,7 @@ _COMMENTS = ("//", "/*", "#")
 
 
 class Token(NamedTuple):
-    """A stretch of the text that means something by itself."""
+    """A token and its place in the text."""
 
     kind: Kind
     text: str
@@ -93,7 +93,7 @@ class _Reader:
         self._most = most
 
     def take(self, token: Token) -> None:
-        """Read the next token. Raises Refusal where it cannot stand, or beyond a limit."""
+        """Read the next token. Raises Refusal if it is not allowed here, or beyond a limit."""
         frame = self._frames[-1] if self._frames else None
         match self._state, token:
             case "first" | "after", Token("mark", text) if frame and text == _CLOSING[frame.mapping]:
@@ -164,7 +164,7 @@ class _Reader:
             raise Refusal([compose.too_many(span, self._most)])
 
     def _misplaced(self, token: Token) -> Never:
-        """Refuse a token that cannot stand where it does."""
+        """Refuse a token that is not allowed here."""
         frame = self._frames[-1] if self._frames else None
         if token.kind == "end":
             raise Refusal([_unclosed(frame) if frame else compose.nothing(self._span(token))])
@@ -187,7 +187,7 @@ def _unclosed(frame: Frame) -> Problem:
 
 
 def _advice(word: str) -> str:
-    """What to write instead of a word that JSON lacks."""
+    """The hint for a word that is not JSON."""
     if word.startswith(_COMMENTS):
         return "JSON has no comments; use YAML or TOML for them"
     if word.startswith("'"):

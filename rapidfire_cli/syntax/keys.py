@@ -119,7 +119,7 @@ def _rules() -> Mapping[str, Form]:
 
 
 EARLY_STOPPING = Variants("rule", _rules)
-REPLICATES = Integer(1, below=1001)  # assumed: a typing error above
+REPLICATES = Integer(1, below=1001)  # assumed: larger numbers are typing errors
 _CONDITION = Text("a condition such as train.batch_size <= 128")
 CONDITIONS = AnyOf((_CONDITION, Items(_CONDITION)))
 FILTERS: Mapping[str, Shape] = {"where": CONDITIONS, "exclude": CONDITIONS}

@@ -1,4 +1,4 @@
-"""One file's nodes over another's: what an extending file keeps of the one it extends."""
+"""Merge the nodes of one file over those of another that it extends."""
 
 from collections.abc import Hashable
 from typing import assert_never
@@ -10,7 +10,7 @@ _NAME = "name"  # of an optimizer or a scheduler: the arguments beside it are it
 
 
 def merge_files(base: Mapping, over: Mapping) -> Mapping:
-    """The file `over` with what it inherits: everything but the experiment's name."""
+    """Merge the file `over` with the file it extends; the experiment's name is not inherited."""
     _, inherited = base.split(("experiment",))
     merged = merge(inherited, over, opens_group=True)
     assert isinstance(merged, Mapping)
@@ -18,7 +18,7 @@ def merge_files(base: Mapping, over: Mapping) -> Mapping:
 
 
 def merge(base: Node, over: Node, opens_group: bool = False) -> Node:
-    """Mappings key by key, `over` winning; anything else, lists and value sets included, is replaced.
+    """Merge mappings key by key, `over` winning; replace everything else, lists and value sets included.
 
     Where a config group may open, naming another kind of group replaces the base's.
     """
@@ -44,7 +44,7 @@ def _differ(one: Entry | None, other: Entry | None) -> bool:
 
 
 def _meaning(node: Node) -> Hashable:
-    """What a node says, wherever it says it."""
+    """The meaning of a node without its place."""
     match node:
         case Scalar(value):
             return (type(value), value)

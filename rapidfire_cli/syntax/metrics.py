@@ -1,4 +1,4 @@
-"""Named metrics: beside `train` in the normal form, inside it as the reference also shows them."""
+"""Named metrics: beside `train` in the normal form; also accepted inside it."""
 
 from rapidfire_cli.problems import position
 from rapidfire_cli.syntax.diagnostics import Diagnostics
@@ -8,7 +8,7 @@ NAMED_METRICS = "named_metrics"
 
 
 def lift(config: Mapping, diagnostics: Diagnostics) -> Mapping:
-    """The config with `named_metrics` beside `train`, where the reference also shows it inside."""
+    """Move `named_metrics` from inside `train` to beside it."""
     train = config.get("train")
     if train is None or not isinstance(train.node, Mapping):
         return config

@@ -1,4 +1,4 @@
-"""The productions of `execution.on_oom`: how a run that runs out of memory is changed."""
+"""The productions of `execution.on_oom`: how a run is changed after it ran out of memory."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from rapidfire_cli.syntax.values import value_sets
 from rapidfire_cli.terms import Plain
 
 SECTIONS = ("train", "user_knobs")
-"""Where the knobs stand that a change may name."""
+"""The sections whose knobs a change may name."""
 
 EXPECTED = "/N or *N with an integer N of at least 2, or a value"
 
@@ -72,7 +72,7 @@ def check_on_oom(node: Node, diagnostics: Diagnostics) -> None:
 
 
 def _entries(node: Node, above: str = "") -> Iterator[tuple[str, Entry]]:
-    """As `flat`, of nodes."""
+    """The same as `flat`, for nodes."""
     for entry in node.entries if isinstance(node, Mapping) else ():
         if isinstance(entry.node, Mapping) and entry.node.entries:
             yield from _entries(entry.node, f"{above}{entry.key}.")
@@ -116,7 +116,7 @@ def _check_scale(knob: str, shape: Shape, node: Scalar, diagnostics: Diagnostics
 
 
 def shape_of(knob: str) -> Shape | None:
-    """What the knob may be; None where a change may not name it."""
+    """The shape of a knob; None if on_oom cannot change it."""
     section, _, rest = knob.partition(".")
     if not rest or section not in SECTIONS or knob == "train.epochs":
         return None

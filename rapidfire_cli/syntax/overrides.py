@@ -1,4 +1,4 @@
-"""`--set` and `--unset`: the command line's last word on a file's nodes."""
+"""Apply `--set` and `--unset` to a file's nodes."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -33,12 +33,12 @@ _FORMS = {
     UNSET: "PATH, N:PATH for group N",
 }
 _IN_FILE = FILE.keys.keys()
-_DEFAULTED = _IN_FILE - {"data"}  # what the file says of itself even where it does not
-_COMPARED = 1000  # assumed: paths among which a mistyped one is looked for
+_DEFAULTED = _IN_FILE - {"data"}  # keys that `--set` can add without `+`
+_COMPARED = 1000  # assumed: paths that are compared with a mistyped one
 
 
 class Argument(NamedTuple):
-    """What followed an option, such as `--set`; `line` is its first within the option's source."""
+    """The argument of an option such as `--set`; `line` is its first line in the option's source."""
 
     option: str
     text: str
@@ -59,12 +59,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An argument, understood."""
+    """A parsed argument."""
 
     steps: tuple[Step, ...]
-    value: Node | None  # None takes away what stands there
+    value: Node | None  # None removes the value
     group: int | None  # from 1; None means every one
-    new: bool  # whether the path need not be there yet
+    new: bool  # whether the path may be new
 
     @property
     def path(self) -> str:
@@ -73,7 +73,7 @@ class Change:
 
 
 def arguments(option: str, texts: Iterable[str]) -> Iterator[Argument]:
-    """What followed the option each time; its source, which spans point into, is those texts as lines."""
+    """The arguments of an option; spans point into these texts, joined as lines."""
     line = 1
     for text in texts:
         yield Argument(option, text, line)
@@ -81,7 +81,7 @@ def arguments(option: str, texts: Iterable[str]) -> Iterator[Argument]:
 
 
 def overridden(document: Document, said: Iterable[Argument]) -> Document:
-    """The document as the arguments change it, one by one. Raises Refusal, located in the arguments."""
+    """Apply the arguments to the document, one by one. Raises Refusal, located in the arguments."""
     root, problems, refused = document.root, list(document.problems), False
     for argument in said if isinstance(root, Mapping) else ():
         try:
@@ -125,7 +125,7 @@ def _understood(argument: Argument) -> tuple[Change, tuple[Problem, ...]]:
 
 
 def _value(padded: str, said: re.Match[str], argument: Argument) -> Document:
-    """The value, read where it stands in the option's source; nothing is null, as after a key."""
+    """Read the value at its place in the option's source; an empty value is null, as after a key."""
     if said["value"].strip():
         from rapidfire_cli.syntax.yaml_reader import read_yaml
 
@@ -134,7 +134,7 @@ def _value(padded: str, said: re.Match[str], argument: Argument) -> Document:
 
 
 def _applied(change: Change, root: Node) -> Node:
-    """The file as the change leaves it. Raises Refusal when it changes nothing."""
+    """Apply the change to the file. Raises Refusal when it changes nothing."""
     first = change.steps[0]
     if change.group is None and first.key in _IN_FILE:
         changed = _changed(root, change.steps, change.value, change.new or first.key in _DEFAULTED)
@@ -152,7 +152,7 @@ def _applied(change: Change, root: Node) -> Node:
 
 
 class _Groups:
-    """The config groups in file order, changed where the change finds its path."""
+    """Applies a change to the config groups, in file order."""
 
     def __init__(self, change: Change) -> None:
         self.met = 0
@@ -241,7 +241,7 @@ def _unknown(change: Change, root: Node) -> Problem:
 
 
 def _paths(node: Node, prefix: str = "") -> Iterator[str]:
-    """The dotted paths that an override may name, openers of groups left out."""
+    """The dotted paths that an override may name, without the keys that open groups."""
     match node:
         case Alternatives(items):
             for item in items:

@@ -35,7 +35,7 @@ def parse(
     opener: Opener = alone,
     arguments: Sequence[Argument] = (),
 ) -> ExperimentFile:
-    """What the bytes of `file` mean, over the files it extends and under the command line's arguments.
+    """Parse the bytes of `file`, with the files it extends and the command line's arguments.
 
     Raises Refusal with every problem found.
     """
@@ -44,7 +44,7 @@ def parse(
 
 
 def understand(document: Document, file: str) -> ExperimentFile:
-    """What a document means. Raises Refusal with every problem found, the reader's included."""
+    """Parse a document. Raises Refusal with every problem found, including the reader's."""
     diagnostics = Diagnostics({problem.span for problem in document.problems if problem.span})
     understood = experiment_file(document.root, file, diagnostics)
     if understood is None or document.problems:

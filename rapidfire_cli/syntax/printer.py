@@ -11,11 +11,11 @@ from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.syntax.text import UNFIT
 from rapidfire_cli.terms import Plain
 
-_WIDTH = 88  # characters of a line, within which a collection stands in one
+_WIDTH = 88  # maximum characters of a collection on one line
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:-]*(?<!:)")
 _FLAGS = ("yes", "no", "on", "off")  # of YAML 1.1, which many libraries read
-_EXPONENT = re.compile(r"^(-?\d+)e")  # where YAML 1.1 wants a dot
-_LONGEST_KEY = 1000  # YAML wants a `?` before a key beyond 1,024 characters (YAML 1.2, 7.4.3)
+_EXPONENT = re.compile(r"^(-?\d+)e")  # YAML 1.1 requires a dot here
+_LONGEST_KEY = 1000  # YAML requires a `?` before a key of more than 1,024 characters (YAML 1.2, 7.4.3)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -65,7 +65,7 @@ def _item(value: Plain, indent: str) -> Iterator[str]:
 
 
 def _line(value: Plain, room: int | None) -> str:
-    """A value on one line; empty when it does not fit there, which is known without spelling it all out."""
+    """A value on one line; empty when it is too long, which is detected without writing all of it."""
     line = ""
     for piece in _pieces(value):
         line += piece
@@ -124,7 +124,7 @@ def _quoted(text: str) -> str:
 
 
 def _fit(text: str) -> str:
-    """The text with escapes for what may not stand in a file; such characters stand in quotes only."""
+    """The text with escapes for characters that are invalid in a file; only quoted strings have them."""
     return UNFIT.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 

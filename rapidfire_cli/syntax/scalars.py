@@ -32,7 +32,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
 def resolve(text: str) -> Value:
-    """What a scalar without quotes means. Raises OverflowError for an integer beyond 64 bits."""
+    """The value of an unquoted scalar. Raises OverflowError for an integer beyond 64 bits."""
     if text[:1] in _NUMBER_STARTS and (number := _number(text)) is not None:
         return number
     if text in _NULL:
@@ -41,7 +41,7 @@ def resolve(text: str) -> Value:
 
 
 def cast(tag: str, text: str) -> Value:
-    """What a scalar under a tag of CASTS means. Raises ValueError when the tag does not fit it."""
+    """The value of a scalar with a tag of CASTS. Raises ValueError when it does not match the tag."""
     value = text if CASTS[tag] is str else resolve(text)
     if CASTS[tag] is float and type(value) is int:
         return float(value)

@@ -72,7 +72,7 @@ def schema(tagged: bool) -> Schema:
         },
         "additionalProperties": False,
         "oneOf": [*map(_has, GROUP_KEYS), {**_has("extends"), "not": {"anyOf": [*map(_has, GROUP_KEYS)]}}],
-        "if": {"not": _has("extends")},  # what extends another file may leave to it what must be there
+        "if": {"not": _has("extends")},  # a file that extends another may leave required keys to it
         "then": {"properties": {"config_group": _ref("whole groups"), **needed}},
         "$defs": {
             **grammar.definitions,
@@ -88,14 +88,14 @@ def schema(tagged: bool) -> Schema:
 
 
 class _Grammar:
-    """Shapes in, schemas out; what may stand at a place of a generator's config is a definition."""
+    """Translates shapes to schemas; every place in a generator's config becomes a definition."""
 
     def __init__(self, tagged: bool) -> None:
         self.definitions: dict[str, Plain] = {"plain": _value("plain", ())}
         self._tagged = tagged
 
     def opened(self, word: str) -> Schema:
-        """What stands under the word that opens a group."""
+        """The schema of what follows the key that opens a group."""
         takes, beside = TAKES[word], GENERATORS[word]
         self.definitions[f"{word} value"] = _value(
             f"{word} value", self._sets(takes, _ref(f"{word} value"), {"type": "number"})
@@ -167,7 +167,7 @@ class _Grammar:
         return _ref(f"{word} value" if takes else "plain")
 
     def needed(self, shape: Shape, name: str) -> Schema:
-        """What must be in a mapping, or in each alternative of a value set that stands in its place."""
+        """The required keys of a mapping, or of each alternative of a value set in its place."""
         match shape:
             case OrNull(inner) | AnyOf((Record() as inner, *_)):
                 return self.needed(inner, name)
@@ -196,7 +196,7 @@ class _Grammar:
         return each
 
     def _sets(self, takes: tuple[str, ...], item: Schema, ends: Schema | None) -> list[Schema]:
-        """The value sets of what `item` is; ranges only where their ends can be said."""
+        """Value sets of `item`; ranges only for numbers."""
         several: Schema = {"type": "array", "minItems": 1, "items": item}
         label: Schema = {"type": "string", "minLength": 1}
         marked: dict[str, Schema] = {
@@ -243,7 +243,7 @@ def _closed(properties: Mapping[str, Plain]) -> Schema:
 
 
 def _text(shape: Text) -> Schema:
-    """A string that the pattern matches as a whole; the default pattern is any text but none."""
+    """A string that the pattern matches as a whole; the default pattern is any non-empty text."""
     if shape.pattern == Text("").pattern:
         return {"type": "string", "minLength": 1}
     return {"type": "string", "pattern": f"^(?:{shape.pattern})$"}
@@ -271,7 +271,7 @@ def _any(*schemas: Schema) -> Schema:
 
 
 def _said(schema: Mapping[str, Plain]) -> Schema:
-    """Without what is not said."""
+    """The entries whose value is not None."""
     return {key: value for key, value in schema.items() if value is not None}
 
 

@@ -33,7 +33,7 @@ KINDS: dict[type[Generator], str] = {
 
 
 def whole(file: ExperimentFile) -> dict[str, Plain]:
-    """A file that means the same, its groups last; name and seed are said, other defaults are not."""
+    """The file as plain data, groups last; name and seed are always written, other defaults are not."""
     groups: list[Plain] = [_opened(group) for group in file.groups]
     said: dict[str, Plain] = {
         "experiment": file.name,
@@ -48,7 +48,7 @@ def whole(file: ExperimentFile) -> dict[str, Plain]:
 
 
 def arguments(record: "Generator | Range | Rule | Objective | Execution") -> dict[str, Plain]:
-    """A record's fields, those left at their default unsaid: a field added later changes no digest."""
+    """A record's fields without those at their default, so that new fields do not change digests."""
     said = {field.name: getattr(record, field.name) for field in fields(record)}
     unsaid = {field.name: field.default for field in fields(record)}
     return {key: spelt(value) for key, value in said.items() if value != unsaid[key]}

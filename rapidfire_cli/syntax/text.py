@@ -1,4 +1,4 @@
-"""Bytes to text: strict UTF-8 without characters that notations and people read differently."""
+"""Decode bytes: strict UTF-8, without characters that people and parsers read differently."""
 
 import re
 from bisect import bisect_right
@@ -14,7 +14,7 @@ _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def decode(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
-    """The text of a file. Raises Refusal when it is too large, not UTF-8, or holds an unfit character."""
+    """Decode a file. Raises Refusal when it is too large, not UTF-8, or has an invalid character."""
     if len(data) > max_bytes:
         raise Refusal([_too_large(data, file, max_bytes)])
     try:
@@ -34,7 +34,7 @@ class Lines:
         self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
 
     def span(self, start: int, end: int | None = None) -> Span:
-        """The stretch from `start` to before `end`; one character where it is unsaid or on another line."""
+        """The stretch from `start` to before `end`; one character if `end` is None or on another line."""
         line = bisect_right(self._starts, start)
         whole = end is not None and bisect_right(self._starts, end) == line
         return Span(

@@ -1,4 +1,4 @@
-"""Problems that name their knob, where a place says little: TOML writes the tables of one config apart."""
+"""Add the knob's path to problems in TOML, where the tables of one config can be far apart."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ _TABLE = re.compile(r"\.!\w+(?:\[\d+\]|\.\w+)?")
 
 
 def name_paths(problems: Iterable[Problem], places: Iterable[Places]) -> Iterator[Problem]:
-    """The problems, each naming the knob at its span unless it does already."""
+    """Add the path of the knob at its span to each problem that does not name it."""
     knobs: dict[Span, Path] = {}
     for problem in problems:
         knobs = knobs or {span: path for found in places for path, spans in found.items() for span in spans}

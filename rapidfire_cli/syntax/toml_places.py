@@ -1,4 +1,4 @@
-"""Where TOML's keys and values stand, which its reader does not tell.
+"""Find the places of keys and values in TOML, which tomli does not report.
 
 The scan takes correct TOML for granted: where it meets anything else it ends, and the reader says what is
 wrong.
@@ -30,25 +30,25 @@ _VALUE = re.compile(
 
 
 class Place(NamedTuple):
-    """Where a key and its value stand; an item of a list has no key and takes its value's span."""
+    """The spans of a key and its value; for an item of a list both are the item's."""
 
     key: Span
     value: Span
 
 
 class Lost(Exception):  # noqa: N818 - a state, not a mistake
-    """The text is no TOML from an index on, its argument: of what is not closed, where it opens."""
+    """The text is not TOML from this index on; for something unclosed, the index where it opens."""
 
 
 @dataclass(slots=True, eq=False)
 class Places:
-    """Everything that the scan finds; `twice` are the problems of keys that their tables have already."""
+    """The places that the scan finds; `twice` holds the problems of duplicate keys."""
 
     text: str
     lines: Lines
     found: dict[Path, Place] = field(default_factory=dict)
     twice: list[Problem] = field(default_factory=list)
-    end: int = 0  # where the text stops being TOML
+    end: int = 0  # where the text stops being valid TOML
     _given: dict[Path, Span] = field(default_factory=dict)
     _lengths: dict[Path, int] = field(default_factory=dict)  # of lists of tables
     _at: int = 0
@@ -60,7 +60,7 @@ class Places:
         return self.at(path[:-1]) if path else Place(self.lines.span(0), self.lines.span(0))
 
     def scan(self) -> None:
-        """Find everything up to where the text is no TOML. Raises Refusal beyond the depth limit."""
+        """Scan up to the first invalid TOML. Raises Refusal beyond the depth limit."""
         table: Path = ()
         try:
             while self._skip(_BLANK) < len(self.text):
@@ -164,7 +164,7 @@ class Places:
 
 
 def _name(said: str, start: int) -> str:
-    """What a key's text names; its escapes are read by the reader itself."""
+    """The name that a key's text means; tomli decodes the escapes."""
     if said.startswith("'"):
         return said[1:-1]
     if not said.startswith('"') or "\\" not in said:

@@ -1,4 +1,4 @@
-"""TOML to nodes: what tomli reads, at the places that a scan of the text finds."""
+"""TOML to nodes: values from tomli, places from a scan of the text."""
 
 import re
 from datetime import date, datetime, time
@@ -30,7 +30,7 @@ def read_toml(text: str, file: str, most: int = MAX_NODES) -> Document:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise Refusal(places.twice or [_explain(error, places)]) from None
-    except ValueError:  # Python refuses to read 4,300 digits, and tomli leaves it at that
+    except ValueError:  # Python refuses integers of 4,300 digits, and tomli passes that on
         raise Refusal([_endless(places)]) from None
     if not data:
         raise Refusal([compose.nothing(places.lines.span(0))])
@@ -49,7 +49,7 @@ class _Builder:
         self._count = 0
 
     def build(self, value: Any, path: Path) -> Node:
-        """The node of what stands at the path. Raises Refusal beyond the limit of nodes."""
+        """Build the node at the path. Raises Refusal beyond the limit of nodes."""
         place = self._places.at(path)
         self._tally(place.value)
         match value:
@@ -81,7 +81,7 @@ class _Builder:
 
 
 def _explain(error: tomli.TOMLDecodeError, places: Places) -> Problem:
-    """The problem behind what tomli says, in words that tell what to do."""
+    """Translate tomli's error into a problem with a hint."""
     span, next_character = places.lines.span(error.pos), places.text[error.pos : error.pos + 1]
     if _AGAIN.match(error.msg):
         return Problem("E105", "duplicate key or table", span)

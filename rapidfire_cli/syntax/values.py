@@ -64,7 +64,7 @@ def value_sets(node: Node) -> Iterator[Alternatives | Interval]:
 def _check_types(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagnostics) -> None:
     types = [_types(value) for value in trees]
     all_types = frozenset().union(*types)
-    if len(all_types) < 2 or any(len(found) > 1 for found in types):  # these are noted further in
+    if len(all_types) < 2 or any(len(found) > 1 for found in types):  # already reported for the inner value
         return
     wanted = "a float" if all_types == {"an integer", "a float"} else next(iter(next(filter(None, types))))
     odd = next(index for index, found in enumerate(types) if found - {wanted})
@@ -89,7 +89,7 @@ def _check_twice(node: Alternatives, trees: tuple[Tree, ...], diagnostics: Diagn
 
 
 def identity(value: Tree) -> Hashable:
-    """What equal values share, and no others: 1, 1.0 and true are three."""
+    """A key that is equal for equal values only; 1, 1.0 and true differ."""
     match value:
         case list():
             return ("list", *map(identity, value))
@@ -102,7 +102,7 @@ def identity(value: Tree) -> Hashable:
 
 
 def _types(value: Tree) -> frozenset[str]:
-    """The types of what the value may become; nothing for null, which may stand beside any one type."""
+    """The types that the value may have; none for null, which is allowed beside any type."""
     match value:
         case None:
             return frozenset()

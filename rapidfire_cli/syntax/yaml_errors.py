@@ -1,4 +1,4 @@
-"""What libyaml says about wrong YAML, in words that tell what to do."""
+"""Translate libyaml's errors into problems with hints."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from rapidfire_cli.problems import Problem, Span
 
 
 class Advice(NamedTuple):
-    """A problem in our words."""
+    """A message with its expected and hint texts."""
 
     message: str
     expected: str = ""
@@ -59,7 +59,7 @@ _ADVICE = {
 
 
 def explain(error: Any, text: str, file: str) -> Problem:
-    """The problem behind a `yaml.MarkedYAMLError`, at the place where people look for it."""
+    """Translate a `yaml.MarkedYAMLError` into a problem, located where the mistake is."""
     message, expected, hint = _ADVICE.get(error.problem) or _by_character(error, text)
     mark = error.problem_mark
     if error.problem in _UNCLOSED:
@@ -69,7 +69,7 @@ def explain(error: Any, text: str, file: str) -> Problem:
 
 
 def _place(mark: Any, text: str) -> tuple[int, int]:
-    """The mark's line and column; for the end of the file those behind the last thing that it says."""
+    """The mark's line and column; at the end of the file, those after its last text."""
     said = text.rstrip()
     if mark.index < len(said):
         return mark.line + 1, mark.column + 1
@@ -77,7 +77,7 @@ def _place(mark: Any, text: str) -> tuple[int, int]:
 
 
 def _by_character(error: Any, text: str) -> Advice:
-    """The advice where libyaml's text says little and the character much."""
+    """The advice for errors that depend on the next character."""
     character = text[error.problem_mark.index : error.problem_mark.index + 1]
     if error.problem != "found character that cannot start any token":
         return Advice(f"invalid YAML: {error.problem}", hint=_QUOTE)

@@ -58,7 +58,7 @@ class _Composer:
                 self.refuse(Problem("E113", "more than one document", self._span(event), expected=expected))
 
     def refuse(self, last: Problem) -> Never:
-        """End reading with what was found so far and the problem that ends it."""
+        """Stop reading: raise all problems found so far and this last one."""
         raise Refusal([*self.problems, last])
 
     def _open(self, event: Any) -> None:

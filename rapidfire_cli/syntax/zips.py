@@ -1,4 +1,4 @@
-"""Lists that advance together: whether each `!zip` has partners, and as many values as they."""
+"""Check `!zip` groups: each needs two members, with equally many values."""
 
 from collections.abc import Hashable
 from typing import assert_never
@@ -8,14 +8,14 @@ from rapidfire_cli.syntax.diagnostics import Diagnostics
 from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Scalar, Sequence
 from rapidfire_cli.syntax.values import identity, tree
 
-_FEW = 100  # assumed: nobody has more names for what advances together
+_FEW = 100  # assumed: more labels are not compared for a hint
 
 Context = dict[str, list[Alternatives]]
-"""The lists by label that stand in every leaf, or in every leaf of one alternative."""
+"""The lists by label that every leaf has, or every leaf of one alternative."""
 
 
 def check_zips(node: Node, diagnostics: Diagnostics) -> None:
-    """Note every `!zip` of a config, or of an alternative, that cannot advance with others."""
+    """Note every invalid `!zip` of a config, or of an alternative."""
     context: Context = {}
     _gather(node, context, diagnostics)
     for label, lists in context.items():
@@ -75,7 +75,7 @@ def _counted(values: int) -> str:
 
 
 def _check_twice(lists: list[Alternatives], diagnostics: Diagnostics) -> None:
-    """The same values side by side twice would be the same run twice."""
+    """Note duplicate combinations: they would be the same run twice."""
     seen: dict[Hashable, Span] = {}
     for items in zip(*(each.items for each in lists), strict=True):
         together = tuple(identity(tree(item, Diagnostics())) for item in items)

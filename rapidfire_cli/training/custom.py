@@ -47,13 +47,15 @@ def _wrong(metric: Any) -> Unusable | None:
         wrappers.MultitaskWrapper,
     )
     if isinstance(metric, torchmetrics.MetricCollection):
-        return Unusable("is a collection, not one number", "return its metrics one by one: {**collection}")
+        return Unusable(
+            "is a collection, not a single number", "return its metrics one by one: {**collection}"
+        )
     if not isinstance(metric, torchmetrics.Metric):
         return Unusable(f"is a {kind}, not a torchmetrics.Metric")
     if isinstance(metric, several) or kind.endswith(TABLES):
-        return Unusable(f"is more than one number: a {kind}")
+        return Unusable(f"is a {kind}, not a single number")
     if getattr(metric, "average", "macro") in (None, "none") and _classes(metric) > 1:
-        return Unusable("is more than one number: one for each class", "use average='macro' or 'micro'")
+        return Unusable("has one value per class, not a single number", "use average='macro' or 'micro'")
     return None
 
 

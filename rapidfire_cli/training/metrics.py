@@ -89,10 +89,10 @@ class Custom(Wrapped):
 def _number(name: str, value: Any) -> float:
     """What a metric computed. Raises Failure unless it is one number."""
     if isinstance(value, Mapping | list | tuple):
-        raise Failure("error", f"metric `{name}` is more than one number: a {type(value).__name__}")
+        raise Failure("error", f"metric `{name}` is a {type(value).__name__}, not a single number")
     if (numbers := torch.as_tensor(value)).numel() != 1:
         shape = tuple(numbers.shape)
-        raise Failure("error", f"metric `{name}` is more than one number: its shape is {shape}")
+        raise Failure("error", f"metric `{name}` has shape {shape}, not a single number")
     return float(numbers)
 
 

@@ -26,7 +26,7 @@ def check_remainder(run: LiveRun) -> None:
         cause = f"train.drop_last leaves no batch: the train split has {rows} rows, and batch_size is {size}"
         raise Failure("error", cause, knob=("train", "drop_last"))
     if size > rows:
-        print(f"rapidfire: batch_size is {size}, and the train split has {rows} rows", file=sys.stderr)
+        print(f"rapidfire: batch_size is {size}, but the train split has only {rows} rows", file=sys.stderr)
     if size > 1 and kept % size == 1 and (said := _alone(run, kept)):
         hint = "set `train.drop_last: true`, or another batch_size"
         raise Failure(

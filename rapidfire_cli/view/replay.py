@@ -56,7 +56,7 @@ def replay_lines(found: Replay) -> Iterator[str]:
     """What was tried, rung by rung, what it chose and cost, and what nobody can know."""
     yield _setting(found.rule, len(found.curves))
     if found.instead:
-        yield f"  instead of `rule: {found.instead}`, of which no other settings can be simulated"
+        yield f"  instead of `rule: {found.instead}`, which cannot be simulated with other settings"
     yield from map(_step, found.steps())
     yield f"  chosen: {_choice(found)}"
     yield f"  cost: {_cost(found)}"

@@ -79,7 +79,7 @@ def test_runs_that_another_rule_ended_are_tried_under_successive_halving_and_tha
     told.cli.fit(f"mlspec: none:None\nrandomsearch: {{num_runs: 16, {stopping}, {TRAIN}}}\n", FaultRates())
     assert told.document(reduction_factor=2)["instead_of"] == rule
     said = told.replay(reduction_factor=2)
-    assert f"instead of `rule: {rule}`, of which no other settings can be simulated" in said
+    assert f"instead of `rule: {rule}`, which cannot be simulated with other settings" in said
     assert told.replay().startswith("bracket 1: 16 runs by quality; ")
 
 

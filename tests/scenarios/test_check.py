@@ -111,4 +111,4 @@ def test_smoke_tries_every_batch_size_that_leaves_a_single_row(cli):
     assert error.count("error[E431]") == 1
     assert "experiment.yaml:4:45: error[E431]: run 2: a trial batch failed" in error
     assert "an epoch ends with a batch of one row" in error
-    assert "warning[W431]: batch_size is 512, and the train split has 128 rows" in error
+    assert "warning[W431]: batch_size is 512, but the train split has only 128 rows" in error

@@ -71,7 +71,7 @@ def test_replay_confirms_its_ledger_and_says_what_it_cannot_simulate(undisturbed
     said = undisturbed.run("replay").stdout
     assert said.startswith("bracket 1: 3 runs by loss; ") and "all follow from" in said
     said = undisturbed.run("replay", "--reduction-factor", "2").stdout
-    assert "instead of `rule: patience`, of which no other settings can be simulated" in said
+    assert "instead of `rule: patience`, which cannot be simulated with other settings" in said
 
 
 def test_check_points_at_a_wrong_setting(cli):

@@ -130,10 +130,10 @@ def test_what_the_scheduler_would_ignore_is_refused(tmp_path, scheduler, path, c
         ("named", "`metrics` returned a metric `top1_accuracy`, which the run already has"),
         ("list", "`metrics` returned a list, not a dict"),
         ("function", "metric `own` is a function, not a torchmetrics.Metric"),
-        ("collection", "metric `own` is a collection, not one number"),
-        ("classes", "metric `own` is more than one number: one for each class"),
-        ("wrapped", "metric `own` is more than one number: a ClasswiseWrapper"),
-        ("matrix", "metric `own` is more than one number: a MulticlassConfusionMatrix"),
+        ("collection", "metric `own` is a collection, not a single number"),
+        ("classes", "metric `own` has one value per class, not a single number"),
+        ("wrapped", "metric `own` is a ClasswiseWrapper, not a single number"),
+        ("matrix", "metric `own` is a MulticlassConfusionMatrix, not a single number"),
     ],
 )
 def test_metrics_that_cannot_be_used_are_told(tmp_path, which, message):

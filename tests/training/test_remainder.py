@@ -88,4 +88,4 @@ def test_a_batch_with_room_for_more_rows_than_there_are_is_told(tmp_path, capfd)
     trained(tmp_path, batch_size=64, until=1)
 
     log = "".join(path.read_text() for path in tmp_path.rglob("log.txt"))
-    assert "batch_size is 64, and the train split has 37 rows" in log + capfd.readouterr().err
+    assert "batch_size is 64, but the train split has only 37 rows" in log + capfd.readouterr().err

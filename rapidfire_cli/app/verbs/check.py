@@ -148,7 +148,7 @@ def _oversized(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> 
     sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(samples)}
     for size in sorted(sizes) if rows else ():
         if size > rows:
-            message = f"batch_size is {size}, and the train split has {rows} rows"
+            message = f"batch_size is {size}, but the train split has only {rows} rows"
             span = origin(file, sizes[size], ("train", "batch_size"))
             yield Problem("W431", message, span, severity=Severity.WARNING)
 

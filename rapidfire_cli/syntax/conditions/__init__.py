@@ -1,1 +1,1 @@
-"""Conditions over knobs: text to tokens to an AST of our own; nothing of it is ever evaluated as Python."""
+"""Conditions over knobs: text to tokens to an AST. Conditions are never evaluated as Python."""

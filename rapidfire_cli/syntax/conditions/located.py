@@ -1,4 +1,4 @@
-"""Conditions in a file: parsed where they stand, each problem located inside its text."""
+"""Conditions in a file: parse them, and locate each problem inside the condition's text."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from rapidfire_cli.syntax.conditions.parser import parse
 from rapidfire_cli.syntax.conditions.tokens import Malformed
 from rapidfire_cli.syntax.conditions.tree import Expression, Knob, knobs
 
-_MANY = 500  # assumed: of more knobs nobody is told the nearest
+_MANY = 500  # assumed: with more knobs, no nearest one is suggested
 
 
 class Known(NamedTuple):
@@ -27,7 +27,7 @@ def known(*trees: Tree) -> Known:
 
 
 def understood(text: str, span: Span, about: Known) -> Expression:
-    """The condition that stands at `span`. Raises Refusal."""
+    """Parse the condition at `span`. Raises Refusal."""
     try:
         expression = parse(text)
     except Malformed as error:
@@ -57,7 +57,7 @@ def _unknown(knob: Knob, span: Span, about: Known) -> Problem:
 
 
 def _meant(path: str, about: Known) -> str:
-    """The knob whose path ends so, the nearest one, or that a text stands in quotes."""
+    """The hint for an unknown knob: the one whose path ends so, the nearest one, or quotes for a string."""
     ends = sorted(name for name in about.knobs if name.endswith(f".{path}"))
     if len(ends) == 1:
         return f"did you mean `{ends[0]}`?"
@@ -66,7 +66,7 @@ def _meant(path: str, about: Known) -> str:
 
 
 def _paths(tree: Tree, at: Path) -> Iterator[tuple[Path, bool]]:
-    """Every path of the tree, and whether something that can be compared stands there."""
+    """Every path of the tree, and whether its value can be compared."""
     match tree:
         case List(values):
             for value in values:

@@ -31,7 +31,7 @@ class Token(NamedTuple):
 
 
 class Malformed(Exception):  # noqa: N818 - what the text is
-    """The text is no condition; `at` and `width` say where."""
+    """The text is not a valid condition; `at` and `width` locate the mistake."""
 
     def __init__(self, message: str, token: Token, *, expected: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -52,13 +52,13 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def path(token: Token) -> str:
-    """The dotted path that a word spells, its quoted steps unquoted. Raises Malformed."""
+    """The dotted path in a word, with quoted steps unquoted. Raises Malformed."""
     steps = (step.group() for step in _SEGMENTS.finditer(token.text))
     return ".".join(_unquoted(token, step) if step.startswith('"') else step for step in steps)
 
 
 def string(token: Token) -> str:
-    """The string that a text token spells: JSON's between double quotes, as it is between single ones."""
+    """The string in a text token: with JSON's escapes in double quotes, verbatim in single quotes."""
     return _unquoted(token, token.text) if token.text[0] == '"' else token.text[1:-1].replace("''", "'")
 
 

@@ -1,4 +1,4 @@
-"""The AST of conditions. Chains are flat, so that a long one takes no depth."""
+"""The AST of conditions. Chains such as `a and b and c` are flat, so that long ones do not recurse."""
 
 import json
 import re
@@ -42,7 +42,7 @@ class Negative:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Operators of one rank, from left to right: `first + a - b`."""
+    """Operators of one precedence, from left to right: `first + a - b`."""
 
     first: "Expression"
     others: "tuple[tuple[Operator, Expression], ...]"
@@ -101,12 +101,12 @@ def knobs(expression: Expression) -> Iterator[Knob]:
 
 
 def constant(items: Iterable[Expression]) -> bool:
-    """Whether a list says the same of every leaf config."""
+    """Whether a list consists of constants only."""
     return all(isinstance(item, Constant) for item in items)
 
 
 def values(expression: Expression) -> int:
-    """How many knobs and constants the expression looks at; a list of constants is one."""
+    """How many knobs and constants the expression reads; a list of constants counts as one."""
     match expression:
         case Items(items):
             return 1 if constant(items) else sum(map(values, items))
@@ -122,7 +122,7 @@ def values(expression: Expression) -> int:
 
 
 def text(expression: Expression) -> str:
-    """The expression as one writes it, with brackets only where it would mean something else without."""
+    """The expression as text, with brackets only where they change the meaning."""
     match expression:
         case Constant(value):
             return json.dumps(value, ensure_ascii=False)
@@ -170,5 +170,5 @@ def _rank(expression: Expression) -> int:
 
 
 def _within(expression: Expression, least: int) -> str:
-    """The expression where the grammar wants something that binds at least so tightly."""
+    """The expression as text, in brackets if it binds less tightly than required."""
     return text(expression) if _rank(expression) >= least else f"({text(expression)})"
