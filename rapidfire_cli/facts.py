@@ -145,8 +145,15 @@ class RunChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunAdmitted:
+    """A run was born during the fit, and is listed in the manifest; its origin says why."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class RunReplaced:
-    """A run ran out of memory, and a new one takes its place; `bracket` is that of the former, if any."""
+    """An admitted run takes the place of one that ran out of memory; `bracket` is that one's, if any."""
 
     run: int
     by: Run
@@ -218,6 +225,7 @@ Fact: TypeAlias = (
     | TurnEnded
     | RunFailed
     | RunChanged
+    | RunAdmitted
     | RunReplaced
     | BracketBegun
     | RunLeft

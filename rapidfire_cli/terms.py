@@ -69,12 +69,15 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """The run whose place another one takes, and why."""
+class OomRetry:
+    """The run takes the place of one that ran out of memory, with a changed config."""
 
-    run: int  # its number
-    why: str = "oom"
-    apart: bool = False  # its bracket had a result of it, so the other one trains outside
+    run: int  # the number of that one
+    apart: bool = False  # its bracket had a result of it, so this one trains outside
+
+
+Origin: TypeAlias = OomRetry
+"""Why a run was born during a fit; each way to be born is a class of this union."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Run:
     config: str  # canonical JSON of the leaf config
     seed: int
     replicate: int = 0
-    origin: Origin | None = None  # of a replacement
+    origin: Origin | None = None  # of a run that was born during a fit
 
     @property
     def leaf(self) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from bdb import BdbQuit
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rapidfire_cli.app.admission import assignment
 from rapidfire_cli.app.devices import DeviceRequest, seats, setup
 from rapidfire_cli.app.experiments import LoadedExperiment
-from rapidfire_cli.app.oom import assignment
 from rapidfire_cli.app.probing import located, preparation
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import Finding

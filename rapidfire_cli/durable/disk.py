@@ -51,6 +51,18 @@ def append(path: Path) -> int:
     return _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
+def add(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file; `sync` makes them durable."""
+    descriptor = append(path)
+    try:
+        failpoint("write", path)
+        with _at(path):
+            while data:
+                data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
+
+
 def holdable(path: Path) -> int:
     """The descriptor of a lock's file, made where it is missing."""
     return _opened(path, os.O_RDWR | os.O_CREAT)

@@ -196,6 +196,12 @@ def write(path: Path, text: str) -> None:
         raise
 
 
+def append(path: Path, text: str) -> None:
+    """Append a line to a file, durably. Raises OSError; then the file may end with a part of the line."""
+    disk.add(path, text.encode())
+    disk.sync(path)
+
+
 def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
     """Give published payload files second names, durably: `names` are sources by target; bytes are shared.
 

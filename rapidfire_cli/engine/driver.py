@@ -13,13 +13,23 @@ from typing import assert_never
 
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report
-from rapidfire_cli.engine.ports import Audience, Journal, Replacements, Slot, Worker, WorkerGone, Workers
+from rapidfire_cli.engine.ports import (
+    Admission,
+    Audience,
+    Journal,
+    NoRetry,
+    Slot,
+    Worker,
+    WorkerGone,
+    Workers,
+)
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.facts import (
     CheckpointDamaged,
     EpochEnded,
     Evicted,
     Fact,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunLeft,
@@ -34,7 +44,7 @@ from rapidfire_cli.facts import (
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.stopping.rule import Policy
-from rapidfire_cli.terms import Origin, Run, RunState
+from rapidfire_cli.terms import Run, RunState
 
 COMMIT_INTERVAL = (
     0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
@@ -114,8 +124,7 @@ class Driver:
         self._due = 0.0  # when the next commit is, by the clock
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._begun: set[int] = set()
-        self._replacements: Replacements | None = None
-        self._offered: Run | None = None  # what would take the place of the run that ran out of memory last
+        self._admission: Admission | None = None
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
@@ -137,22 +146,23 @@ class Driver:
         brackets: Sequence[Bracket],
         journal: Journal,
         audience: Audience,
-        replacements: Replacements | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """Train the jobs, by run number, until every one is finished, or until a stop is durable.
 
         What is not durable when the grace is over is killed; its checkpoints stand. Raises Paused.
         """
-        self._jobs, self._replacements = {**jobs}, replacements
+        self._jobs, self._admission = {**jobs}, admission
         self._epochs = {run: job.epoch for run, job in jobs.items()}
         self._add(brackets)
         for slot, report in self._ready:
             self._on_worker_ready(slot, report)
         deadline = math.inf
-        while not self._scheduler.finished and self._clock() < deadline:
+        while not self._finished and self._clock() < deadline:
             if self._stop_asked() and deadline == math.inf:
                 deadline = self._clock() + self._timeouts.grace
                 self._tell(events.StopAsked())
+            self._take_proposals()
             self._take(journal)
             if self._clock() >= self._due:
                 self._publish(journal, audience)
@@ -280,22 +290,37 @@ class Driver:
         self._workers.pop(slot).kill()
         self._watchdog.lose(slot)
         self._facts.append(WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step))
-        found = self._replacements.of(failure.run) if self._replacements else ""
-        self._offered = found if isinstance(found, Run) else None
-        rest = f"; {found}" if isinstance(found, str) and found else ""
+        match self._admission.retry(failure.run) if self._admission else NoRetry():
+            case NoRetry(cause):
+                retry, rest = None, f"; {cause}" if cause else ""
+            case retry:
+                rest = ""
         self._failures[failure.run] = replace(failure, cause=f"{failure.cause}{rest}")
-        self._tell(events.MemoryRanOut(slot, failure.run, self._instead(failure.run)))
+        self._tell(events.MemoryRanOut(slot, failure.run, retry))
 
-    def _instead(self, run: int) -> events.NewRun | None:
-        """The run that is offered, as the scheduler knows it; changes leave its epochs as they are."""
-        return events.NewRun(self._offered.number, self._jobs[run].goal) if self._offered else None
+    def _admit(self, run: Run) -> Job:
+        """Let in a run that was born during the fit: listed in the manifest before anybody knows of it."""
+        assert self._admission
+        goal = run.leaf["train"]["epochs"] * self._scheduler.chunks
+        job = self._jobs[run.number] = Job(self._admission.admit(run), goal)
+        self._epochs[run.number] = 0
+        self._facts.append(RunAdmitted(run))
+        return job
 
-    def _replace(self, run: int, bracket: int | None, apart: bool) -> None:
-        """What is offered is accepted: the manifest lists it before anything else is said of it."""
-        assert self._replacements and self._offered
-        by = replace(self._offered, origin=Origin(run, apart=apart))
-        self._jobs[by.number] = Job(self._replacements.enter(by), self._jobs[run].goal)
-        self._epochs[by.number] = 0
+    def _take_proposals(self) -> None:
+        """Admit the runs that are proposed, unless the fit is to stop."""
+        if self._admission and not self._scheduler.stopping and (born := self._admission.proposals()):
+            self._tell(events.RunsAdded(tuple(entry(self._admit(run)) for run in born)))
+
+    @property
+    def _finished(self) -> bool:
+        """Whether nothing is left to do, and nothing more can be proposed."""
+        awaited = self._admission is not None and self._admission.is_open and not self._scheduler.stopping
+        return self._scheduler.finished and not awaited
+
+    def _replace(self, run: int, by: Run, bracket: int | None) -> None:
+        """Let another run take the place of one that ran out of memory."""
+        self._admit(by)
         failure = self._failures[run]
         cause = f"{failure.cause}; replaced by run {by.number}"
         self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
@@ -326,8 +351,8 @@ class Driver:
                 self._facts.append(RunChanged(run, RunState.STOPPED))
             case actions.Complete(run):
                 self._facts.append(RunChanged(run, RunState.COMPLETED))
-            case actions.Replace(run, _, bracket, apart):
-                self._replace(run, bracket, apart)
+            case actions.Replace(run, by, bracket):
+                self._replace(run, by, bracket)
             case actions.GiveUp(run):
                 failure = self._failures.get(run) or RunFailed(run, "died", "no worker could be started", 0)
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]

@@ -6,9 +6,7 @@ from typing import Protocol
 
 from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import Assignment, Order, Report
-from rapidfire_cli.facts import (
-    Fact,
-)
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.terms import Run
 
 
@@ -39,14 +37,33 @@ class Audience(Protocol):
         """Show the facts; called with an empty sequence now and then so that clocks move."""
 
 
-class Replacements(Protocol):
-    """Runs that take the place of those that run out of memory."""
+@dataclass(frozen=True, slots=True)
+class NoRetry:
+    """A run that runs out of memory is not tried again with another config."""
 
-    def of(self, run: int) -> Run | str:
-        """The run that would take this one's place, else why there is none; empty where nobody wants one."""
+    cause: str = ""  # empty where the file does not ask for retries
 
-    def enter(self, run: Run) -> Assignment:
-        """Let it take the place; that the manifest lists it is durable when this returns. Raises OSError."""
+
+class Admission(Protocol):
+    """The one way in for runs that are born during a fit.
+
+    A run is proposed first: as the `retry` of one that ran out of memory, or among the `proposals`, which
+    follow from results. `admit` lists it in the manifest, durably. Only then do the scheduler, the journal
+    and the audiences learn of it: a run of which anything is known can always be rebuilt from the files.
+    """
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more proposals, though nothing is left to train."""
+
+    def proposals(self) -> Sequence[Run]:
+        """The runs to be trained from now on, each once; asked again and again, so it must not block."""
+
+    def retry(self, run: int) -> Run | NoRetry:
+        """The run that would take this one's place after it ran out of memory."""
+
+    def admit(self, run: Run) -> Assignment:
+        """List the run in the manifest; that is durable when this returns. Raises OSError."""
 
 
 class WorkerGone(Exception):  # noqa: N818 - an event, past tense

@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import Any, assert_never
 
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.problems import Problem, Refusal, Span
@@ -13,7 +12,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
 from rapidfire_cli.syntax.serialize import whole
-from rapidfire_cli.terms import SEED_LIMIT, Origin, Plain, Run, canonical
+from rapidfire_cli.terms import SEED_LIMIT, OomRetry, Origin, Plain, Run, canonical
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "number": ("an integer of at least 1", lambda value: type(value) is int and value >= 1),
@@ -44,7 +43,15 @@ def write(run: Run) -> str:
 
 def spelt(origin: Origin) -> dict[str, Plain]:
     """The origin as plain data; `apart` is left out when it is not so."""
-    return {key: value for key, value in asdict(origin).items() if value is not False}
+    match origin:
+        case OomRetry(run, apart):
+            return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
+    assert_never(origin)
+
+
+def origin_of(plain: Mapping[str, Any]) -> Origin:
+    """The origin that `spelt` made plain."""
+    return OomRetry(plain["run"], plain.get("apart", False))
 
 
 def header(file: ExperimentFile) -> str:
@@ -82,6 +89,14 @@ def read(text: str, file: str, first: int = 1) -> tuple[Run, ...]:
     return tuple(runs.values())
 
 
+def without_torn_line(text: str) -> str:
+    """The manifest up to its last whole line: a run is appended while others train, and that can be cut off.
+
+    The run of such a line was never admitted: it has not been trained.
+    """
+    return text[: text.rfind("\n") + 1]
+
+
 def _check_against(experiment: ExperimentFile, runs: Sequence[Run], file: str) -> None:
     """Raises Refusal where a run is none of the experiment's: it would be trained as another one."""
 
@@ -114,7 +129,7 @@ def _run(words: str) -> Run:
     _check(record)
     config = canonical(record["config"])
     config.encode()  # raises ValueError on lone surrogates, which no id can be made of
-    origin = Origin(**record["origin"]) if record.get("origin") else None
+    origin = origin_of(record["origin"]) if record.get("origin") else None
     return Run(**{**record, "config": config, "origin": origin})
 
 

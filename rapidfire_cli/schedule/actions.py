@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from rapidfire_cli.facts import Decision
+from rapidfire_cli.terms import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,14 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """The run ran out of memory, and another one takes its place."""
+    """The run ran out of memory; admit another one, which takes its place.
+
+    Where that one trains `apart` from the bracket, as its origin says, the bracket counts the run as failed.
+    """
 
     run: int
-    by: int
+    by: Run
     bracket: int | None = None  # that the run is of
-    apart: bool = False  # the other one trains outside that bracket, which counts the run as failed
 
 
 Action: TypeAlias = (

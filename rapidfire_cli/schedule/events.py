@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from rapidfire_cli.facts import EpochEnded, Evicted, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.terms import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ class WorkerReady:
 class MemoryRanOut:
     """The run ran out of memory; its slot's worker is gone, and a new one begins with all there is.
 
-    Where it runs out of memory alone, too, a run may take its place `instead`.
+    Where it runs out of memory alone, too, the `retry` may take its place.
     """
 
     slot: int
     run: int
-    instead: NewRun | None = None
+    retry: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)

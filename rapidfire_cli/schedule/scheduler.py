@@ -68,6 +68,7 @@ from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.terms import OomRetry, Run
 
 MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
 UNFINISHED_PHASES = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})
@@ -144,8 +145,8 @@ class Scheduler:
             case WorkerDied(slot):
                 yield from self._on_worker_died(self.slots[slot])
                 yield from self._start_workers()
-            case MemoryRanOut(slot, run, instead):
-                yield from self._on_memory_ran_out(self.slots[slot], self._run(run), instead)
+            case MemoryRanOut(slot, run, retry):
+                yield from self._on_memory_ran_out(self.slots[slot], self._run(run), retry)
                 yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
@@ -206,7 +207,7 @@ class Scheduler:
             else:
                 yield from self._rest(run)
 
-    def _on_memory_ran_out(self, slot: SlotEntry, run: RunEntry, instead: NewRun | None) -> Iterator[Action]:
+    def _on_memory_ran_out(self, slot: SlotEntry, run: RunEntry, retry: Run | None) -> Iterator[Action]:
         """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
 
         A run that runs out of memory alone, too, is too large by itself: others get all of it again.
@@ -217,7 +218,7 @@ class Scheduler:
             slot.crowd_out()
         orphans = self.placement.close(slot, counts_as_crash=False)
         if run.alone or run.gang > 1:
-            wanted = instead if run.ending is None else None
+            wanted = retry if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
         elif not (self.stopping or run.ends):
             yield self.placement.isolate(run, slot)
@@ -274,17 +275,17 @@ class Scheduler:
         yield from self._end(run, GiveUp(run.run))
         yield from self._withdraw(run, failed=True)
 
-    def _replace(self, run: RunEntry, entry: NewRun) -> Iterator[Action]:
+    def _replace(self, run: RunEntry, retry: Run) -> Iterator[Action]:
         """The other run enters the bracket where this one stands, unless it has shown something there."""
         bracket = run.bracket
-        inside = bracket is not None and self.policies[bracket].replace(run.run, entry.run)
-        apart = bracket is not None and not inside
-        yield from self._end(run, Replace(run.run, entry.run, bracket, apart))
+        inside = bracket is not None and self.policies[bracket].replace(run.run, retry.number)
+        origin = OomRetry(run.run, apart=bracket is not None and not inside)
+        yield from self._end(run, Replace(run.run, replace(retry, origin=origin), bracket))
         if inside:
-            yield from self._enter(replace(entry, limit=run.limit), bracket)
+            yield from self._enter(NewRun(retry.number, run.goal, gang=run.gang, limit=run.limit), bracket)
             run.bracket = None
         else:
-            yield from self._enter(entry, None)
+            yield from self._enter(NewRun(retry.number, run.goal, gang=run.gang), None)
             yield from self._withdraw(run, failed=True)
 
     # Brackets decide

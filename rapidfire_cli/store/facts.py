@@ -74,7 +74,7 @@ def _value(name: str, plain: Any) -> Any:
             )
         case "verdicts":
             return tuple(Verdict(**{**each, "value": _number(each["value"])}) for each in plain)
-        case "by":
+        case "by" | "run" if isinstance(plain, dict):
             [run] = codec.read(json.dumps(plain), "")
             return run
         case "state":

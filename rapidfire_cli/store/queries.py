@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rapidfire_cli.facts import reading
+from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
 from rapidfire_cli.store.layout import ExperimentDir
@@ -135,7 +136,7 @@ def lasting(rows: Iterable[RunRow]) -> list[RunRow]:
 
 def origin_of(text: str | None) -> Origin | None:
     """What the column says."""
-    return Origin(**json.loads(text)) if text else None
+    return codec.origin_of(json.loads(text)) if text else None
 
 
 def _last_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[Split, dict[str, float]]]:

@@ -16,6 +16,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunLeft,
@@ -92,15 +93,13 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case RunOpened(run, code, data, environment):
             yield OPENED, (code, data, environment, run)
         case EpochEnded(run, epoch, step, metrics):
-            for metric in metrics:
-                yield METRIC, (run, epoch, metric.split, metric.name, step, metric.value)
+            yield from ((METRIC, (run, epoch, one.split, one.name, step, one.value)) for one in metrics)
             yield PROGRESS, (epoch, step, run)
         case Saved(run, at, _):
             yield DURABLE, (at, run)
         case TurnEnded(run, slot, at, step, metrics):
             yield TURN_ENDED, (at, now, turns.end(slot))
-            for metric in metrics:
-                yield SO_FAR, (run, at, step, metric.split, metric.name, metric.value)
+            yield from ((SO_FAR, (run, at, step, one.split, one.name, one.value)) for one in metrics)
             yield PROGRESS, (0, step, run)
         case RunChanged(run, state, cause):
             yield STATE, (state, cause, run)
@@ -109,8 +108,9 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
             yield from ((MEMBER, (bracket, run)) for run in runs)
         case RunLeft(run):
             yield MEMBER, (None, run)
+        case RunAdmitted(run):
+            yield ENROLL, row(run, run.leaf["train"]["epochs"])
         case RunReplaced(run, by, bracket):
-            yield ENROLL, row(by, by.leaf["train"]["epochs"])
             if bracket is not None and not (by.origin and by.origin.apart):
                 yield from ((MEMBER, (None, run)), (MEMBER, (bracket, by.number)))
         case WorkerDied(slot, _):

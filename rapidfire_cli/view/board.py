@@ -10,6 +10,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunLeft,
@@ -92,12 +93,15 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             board.ticks += max(at - line.turned, 0)
             line.turned = at
             line.at, line.training, line.partial_metrics = at, False, by_split(metrics).get(TRAIN, {})
-        case RunReplaced(run, by):
-            knobs = tuple(knob_value(by.leaf, path) for path in board.metadata.varied)
-            board.lines[by.number] = Line(by.number, board.lines[run].epochs, knobs, RunState.QUEUED)
+        case RunAdmitted(run):
+            leaf = run.leaf
+            knobs = tuple(knob_value(leaf, path) for path in board.metadata.varied)
+            board.lines[run.number] = Line(run.number, leaf["train"]["epochs"], knobs, RunState.QUEUED)
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
-        case RunOpened() | RunFailed() | CheckpointDamaged() | BracketBegun() | RunLeft() | Decision():
+        case RunOpened() | RunFailed() | CheckpointDamaged():
+            pass
+        case RunReplaced() | BracketBegun() | RunLeft() | Decision():
             pass
         case _:
             assert_never(fact)

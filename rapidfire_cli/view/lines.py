@@ -9,6 +9,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunLeft,
@@ -37,8 +38,8 @@ class Lines:
     def tell(self, facts: Sequence[Fact]) -> None:
         """Write the facts that are worth a line."""
         for fact in facts:
-            if isinstance(fact, RunReplaced):
-                self._epochs[fact.by.number] = self._epochs[fact.run]
+            if isinstance(fact, RunAdmitted):
+                self._epochs[fact.run.number] = fact.run.leaf["train"]["epochs"]
         lines = [line for fact in facts for line in told(fact, self._epochs, self._chunks)]
         if lines:
             self._stream.write("".join(f"{line}\n" for line in lines))
@@ -74,7 +75,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
-        case BracketBegun() | RunLeft():
+        case BracketBegun() | RunLeft() | RunAdmitted():
             pass
         case _:
             assert_never(fact)

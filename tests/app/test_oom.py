@@ -7,13 +7,14 @@ import pytest
 
 from rapidfire_cli.app.brackets import OVER
 from rapidfire_cli.app.ci import FailFast, Shard
+from rapidfire_cli.durable import failpoints
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.facts import BracketBegun, RunChanged, RunReplaced
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.store import history
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.terms import Origin, Run, RunState
+from rapidfire_cli.terms import OomRetry, Run, RunState
 from tests.app.fake_workers import Audience, Cli, FaultRates
 from tests.app.test_brackets import CALM, relived, rising
 
@@ -98,11 +99,21 @@ def test_a_changed_run_takes_the_place_of_one_that_finds_no_memory_until_one_fit
     assert [one.state for one in (first, second, third, last)] == [
         *(RunState.COMPLETED, RunState.FAILED, RunState.FAILED, RunState.COMPLETED)
     ]
-    assert (third.run.origin, last.run.origin) == (Origin(2), Origin(3))
+    assert (third.run.origin, last.run.origin) == (OomRetry(2), OomRetry(3))
     assert last.run.leaf["train"]["batch_size"] == 16
     assert last.run.leaf["train"]["grad_accumulation"] == 4
     assert (last.run.seed, last.run.replicate, last.run.group) == (42, 0, 1)
     check(cli)
+
+
+def test_each_retry_adds_a_line_to_the_manifest_and_rewrites_none(tmp_path, monkeypatch):
+    calls: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        failpoints, "hook", lambda operation, *paths: calls.append((operation, paths[-1].name))
+    )
+    Cli(tmp_path, rising, fits=20).fit(grid("[16, 64]"), CALM)
+    assert calls.count(("write", "manifest.jsonl")) == 2
+    assert calls.count(("rename", "manifest.jsonl")) == 1
 
 
 def test_what_was_replaced_is_not_trained_again(tmp_path):
@@ -150,7 +161,7 @@ def test_a_replacement_is_of_its_originals_shard_and_takes_no_listed_runs_number
     assert {number: one.run.origin for number, one in stood(cli).items()} == {
         1: None,
         2: None,
-        3: Origin(1),
+        3: OomRetry(1),
     }
     check(cli)
 
@@ -215,7 +226,7 @@ def test_a_changed_rule_takes_replacements_along(tmp_path):
 def test_fail_fast_means_runs_that_nobody_replaces():
     stop = StopSignal()
     audience = FailFast(Audience(CALM, []), stop)
-    by = Run(2, "0" * 16, 1, "{}", 42, origin=Origin(1))
+    by = Run(2, "0" * 16, 1, "{}", 42, origin=OomRetry(1))
     audience.tell([RunReplaced(1, by), RunChanged(1, RunState.FAILED, "out of memory")])
     assert not stop.asked()
     audience.tell([RunChanged(2, RunState.FAILED, "out of memory")])

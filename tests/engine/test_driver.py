@@ -8,11 +8,21 @@ import pytest
 
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Timeouts
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
-from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.engine.ports import NoRetry, Slot
 from rapidfire_cli.engine.workers import LocalWorkers, log_of
-from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunFailed, Saved, WorkerDied, WorkerStarted
+from rapidfire_cli.facts import (
+    EpochEnded,
+    Fact,
+    RunAdmitted,
+    RunChanged,
+    RunFailed,
+    Saved,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
 from rapidfire_cli.schedule import actions
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Run, RunState
 from tests.engine.test_workers import COMMAND, SETUP
 
 USUAL = Timeouts()
@@ -43,23 +53,57 @@ def job(run: int, **config: object) -> Job:
     return Job(Assignment(run, leaf, 42, f"runs/{run}"), goal=2)
 
 
+class Proposer:
+    """Proposes `runs` one after the other, each when the one before is completed; lists them as they come."""
+
+    def __init__(self, notebook: Notebook, runs: Sequence[Run]) -> None:
+        self.notebook = notebook
+        self.waiting = list(runs)
+        self.listed: list[int] = []
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.waiting)
+
+    def proposals(self) -> Sequence[Run]:
+        ended = {run for run, (state, _) in ends(self.notebook).items() if state is RunState.COMPLETED}
+        return [self.waiting.pop(0)] if self.waiting and self.waiting[0].number - 1 in ended else []
+
+    def retry(self, run: int) -> Run | NoRetry:
+        return NoRetry()
+
+    def admit(self, run: Run) -> Assignment:
+        started = [fact.run for fact in self.notebook.facts if isinstance(fact, TurnStarted)]
+        assert run.number not in started, "it trains before it is listed"
+        self.listed.append(run.number)
+        return Assignment(run.number, run.config, run.seed, f"runs/{run.number}")
+
+
+def proposed(*numbers: int) -> list[Run]:
+    config = json.dumps({"epochs": 2, "train": {"epochs": 2}})
+    return [Run(number, f"{number:016x}", 1, config, 42) for number in numbers]
+
+
 def drive(
     tmp_path: Path,
     jobs: Sequence[Job],
     slots: int = 2,
     stop_after: int = 10**9,
     timeouts: Timeouts = USUAL,
+    born: Sequence[Run] = (),
 ) -> Notebook:
     seats = [Slot(index, "cpu", visible="", share=0.5) for index in range(slots)]
     notebook = Notebook()
+    proposer = Proposer(notebook, born)
     workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
     driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, timeouts=timeouts)
     try:
         assert driver.probe(Probe(()), len(jobs)) == Probed(())
         by_run = {job.assignment.run: job for job in jobs}
-        driver.train(by_run, (), notebook, notebook)
+        driver.train(by_run, (), notebook, notebook, proposer)
     finally:
         driver.close()
+    assert proposer.listed == [fact.run.number for fact in notebook.facts if isinstance(fact, RunAdmitted)]
     return notebook
 
 
@@ -73,6 +117,16 @@ def test_every_run_is_trained_to_its_goal(tmp_path):
     assert ends(notebook) == dict.fromkeys(range(1, 6), (RunState.COMPLETED, ""))
     epochs = [(fact.run, fact.epoch) for fact in notebook.facts if isinstance(fact, EpochEnded)]
     assert sorted(epochs) == [(run, epoch) for run in range(1, 6) for epoch in (1, 2)]
+
+
+def test_runs_that_are_proposed_meanwhile_are_listed_and_trained_until_no_more_can_come(tmp_path):
+    notebook = drive(tmp_path, [job(1)], born=proposed(2, 3))
+    assert ends(notebook) == dict.fromkeys((1, 2, 3), (RunState.COMPLETED, ""))
+
+
+def test_a_stop_does_not_wait_for_proposals(tmp_path):
+    notebook = drive(tmp_path, [job(1)], stop_after=9, born=proposed(2, 9))  # 8, which it follows, never ends
+    assert 9 not in ends(notebook)
 
 
 def test_a_run_that_raises_fails_alone(tmp_path):

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.manifest.codec import read, write
+from rapidfire_cli.manifest.codec import read, without_torn_line, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.ast import GridSearch
-from rapidfire_cli.terms import Origin, Run
+from rapidfire_cli.terms import OomRetry, Run
 from tests.manifest.trees import MIXED, file, grids
 
 GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
@@ -109,7 +109,7 @@ def test_every_bad_line_is_reported_with_its_place():
     ]
 
 
-@pytest.mark.parametrize("origin", [Origin(3), Origin(1, apart=True)])
+@pytest.mark.parametrize("origin", [OomRetry(3), OomRetry(1, apart=True)])
 def test_an_origin_is_said_only_where_there_is_one_and_reads_back(origin):
     run = Run(4, "0" * 16, 1, "{}", 42, 1, origin)
     text = write(run)
@@ -123,3 +123,11 @@ def test_an_origin_that_is_none_is_named(origin):
     line = json.dumps({"number": 1, "id": "0" * 16, "group": 1, "config": {}, "seed": 1, "origin": origin})
     with pytest.raises(Refusal, match="'origin' must be"):
         read(line, "manifest.jsonl")
+
+
+def test_a_line_that_was_cut_off_is_dropped_wherever_it_was():
+    listed = "".join(jsonl(file(*MIXED)))
+    born = write(Run(12, "0123456789abcdef", 1, '{"train":{"epochs":1}}', 42, origin=OomRetry(1)))
+    for end in range(len(born)):
+        assert without_torn_line(listed + born[:end]) == listed
+    assert without_torn_line(listed + born) == listed + born

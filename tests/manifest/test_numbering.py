@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.syntax.ast import Config, GridSearch, List, RandomSearch, Range
-from rapidfire_cli.terms import Origin, Run
+from rapidfire_cli.terms import OomRetry, Run
 from tests.manifest.trees import file
 
 names = st.lists(st.sampled_from("abcde"), max_size=8)
@@ -83,8 +83,8 @@ def test_widening_a_grid_and_a_search_keeps_what_was_trained():
 
 
 def test_replacements_match_no_listed_run_and_come_with_their_original():
-    known = [*runs(["a", "b"]), replace(runs(["x", "x", "c"])[2], origin=Origin(2))]
-    known.append(replace(known[-1], number=4, id="d", origin=Origin(3)))
+    known = [*runs(["a", "b"]), replace(runs(["x", "x", "c"])[2], origin=OomRetry(2))]
+    known.append(replace(known[-1], number=4, id="d", origin=OomRetry(3)))
     listed = number(runs(["a", "b", "c"]), known).listed
     assert [run.number for run in listed] == [1, 2, 5]
     assert [run.number for run in successors(listed, known)] == [3, 4]

@@ -37,8 +37,14 @@ from rapidfire_cli.schedule.events import (
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.schedule.snapshot import restored, snapshot
 from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.terms import OomRetry, Run
 
 METRIC = "loss"
+
+
+def retry(number: int, of: int | None = None, apart: bool = False) -> Run:
+    """A run with a changed config; once admitted, it says whose place it takes."""
+    return Run(number, f"{number:016x}", 1, "{}", 42, origin=OomRetry(of, apart) if of else None)
 
 
 def epoch_ended(run: int, epoch: int, value: float | None) -> EpochEnded:
@@ -201,9 +207,7 @@ class SimulatedCluster:
         ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
         if not ends:  # else nobody tries it again, and a person may ask for it back
             self.exhausted.add(run)
-        entry = self.entries[run]
-        instead = NewRun(len(self.entries) + 1, entry.goal, gang=entry.gang) if replaceable else None
-        self.tell(MemoryRanOut(slot, run, instead))
+        self.tell(MemoryRanOut(slot, run, retry(len(self.entries) + 1) if replaceable else None))
 
     def fail(self, slot: int) -> None:
         """The run raises that the slot serves next."""
@@ -282,9 +286,10 @@ class SimulatedCluster:
                     elif verdict.run not in self.unwanted:
                         until = decision.until * self.chunks
                         self.allowed[verdict.run] = min(until, self.entries[verdict.run].goal)
-            case Replace(run, by, bracket, apart):
+            case Replace(run, Run(by, origin=OomRetry(former, apart)), bracket):
                 assert run not in self.home_runs() and run not in self.unwanted | self.judged
                 assert apart is (bracket is not None and self.heard[run] >= self.first_rung(bracket))
+                assert former == run
                 self._ended(run, "Replace")
                 self.entries[by] = replace(self.entries[run], run=by, durable=0)
                 self.durable[by] = self.heard[by] = 0

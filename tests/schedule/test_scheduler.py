@@ -19,7 +19,7 @@ from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving
-from tests.schedule.simulated_cluster import SimulatedCluster
+from tests.schedule.simulated_cluster import SimulatedCluster, retry
 
 
 def completed(cluster: SimulatedCluster) -> set[int]:
@@ -246,7 +246,7 @@ def out_of_memory(cluster: SimulatedCluster, run: int, replaceable: bool = True)
 def test_another_run_takes_the_place_of_one_that_finds_no_memory_alone():
     cluster = SimulatedCluster(slots=1, goals=[2, 2])
     out_of_memory(cluster, 1)
-    assert Replace(1, 3) in cluster.trace and GiveUp(1) not in cluster.trace
+    assert Replace(1, retry(3, of=1)) in cluster.trace and GiveUp(1) not in cluster.trace
     cluster.finish()
     assert completed(cluster) == {2, 3}
 
@@ -264,7 +264,7 @@ def test_a_replacement_stands_in_the_bracket_where_nothing_was_known_of_its_orig
     cluster.add([NewRun(1, 4), NewRun(2, 4)], Halving((1, 2), 4, 2, "max"))
     out_of_memory(cluster, 1)
     cluster.finish()
-    assert Replace(1, 3, bracket=1) in cluster.trace
+    assert Replace(1, retry(3, of=1), bracket=1) in cluster.trace
     assert completed(cluster) == {3}, "it is better at the first rung, as its number is higher"
 
 
@@ -277,7 +277,7 @@ def test_a_replacement_trains_apart_where_its_original_has_a_result():
     cluster.kill(0)  # run 1 goes back to its beginning, and its bracket keeps the result
     out_of_memory(cluster, 1)
     cluster.finish()
-    assert Replace(1, 4, bracket=1, apart=True) in cluster.trace
+    assert Replace(1, retry(4, of=1, apart=True), bracket=1) in cluster.trace
     [decision] = [action.decision for action in cluster.trace if isinstance(action, Decide)]
     assert decision.failed == (1,) and completed(cluster) == {2, 3, 4}
 

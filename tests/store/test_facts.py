@@ -12,6 +12,7 @@ from rapidfire_cli.facts import (
     EpochEnded,
     Fact,
     Metric,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunLeft,
@@ -25,7 +26,7 @@ from rapidfire_cli.facts import (
     WorkerStarted,
 )
 from rapidfire_cli.store.facts import KINDS, body, fact, kind
-from rapidfire_cli.terms import Origin, Run, RunState
+from rapidfire_cli.terms import OomRetry, Run, RunState
 
 METRICS = (Metric("train", "loss", 0.1 + 0.2), Metric("validation", "head.f1", -math.inf))
 VERDICTS = (Verdict(3, None, 2, False), Verdict(4, 0.5, 1, True))
@@ -40,7 +41,8 @@ EVERY: tuple[Fact, ...] = (
     TurnEnded(3, 0, 1, 20, METRICS[:1], 4096),
     RunFailed(3, "nan", "the loss became NaN", 21),
     RunChanged(3, RunState.FAILED, "the loss became NaN"),
-    RunReplaced(3, Run(4, "0123456789abcdef", 1, '{"train":{}}', 42, 1, Origin(3, apart=True)), 1),
+    RunAdmitted(Run(4, "0123456789abcdef", 1, '{"train":{}}', 42, 1, OomRetry(3))),
+    RunReplaced(3, Run(4, "0123456789abcdef", 1, '{"train":{}}', 42, 1, OomRetry(3, apart=True)), 1),
     BracketBegun(1, "{}", (3, 4), (8, 8)),
     RunLeft(3, 1, "the rule changed", worst=True),
     Decision(

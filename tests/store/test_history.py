@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, Metric, RunChanged, RunLeft, RunReplaced
 from rapidfire_cli.store.history import Past, bracket_events, by_bracket
-from rapidfire_cli.terms import Origin, Run, RunState
+from rapidfire_cli.terms import OomRetry, Run, RunState
 
 RUNS = st.integers(1, 6)
 BRACKETS = st.integers(1, 3)
@@ -16,7 +16,7 @@ def epoch_ended(run: int, epoch: int) -> EpochEnded:
 
 
 def replacing(run: int, number: int, apart: bool) -> Run:
-    return Run(number, f"{number:016x}", 1, "{}", 1, origin=Origin(run, apart=apart))
+    return Run(number, f"{number:016x}", 1, "{}", 1, origin=OomRetry(run, apart=apart))
 
 
 @st.composite

@@ -10,6 +10,7 @@ import pytest
 from rapidfire_cli.facts import (
     EpochEnded,
     Metric,
+    RunAdmitted,
     RunChanged,
     RunFailed,
     RunReplaced,
@@ -22,7 +23,7 @@ from rapidfire_cli.facts import (
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.terms import Origin, RunState
+from rapidfire_cli.terms import OomRetry, RunState
 from tests.store.sweep import METADATA, enrolled, epoch, runs
 
 LIFE = [
@@ -88,9 +89,10 @@ def test_turns_of_one_commit_are_told_apart(path):
 
 
 def test_a_replacement_is_enrolled_before_what_happens_to_it(path):
-    replacement = replace(runs(4)[3], origin=Origin(1))
+    replacement = replace(runs(4)[3], origin=OomRetry(1))
     running = [RunChanged(4, RunState.RUNNING), epoch(4, 1, accuracy=0.9), Saved(4, 1, 20)]
-    enrolled(path).record([RunChanged(2, RunState.RUNNING), RunReplaced(1, replacement, None), *running])
+    born = [RunAdmitted(replacement), RunReplaced(1, replacement)]
+    enrolled(path).record([RunChanged(2, RunState.RUNNING), *born, *running])
     last = overview(path, alive=True).rows[-1]
     assert (last.number, last.state, last.epoch, last.step) == (4, RunState.RUNNING, 1, 20)
 

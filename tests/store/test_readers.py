@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.facts import BracketBegun, RunChanged, RunReplaced
+from rapidfire_cli.facts import BracketBegun, RunAdmitted, RunChanged, RunReplaced
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import reader, writer
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import experiment_state, overview
 from rapidfire_cli.store.ranking import ranking
-from rapidfire_cli.terms import Objective, Origin, RunState
+from rapidfire_cli.terms import Objective, OomRetry, RunState
 from tests.store.sweep import METADATA, enrolled, epoch, row, runs
 
 
@@ -185,11 +185,11 @@ def test_a_journal_of_an_older_schema_is_read_as_it_is(path):
 def test_a_journal_of_an_older_schema_is_brought_up_to_date_by_its_writer(path):
     before_origins(path)
     journal = enrolled(path, 3)
-    by = replace(runs(4)[-1], origin=Origin(2, apart=True))
-    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunReplaced(2, by, 1)])
+    by = replace(runs(4)[-1], origin=OomRetry(2, apart=True))
+    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunAdmitted(by), RunReplaced(2, by, 1)])
     journal.close()
     *_, seen = overview(path, False).rows
-    assert (seen.number, seen.origin, seen.epochs) == (4, Origin(2, apart=True), 5)
+    assert (seen.number, seen.origin, seen.epochs) == (4, OomRetry(2, apart=True), 5)
     assert {one.run.number: one.bracket for one in known_runs(path, 1)} == {1: 1, 2: 1, 3: None, 4: None}
 
 
@@ -224,13 +224,13 @@ def test_a_run_that_is_not_wanted_stays_stopped(path):
 
 def test_a_replacement_takes_its_originals_bracket_unless_it_trains_apart(path):
     journal = enrolled(path, 3)
-    by = replace(runs(4)[-1], origin=Origin(2))
-    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunReplaced(2, by, 1)])
+    by = replace(runs(4)[-1], origin=OomRetry(2))
+    journal.record([BracketBegun(1, "{}", (1, 2), (5, 5)), RunAdmitted(by), RunReplaced(2, by, 1)])
     assert {one.run.number: one.bracket for one in known_runs(path, 1)} == {1: 1, 2: None, 3: None, 4: 1}
     assert known_runs(path, 1)[-1].run == by
 
 
 def test_what_became_of_a_replaced_run_is_told_by_the_one_in_its_place():
-    rows = [row(1), row(2, state=RunState.FAILED), row(3, origin=Origin(2))]
+    rows = [row(1), row(2, state=RunState.FAILED), row(3, origin=OomRetry(2))]
     assert experiment_state(rows, alive=False) is RunState.COMPLETED
     assert [place.row.number for place in ranking(rows, METADATA.objective)] == [1, 3]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.app import resume_check
+from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
-from rapidfire_cli.app.oom import OomReplacements, assignment, keep_manifest
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
@@ -247,7 +247,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                     [each.bracket for each in found],
                     journal,
                     audience,
-                    OomReplacements(home, plan.loaded.file, plan.runs, plan.free),
+                    FitAdmission(home, plan.loaded.file, plan.runs, plan.free),
                 )
             except CodeChanged as change:
                 raise Refusal([resume_check.code_changed(change)]) from None
@@ -330,7 +330,7 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     file, home = plan.loaded.file, plan.loaded.home
     metadata = replace(metadata_of(file, plan.outline), source=plan.source)
     journal.enroll(metadata, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
-    keep_manifest(home, file, plan.runs)
+    write_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
     return metadata
 

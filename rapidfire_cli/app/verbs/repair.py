@@ -73,7 +73,7 @@ def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
         hint = "write it with `rapidfire expand FILE --output jsonl --header`, if FILE is what was trained"
         raise Refusal([Problem("E608", message, hint=hint)])
     text = read(home.manifest, home.manifest.stat().st_size).decode(errors="surrogateescape")
-    return codec.read_whole(text, str(home.manifest))
+    return codec.read_whole(codec.without_torn_line(text), str(home.manifest))
 
 
 def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:

@@ -1,0 +1,73 @@
+"""How runs come to be listed: those of the file when a `fit` begins, and those that are born during it."""
+
+from collections.abc import Iterable, Sequence
+
+from rapidfire_cli.durable import publication
+from rapidfire_cli.engine.messages import Assignment
+from rapidfire_cli.engine.ports import NoRetry
+from rapidfire_cli.manifest import codec
+from rapidfire_cli.manifest.identity import identify
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import OomRetry, Run
+
+MOST = 20  # retries in a row: a batch of a million rows is one row then (assumed)
+
+
+class FitAdmission:
+    """Admits runs to the experiment in `home`; numbers from `free` on belong to no run.
+
+    Today's only source is `on_oom`: a retry with a changed config for each run that runs out of memory.
+    """
+
+    def __init__(self, home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run], free: int) -> None:
+        self._home = home
+        self._file = file
+        self._runs = {run.number: run for run in runs}
+        self._free = free
+
+    @property
+    def is_open(self) -> bool:
+        """A retry follows from a run that is being trained, so none comes when nothing is left to train."""
+        return False
+
+    def proposals(self) -> Sequence[Run]:
+        """No source goes by results yet."""
+        return ()
+
+    def retry(self, run: int) -> Run | NoRetry:
+        """The run that would take this one's place after it ran out of memory."""
+        on_oom, former = self._file.execution.on_oom, self._runs[run]
+        if not on_oom:
+            return NoRetry()
+        if self._retried_before(former) >= MOST:
+            return NoRetry(f"on_oom has already changed it {MOST} times")
+        from rapidfire_cli.manifest.replacement import Exhausted, changed  # few files need it
+
+        try:
+            config = changed(former.config, on_oom)
+        except Exhausted as limit:
+            return NoRetry(f"on_oom cannot change it further: {limit}")
+        name = identify(self._file.mlspec, self._file.data, former.seed, former.replicate)
+        same = (former.group, config, former.seed, former.replicate)
+        return Run(self._free, name(config), *same, OomRetry(run))
+
+    def admit(self, run: Run) -> Assignment:
+        """List the run in the manifest; that is durable when this returns. Raises OSError."""
+        publication.append(self._home.manifest, codec.write(run))
+        self._runs[run.number] = run
+        self._free = run.number + 1
+        return assignment(self._home, run)
+
+    def _retried_before(self, run: Run) -> int:
+        return 1 + self._retried_before(self._runs[run.origin.run]) if run.origin else 0
+
+
+def assignment(home: ExperimentDir, run: Run) -> Assignment:
+    """The run as a worker needs it."""
+    return Assignment(run.number, run.config, run.seed, str(home.run(run)))
+
+
+def write_manifest(home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run]) -> None:
+    """List the runs of a `fit` as it begins, durably and at once."""
+    publication.write(home.manifest, codec.header(file) + "".join(map(codec.write, runs)))
