@@ -1,1 +1,1 @@
-"""The AST to every run, spelt out."""
+"""Expand the AST to all runs."""

@@ -24,7 +24,7 @@ from rapidfire_cli.terms import canonical
 if TYPE_CHECKING:
     from rapidfire_cli.manifest.filters.counts import FilterCounts
 
-LOOKED_AT = 500_000  # values that a file's filters look at: 0.7 s (measured), and again for expanding
+LOOKED_AT = 500_000  # values that a file's filters may check: 0.7 s (measured), and again for expanding
 DRAWN = 2**24  # characters of searches with their filters, draw by draw: a second's work (measured)
 
 HINTS = {
@@ -41,12 +41,12 @@ def checked(file: ExperimentFile) -> ExperimentFile:
 
 
 def find_problems(file: ExperimentFile) -> tuple[Problem, ...]:
-    """Everything wrong with the groups, in file order; nothing is drawn for it."""
+    """Everything wrong with the groups, in file order, found without drawing runs."""
     return tuple(_wrong(file))
 
 
 def warnings(file: ExperimentFile) -> Iterator[Problem]:
-    """The filters that are in vain: decided for grids, for searches told by their first draws."""
+    """Warn of filters that remove nothing: exact for grids, by the first draws for searches."""
     left = DRAWN
     for group, fractions in zip(file.groups, streams(file), strict=True):
         match group.generator:

@@ -1,4 +1,4 @@
-"""Runs as the lines of manifest.jsonl, and back; a header before them may say what they train."""
+"""Write and read manifest.jsonl: one line per run, after an optional header for the experiment."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def write(run: Run) -> str:
 
 
 def spelt(origin: Origin) -> dict[str, Plain]:
-    """The origin as plain data; `apart` is left out when it is not so."""
+    """The origin as plain data; `apart` is left out when it is false."""
     match origin:
         case OomRetry(run, apart):
             return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
@@ -98,7 +98,7 @@ def without_torn_line(text: str) -> str:
 
 
 def _check_against(experiment: ExperimentFile, runs: Sequence[Run], file: str) -> None:
-    """Raises Refusal where a run is none of the experiment's: it would be trained as another one."""
+    """Check that each run's id is that of the experiment. Raises Refusal."""
 
     @cache
     def name(seed: int, replicate: int) -> Callable[[str], str]:

@@ -11,7 +11,7 @@ def total(file: ExperimentFile) -> int:
 
 
 def count(group: Group) -> int:
-    """How many runs the group stands for. Raises ValueError for a grid over a continuum."""
+    """How many runs the group has. Raises ValueError for a grid over a continuous range."""
     return distinct(group) * group.generator.replicates
 
 

@@ -68,7 +68,7 @@ def difference(before: Iterable[Run], after: Iterable[Run]) -> Difference:
 
 
 def shared_changes(before: ExperimentFile, after: ExperimentFile) -> tuple[Change, ...]:
-    """What belongs to every run's identity and stands in no config."""
+    """Changes to what is part of every run's id but not in its config."""
     facts = ("mlspec", "data", "seed")
     both = ((name, getattr(before, name), getattr(after, name)) for name in facts)
     return tuple(Change(*fact) for fact in both if fact[1] != fact[2])

@@ -15,7 +15,7 @@ from rapidfire_cli.manifest.size import length
 from rapidfire_cli.manifest.template import Axis, Template, ValueSet, axes, weave
 from rapidfire_cli.syntax.ast import List, Path, Tree
 
-HELD = 2**14  # assumed: texts worth holding in memory, a few megabytes
+HELD = 2**14  # assumed: texts held in memory, a few megabytes
 
 Pick = TypeVar("Pick")
 Picks: TypeAlias = Callable[[], Iterator[Pick]]
@@ -94,8 +94,8 @@ def product_of(columns: Sequence[Picks[Pick]], outer: int) -> Iterator[tuple[Pic
 
 
 def _odometer(columns: Sequence[Picks[Pick]]) -> Iterator[tuple[Pick, ...]]:
-    """The product of the columns without holding any: the last wheel turns fastest and starts over."""
-    pick: list[Any] = [None] * (1 + len(columns))  # the wheel before the first shows nothing, once
+    """The product of the columns, computed lazily; the last column varies fastest."""
+    pick: list[Any] = [None] * (1 + len(columns))  # a wheel before the first, with one empty position
     wheels: list[Iterator[Any]] = [iter((None,))]
     while wheels:
         for text in wheels[-1]:
@@ -109,6 +109,6 @@ def _odometer(columns: Sequence[Picks[Pick]]) -> Iterator[tuple[Pick, ...]]:
 
 
 def excess(varying: Sequence[Axis]) -> int:
-    """How many of the slowest axes not to hold, so that all the others' texts can be."""
+    """How many of the slowest axes to compute anew, so that the texts of the others fit in memory."""
     held = accumulate(length(axis) or 0 for axis in reversed(varying))
     return sum(texts > HELD for texts in held)

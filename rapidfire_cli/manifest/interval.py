@@ -1,4 +1,4 @@
-"""A Range as arithmetic: how many points it has, and which one stands at a fraction of the way through it.
+"""The arithmetic of a Range: how many points it has, and the point at a given fraction of it.
 
 Everything here gives the same bits on every machine: integers, exact fractions, single IEEE operations, and
 for logarithms `decimal`, whose results are specified to the last digit (those of the C library are not).
@@ -14,7 +14,7 @@ Point: TypeAlias = Callable[[float], int | float]
 """From u, 0 ≤ u < 1, to a point of the interval; uniform fractions give the Range's distribution."""
 
 FRACTION_BITS = 53  # cited: `random()` gives multiples of 2**-53 (Python's `random` module)
-LOG_DIGITS = 20  # cited: 17 digits tell any float from its neighbours (IEEE 754-2008, 5.12.2)
+LOG_DIGITS = 20  # cited: 17 digits distinguish any float from its neighbours (IEEE 754-2008, 5.12.2)
 
 
 def points(interval: Range) -> int | None:

@@ -17,7 +17,7 @@ class Numbering:
 
 
 def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
-    """Match runs with known ones by (id, k-th occurrence); the others keep the number they come with.
+    """Match runs with known ones by (id, k-th occurrence); the others keep their own number.
 
     Where an earlier run has that number, they take the next beyond all known ones. `known` holds every run
     that the experiment ever numbered: a number once given is never given again. Replacements match no run:
@@ -42,7 +42,7 @@ def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
 
 
 def successors(runs: Iterable[Run], known: Iterable[Run]) -> tuple[Run, ...]:
-    """The known runs that took the place of one of `runs`, or of such a one in turn, by number."""
+    """The known runs that replaced one of `runs`, directly or in several steps, by number."""
     groups = {run.number: run.group for run in runs}
     found = []
     for run in sorted(known, key=_number):

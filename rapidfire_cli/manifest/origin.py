@@ -26,7 +26,7 @@ class Route(NamedTuple):
 
 
 def origin(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Span | None:
-    """Where the file says what the knob is in this run, or else where its nearest parent stands.
+    """The place of the knob's value in this run, or else of its nearest parent.
 
     A step into a plain list is an index, as an int or in digits.
     """
@@ -34,7 +34,7 @@ def origin(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Span | 
 
 
 def key_of(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Span | None:
-    """Where the file names the knob that this run has, or else where its nearest parent stands."""
+    """The place of the knob's key in this run, or else of its nearest parent."""
     at = written(file, run, knob)
     while at and isinstance(at[-1], int):  # the knob is what holds the alternatives
         at = at[:-1]
@@ -50,7 +50,7 @@ def written(file: ExperimentFile, run: Run, knob: Sequence[str | int]) -> Path:
 
 
 def asking(file: ExperimentFile, group: Group) -> Span | None:
-    """Where the file says how many runs a group draws, or where the group stands."""
+    """The place of the number of runs that a group draws, or else of the group."""
     key = number_key(group.generator) if isinstance(group.generator, Search) else ""
     return nearest(file.origins, (*group.at, key))
 
@@ -62,7 +62,7 @@ def nearest(origins: Origins, at: Path) -> Span | None:
 
 
 def holds(tree: Tree, value: Plain) -> bool:
-    """Whether the leaf is one of those that the tree stands for."""
+    """Whether the leaf is one of the tree's leaves."""
     match tree:
         case List(values):
             return any(holds(alternative, value) for alternative in values)

@@ -1,4 +1,4 @@
-"""Why a run is what it is: for each of its knobs, where the value was written and how it came from there."""
+"""For each knob of a run: where its value was written and how it was chosen."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Provenance:
 
     @property
     def overridden(self) -> bool:
-        """Whether the command line said it, not the file."""
+        """Whether the value comes from the command line, not the file."""
         return self.span is not None and self.span.file == SET
 
 

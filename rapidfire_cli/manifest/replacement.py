@@ -1,4 +1,4 @@
-"""What takes the place of a run that runs out of memory: its leaf config as `execution.on_oom` changes it."""
+"""Replace a run that ran out of memory: change its leaf config as `execution.on_oom` says."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,14 +16,14 @@ from rapidfire_cli.terms import Plain, canonical
 Number: TypeAlias = int | float
 
 DEFAULTS: Mapping[str, int] = {"train.grad_accumulation": 1, "train.gpus": 1}
-"""What can be divided and multiplied although no file says it."""
+"""Defaults of knobs that can be divided and multiplied even if the file does not set them."""
 
 SETTABLE = frozenset(f"train.{key}" for key in TRAIN.keys)
-"""What can be set although no file says it."""
+"""Knobs that can be set even if the file does not have them."""
 
 
 class Exhausted(Exception):  # noqa: N818 - what the changes are
-    """The changes can do no more; the argument says why."""
+    """The run cannot be changed further; the argument says why."""
 
 
 def changed(config: str, on_oom: Mapping[str, Plain]) -> str:
@@ -87,7 +87,7 @@ def misplaced(file: ExperimentFile) -> Iterator[Problem]:
 
 
 def _scales(text: object) -> bool:
-    """Whether a knob's value, as JSON, can be scaled or be left as it is."""
+    """Whether a knob's value, as JSON, is a number, null or absent."""
     return text is ABSENT or text == "null" or type(json.loads(str(text))) in (int, float)
 
 

@@ -12,9 +12,9 @@ VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the end
 
 @dataclass(frozen=True, slots=True)
 class Representatives:
-    """What must be known of runs before they train; each leaf config is parsed once for all of it."""
+    """A summary of the runs before training, made by parsing each leaf config once."""
 
-    kinds: tuple[Run, ...]  # the first of each shape, in order: what holds for one holds for all alike
+    kinds: tuple[Run, ...]  # the first run of each shape, in order
     others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
     epochs: Mapping[int, int]  # that each run trains, by number
 

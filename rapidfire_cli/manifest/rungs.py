@@ -1,4 +1,4 @@
-"""Rungs: at which epochs successive halving decides, how many runs come that far, and what it costs."""
+"""Rungs: at which epochs successive halving decides, how many runs reach them, and what that costs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class BracketPlan:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How many runs of a bracket train so many epochs."""
+    """How many runs of a bracket train up to an epoch."""
 
     bracket: int  # 1, 2, …
     epochs: int
@@ -27,7 +27,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class RunEpochs:
-    """Epochs over all runs, when none fails and nobody intervenes."""
+    """Epochs over all runs, if none fails or is stopped by the user."""
 
     least: int
     most: int  # more than the least only where runs are promoted without waiting

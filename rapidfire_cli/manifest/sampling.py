@@ -19,7 +19,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile, List, Tree
 from rapidfire_cli.syntax.serialize import spelt
 from rapidfire_cli.terms import canonical
 
-PATIENCE = 1000  # assumed: after so many repeats in a row the next distinct draw is not worth waiting for
+PATIENCE = 1000  # assumed: after this many repeats in a row, sampling gives up
 
 Fractions: TypeAlias = Callable[[], float]
 """Uniform u, 0 ≤ u < 1: `random.Random(…).random`, the one method whose sequence Python guarantees."""
@@ -110,7 +110,7 @@ def _drawer(tree: Tree, fractions: Fractions) -> Draw:
 
 
 def _chooser(values: ValueSet, fractions: Fractions, leads: dict[str, list[int]]) -> Draw:
-    """Draws what stands in a hole; `leads` holds the places that lists which advance together have drawn."""
+    """Draws the value of a hole; `leads` holds the choices made so far for `!zip` groups."""
     if not isinstance(values, List):
         at = point(values)
         return lambda: repr(at(fractions()))  # JSON writes finite numbers as Python does

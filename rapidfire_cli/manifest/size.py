@@ -1,4 +1,4 @@
-"""How many leaves value sets stand for: counted exactly, and never by building one."""
+"""Count the leaves of value sets exactly, without building them."""
 
 from collections.abc import Callable, Iterable
 from math import prod
@@ -29,7 +29,7 @@ def number_key(search: Search) -> str:
 
 
 def size(tree: Tree) -> int | None:
-    """How many leaves the tree stands for; None when a Range makes them a continuum.
+    """How many leaves the tree has; None when a Range is continuous.
 
     Axes multiply and a list's alternatives add up, so conditional knobs count as a sum of products.
     """

@@ -12,12 +12,12 @@ from rapidfire_cli.syntax.ast import Bracketed, Config, ExperimentFile, Generato
 from rapidfire_cli.syntax.serialize import KINDS
 from rapidfire_cli.terms import Plain
 
-LOOKED_AT = 10_000  # draws: half a second's (assumed); of more nobody is told how many the filters removed
+LOOKED_AT = 10_000  # draws: half a second's (assumed); beyond this the number of removed runs is not computed
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A group as people are told of it."""
+    """A summary of a group, for people."""
 
     index: int  # 1, 2, …
     kind: str  # config, gridsearch, randomsearch, sha
@@ -61,7 +61,7 @@ def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
 
 
 def path(group: Group) -> str:
-    """Where a group stands, entries of lists counted from 1: `config_group[2]`; `gridsearch` at top level."""
+    """The path of a group, with list items counted from 1: `config_group[2]`; `gridsearch` at top level."""
     kind = KINDS[type(group.generator)]
     steps = group.at[:-1] if len(group.at) > 1 and group.at[-1] == kind else group.at
     return "".join(f"[{step + 1}]" if isinstance(step, int) else step for step in steps) or kind
@@ -80,6 +80,6 @@ def description(file: ExperimentFile) -> dict[str, Plain]:
 
 
 def _plain(summary: Summary) -> dict[str, Plain]:
-    """The summary's fields; those left out that say nothing of this group."""
+    """The summary's fields without those at their default."""
     unsaid = {field.name: field.default for field in fields(summary)}
     return {key: value for key, value in asdict(summary).items() if value != unsaid[key]}

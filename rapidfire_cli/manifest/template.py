@@ -1,4 +1,4 @@
-"""A config's canonical JSON with holes where its value sets stand: woven once, then only filled in."""
+"""A template: a config's canonical JSON with holes for its value sets, built once and then only filled in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

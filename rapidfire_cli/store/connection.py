@@ -89,12 +89,12 @@ def begun(db: sqlite3.Connection) -> bool:
 
 
 def nothing_yet(path: Path) -> Problem:
-    """What a reader is told before a run has begun."""
+    """The problem that readers get before a run has begun."""
     return Problem("E602", f"nothing recorded in {path.parent} yet", hint="start with `rapidfire fit FILE`")
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
-    """Read-only; where SQLite may not even make the memory that readers share, the file stands still."""
+    """Open read-only; where SQLite cannot create its shared memory, treat the file as immutable."""
     address = path.absolute().as_uri()
     db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
     try:

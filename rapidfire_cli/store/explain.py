@@ -46,7 +46,7 @@ class Explanation:
 
 
 def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
-    """What is known of the run of that number. Raises Refusal when there is none."""
+    """Collect what the journal knows about the run. Raises Refusal when it does not exist."""
     row = next((row for row in seen.rows if row.number == number), None)
     if row is None:
         raise Refusal([_missing(seen, number)])
@@ -99,7 +99,7 @@ def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> 
 
 
 def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:
-    """The bracket after all that it heard."""
+    """The bracket's state after all its recorded results."""
     rule = rule_of(began.rule)
     heard = bracket_events(began, past)
     return bracket_state(rule, began.bracket, began.goals, heard)

@@ -1,4 +1,4 @@
-"""The ledger of early stopping: what brackets heard and decided, in the order of the journal."""
+"""The ledger of early stopping: the results and decisions of brackets, in the order of the journal."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ Past: TypeAlias = BracketBegun | EpochEnded | RunChanged | RunReplaced | RunLeft
 
 
 def history(journal: Path) -> tuple[Past, ...]:
-    """Everything that early stopping may have heard, and what came of it; nothing without a journal."""
+    """All results and decisions of early stopping, in order; empty without a journal."""
     if not journal.is_file():
         return ()
     with reader(journal) as db:
@@ -75,7 +75,7 @@ def _concerned(event: Past, homes: Mapping[int, set[int]]) -> Collection[int]:
 
 
 def bracket_events(began: BracketBegun, past: Sequence[Past]) -> Iterator[BracketEvent]:
-    """What the bracket hears of its past, in its order.
+    """The recorded events of one bracket, in order.
 
     A failed run is tried again, and its failure forgotten, unless the bracket has counted it or another run
     was begun in its place.
@@ -100,7 +100,7 @@ def bracket_events(began: BracketBegun, past: Sequence[Past]) -> Iterator[Bracke
 
 
 def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
-    """The epochs of every run that stands, or once stood, in the bracket."""
+    """The epochs of every run that is or was in the bracket."""
     found = began.goals
     for event in past:
         if isinstance(event, RunReplaced) and event.bracket == began.bracket and not is_apart(event):
@@ -114,7 +114,7 @@ def is_apart(replaced: RunReplaced) -> bool:
 
 
 def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
-    """Where in the past those failures stand that a decision of the bracket has counted."""
+    """The positions of failures that a decision of the bracket has counted."""
     last: dict[int, int] = {}
     counted: set[int] = set()
     gone: set[int] = set()  # these are lost where they were replaced, or left

@@ -46,7 +46,7 @@ RESCALE = """
 
 
 class SqliteJournal:
-    """The single writer of `journal.db`; the file comes to be with the first thing that is kept."""
+    """The single writer of `journal.db`; the file is created by the first write."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class SqliteJournal:
             return Turns(*self._db.execute(LAST_TURN).fetchone())
 
     def enroll(self, metadata: Metadata, runs: Sequence[Run], epochs: Sequence[int]) -> None:
-        """Make these runs, under their lasting numbers and `epochs` long each, the ones asked for.
+        """Record these runs, with their numbers and epochs, as the ones requested.
 
         Runs that the journal knows keep what they reached; those no longer asked for stay, unlisted.
         """
@@ -74,7 +74,7 @@ class SqliteJournal:
             db.executemany(ENROLL, (row(run, length) for run, length in zip(runs, epochs, strict=True)))
 
     def record(self, facts: Sequence[Fact]) -> None:
-        """Keep the facts, all or none; they are durable when this returns."""
+        """Store the facts, all or none; they are durable when this returns."""
         self.take(facts)
         self.commit()
 
@@ -84,7 +84,7 @@ class SqliteJournal:
         self._taken += [(fact, now) for fact in facts]
 
     def commit(self) -> None:
-        """Make durable what was taken, all or none."""
+        """Make the buffered facts durable, all or none."""
         taken, self._taken = self._taken, []
         if not taken:
             return
@@ -98,7 +98,7 @@ class SqliteJournal:
                     db.executemany(statement, several)
 
     def close(self) -> None:
-        """Fold the log into the file and let go of it; the next thing kept opens it again."""
+        """Merge the log into the file and close it; the next write opens it again."""
         if "_db" in self.__dict__:
             failpoint("close", self._path)
             with kept(self._path):
@@ -107,7 +107,7 @@ class SqliteJournal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or none: what is raised inside takes everything back. Raises OSError where the disk refuses."""
+        """Run a transaction; an exception rolls it back. Raises OSError when the disk refuses."""
         with kept(self._path):
             try:
                 self._db.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The runs that the journal knows and where each stands: what `fit` needs to continue."""
+"""The runs in the journal and their progress: what `fit` needs to continue."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ RUNS = """
 
 @dataclass(frozen=True, slots=True)
 class KnownRun:
-    """A run that the journal knows, listed or not, under its lasting number."""
+    """A run in the journal, listed or not, with its number."""
 
     run: Run
     state: RunState
@@ -27,11 +27,11 @@ class KnownRun:
     epoch: int  # finished, and its metrics kept
     bracket: int | None = None  # of early stopping
     rule: str | None = None  # the bracket's, as canonical JSON
-    opened: RunOpened | None = None  # with what it was last trained; None where nobody knows
+    opened: RunOpened | None = None  # what it was last trained with; None if unknown
 
 
 def known_runs(journal: Path, chunks: int) -> tuple[KnownRun, ...]:
-    """Every run ever numbered, by number, its ticks counted in `chunks` per epoch; none without a journal."""
+    """Every run ever numbered, by number, with ticks in `chunks` per epoch; empty without a journal."""
     if not journal.is_file():
         return ()
     with reader(journal) as db:

@@ -70,7 +70,7 @@ def is_kept(home: ExperimentDir) -> bool:
 
 
 def set_aside(home: ExperimentDir) -> Path | None:
-    """Rename the experiment's directory, so that another can take its place; None where nothing was kept.
+    """Rename the experiment's directory to make room for a new one; None if it has nothing to keep.
 
     The new name, `<name>~1`, is none that an experiment can have.
     """
@@ -84,7 +84,7 @@ def set_aside(home: ExperimentDir) -> Path | None:
 
 
 def parent_directory(given: str | None) -> Path:
-    """The directory that holds the experiments: `--dir`, RAPIDFIRE_DIR, or one in the working directory."""
+    """The directory of the experiments: `--dir`, RAPIDFIRE_DIR, or the default in the working directory."""
     return Path(given or DEFAULT_PARENT)
 
 
@@ -117,7 +117,7 @@ def _homes(parent: Path) -> list[ExperimentDir]:
 
 
 def _last_written(home: ExperimentDir) -> int:
-    """Nanoseconds; what is kept goes to the log beside the journal first, and readers leave an empty one."""
+    """When the journal was last written, in nanoseconds; writes go to its log first."""
     if not home.journal.is_file():
         return 0
     log = home.journal.with_name(f"{home.journal.name}-wal")

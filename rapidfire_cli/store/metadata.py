@@ -1,4 +1,4 @@
-"""What the journal knows about the experiment as a whole, so that looking at it needs no experiment file."""
+"""What the journal stores about the experiment as a whole, so that views need no experiment file."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ class Metadata:
     objective: Objective
     varied: tuple[str, ...] = ()  # dotted paths of the knobs that vary from run to run
     chunks: int = 1  # turns per epoch, so ticks per epoch
-    source: Source | None = None  # the file that the directory belongs to; None where nobody knows
+    source: Source | None = None  # the file that the directory belongs to; None if unknown
 
 
 def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
@@ -27,7 +27,7 @@ def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
 
 
 def read_metadata(db: sqlite3.Connection) -> Metadata:
-    """What the journal says about the experiment."""
+    """Read the experiment's metadata from the journal."""
     values = {key: json.loads(text) for key, text in db.execute("SELECT key, value FROM meta")}
     source = values.get("source")
     return Metadata(

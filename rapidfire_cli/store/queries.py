@@ -1,4 +1,4 @@
-"""What the views ask of a journal; nothing here writes."""
+"""Read-only queries of the journal, for the views."""
 
 import json
 import math
@@ -50,7 +50,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it stands; `metrics` are those of its last finished epoch, by split and name."""
+    """The current state of a run; `metrics` are those of its last finished epoch, by split and name."""
 
     number: int
     id: str
@@ -60,7 +60,7 @@ class RunRow:
     epochs: int
     step: int
     metrics: Mapping[Split, Mapping[str, float]]
-    error: str  # one line; empty where nothing went wrong
+    error: str  # one line; empty if nothing failed
     config: Mapping[str, Any]
     replicate: int = 0
     partial_metrics: Mapping[str, float] = field(default_factory=dict)  # of the epoch under way, by name
@@ -69,7 +69,7 @@ class RunRow:
     best: Best | None = None  # None where no finished epoch has a value
 
     def metrics_at(self, epoch: Epoch) -> Mapping[Split, Mapping[str, float]]:
-        """What was measured in the last finished epoch, or in the best one."""
+        """The metrics of the last finished epoch, or of the best one."""
         if epoch == "last":
             return self.metrics
         return self.best.metrics if self.best else {}
@@ -77,7 +77,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """An experiment as it stands."""
+    """The current state of an experiment."""
 
     metadata: Metadata
     state: RunState  # running, interrupted, failed, stopped or completed
@@ -92,7 +92,7 @@ def overview(
     unlisted: bool = False,
     choose: Callable[[Objective], Objective] = lambda usual: usual,
 ) -> Overview:
-    """The experiment as its journal tells it; `alive` says whether a process holds it.
+    """Read the experiment's state from its journal; `alive` says whether a process is training it.
 
     `unlisted` adds the runs that its file no longer asks for; `choose` may put another objective in the place
     of the experiment's. Raises Refusal where nothing can be read.
@@ -112,7 +112,7 @@ def overview(
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
-    """Running while a process holds it; else interrupted while work is left, else failed or completed.
+    """Running while a process trains it, else interrupted if work is left, else failed or completed.
 
     It is stopped where all of its runs are.
     What became of a replaced run is told by the one in its place.
@@ -128,7 +128,7 @@ def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
 
 
 def lasting(rows: Iterable[RunRow]) -> list[RunRow]:
-    """The runs whose place no other one took."""
+    """The runs that were not replaced."""
     every = list(rows)
     replaced = {row.origin.run for row in every if row.origin}
     return [row for row in every if row.number not in replaced]

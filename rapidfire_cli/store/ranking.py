@@ -18,7 +18,7 @@ Metric: TypeAlias = tuple[Split, str]
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A leaf config's runs and what they are ranked by; `value` is None where none has such a metric yet."""
+    """A leaf config's runs and the value they are ranked by; None if none has the metric yet."""
 
     rank: int  # 1, 2, …
     rows: tuple[RunRow, ...]  # its replicates; mostly one
@@ -36,13 +36,13 @@ class Ranked:
 
 
 def usual_objective(named_metrics: Sequence[str]) -> Objective:
-    """What runs are ranked by when nobody says: the first named metric, else the loss."""
+    """The default objective: the first named metric, else the loss."""
     metric = named_metrics[0] if named_metrics else LOSS
     return Objective(metric, usual_direction(metric) or "max")
 
 
 def direction_of(metric: str, rows: Iterable[RunRow]) -> Direction:
-    """The usual direction of a metric that is asked for by name. Raises Refusal where nothing says it."""
+    """The usual direction of a metric. Raises Refusal when it is unknown."""
     if usual := usual_direction(metric):
         return usual
     message = f"the better direction of `{metric}` is unknown"

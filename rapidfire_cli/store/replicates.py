@@ -11,7 +11,7 @@ from rapidfire_cli.terms import Epoch, RunState, Split, canonical
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A metric over replicates, each at its last finished epoch or at its best; failed ones do not count."""
+    """A metric over replicates that did not fail, each at its last finished epoch or at its best."""
 
     mean: float  # NaN where one of them is
     deviation: float | None  # of a sample: divided by one less than there are; None for a single value
@@ -23,7 +23,7 @@ class Spread:
 
 
 def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
-    """The runs by leaf config, in order of their first; without replicates each run stands alone."""
+    """Group runs by leaf config, in the order of their first run."""
     if not any(row.replicate for row in rows):
         return [(row,) for row in rows]
     by_leaf: dict[tuple[int, str], list[RunRow]] = {}
@@ -33,7 +33,7 @@ def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
 
 
 def spread(rows: Iterable[RunRow], split: Split, name: str, at: Epoch = "last") -> Spread | None:
-    """The metric over these replicates; None where none of them has it."""
+    """The spread of the metric over these replicates; None if none of them has it."""
     counting = [row for row in rows if row.state is not RunState.FAILED]
     found = {row.number: row.metrics_at(at).get(split, {}).get(name) for row in counting}
     known = {number: value for number, value in found.items() if value is not None}

@@ -20,13 +20,11 @@ class Source:
 
     name: str  # as written: after `experiment:`, else the file's stem; in Python the class's path
     given: bool  # whether a person chose the name, so that it means one experiment wherever it is written
-    path: str | None = (
-        None  # of the file, from the directory that holds the experiment's; None without a file
-    )
+    path: str | None = None  # of the file, relative to the directory of the experiments; None without a file
 
 
 def file_source(file: Path, name: str | None, home: ExperimentDir) -> Source | None:
-    """The source of an experiment file that says its `name`, or None where it does not.
+    """The source of an experiment file with this `name`, or None without a name.
 
     None for a file that the experiment's directory itself holds: it belongs to whatever the directory does.
     """

@@ -81,7 +81,7 @@ class Turns:
 
 
 def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
-    """The statements that keep `fact`, heard at `now` (seconds since the epoch), each with a row.
+    """The SQL statements, each with a row, that store `fact` at `now` (seconds since the epoch).
 
     Each is an event, too, but for turns, of which there may be a hundred to an epoch: their table has all.
     """
@@ -122,6 +122,6 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
 
 
 def row(run: Run, epochs: int) -> tuple[object, ...]:
-    """The run, so many epochs long, as ENROLL takes it."""
+    """The row of a run for ENROLL."""
     origin = canonical(spelt(run.origin)) if run.origin else None
     return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs, origin)

@@ -20,7 +20,7 @@ def watching(
     environ: Mapping[str, str],
     lags: Callable[[TextIO], bool] = lambda _stream: False,
 ) -> Iterator[Audience]:
-    """The audience for as long as training lasts: facts as JSON to `events`, else progress for people.
+    """The audience during training: JSON lines to `events`, or progress for people.
 
     While the reader of `progress` lags behind, no frames are drawn for it.
     """
@@ -40,7 +40,7 @@ def watching(
 def shielded(
     people: AbstractContextManager[Audience], passing: tuple[type[Exception], ...]
 ) -> Iterator[Audience]:
-    """The audience, dropped with one line at its first error: what watches a fit must not end it.
+    """Wrap an audience so that its first error prints one line and drops it, and never ends training.
 
     Errors of the kinds `passing` are raised.
     """
@@ -55,14 +55,14 @@ def shielded(
 
 
 class Shield:
-    """Passes facts on until that fails; as a context manager it drops the audience at an error."""
+    """Passes facts on until the audience fails; as a context manager it drops the audience at an error."""
 
     def __init__(self, passing: tuple[type[Exception], ...]) -> None:
         self.audience: Audience | None = None
         self._passing = passing
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Pass the facts on, if anybody is left to hear them."""
+        """Pass the facts on, unless the audience was dropped."""
         with self:
             if self.audience:
                 self.audience.tell(facts)
@@ -81,7 +81,7 @@ class Shield:
 
 @contextmanager
 def waiting(text: str, stream: TextIO, environ: Mapping[str, str]) -> Iterator[None]:
-    """Tell a person at a terminal what is waited for, as long as it is; a log is told nothing."""
+    """Show on a terminal what is being waited for; print nothing to a log."""
     if not drawable(stream, environ):
         yield
         return

@@ -1,4 +1,4 @@
-"""The board: what an audience knows of an experiment while it trains, folded from the facts one by one."""
+"""The board: the state of an experiment during training, updated by each fact."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class Board:
     metadata: Metadata
     lines: dict[int, Line]
     workers: set[int] = field(default_factory=set)  # slots
-    ended: list[int] = field(default_factory=list)  # runs, as they came to their end
+    ended: list[int] = field(default_factory=list)  # runs, in the order in which they ended
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # first turn to last, by slot
     ticks: int = 0  # trained in these spans
     known: dict[Split, dict[str, None]] = field(default_factory=dict)  # names of metrics, by split

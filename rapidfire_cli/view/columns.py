@@ -28,7 +28,7 @@ BAR_WIDTHS = range(6, 25)
 
 @dataclass(frozen=True, slots=True)
 class LiveColumn:
-    """What stands above a column and in each of its rows, all of one width."""
+    """A column: its title and rows, padded to one width."""
 
     head: str
     width: int
@@ -118,7 +118,7 @@ def _knob(board: Board, index: int, name: str) -> LiveColumn:
 
 
 def _metrics(board: Board) -> list[Metric]:
-    """The metrics that runs may have; those of training, too, where they are told before an epoch is over."""
+    """The columns of metrics, including partial training metrics if they are reported."""
     metrics = in_order(board.known, reading(board.known, board.metadata.objective.metric))
     if board.metadata.chunks == 1:
         return metrics

@@ -1,4 +1,4 @@
-"""What `status` and `best` print for machines: one shape, whatever the notation."""
+"""The documents that `status` and `best` print for programs, the same in every format."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -37,7 +37,7 @@ def expansion_table(runs: Iterable[Run], varied: Sequence[str]) -> Table[Parsed]
 
 
 def json_pieces(description: Record, lines: Iterable[str]) -> Iterator[str]:
-    """One JSON document in pieces, a run per line; what cuts the runs short is told at its end."""
+    """One JSON document in pieces, a run per line; problems that end the runs early come last."""
     yield json_text(description).removesuffix("\n}") + ',\n  "runs": ['
     between = "\n    "
     try:

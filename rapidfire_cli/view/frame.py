@@ -70,7 +70,7 @@ def _title(board: Board, elapsed: float, width: int) -> list[Styled]:
 
 
 def _overall(board: Board, width: int) -> Iterator[Styled]:
-    """All epochs to be trained; what a run that ended early leaves undone is no longer to be."""
+    """The overall progress; epochs that early stopping saved are not counted."""
     lines, chunks = board.lines.values(), board.metadata.chunks
     done = sum(line.at for line in lines)
     whole = sum(line.epochs * chunks if _goes_on(line) else line.at for line in lines)
@@ -111,7 +111,7 @@ def _body(board: Board, columns: Sequence[LiveColumn], room: int) -> Iterator[li
 
 
 def _sections(board: Board, best: Sequence[Line], room: int) -> Iterator[tuple[str, Sequence[Line | None]]]:
-    """A place per worker, so that nothing below jumps between turns; half of what is left for the best."""
+    """One row per worker, so that rows do not jump between turns, and half of the rest for the best."""
     places = min(len(board.workers), room // 3)
     training = sorted((line for line in board.lines.values() if line.training), key=_slot)
     yield "training", [*training, *repeat(None, places)][:places]

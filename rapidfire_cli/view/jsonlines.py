@@ -9,7 +9,7 @@ from rapidfire_cli.view.formats import json_line
 
 
 class JsonLines:
-    """An audience that parses."""
+    """An audience of programs: writes JSON lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

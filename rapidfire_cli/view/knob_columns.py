@@ -1,4 +1,4 @@
-"""The knobs that tell runs apart, as tables show them."""
+"""The columns of the knobs that vary between runs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.view.tables import Column, Row
 from rapidfire_cli.view.wording import NOTHING, knob_text
 
-NEVER_ALONE = frozenset({"name", "args"})  # say nothing without what they belong to
+NEVER_ALONE = frozenset({"name", "args"})  # meaningless without their parent key
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -36,7 +36,7 @@ def knob_value(config: LeafConfig, path: str) -> str:
 
 
 def numeric(texts: Iterable[str]) -> bool:
-    """Whether these are numbers, so that they stand on the right."""
+    """Whether these are numbers, which are aligned right."""
     return all(text == NOTHING or _is_number(text) for text in texts)
 
 

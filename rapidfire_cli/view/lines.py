@@ -1,4 +1,4 @@
-"""Plain progress where there is no terminal: a line per epoch, or chunk, as people and grep read it."""
+"""Plain progress without a terminal: one line per epoch or chunk, for people and grep."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TextIO, assert_never
@@ -28,7 +28,7 @@ WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNE
 
 
 class Lines:
-    """An audience that reads lines; `epochs` says how many each run trains, in `chunks` turns each."""
+    """Writes lines for log files; `epochs` says how many each run trains, in `chunks` turns each."""
 
     def __init__(self, stream: TextIO, epochs: Mapping[int, int], chunks: int = 1) -> None:
         self._stream = stream
@@ -36,7 +36,7 @@ class Lines:
         self._chunks = chunks
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Write the facts that are worth a line."""
+        """Write a line for each fact that has one."""
         for fact in facts:
             if isinstance(fact, RunAdmitted):
                 self._epochs[fact.run.number] = fact.run.leaf["train"]["epochs"]
@@ -47,7 +47,7 @@ class Lines:
 
 
 def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str]:
-    """The fact's line, if it has one."""
+    """The lines of a fact; most facts have none."""
     match fact:
         case EpochEnded(run, epoch, _, metrics):
             splits = [

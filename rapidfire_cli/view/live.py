@@ -27,7 +27,7 @@ Lines: TypeAlias = "list[list[Styled]]"
 
 
 class Redrawn:
-    """An audience that sees the board again and again, as often as it is worth its time."""
+    """An audience that redraws the board; the slower a frame is, the less often."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Redrawn:
         self._drawn_for: tuple[int, int, int] | None = None  # width, runs, metrics known
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Take the facts in, and redraw when it is time: dearer frames come more rarely.
+        """Update the board, and redraw when it is time: the slower a frame, the less often.
 
         Where the last frame has not been read yet, none is drawn.
         """
@@ -88,7 +88,7 @@ class Live(Redrawn):
         return self
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Warnings stay above the table."""
+        """Print warnings above the table."""
         for fact in facts:
             if isinstance(fact, CheckpointDamaged):
                 self._console.print(*told(fact, {}), highlight=False, markup=False)

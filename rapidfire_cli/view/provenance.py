@@ -12,7 +12,7 @@ from rapidfire_cli.view.wording import NOTHING, knob_text
 
 
 def provenance_table(found: Iterable[Provenance]) -> Table[Provenance]:
-    """The knobs of one run, with where each value was written and how it came from there."""
+    """The knobs of one run: where each value was written and how it was chosen."""
     columns: list[Column[Provenance]] = [
         Column("knob", lambda row: row.knob),
         Column("value", lambda row: knob_text(row.value)),

@@ -1,4 +1,4 @@
-"""What another setting would have chosen and cost, and whether a ledger follows from its results."""
+"""Print replays: what other settings would have chosen and cost, and whether recorded decisions hold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from rapidfire_cli.view.wording import counted, duration_text
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A bracket's decisions as the ledger has them, and as they follow from what the journal recorded."""
+    """A bracket's recorded decisions, and the decisions recomputed from the recorded results."""
 
     bracket: int
     rule: Rule
@@ -30,7 +30,7 @@ class Rehearsal:
 
 
 def rehearsal_line(found: Rehearsal) -> str:
-    """`bracket 1: 16 runs by top1_accuracy; 4 decisions, each follows from what was recorded before it`."""
+    """`bracket 1: 16 runs by top1_accuracy; 4 decisions, all follow from the recorded results`."""
     decisions = counted(len(found.kept), "decision")
     holds = (
         "all follow from the recorded results"
@@ -53,7 +53,7 @@ def rehearsal_document(found: Rehearsal) -> dict[str, Plain]:
 
 
 def replay_lines(found: Replay) -> Iterator[str]:
-    """What was tried, rung by rung, what it chose and cost, and what nobody can know."""
+    """The lines of a replay: its settings, each rung, the chosen run, the cost, and what is unknown."""
     yield _setting(found.rule, len(found.curves))
     if found.instead:
         yield f"  instead of `rule: {found.instead}`, which cannot be simulated with other settings"

@@ -23,7 +23,7 @@ ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 
 
 def status_table(overview: Overview) -> Table[RunRow]:
-    """Every run as it stands, in order."""
+    """The table of `status`: every run with its state, in order."""
     known = known_metrics(overview.rows)
     objective = reading(known, overview.metadata.objective.metric)
     of = in_order(known, objective)

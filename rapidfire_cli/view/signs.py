@@ -1,4 +1,4 @@
-"""The signs and colours that stand for states, everywhere the same."""
+"""The signs and colours of states, the same in all views."""
 
 from collections.abc import Mapping
 

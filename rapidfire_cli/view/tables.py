@@ -16,7 +16,7 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """A title, and what stands below it of each row; `styles` gives certain texts a rich style."""
+    """A column: its title and the text of each row; `styles` gives certain texts a rich style."""
 
     title: str
     text: Callable[[Row], str]
@@ -27,7 +27,7 @@ class Column(Generic[Row]):
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[Row]):
-    """Rows under columns, and lines below; on a terminal the first row may stand out."""
+    """Rows under columns, and notes below; on a terminal the first row can be highlighted."""
 
     columns: Sequence[Column[Row]]
     rows: Sequence[Row]

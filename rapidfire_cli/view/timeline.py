@@ -1,4 +1,4 @@
-"""How runs would take their turns, for people and for programs."""
+"""The simulated schedule, for people and for programs."""
 
 from rapidfire_cli.schedule.simulate import Timeline
 from rapidfire_cli.terms import Plain

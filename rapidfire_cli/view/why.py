@@ -1,4 +1,4 @@
-"""Why a run is where it is: a sentence or two for people, the same in full for programs."""
+"""Explain a run's state: sentences for people, all details for programs."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,12 +15,12 @@ RANKS = 1000  # that a decision is shown with, at most: `known` says how many th
 
 
 def why(account: Explanation) -> list[str]:
-    """The sentences, one to a line: where the run is and why, then what came before."""
+    """The sentences, one per line: the run's state and its reason, then its history."""
     return [f"run {account.row.number} {_standing(account)}", *_before(account)]
 
 
 def why_document(account: Explanation) -> dict[str, Plain]:
-    """All that the ledger says about the run."""
+    """Everything that the ledger knows about the run, for programs."""
     row = account.row
     return {
         "run": row.number,
@@ -54,7 +54,7 @@ def judgement_records(account: Explanation) -> Iterator[dict[str, Plain]]:
 
 
 def _standing(account: Explanation) -> str:
-    """`was pruned at rung 2 (4 epochs): …`, `completed its 8 epochs`, …"""
+    """`was pruned at rung 2 (4 epochs): …`, `completed 8 of 8 epochs`, …"""
     row = account.row
     match row.state:
         case RunState.PRUNED if account.ending:
@@ -84,7 +84,7 @@ def _waiting(wait: Wait | None) -> str:
 
 
 def _before(account: Explanation) -> Iterator[str]:
-    """What else the ledger says."""
+    """The history of the run before its state."""
     if (origin := account.row.origin) is not None:
         outside = "; it is outside the bracket, which already had results of that run" if origin.apart else ""
         yield f"it replaced run {origin.run}, which ran out of memory{outside}"

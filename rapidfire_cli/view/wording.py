@@ -22,7 +22,7 @@ def knob_text(value: Plain) -> str:
 
 
 def metric_text(value: float | None) -> str:
-    """A metric in a column: four decimals, or an exponent where those would say nothing."""
+    """A metric in a column: four decimals, or an exponent for very small or large values."""
     if value is None:
         return NOTHING
     plain = value == 0 or 1e-3 <= abs(value) < 1e4 or not math.isfinite(value)

@@ -1,4 +1,4 @@
-"""The filters of a grid by what they relate: which axes each looks at, and what the values there say."""
+"""Split a grid's filters into independent components: which axes each reads, and its verdicts."""
 
 import json
 from collections import defaultdict
@@ -47,7 +47,7 @@ class Component:
 
     @property
     def effort(self) -> int:
-        """How many values the filters look at."""
+        """How many values the filters check."""
         return self.size * sum(values(filter_.condition) for filter_ in self.filters)
 
     def verdicts(self) -> Iterator[tuple[tuple[int, ...], list[bool]]]:
@@ -71,7 +71,7 @@ def components(grid: GridSearch) -> list[Component]:
 
 
 def _touched(filter_: Filter, homes: Mapping[str, KnobPlace]) -> list[int]:
-    """The axes that the filter looks at."""
+    """The axes that the filter reads."""
     return sorted({homes[name][0] for name in filter_.names if name in homes})
 
 
@@ -136,7 +136,7 @@ def _column(axis: Axis, homes: Mapping[str, KnobPlace]) -> AxisReadings:
 
 
 def _picks(axis: Axis) -> Iterator[tuple[Plain, ...]]:
-    """What the lists of an axis become, in the order of its leaves."""
+    """The chosen alternatives of an axis's lists, in the order of its leaves."""
     lists = [held.values for _, held in axis if isinstance(held, List)]
     for together in zip(*lists, strict=True):
         yield from product(*(map(json.loads, leaves(value)) for value in together))

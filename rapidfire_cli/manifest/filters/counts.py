@@ -25,7 +25,7 @@ class FilterCounts:
 
 
 def effort(grid: GridSearch) -> int:
-    """How many values the filters look at in a survey, and again in an expansion."""
+    """How many values the filters check to count, and again to expand."""
     return sum(component.effort for component in components(grid))
 
 
@@ -35,7 +35,7 @@ def filter_counts(grid: GridSearch) -> FilterCounts:
 
 
 class _Itself:
-    """A grid that equals no other, as comparing what grids hold would take long."""
+    """A grid that is equal only to itself, because comparing the contents of grids takes long."""
 
     def __init__(self, grid: GridSearch) -> None:
         self.grid = grid
@@ -62,7 +62,7 @@ def _counts(itself: _Itself) -> FilterCounts:
 
 
 def _look(component: Component) -> FilterCounts:
-    """The survey of one component, combination by combination."""
+    """Count one component, combination by combination."""
     kept, removed = 0, [0] * len(component.filters)
     for _, verdicts in component.verdicts():
         kept += all(verdicts)

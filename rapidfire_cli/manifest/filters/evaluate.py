@@ -1,4 +1,4 @@
-"""What a condition says of a leaf config: true, false, or nothing.
+"""Evaluate a condition on a leaf config: true, false, or no answer.
 
 It says nothing where a knob is absent, where the types do not fit (`"a" < 1`, `not 3`), and where arithmetic
 has no finite result. Equality always answers: values of different kinds differ, integers and floats are one
@@ -117,7 +117,7 @@ def _link(
 
 
 def _among(left: Question, items: Sequence[Expression], wanted: bool) -> Question:
-    """Whether a value is one of some constants, by one look-up."""
+    """Whether a value is one of the constants, with one lookup."""
     known = {_mark(item.value) for item in items if isinstance(item, Constant)}
 
     def ask(reading: Reading) -> Answer:

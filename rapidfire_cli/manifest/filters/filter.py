@@ -24,7 +24,7 @@ Keeper: TypeAlias = "Callable[[Reading], bool]"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition that removes the leaf configs that answer it in the wrong way; no answer removes none."""
+    """A condition that removes the leaf configs that do not meet it; no answer removes nothing."""
 
     key: str  # where, exclude
     place: int  # among the conditions under its key

@@ -29,7 +29,7 @@ def filtered_leaves(grid: GridSearch) -> Iterator[str]:
 
 
 def _ways(component: Component) -> Ways:
-    """The ways that end at a survivor; none when there is no survivor."""
+    """The paths that end at a kept leaf; empty when no leaf is kept."""
     ways: Ways = {}
     for way, verdicts in component.verdicts():
         if all(verdicts):
@@ -42,7 +42,7 @@ def _ways(component: Component) -> Ways:
 def _guided(
     columns: Sequence[Picks[Any]], guides: Sequence[tuple[tuple[int, ...], Ways]]
 ) -> list[Picks[Any]]:
-    """The columns, those of a component going on from what it has taken before."""
+    """The columns; each continues from the choices of its component so far."""
     guided, taken = list(columns), [0] * len(columns)
     for places, ways in guides:
         for depth, place in enumerate(places):
