@@ -1,1 +1,1 @@
-"""The stages, wired: one function per verb."""
+"""The application: connects the stages, with one function per verb."""

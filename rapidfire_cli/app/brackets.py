@@ -1,4 +1,4 @@
-"""Early stopping for `fit`: which runs form a bracket, what it heard before, and who is left to train."""
+"""Early stopping for `fit`: brackets, their recorded results, and which runs are left to train."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ NEW = 0  # in place of a bracket's number
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A bracket before it lives: its number, its rule, and those of its runs that are asked for."""
+    """A bracket before training: its number, its rule, and its requested runs."""
 
     number: int
     rule: Rule
@@ -47,7 +47,7 @@ def memberships(
     past: Sequence[Past],
     later: Sequence[Run] = (),
 ) -> tuple[Membership, ...]:
-    """Who belongs together among those `asked` for: a shard of the `whole` experiment, or all of it.
+    """The brackets of the runs `asked` for: a shard of the `whole` experiment, or all of it.
 
     A run stays in its bracket while the file gives it the same rule. New runs, and unfinished ones whose rule
     has changed, form new brackets: what was decided stands. Those that came `later` take others' places.
@@ -71,7 +71,7 @@ def memberships(
 
 
 def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:
-    """The run, and those that took its place, one after the other."""
+    """The run and its replacements, in order."""
     found: Run | None = run
     while found:
         yield found
@@ -89,7 +89,7 @@ def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[Bracket
 
 
 def _left(past: Sequence[Past]) -> dict[int, str]:
-    """The rule of the bracket that a run has left, by run, where it has joined no other since."""
+    """For each run that left a bracket and joined no other since: that bracket's rule."""
     rules: dict[int, str] = {}
     left: dict[int, str] = {}
     for event in past:
@@ -121,7 +121,7 @@ def _bracket(known: KnownRun | None, rule: str, left: Mapping[int, str], replace
 def changes(
     members: Sequence[Membership], stood: Mapping[int, KnownRun], epochs: Mapping[int, int]
 ) -> tuple[BracketBegun | RunLeft, ...]:
-    """What is different from now on: runs that leave their bracket, brackets that begin.
+    """The changes since the last fit: runs that leave their bracket, and new brackets.
 
     `epochs` says how long each run trains.
     """
@@ -136,7 +136,7 @@ def changes(
         )
         for run, standing in stood.items()
         if standing.bracket and standing.state not in OVER and homes.get(run) != standing.bracket
-        if run not in replaced  # there it counts as failed
+        if run not in replaced  # its bracket counts it as failed
     ]
     begun = [
         BracketBegun(
@@ -154,7 +154,7 @@ def changes(
 def remaining(
     runs: Sequence[Run], stood: Mapping[int, KnownRun], members: Sequence[Membership], past: Sequence[Past]
 ) -> tuple[Run, ...]:
-    """The runs to be trained: neither over nor replaced, nor failed where a bracket decided without them."""
+    """The runs left to train: not finished, replaced, or failed in a bracket that decided without them."""
     homes = {run.number: member.number for member in members for run in member.runs}
     passed = {(event.bracket, run) for event in past if isinstance(event, Decision) for run in event.failed}
     replaced = _replaced(runs)
@@ -168,13 +168,13 @@ def remaining(
 
 
 def _replaced(runs: Iterable[Run]) -> set[int]:
-    """The runs whose place another one took."""
+    """The runs that were replaced."""
     return {run.origin.run for run in runs if run.origin}
 
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """A bracket that heard its past again, and what it decides only now: of runs that left, by a new rule."""
+    """A bracket after replaying its recorded results, with the decisions that are new."""
 
     bracket: Bracket
     decisions: tuple[Decision, ...]
@@ -183,14 +183,14 @@ class Revived:
 def revived(
     members: Sequence[Membership], jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]
 ) -> tuple[Revived, ...]:
-    """The brackets in which somebody is left to train, as they stand after what they heard."""
+    """The brackets with runs left to train, after replaying their recorded results."""
     alive = [member for member in members if any(run.number in jobs for run in member.runs)]
     told = by_bracket(past)
     return tuple(_revived(member, jobs, chunks, told[member.number]) for member in alive)
 
 
 def _revived(member: Membership, jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]) -> Revived:
-    """The bracket as it stands after its own past."""
+    """The bracket after replaying its own recorded results."""
     [began] = [event for event in past if isinstance(event, BracketBegun)]
     found = bracket_state(member.rule, member.number, began.goals, bracket_events(began, past))
     known = sum(isinstance(event, Decision) for event in past)

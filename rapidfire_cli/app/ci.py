@@ -1,4 +1,4 @@
-"""What scripts ask of a `fit`: a share of the runs, a stop at the first failure, a good enough result."""
+"""Options of `fit` for scripts and CI: shards, stopping at the first failure, required results."""
 
 import math
 import operator
@@ -56,13 +56,13 @@ class Requirement:
     at: Span = field(compare=False)  # of the metric
 
     def met(self, value: float | None) -> bool:
-        """Whether the value is good enough; none and NaN never are."""
+        """Whether the value meets the requirement; a missing value and NaN never do."""
         return value is not None and not math.isnan(value) and OPERATORS[self.operator](value, self.bound)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A requirement, and what it was held against: the best run, or the mean of the best replicates."""
+    """A requirement and the value it is compared with: the best run's, or the mean of the best replicates."""
 
     required: Requirement
     runs: tuple[int, ...]  # of the best leaf config
@@ -89,7 +89,7 @@ class Gate:
 
     @property
     def record(self) -> dict[str, Plain]:
-        """It as plain data."""
+        """The gate as plain data."""
         value, runs = self.value, self.value.runs if self.value else self.runs
         return {
             "requirement": self.required.text,
@@ -114,14 +114,14 @@ class Shard:
 
 
 class FailFast:
-    """An audience that asks for a stop at the first run that fails, unless another one takes its place."""
+    """An audience that stops training at the first run that fails and is not replaced."""
 
     def __init__(self, others: Audience, stop: StopSignal) -> None:
         self._others = others
         self._stop = stop
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Pass the facts on, and look out for a failure."""
+        """Pass the facts on, and stop at a failure."""
         self._others.tell(facts)
         failed = {
             fact.run for fact in facts if isinstance(fact, RunChanged) and fact.state is RunState.FAILED
@@ -131,7 +131,7 @@ class FailFast:
 
 
 def requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
-    """What followed `--require` each time. Raises Refusal with every text that is none."""
+    """Parse the arguments of `--require`. Raises Refusal with every invalid one."""
     remember(REQUIRE, "\n".join(texts))
     said = [_requirement(argument) for argument in arguments(REQUIRE, texts)]
     if problems := [one for one in said if isinstance(one, Problem)]:
@@ -161,7 +161,7 @@ def shard(text: str) -> Shard:
 
 
 def judge(seen: Overview, required: Sequence[Requirement]) -> tuple[Gate, ...]:
-    """Hold the best leaf config, by the experiment's objective, against what is required.
+    """Compare the best leaf config, by the experiment's objective, with the requirements.
 
     A run's metrics count at the epoch that the objective names. Raises Refusal when no run has such a metric.
     """
@@ -180,7 +180,7 @@ def _gate(one: Requirement, rows: Sequence[RunRow], known: Known, at: Epoch) -> 
 
 
 def say_gates(gates: Sequence[Gate]) -> int:
-    """Print what each requirement came to on stderr; the exit code. GitHub shows a missed one as an error."""
+    """Print each requirement's result on stderr, missed ones as errors on GitHub; return the exit code."""
     for gate in gates:
         if not gate.met and os.environ.get("GITHUB_ACTIONS") == "true":
             print(notice(Severity.ERROR, REQUIRE, gate.text), file=sys.stderr)

@@ -32,7 +32,7 @@ def debug(loaded: LoadedExperiment, wanted: int, devices: DeviceRequest) -> int:
     (slot, *_), threads = seats(loaded.file, devices)
     if STARTED not in os.environ:
         _start_again(slot, threads)
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a debugger wants a terminal itself
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # a debugger needs the terminal itself
     with TemporaryDirectory(prefix="rapidfire-") as place:
         home = ExperimentDir(Path(place))
         disk.make_directory(home.misc)
@@ -78,7 +78,7 @@ def _run(loaded: LoadedExperiment, wanted: int) -> Run:
 
 
 def _start_again(slot: Slot, threads: int) -> None:
-    """Start this very command anew in the environment that a worker has."""
+    """Restart this command in the environment of a worker."""
     sys.stdout.flush()
     sys.stderr.flush()
     environment = {**os.environ, **worker_environment(slot, threads), STARTED: str(threads)}

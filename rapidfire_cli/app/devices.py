@@ -1,4 +1,4 @@
-"""What trains: the machine's devices, as the person asked for them."""
+"""Choose the devices to train on, as requested on the command line and in the file."""
 
 import os
 import sys
@@ -26,12 +26,12 @@ main()
 WORKER = (sys.executable, "-P", "-c", _START)
 """The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
 
-IDLE = 4  # cores for each one in use: from here on it is worth a line (assumed)
+IDLE = 4  # cores for each one in use: from here on a note is printed (assumed)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceRequest:
-    """What the command line says about it; None leaves it to the file, then to the machine."""
+    """The devices requested on the command line; None means the file's value, then the machine's."""
 
     workers: int | None = None
     threads: int | None = None
@@ -39,7 +39,7 @@ class DeviceRequest:
 
 
 def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...], int]:
-    """The slots, and the CPU threads of each. Raises Unavailable when fewer GPUs are there than asked for."""
+    """The slots, and the CPU threads of each. Raises Unavailable if there are fewer GPUs than requested."""
     offer = _offer(asked.gpus)
     workers = asked.workers or file.execution.workers
     threads = asked.threads or file.execution.threads
@@ -49,13 +49,13 @@ def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...],
 
 
 def advised(file: ExperimentFile, asked: DeviceRequest, slots: Sequence[Slot], threads: int) -> str:
-    """What to say of workers on these slots, with `threads` each; empty where that is nothing."""
+    """The advice to print about these slots with `threads` each; empty if there is none."""
     chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
     return advice(cores(), len(slots), threads, chosen)
 
 
 def setup(loaded: LoadedExperiment, slot: Slot, threads: int) -> Setup:
-    """What the slot's worker is told first."""
+    """The first order to the slot's worker."""
     file = loaded.file
     return Setup(
         mlspec=loaded.mlspec,
@@ -91,7 +91,7 @@ def _offer(asked: int | None) -> Offer:
 
 
 def advice(cores: int, workers: int, threads: int, chosen: bool) -> str:
-    """A line about workers of so many threads, `chosen` or by default; empty where there is nothing to say.
+    """A warning or note if the workers use too many cores, or by default few of them; else empty.
 
     Threads that wait for a core spin: 2 workers with 2 threads each took 3 to 7 times as long on 2 cores.
     """

@@ -1,4 +1,4 @@
-"""Writing without waiting for the reader: a queue, and a thread that writes what is in it.
+"""Write without waiting for the reader: a queue, and a thread that writes its items.
 
 Theory of operation: `put` never blocks. The thread alone meets a full pipe or a terminal that Ctrl-S stopped.
 Whoever wants order (progress before the ranking that follows it) calls `settle`, which returns when all is
@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-SLICE = 1 << 12  # bytes written at once: a reader that takes so many is slow, not stalled (assumed)
+SLICE = 1 << 12  # bytes written at once: a reader that takes this many is slow, not stalled (assumed)
 LOST = b"... %d lines not shown: they were not read in time ...\n"
 
 
 class Drain:
-    """Hands pieces to `write`, in order; at most `limit` bytes wait, any number where there is none."""
+    """Passes pieces to `write`, in order; at most `limit` bytes wait, or any number without a limit."""
 
     def __init__(self, write: Callable[[bytes], None], limit: int | None = None) -> None:
         self._write = write
@@ -68,7 +68,7 @@ class Drain:
         return True
 
     def abandon(self) -> int:
-        """Let go of what is not written; how many lines that are."""
+        """Drop what is not written; return its number of lines."""
         with self._changed:
             begun = self._piece[self._at :] if self._busy else b""
             left = self._lost + sum(piece.count(b"\n") for piece in (begun, *self._pieces))

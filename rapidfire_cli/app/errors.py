@@ -15,11 +15,11 @@ INTERRUPTED, UNREAD = 130, 141  # 128 + SIGINT, 128 + SIGPIPE, as shells say it
 
 
 class Unavailable(Exception):  # noqa: N818 - what the environment is
-    """The environment stops us: the argument says what is missing."""
+    """The environment lacks something; the argument says what."""
 
 
 def explain(error: Exception | KeyboardInterrupt) -> int:
-    """Say on stderr what went wrong, without a traceback; the exit code that belongs to it."""
+    """Print an error on stderr, without a traceback; return its exit code."""
     import sqlite3
     import traceback
 
@@ -43,7 +43,7 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
             place = f"{error.filename}: " if error.filename else ""
             return _line(f"error: {place}{error.strerror or error}", ENVIRONMENT)
         case sqlite3.OperationalError(sqlite_errorcode=code) if code != sqlite3.SQLITE_ERROR:
-            # a wrong statement would be a bug of ours
+            # an invalid statement is a bug in rapidfire
             return _line(f"error: cannot write the journal: {error}", ENVIRONMENT)
         case _:
             cause = traceback.format_exception_only(error)[-1].strip()
@@ -52,7 +52,7 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
 
 
 def reported(work: Callable[[], int], output: Output) -> int:
-    """The exit code of `work`; what it refuses is printed as `output` asks."""
+    """Run `work` and return its exit code; print problems in the `output` format."""
     try:
         return work()
     except Refusal as refusal:
@@ -60,7 +60,7 @@ def reported(work: Callable[[], int], output: Output) -> int:
 
 
 def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
-    """Print problems, as data to stdout where that was asked for; the exit code for what the user wrote.
+    """Print problems, as data to stdout if requested; return the exit code.
 
     Everything else goes to stderr, with the lines that the problems point at; GitHub takes annotations there.
     """

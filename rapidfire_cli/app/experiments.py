@@ -1,4 +1,4 @@
-"""What is to be trained: a file, or a manifest with the runs of one, and where it lives."""
+"""Load the experiment to train, from a file or a manifest, and find its directory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,13 @@ class LoadedExperiment:
     runs: tuple[Run, ...]  # in order, numbered by their place
     home: ExperimentDir
     path: tuple[str, ...] = ()  # where the MLSpec's module is looked up beside the working directory
-    source: Source | None = None  # what its directory then belongs to; None leaves that as it is
+    source: Source | None = (
+        None  # the file that the directory belongs to from now on; None leaves it unchanged
+    )
 
 
 def load_experiment(given: Given, parent: str | None, most: int = MOST_RUNS) -> LoadedExperiment:
-    """The experiment of a file or manifest, of at most so many runs. Raises Refusal when it is unfit."""
+    """Load the experiment of a file or manifest. Raises Refusal if it cannot be trained."""
     if given.path.suffix == MANIFEST:
         return _of_manifest(given, parent, most)
     file = load(*given)
@@ -45,7 +47,7 @@ def load_experiment(given: Given, parent: str | None, most: int = MOST_RUNS) -> 
 
 
 def home_of(file: ExperimentFile, parent: str | None) -> ExperimentDir:
-    """Where the experiment lives."""
+    """The experiment's directory."""
     return ExperimentDir(parent_directory(parent) / file.name)
 
 
@@ -55,7 +57,7 @@ def source_of(path: Path, file: ExperimentFile, home: ExperimentDir) -> Source |
 
 
 def mlspec_of(file: ExperimentFile, path: Path) -> str:
-    """The dotted path of the file's MLSpec. Raises Refusal when it names none."""
+    """The dotted path of the file's MLSpec. Raises Refusal if the file has none."""
     if file.mlspec is None:
         hint = "add `mlspec: package.module:Class` at the top level of the file"
         span = file.origins.get((), Span(str(path), 1, 1))
@@ -64,7 +66,7 @@ def mlspec_of(file: ExperimentFile, path: Path) -> str:
 
 
 def check_size(runs: int, most: int, top: Span) -> None:
-    """Raises Refusal when there are more runs than anybody means."""
+    """Raises Refusal when there are more runs than allowed."""
     if runs > most:
         found, expected = f"{runs:,} runs", f"at most {most:,}"
         message, hint = "too many runs to train", "`--max-runs` raises the limit"

@@ -1,4 +1,4 @@
-"""Experiment files, from disk to AST."""
+"""Load experiment files from disk."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _texts: dict[str, str] = {}
 
 
 class Given(NamedTuple):
-    """An experiment file as the command line names it and changes it."""
+    """The arguments for an experiment file: its path, overrides and size limit."""
 
     path: Path
     sets: Sequence[str] = ()
@@ -32,7 +32,7 @@ class Given(NamedTuple):
 def load(
     path: Path, sets: Sequence[str] = (), unsets: Sequence[str] = (), max_bytes: int = MAX_BYTES
 ) -> ExperimentFile:
-    """The experiment file at `path`, understood: over what it extends, under what the command line changes.
+    """Load and parse the experiment file at `path`, with the files it extends and the overrides.
 
     Raises Refusal with every problem of it.
     """
@@ -41,24 +41,24 @@ def load(
 
 
 def reload(path: Path) -> ExperimentFile:
-    """The file of an experiment that was trained, whatever size was allowed then. Raises Refusal."""
+    """Load the file of a trained experiment, without the usual size limit. Raises Refusal."""
     return load(path, max_bytes=min(max(MAX_BYTES, path.stat().st_size), TRAINED))
 
 
 def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:
-    """What the file's bytes mean; `opener` finds what they extend. Raises Refusal with every problem."""
+    """Parse the file's bytes; `opener` reads the files they extend. Raises Refusal with every problem."""
     return checked(parse(data, str(given.path), given.max_bytes, opener, changes(given)))
 
 
 def changes(given: Given) -> list[Argument]:
-    """What the command line changes in the file, in the order in which that is done."""
+    """The overrides from the command line, in the order in which they apply."""
     remember(UNSET, "\n".join(given.unsets))
     remember(SET, "\n".join(given.sets))
     return [*arguments(UNSET, given.unsets), *arguments(SET, given.sets)]
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The file's bytes, of a larger file one more than the limit. Raises Refusal when there are none."""
+    """Read the file, at most one byte more than the limit. Raises Refusal if it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -74,7 +74,7 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def remember(name: str, text: str) -> None:
-    """Keep the text that spans under this name point into, for whoever shows a problem."""
+    """Keep the text of this source, so that problems can quote it."""
     _texts[name] = text
 
 
@@ -86,18 +86,18 @@ def code(span: Span) -> Span:
 
 
 def argument(option: str, text: str) -> Span:
-    """Where an option's argument stands, and its text kept."""
+    """The span of an option's argument; its text is kept for quoting."""
     remember(option, text)
     return Span(option, 1, 1, max(1, len(text)))
 
 
 def remembered(name: str) -> str:
-    """The text under a name that spans give; empty when nobody read it."""
+    """The kept text of a source; empty if it was not read."""
     return _texts.get(name, "")
 
 
 def _beside(text: str, file: str, max_bytes: int) -> Source:
-    """The file that another one names, relative to that one."""
+    """Read a file by its path relative to another file."""
     path = Path(os.path.normpath(Path(file).parent / text))
     return Source(str(path), read(path, max_bytes))
 

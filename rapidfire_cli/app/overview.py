@@ -1,4 +1,4 @@
-"""The experiment that a person means, as its journal tells it."""
+"""Find an experiment and read its state from the journal."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def open_overview(
     unlisted: bool = False,
     choose: Callable[[Objective], Objective] = lambda usual: usual,
 ) -> Overview:
-    """The experiment that is meant, as it stands. Raises Refusal when there is none."""
+    """Read the state of the chosen experiment. Raises Refusal if there is none."""
     files: dict[Path, ExperimentFile] = {}
 
     def name_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a worker's answer to a Probe means for an experiment: every problem, located where it was written."""
+"""Turn a worker's answer to a Probe into problems, located in the experiment file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -17,21 +17,21 @@ SPLITS = (TRAIN, VALIDATION)
 
 
 def question(outline: Representatives, continued: Iterable[Assignment] = ()) -> tuple[Probe, tuple[Run, ...]]:
-    """What to ask about the shapes and `train` sections of runs; and the runs asked about, in order."""
+    """The Probe for the shapes and `train` sections of the runs, and the runs it is about, in order."""
     kinds, others = outline.kinds, outline.others
     leaves, more = (tuple(run.config for run in some) for some in (kinds, others))
     return Probe(leaves, tuple(continued), more, kinds[0].seed if kinds else 0), (*kinds, *others)
 
 
 def preparation(runs: Sequence[Run], seed: int, kept: bool = False) -> Preparation:
-    """What to make once for all these runs; what has been `kept` so far must not change."""
+    """The order to prepare files for all these runs; files that are `kept` must not change."""
     return Preparation(tuple(dict.fromkeys(run.config for run in runs)), seed, kept)
 
 
 def problems(
     file: ExperimentFile, samples: Sequence[Run], answer: Probed, required: Iterable[tuple[str, Span]] = ()
 ) -> tuple[Problem, ...]:
-    """Everything wrong, each place once; `samples` are the runs that the Probe asked about, in its order.
+    """All problems, one per place; `samples` are the runs of the Probe, in its order.
 
     `required` are metrics that something beside the file asks for, and where.
     """
@@ -56,7 +56,7 @@ def located(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> P
 
 
 def _span(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Span | None:
-    """Where the code went wrong, or where the file says what did; None where it says nothing of that kind."""
+    """The place in the user's code, or in the file; None if there is neither."""
     if finding.at:
         return code(Span(*finding.at))
     if finding.leaf < 0:
@@ -67,7 +67,7 @@ def _span(file: ExperimentFile, samples: Sequence[Run], finding: Finding) -> Spa
 
 
 def _unknown(metric: str, measured: Sequence[Sequence[str]], at: Span | None) -> Problem | None:
-    """What is wrong with a metric that none of these runs measures; nothing where one of them cannot tell."""
+    """The problem of a metric that none of these runs measures; None if it is measured or unknown."""
     known = dict.fromkeys(name for names in measured for name in names)
     _, name = reading(dict.fromkeys(SPLITS, known), metric)
     if not all(measured) or name in known:
@@ -79,7 +79,7 @@ def _unknown(metric: str, measured: Sequence[Sequence[str]], at: Span | None) ->
 def _unmeasured(
     file: ExperimentFile, samples: Sequence[Run], measured: Sequence[Sequence[str]]
 ) -> Iterator[Problem]:
-    """The metrics that decide on runs, and that the runs do not measure."""
+    """The problems of metrics that runs are compared by but do not measure."""
     for metric, at, group in deciding(file):
         among = [names for run, names in zip(samples, measured, strict=False) if group in (None, run.group)]
         if among and (problem := _unknown(metric, among, nearest(file.origins, at))):
@@ -87,7 +87,7 @@ def _unmeasured(
 
 
 def deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
-    """Each metric by which runs are ranked or end early, where it stands, and the group it decides on."""
+    """Each metric that runs are ranked or pruned by, its place, and its group."""
     if file.objective:
         yield file.objective.metric, ("objective", "metric"), None
     for index, group in enumerate(file.groups, 1):

@@ -1,4 +1,4 @@
-"""What a fit ends with: its ranking, its failures, its exit code."""
+"""The end of a fit: print the ranking and the failures, and return the exit code."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ MOST = 20  # leaf configs that the end of a fit shows to people, and causes of f
 
 
 def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[Gate]) -> int:
-    """Print the ranking that a fit ends with, of its events only the last ones; the fit's exit code.
+    """Print the ranking and the failures at the end of a fit; return the exit code.
 
     People are shown the best and told how to see all.
     """

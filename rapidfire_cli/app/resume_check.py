@@ -1,4 +1,4 @@
-"""What has changed under the runs of an experiment since they were last trained: code, data, environment."""
+"""Check what changed since runs were last trained: code, data, environment."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ WAYS_ON = "use `fit --fresh` to start over, or `fit --accept-changes` to continu
 def check_resume(
     stood: Mapping[int, KnownRun], listed: Sequence[Run], answer: Probed, accepted: bool
 ) -> None:
-    """Refuse to continue runs with other code or data than they began with, unless that is `accepted`.
+    """Refuse to continue runs whose code or data changed, unless changes are `accepted`.
 
     What cannot be refused is said on stderr, of the runs that are `listed`. Raises Refusal.
     """
@@ -33,7 +33,7 @@ def check_resume(
 
 
 def code_changed(change: CodeChanged) -> Problem:
-    """The code changed while runs were trained."""
+    """The problem of code that changed during training."""
     run, was, now = change.args
     names = ", ".join(f"module {name}" for name in _differing(was, now))
     message = f"the code changed during training: a new worker would train run {run} with different code"
@@ -52,7 +52,7 @@ def _changes(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
 
 
 def _rewritten(was: str, now: str, texts: str) -> list[str]:
-    """The modules that are not what they were; fingerprints without tokens are compared by `texts`."""
+    """The modules that changed; fingerprints of earlier versions are compared by `texts`."""
     before, bytes_now = json.loads(was), json.loads(texts)
     return [
         name for name in _differing(was, now) if name not in before or before[name] != bytes_now.get(name)
@@ -60,13 +60,13 @@ def _rewritten(was: str, now: str, texts: str) -> list[str]:
 
 
 def _differing(was: str, now: str) -> list[str]:
-    """The names whose hash or version is not what it was."""
+    """The names whose hash or version changed."""
     before, after = json.loads(was), json.loads(now)
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]:
-    """The runs that go on elsewhere than they were."""
+    """The warnings about runs that continue in a different environment."""
     moved: dict[str, list[int]] = {}
     for was, now in pairs:
         before, after = json.loads(was.environment), json.loads(now.environment)
@@ -79,7 +79,7 @@ def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]
 
 
 def _older(stood: Iterable[KnownRun], answer: Probed) -> Iterator[str]:
-    """The completed runs whose code has changed since."""
+    """The note about completed runs whose code changed since."""
     done = [(one.run.number, one.opened) for one in stood if one.state is RunState.COMPLETED]
     runs = [number for number, was in done if was and _rewritten(was.code, answer.code, answer.texts)]
     if runs:

@@ -1,4 +1,4 @@
-"""The standard streams as long work needs them: work never waits for whoever reads them.
+"""Standard streams that never make training wait for their reader.
 
 Progress and problems (stderr) are dropped where nobody reads them. Data (stdout) are kept: a command waits
 for its reader, but training goes on meanwhile (`unhurried`), and a reader that is gone is reported.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 MOST_UNREAD = 1 << 18  # bytes of progress that wait for a reader (assumed: some thousand lines)
-MOMENT = 0.05  # seconds that a write may take before nobody waits for it (assumed)
+MOMENT = 0.05  # seconds to wait for a write (assumed)
 PATIENCE = 2.0  # seconds without a read after which a reader has stalled (assumed)
 
 SIMPLER = "rapidfire.simpler"  # how errors of encoding are handled
@@ -39,11 +39,11 @@ def debugging(environment: Mapping[str, str]) -> bool:
 
 
 class ReaderGone(Exception):  # noqa: N818 - what happened
-    """Whoever read our output has gone, as `head` does when it has enough."""
+    """The reader of the output has gone, as `head` does when it has enough."""
 
 
 class ProgressStream(io.FileIO):
-    """Where progress and problems go; what nobody reads is lost, and the work goes on.
+    """The stream for progress and problems; unread output is dropped, and work continues.
 
     A write returns when it is done, as any other; once one has taken too long, none waits until all are done.
     """
@@ -62,14 +62,14 @@ class ProgressStream(io.FileIO):
         return memoryview(data).nbytes
 
     def settle(self) -> None:
-        """Give whoever reads a last chance."""
+        """Wait a moment for the reader."""
         with suppress(OSError):
             if self._drain:
                 self._drain.settle(PATIENCE)
 
 
 class Data(io.FileIO):
-    """Where data go; raises ReaderGone in place of BrokenPipeError, and fails once, not again at the end."""
+    """The stream for data; raises ReaderGone instead of BrokenPipeError, and only once."""
 
     _drain: "Drain | None" = None
 
@@ -86,7 +86,7 @@ class Data(io.FileIO):
             raise
 
     def keep(self) -> None:
-        """From now on keep what nobody reads yet, however much it is."""
+        """From now on keep all unread output in memory."""
         self._drain = _drain(self.fileno())
 
     def finish(self, stopped: Callable[[], bool]) -> int:
@@ -111,7 +111,7 @@ class Data(io.FileIO):
 
 
 def prepare() -> None:
-    """Make stdout and stderr such streams; one closed before leads nowhere, not into a file of ours."""
+    """Replace stdout and stderr by such streams; a closed one becomes /dev/null."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -131,7 +131,7 @@ def print_data() -> None:
 
 @contextmanager
 def unhurried(stopped: Callable[[], bool]) -> Iterator[None]:
-    """Let nobody wait for the reader of stdout meanwhile; all that is printed is kept for it until the end.
+    """Do not wait for the reader of stdout inside; output is kept for it until the end.
 
     Once `stopped`, a reader that has stalled is not waited for; stderr says how much it missed.
     """
@@ -151,7 +151,7 @@ def unhurried(stopped: Callable[[], bool]) -> Iterator[None]:
 
 
 def unblocked(stream: TextIO) -> TextIO:
-    """The stream if nobody waits for its reader; else one that leads to the same place."""
+    """The stream, if it does not wait for its reader; else one that does not, to the same descriptor."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # such as a notebook's, or one that is closed

@@ -1,4 +1,4 @@
-"""`expand --slots`: how the runs of a file would take their turns, if nothing went wrong.
+"""`expand --slots`: simulate the schedule of a file's runs, assuming that nothing fails.
 
 Assumed: every epoch takes as long as any other, and of two runs the one with the lower number is better. The
 runs that come to each rung of successive halving do not depend on that.
@@ -17,7 +17,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 
 
 def timeline(file: ExperimentFile, slots: int) -> Timeline:
-    """The schedule on so many slots, in units of one epoch."""
+    """Simulate the schedule on `slots` slots, in units of one epoch."""
     chunks = file.execution.chunks
     rules: dict[int, Rule] = {}
     arrivals = list(_arrivals(file, chunks, rules))

@@ -1,4 +1,4 @@
-"""`check`: everything that can be known to be wrong with an experiment before it is trained."""
+"""`check`: find every problem of an experiment that can be found before training."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
 def _asked(
     file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Representatives, smoke: bool
 ) -> tuple[Problem, ...]:
-    """What a worker finds wrong; only what passes everything else is trained."""
+    """The problems that a worker finds; trial batches only if there are no others."""
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
         loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))
@@ -79,7 +79,7 @@ def _asked(
 
 @contextmanager
 def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
-    """With one worker, which keeps no prepared rows, so that each run makes its own reads."""
+    """Start one worker, without a cache of prepared rows, so that each run's reads are seen."""
     (slot, *_), threads = seats(loaded.file, DeviceRequest())
     setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0)}
     session = WorkerSession(LocalWorkers(WORKER, setups, loaded.home.misc), slot)
@@ -131,7 +131,7 @@ def _smoke(session: WorkerSession, run: Run) -> Smoked:
 
 
 def _smoked(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> tuple[Problem, ...]:
-    """What fails, each cause once with the first run that shows it, and what is odd about the others."""
+    """The failures, each cause once with its first run, and the warnings about the other runs."""
     failures: dict[tuple[str, ...], Problem] = {}
     for run, answer in smokes:
         for finding in answer.findings:
@@ -143,7 +143,7 @@ def _smoked(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> tup
 
 
 def _oversized(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> Iterator[Problem]:
-    """The batch sizes for which there are not enough rows."""
+    """The warnings about batch sizes above the number of rows."""
     rows = max((answer.rows for _, answer in smokes), default=0)
     sizes = {run.leaf["train"]["batch_size"]: run for run in reversed(samples)}
     for size in sorted(sizes) if rows else ():
@@ -154,7 +154,7 @@ def _oversized(file: ExperimentFile, samples: Sequence[Run], smokes: Smokes) -> 
 
 
 def _unread(file: ExperimentFile, smokes: Smokes) -> Iterator[Problem]:
-    """The user's knobs that are set in some runs and read in none."""
+    """The warnings about user knobs that are set but never read."""
     read = {knob for _, answer in smokes for knob in answer.read}
     sought = {knob for _, answer in smokes for knob in answer.sought}
     first = {knob: run for run, answer in reversed(smokes) for knob in answer.unread if knob not in read}

@@ -1,4 +1,4 @@
-"""`diff`: what changes between the runs of two files, on disk or as git keeps them (`REV:path`)."""
+"""`diff`: compare the runs of two files, on disk or in git (`REV:path`)."""
 
 import posixpath
 import subprocess
@@ -49,7 +49,7 @@ def diff(before: Given, after: Given, output: Output, exit_code: bool) -> int:
 
 
 def _comparable(given: Given) -> ExperimentFile:
-    """The file, its warnings said. Raises Refusal when it cannot be expanded, or has too many runs."""
+    """Load a file and print its warnings. Raises Refusal if it cannot be expanded or has too many runs."""
     file = _loaded(given)
     say(file.warnings)
     if total(file) > MOST_RUNS:
@@ -75,7 +75,7 @@ def _beside(text: str, file: str, max_bytes: int) -> Source:
 
 
 def _read(name: str, max_bytes: int) -> bytes:
-    """What git keeps under the name, of a larger file one byte more than the limit. Raises Refusal."""
+    """Read a file from git, at most one byte more than the limit. Raises Refusal."""
     command = ["git", "cat-file", "blob", "--end-of-options", name]
     try:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as git:

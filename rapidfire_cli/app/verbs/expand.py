@@ -23,14 +23,14 @@ from rapidfire_cli.view.tables import show
 from rapidfire_cli.view.wording import counted
 
 FILTER, WHY = "--filter", "--why"
-PREVIEW = 1000  # rows of a table that nobody limited (assumed: more scrolls by unread)
+PREVIEW = 1000  # rows of a table without --limit (assumed: more are not read)
 BATCH = 256  # pieces per write: they stay in the cache (measured: a fifth faster than 4,096)
 
 Chooser: TypeAlias = Callable[[Run], bool]
 
 
 class Shown(NamedTuple):
-    """What the command line asks to see of the runs."""
+    """The options for showing runs."""
 
     output: Output = Output.TABLE
     limit: int | None = None
@@ -48,7 +48,7 @@ def expand(given: Given, count: bool, why: int | None, shown: Shown) -> int:
     except Refusal as refusal:
         return say(refusal.problems, shown.output)
     say(file.warnings)
-    sys.set_int_max_str_digits(0)  # a few lists in a file multiply to more runs than 4,300 digits can say
+    sys.set_int_max_str_digits(0)  # a few lists can multiply to a count of more than 4,300 digits
     if count:
         print(total(file) if chosen is None else sum(map(chosen, runs_of(file))))
     elif run is not None:
@@ -68,7 +68,7 @@ def _chosen(file: ExperimentFile, condition: str | None) -> Chooser | None:
 
 
 def _run(file: ExperimentFile, number: int) -> Run:
-    """The run of that number. Raises Refusal when there is none."""
+    """The run with this number. Raises Refusal if it does not exist."""
     run = next(islice(runs_of(file), number - 1, None), None) if number <= total(file) else None
     if run is None:
         at, expected = argument(WHY, f"{number}"), f"a number from 1 to {total(file):,}"
@@ -115,7 +115,7 @@ def _description(file: ExperimentFile, shown: Shown) -> dict[str, Plain]:
 
 
 def _stream(pieces: Iterable[str]) -> None:
-    """Write the pieces, and those before a Refusal, too."""
+    """Write the pieces, including those before a Refusal."""
     left = iter(pieces)
     batch: list[str] = []
     try:
@@ -152,7 +152,7 @@ def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> 
 
 
 def _print_timeline(file: ExperimentFile, slots: int) -> None:
-    from rapidfire_cli.app.timeline import timeline  # as everything that few ask for: nobody else waits
+    from rapidfire_cli.app.timeline import timeline  # imported here, because few commands need it
     from rapidfire_cli.view.timeline import timeline_line
 
     print(timeline_line(timeline(file, slots)))

@@ -19,7 +19,7 @@ INDENT = "    "
 
 
 def explain(code: str | None) -> int:
-    """Print what the code means, or every code with its title; the exit code."""
+    """Print the explanation of a code, or all codes with their titles; return the exit code."""
     if code is None:
         sys.stdout.writelines(f"{code}  {title}\n" for code, title in TITLES.items())
         return 0

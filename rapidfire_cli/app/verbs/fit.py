@@ -1,4 +1,4 @@
-"""`fit`: every run of a file, trained; what is trained already is kept."""
+"""`fit`: train all runs of a file, except those already trained."""
 
 import os
 import sys
@@ -54,14 +54,14 @@ Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A subject's runs, under their lasting numbers, and where the known ones stand."""
+    """The runs to train, with their numbers, and the progress of known ones."""
 
     loaded: LoadedExperiment
     runs: tuple[Run, ...]  # with those that took the place of one
-    free: int  # a number that nobody has, nor any beyond
+    free: int  # the first unused run number
     stood: Mapping[int, KnownRun]  # by number
-    members: tuple[Membership, ...]  # of early stopping's brackets
-    past: tuple[Past, ...]  # what they heard and decided
+    members: tuple[Membership, ...]  # the brackets of early stopping
+    past: tuple[Past, ...]  # the recorded results and decisions of brackets
     left: tuple[Run, ...]  # to train; failed runs are tried again
     source: Source | None  # the file that the directory belongs to from now on
     outline: Representatives  # of the runs
@@ -74,13 +74,13 @@ class Request:
     devices: DeviceRequest = field(default_factory=DeviceRequest)
     shard: Shard | None = None
     fresh: bool = False  # start over
-    accepted: bool = False  # code and data may have changed since
+    accepted: bool = False  # accept changed code and data
     fail_fast: bool = False  # the first run that fails stops the others
     required: tuple[Requirement, ...] = ()
 
 
 def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
-    """Train what is not trained yet and print the ranking; the exit code."""
+    """Train what is not trained yet and print the ranking; return the exit code."""
     events = sys.stdout if output is Output.JSONL else None
     with stop_signal() as stop, unhurried(stop.asked):
         seen = train(
@@ -99,7 +99,7 @@ def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
 
 
 def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: Watch) -> Overview:
-    """Train what is not trained yet, while holding the experiment; how its runs stand then.
+    """Train what is not trained yet, holding the experiment's lock; return its state.
 
     A refusal leaves everything as it was. Raises Held, Refusal, Unavailable.
     """
@@ -124,7 +124,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
 
 @contextmanager
 def held(home: ExperimentDir) -> Iterator[None]:
-    """Hold the experiment. Raises Held, and OSError where that cannot be; then nothing was created.
+    """Hold the experiment's lock. Raises Held or OSError, and then creates nothing.
 
     Until there is a journal, a refusal takes back what came to be meanwhile; another error does so where that
     is no more than the directory.
@@ -194,7 +194,7 @@ def _named_at(file: ExperimentFile) -> Span:
 
 
 def _check_for_lost(home: ExperimentDir) -> None:
-    """Raises Refusal where runs were trained that no journal knows of."""
+    """Raises Refusal if there are checkpoints but no journal."""
     if any(map(newest_first, home.runs.glob("*"))):
         message = f"{home.journal} is missing, but runs have checkpoints"
         hint = f"{REPAIR}, or use `--fresh` to start over"
@@ -202,7 +202,7 @@ def _check_for_lost(home: ExperimentDir) -> None:
 
 
 def _settle(plan: Plan, request: Request) -> None:
-    """Make runs that are trained already the ones asked for. Raises Refusal for a metric that none has."""
+    """Record the requested runs when all are trained already. Raises Refusal for a metric that none has."""
     home, file = plan.loaded.home, plan.loaded.file
     groups = {run.number: run.group for run in plan.runs}
     asked = [(metric, nearest(file.origins, at), group) for metric, at, group in deciding(file)]
@@ -303,7 +303,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
 def _prepare(
     plan: Plan, request: Request, driver: Driver, continued: tuple[Assignment, ...]
 ) -> Probed | None:
-    """Have a worker make what the MLSpec's `prepare` makes; what those that continue depend on then.
+    """Have a worker run the MLSpec's `prepare`; return what continued runs depend on.
 
     None when a stop was asked for meanwhile. Raises Refusal, Unavailable.
     """
@@ -326,7 +326,7 @@ def _continues(plan: Plan, run: Run) -> bool:
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
-    """Write down which runs are asked for: the journal first, then what people read."""
+    """Record the requested runs: in the journal first, then in the manifest and experiment.yaml."""
     file, home = plan.loaded.file, plan.loaded.home
     metadata = replace(metadata_of(file, plan.outline), source=plan.source)
     journal.enroll(metadata, plan.runs, [plan.outline.epochs[run.number] for run in plan.runs])
@@ -341,7 +341,7 @@ def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
 
 
 def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
-    """The file's, else what ends runs early, else the usual one."""
+    """The file's objective, else the early-stopping rule's metric, else the default."""
     if rule := first_rule(file):
         return file.objective or Objective(rule.metric, rule.direction)
     metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)

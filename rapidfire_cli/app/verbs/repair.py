@@ -1,4 +1,4 @@
-"""`repair`: the journal made anew from what the checkpoints' manifests prove; the old file is kept."""
+"""`repair`: rebuild the journal from the checkpoints' manifests; the old file is kept."""
 
 import os
 import sqlite3
@@ -35,7 +35,7 @@ from rapidfire_cli.view.wording import counted
 
 
 def repair(experiment: str | None, parent: str | None) -> int:
-    """Rebuild the journal of an experiment, if there is anything wrong with it; the exit code."""
+    """Rebuild the journal of an experiment if it is damaged or missing; return the exit code."""
     failpoints.arm(os.environ)
     home = find(parent_directory(parent), experiment, lambda path: reload(path).name)
     with held(home):
@@ -52,7 +52,7 @@ def repair(experiment: str | None, parent: str | None) -> int:
 
 
 def _is_sound(journal: Path) -> bool:
-    """Whether the file is a journal to its last page."""
+    """Whether the journal exists and is undamaged."""
     try:
         overview(journal, alive=False)
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
@@ -61,13 +61,13 @@ def _is_sound(journal: Path) -> bool:
         if any(problem.code == "E603" for problem in refusal.problems):
             raise
         return False
-    except (sqlite3.DatabaseError, ValueError, KeyError):  # what is damaged need not look so
+    except (sqlite3.DatabaseError, ValueError, KeyError):  # damage can also look like this
         return False
     return found == "ok"
 
 
 def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
-    """What was trained, under its lasting numbers. Raises Refusal."""
+    """Read the experiment and its numbered runs from the manifest. Raises Refusal."""
     if not home.manifest.is_file():
         message = f"{home.manifest}, which lists the runs, is missing too"
         hint = "write it with `rapidfire expand FILE --output jsonl --header`, if FILE is what was trained"
@@ -77,7 +77,7 @@ def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
 
 
 def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
-    """What the checkpoints prove, in an order in which it may have happened, and of how many runs."""
+    """The facts that the checkpoints prove, in a possible order, and the number of runs they are about."""
     known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
     ended = [ended for reached in said.values() for ended in reached.history]
@@ -97,7 +97,7 @@ def _when(ended: EpochEnded) -> tuple[int, int]:
 
 
 def _newest(directory: Path) -> Published | None:
-    """The newest checkpoint that is good; the others are told."""
+    """The newest undamaged checkpoint; warn about damaged ones."""
     for path in newest_first(directory):
         try:
             return publication.verify(path)
@@ -132,7 +132,7 @@ def _rebuilt(
     journal.enroll(metadata_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
     listed = [run for run in runs if run.origin is None]
     members = memberships(file, listed, listed, {}, ())
-    replaced = list(_replacements(members, runs))  # before what their brackets hear of them
+    replaced = list(_replacements(members, runs))  # before the results of their brackets
     lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
     journal.record([*changes(members, {}, outline.epochs), *replaced, *facts, *lost])
     journal.close()
@@ -140,7 +140,7 @@ def _rebuilt(
 
 
 def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[RunReplaced]:
-    """Which runs took another one's place, as the manifest says."""
+    """The replaced runs in the manifest."""
     brackets = {run.number: member.number for member in members for run in member.runs}
     for by in runs:
         if by.origin:
@@ -155,7 +155,7 @@ def _cause(by: Run) -> str:
 
 
 def _replace(journal: Path, made: Path) -> str:
-    """Put the new journal in the old one's place; what became of the old one, in words."""
+    """Replace the old journal by the new one; return a text that names the old file."""
     places = (journal.with_name(f"{journal.name}~{place}") for place in count(1))
     old = next(path for path in places if not any(map(os.path.lexists, _files(path))))
     kept = [

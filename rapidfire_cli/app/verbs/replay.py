@@ -1,4 +1,4 @@
-"""`replay`: recorded curves under another setting of successive halving, or the ledger heard once more."""
+"""`replay`: simulate other settings of successive halving on recorded runs, or check recorded decisions."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,12 +29,12 @@ from rapidfire_cli.view.replay import (
     replay_records,
 )
 
-FACTOR = 3  # of a replay that nobody gave one (Li et al. 2018 use 4, hyperband 3)
+FACTOR = 3  # the default factor (Li et al. 2018 use 4, hyperband 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is to be different; None is as it was."""
+    """The settings to change; None keeps the recorded value."""
 
     reduction_factor: int | None = None
     min_epochs: int | None = None
@@ -44,7 +44,7 @@ class Setting:
 
 
 def replay(experiment: str | None, parent: str | None, setting: Setting, slots: int, output: Output) -> int:
-    """Print what the setting would have chosen and cost, without one whether the ledger holds; the exit code.
+    """Print what the setting would have chosen and cost; without one, check the ledger.
 
     Raises Refusal when the setting fits no run.
     """
@@ -67,14 +67,14 @@ def _replays(seen: Overview, past: Sequence[Past], setting: Setting, slots: int)
     usual = sum(took.values()) / len(took) if took else 1.0
     for each in compared(seen, past):
         rule = _rule(each, seen.metadata.objective, setting)
-        ranking(each.rows, Objective(rule.metric, rule.direction))  # refuses a metric that no run has
+        ranking(each.rows, Objective(rule.metric, rule.direction))  # raises Refusal for an unknown metric
         known = curves(each.rows, past, rule.metric)
         instead = each.rule.word if each.rule else None
         yield replayed(rule, known, slots, lambda run, epochs: epochs * took.get(run, usual), instead)
 
 
 def _rule(each: Compared, objective: Objective, setting: Setting) -> HalvingRule:
-    """The setting, over the rule that these runs had, over the usual. Raises Refusal."""
+    """The rule to simulate: the setting, else the runs' own rule, else the defaults. Raises Refusal."""
     metric, direction = _compared_by(each, objective, setting)
     before = each.rule.ladder if each.rule else None
     rule = HalvingRule(
@@ -102,7 +102,7 @@ def _compared_by(each: Compared, objective: Objective, setting: Setting) -> tupl
 
 
 def _rehearse(past: Sequence[Past], output: Output) -> int:
-    """Let every bracket hear the journal again, and compare what it decides with what it decided."""
+    """Replay every bracket and compare its decisions with the recorded ones."""
     found = [_rehearsed(event, past) for event in past if isinstance(event, BracketBegun)]
     if not found:
         print(

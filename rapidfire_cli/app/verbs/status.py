@@ -1,4 +1,4 @@
-"""`status`: where every run of an experiment stands, while it trains or after."""
+"""`status`: the state of every run of an experiment, during training or after."""
 
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_rows
@@ -8,7 +8,7 @@ from rapidfire_cli.view.results import status_table
 
 
 def status(experiment: str | None, parent: str | None, output: Output) -> int:
-    """Print where every run stands."""
+    """Print the state of every run."""
     seen = open_overview(experiment, parent)
     print_rows(
         output,

@@ -1,4 +1,4 @@
-"""`why`: the ledger of early stopping, read for one run."""
+"""`why`: explain the state of one run from the ledger of early stopping."""
 
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
@@ -10,11 +10,11 @@ from rapidfire_cli.view.why import why as sentences
 
 
 def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
-    """Print why the run is where it is; the exit code. Raises Refusal when there is no such run."""
+    """Print why the run is in its state; return the exit code. Raises Refusal if it does not exist."""
     seen = open_overview(experiment, parent, unlisted=True)
     found = explain(
         seen, history(seen.home.journal), run
-    )  # the past is read last, so that it lacks nothing seen
+    )  # read last, so that it includes everything read before
     print_either(
         output,
         lambda: print("\n".join(sentences(found))),
