@@ -10,6 +10,7 @@ back a `Published` whose bytes were all checked, or Damaged.
 and SHA-256 of every file and a SHA-256 of the manifest itself. It syncs the files and the directory,
 renames the directory to its final name, and syncs the parent. Deleting goes the other way round: rename to
 a trash name, sync the parent, then delete file by file. `write` and `link` do the same for single files.
+`append` adds to a small file that already exists.
 
 Invariants, after a power loss or a kill at any moment:
 

@@ -77,6 +77,7 @@ def cli(tmp_path):
     return Cli(tmp_path, {"HF_HOME": str(tmp_path / "huggingface")})
 
 
+@pytest.mark.timeout(900)  # it waits for workers to start four times, which takes long on a busy machine
 def test_its_files_and_commands_do_in_their_order_what_the_page_says(cli):
     for step in steps():
         match step:
