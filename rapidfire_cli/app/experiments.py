@@ -29,9 +29,7 @@ class LoadedExperiment:
     runs: tuple[Run, ...]  # in order, numbered by their place
     home: ExperimentDir
     path: tuple[str, ...] = ()  # where the MLSpec's module is looked up beside the working directory
-    source: Source | None = (
-        None  # the file that the directory belongs to from now on; None leaves it unchanged
-    )
+    source: Source | None = None  # which the directory belongs to from now on; None leaves it unchanged
 
 
 def load_experiment(given: Given, parent: str | None, most: int = MOST_RUNS) -> LoadedExperiment:

@@ -1,1 +1,1 @@
-"""All durable I/O: what is kept appears whole or not at all, and every call can be made to fail."""
+"""All durable I/O: files appear whole or not at all, and tests can make every call fail."""

@@ -1,4 +1,4 @@
-"""The calls that change the disk, each behind its fault point; every other module goes through these.
+"""The calls that change the disk, each behind a failpoint; all other modules use these.
 
 Directories are made, and files opened, without following a symbolic link out of the experiment.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 BUFFER = 1 << 20  # bytes written at once (assumed)
-SYNCS = 4  # at once: a checkpoint's files and their directory (measured: they wait as long as one)
+SYNCS = 4  # at once: a checkpoint's files and their directory (measured: as fast as one)
 MODE = 0o666  # less the umask
 OWN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Output(io.FileIO):
-    """A file under way."""
+    """A file being written."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
@@ -42,12 +42,12 @@ class Output(io.FileIO):
 
 
 def create(path: Path) -> io.BufferedWriter:
-    """A file that was not there before; `sync` makes its bytes durable. Raises OSError, when closed too."""
+    """Create a new file; `sync` makes its bytes durable. Raises OSError, also when closed."""
     return io.BufferedWriter(Output(path), BUFFER)
 
 
 def append(path: Path) -> int:
-    """The descriptor of a log; nothing waits for its bytes to reach the disk."""
+    """Open a log for appending; its bytes are not synced."""
     return _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -64,12 +64,12 @@ def add(path: Path, data: bytes) -> None:
 
 
 def holdable(path: Path) -> int:
-    """The descriptor of a lock's file, made where it is missing."""
+    """Open the file of a lock; create it if it is missing."""
     return _opened(path, os.O_RDWR | os.O_CREAT)
 
 
 def make_directory(path: Path, below: Path | None = None, lasting: bool = True) -> list[Path]:
-    """Make the directory, with those it lies in; which ones were missing.
+    """Create the directory and its parents; return those that were missing.
 
     What lies between it and `below` must be directories, not links that lead elsewhere. Unless it is to be
     `lasting` at once, whoever publishes in it makes it so. Raises OSError.
@@ -87,7 +87,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
 
 
 def refuse_links(*paths: Path) -> None:
-    """Raises OSError where one of these is a symbolic link: whoever opens it would leave the experiment."""
+    """Raises OSError if one of these is a symbolic link, which could lead out of the experiment."""
     for path in paths:
         if path.is_symlink():
             raise OSError(
@@ -96,22 +96,22 @@ def refuse_links(*paths: Path) -> None:
 
 
 def make_temporary(path: Path) -> None:
-    """Make a directory that counts only once it is renamed."""
+    """Create a temporary directory, to be renamed later."""
     failpoint("make", path)
     path.mkdir()
 
 
 def sync(*paths: Path) -> None:
-    """Force files' bytes, and directories' entries, to the disk, whoever wrote them; all share one wait."""
+    """Sync files and directories to the disk, all at once."""
     for path in paths:
         failpoint("sync", path)
     with ExitStack() as stack:
         syncs = []
         for path in paths:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # experiments may live behind a link
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # an experiment's directory may be a link
             stack.callback(os.close, descriptor)
             syncs.append(_waiting().submit(os.fsync, descriptor))
-            stack.callback(syncs[-1].exception)  # waits: nothing is closed that is being synced
+            stack.callback(syncs[-1].exception)  # waits, so that no descriptor is closed while being synced
         for path, each in zip(paths, syncs, strict=True):
             with _at(path):
                 each.result()
@@ -136,28 +136,28 @@ def unlink(path: Path) -> None:
 
 
 def empty(path: Path) -> None:
-    """Cut a file to nothing, whoever holds it open."""
+    """Truncate a file that others may have open."""
     failpoint("write", path)
     os.truncate(path, 0)
 
 
 def discard(directory: Path) -> None:
-    """Delete a directory and what is in it, file by file, in no order that matters."""
+    """Delete a directory and its contents, file by file, in any order."""
     failpoint("discard", directory)
     shutil.rmtree(directory)
 
 
 def withdraw(made: list[Path]) -> None:
-    """Take back directories that `make_directory` made, and that are still empty."""
+    """Delete directories that `make_directory` created, if they are still empty."""
     for place in made:
         failpoint("discard", place)
-        with suppress(OSError):  # somebody else has put something there
+        with suppress(OSError):  # another process put something there
             place.rmdir()
 
 
 @cache
 def _waiting() -> "ThreadPoolExecutor":
-    """Threads that wait for the disk; it takes in together what is asked for together."""
+    """Threads that wait for the disk, which handles simultaneous syncs together."""
     from concurrent.futures import ThreadPoolExecutor
 
     os.register_at_fork(after_in_child=_waiting.cache_clear)  # threads stay behind
@@ -171,7 +171,7 @@ def _opened(path: Path, flags: int) -> int:
 
 @contextmanager
 def _at(path: Path) -> Iterator[None]:
-    """What goes wrong at a descriptor is told with its path."""
+    """Add the path to errors of calls on a descriptor."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Failpoints: every durable call passes one, where a test can see it, fail it, or kill the process.
+"""Failpoints: before every durable call, where a test can trace it, make it fail, or kill the process.
 
 It is named by its operation and the file's name: `sync MANIFEST.json`. In production nothing is armed,
 and a point costs one comparison.
@@ -22,7 +22,7 @@ KILL, TRACE = "kill", "trace"
 
 
 class Hook(Protocol):
-    """What is told of every durable call before it is made; it may raise OSError in its place."""
+    """Called before every durable call; may raise OSError instead."""
 
     def __call__(self, operation: Operation, *paths: Path) -> None: ...
 
@@ -31,7 +31,7 @@ hook: Hook | None = None
 
 
 def failpoint(operation: Operation, *paths: Path) -> None:
-    """The operation is about to be done. Raises OSError when an armed fault says so."""
+    """Announce an operation that is about to be done. Raises OSError when an armed fault says so."""
     if hook is not None:
         hook(operation, *paths)
 
@@ -53,7 +53,7 @@ def arm(environ: Mapping[str, str]) -> None:
 
 @dataclass(slots=True)
 class Fault:
-    """One occurrence of a point goes wrong."""
+    """Makes one occurrence of a failpoint fail."""
 
     operation: str
     name: str
@@ -86,7 +86,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Every point is written down."""
+    """Writes every failpoint to a file."""
 
     file: Path
 

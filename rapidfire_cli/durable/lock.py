@@ -1,4 +1,4 @@
-"""The experiment's lock: the kernel's, on a file.
+"""The experiment's lock: a file lock of the kernel.
 
 Only its holder may delete the file; whoever has locked a file that is not the one at its path tries again."""
 
@@ -17,12 +17,12 @@ WHOLE_FILE = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class Held(Exception):  # noqa: N818 - a state, not a mistake
-    """Another process holds the lock; its argument is what that process wrote about itself."""
+    """Another process holds the lock; the argument is what that process wrote about itself."""
 
 
 @contextmanager
 def lock(path: Path, holder: str) -> Iterator[None]:
-    """Hold the lock; it falls with the process, however that ends.
+    """Hold the lock; the kernel releases it when the process ends.
 
     Raises Held at once when another process has it, and OSError, having made nothing, where none can be had.
     """
@@ -37,7 +37,7 @@ def lock(path: Path, holder: str) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """The descriptor of the file at that path, locked."""
+    """Open and lock the file at the path; return its descriptor."""
     while True:
         known = path.exists()
         descriptor = disk.holdable(path)
@@ -45,7 +45,7 @@ def _locked(path: Path) -> int:
             _take(path, descriptor)
         except BaseException as error:
             os.close(descriptor)
-            if isinstance(error, OSError) and not known:  # and never will be: nobody can hold it
+            if isinstance(error, OSError) and not known:  # it can never be locked
                 disk.unlink(path)
             raise
         if _is_at(path, descriptor):
@@ -61,7 +61,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock; asking disturbs nobody."""
+    """Whether a process holds the lock; asking does not take it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

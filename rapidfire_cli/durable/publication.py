@@ -49,15 +49,15 @@ Writer = Callable[[Path], None]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A publication whose every byte was checked against its manifest."""
+    """A publication whose files were all checked against its manifest."""
 
     path: Path
     facts: dict[str, Plain]
-    files: dict[str, Plain]  # what proves each, by its path in the directory
+    files: dict[str, Plain]  # size and checksum of each, by its path in the directory
 
 
 class Damaged(Exception):  # noqa: N818 - a state, not a mistake
-    """A publication that its manifest does not prove; its argument says what is wrong."""
+    """A publication that does not match its manifest; the argument says what is wrong."""
 
 
 def publish(
@@ -67,7 +67,7 @@ def publish(
     above: Sequence[Path] = (),
     outdated: Callable[[], Sequence[Path]] = list,
 ) -> None:
-    """Write each payload file by its writer and make the directory `target` appear, durably and at once.
+    """Write each payload file with its writer and publish the directory `target`, durably and atomically.
 
     A publication already there under the same name is replaced; directories `above` its own are made durable
     with it, and what is `outdated` once it is there, beside it, is deleted. Raises OSError, and what a writer
@@ -89,7 +89,7 @@ def publish(
         trash = [*map(_out_of_sight, outdated())]
         disk.sync(target.parent, *above)
     except BaseException:
-        _forget(temporary)  # leave no more on a full disk than was there
+        _forget(temporary)  # leave no additional files on a full disk
         raise
     for each in trash:
         disk.discard(each)
@@ -97,7 +97,7 @@ def publish(
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """A directory for others to fill, subdirectories too; it is deleted unless `issue` publishes it."""
+    """A directory to be filled, with subdirectories; it is deleted unless `issue` publishes it."""
     temporary = aside(target)
     _forget(temporary)
     try:
@@ -108,13 +108,13 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def measured(directory: Path) -> dict[str, Plain]:
-    """What proves each file in a draft, by its path in it. Raises OSError where one is a symbolic link."""
+    """Size and checksum of each file in a draft, by its path. Raises OSError if one is a symbolic link."""
     files = sorted(path for path in directory.rglob("*") if not path.is_dir() or path.is_symlink())
     return {path.relative_to(directory).as_posix(): _measure(path) for path in files}
 
 
 def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping[str, Plain]) -> None:
-    """Publish a draft with the files that were `measured`, in the place of what is there. Raises OSError."""
+    """Publish a draft with the files that were `measured`, replacing what is there. Raises OSError."""
     with disk.create(filled / MANIFEST) as manifest:
         manifest.write(_proof(facts, files))
     directories = [path for path in filled.rglob("*") if path.is_dir()]
@@ -126,7 +126,7 @@ def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping
 
 
 def verify(path: Path) -> Published:
-    """The publication at `path`. Raises Damaged when a byte is missing, added or changed."""
+    """Check the publication at `path` completely. Raises Damaged when a byte is missing, added or changed."""
     published = claimed(path)
     try:
         for name, measure in published.files.items():
@@ -140,7 +140,7 @@ def verify(path: Path) -> Published:
 
 
 def claimed(path: Path) -> Published:
-    """What the manifest at `path` says, itself proven, its files unread. Raises Damaged."""
+    """Check and read the manifest at `path`, without reading its files. Raises Damaged."""
     try:
         text = (path / MANIFEST).read_bytes()
         proof = json.loads(text)
@@ -164,7 +164,7 @@ def _unreadable(directory: Path, error: OSError) -> str:
 
 
 def _lies_in(directory: Path, name: str) -> bool:
-    """Whether the name is one that `measured` gives, and no link leads out of the directory on its way."""
+    """Whether the name is a path inside the directory, without links that lead out of it."""
     path = PurePosixPath(name)
     plain = not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
     return plain and not any((directory / parent).is_symlink() for parent in path.parents)
@@ -176,7 +176,7 @@ def equal(file: Path, published: Published, name: str) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete a publication, so that it is never seen half gone."""
+    """Delete a publication, so that it is never seen half deleted."""
     trash = _out_of_sight(path)
     disk.sync(path.parent)
     disk.discard(trash)
@@ -223,13 +223,13 @@ def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Delete what processes that are dead were writing or deleting there; nothing else."""
+    """Delete leftovers of dead processes: what they were writing or deleting there."""
     for path in _abandoned(directory):
         _delete(path)
 
 
 def _out_of_sight(path: Path) -> Path:
-    """Rename what is to be deleted; once that is durable, it may go file by file."""
+    """Rename what is to be deleted; once that is durable, it can be deleted file by file."""
     trash = aside(path, TRASH)
     _forget(trash)
     disk.rename(path, trash)
@@ -257,12 +257,12 @@ def _abandoned(directory: Path) -> Iterator[Path]:
 
 
 def aside(path: Path, prefix: str = TEMPORARY) -> Path:
-    """A name beside `path` that no other process takes, and that is swept when this one is dead."""
+    """A name beside `path` that no other process uses, and that `sweep` deletes when this one is dead."""
     return path.with_name(f"{prefix}{os.getpid()}-{path.name}")
 
 
 def _forget(temporary: Path) -> None:
-    """Delete what could not be finished, as far as the disk lets us; `sweep` gets the rest."""
+    """Delete what could not be finished, as far as possible; `sweep` deletes the rest."""
     with suppress(OSError):
         _delete(temporary)
 
@@ -276,14 +276,14 @@ def _delete(path: Path) -> None:
 
 
 def _proof(facts: Mapping[str, Plain], files: Mapping[str, Plain]) -> bytes:
-    """The manifest: canonical JSON of what it says, with the SHA-256 of that."""
+    """The manifest: canonical JSON with its own SHA-256."""
     said: dict[str, Plain] = {"facts": dict(facts), "files": dict(files)}
     digest = hashlib.sha256(canonical(said).encode()).hexdigest()
     return canonical({**said, "sha256": digest}).encode()
 
 
 def _measure(path: Path) -> Plain:
-    """What proves a payload file: its size and its SHA-256. Raises OSError."""
+    """The size and SHA-256 of a payload file. Raises OSError."""
     with open(os.open(path, os.O_RDONLY | disk.OWN), "rb") as file:  # noqa: PTH123 - follows no link
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"sha256": digest, "size": file.tell()}

@@ -1,4 +1,4 @@
-"""Messages over one end of a socket pair, where neither side ever waits for the other to read.
+"""Messages over a socket pair; neither side waits for the other to read.
 
 Theory of operation: `put` adds a line to the backlog, `push` hands the kernel as much of the backlog as it
 takes, `pull` takes what has arrived. None of them blocks, so two ends that both have more to say than the
@@ -19,7 +19,7 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._backlog = bytearray()  # to be sent
-        self._rest = bytearray()  # received, up to a line's end that is not here yet
+        self._rest = bytearray()  # received, without a complete line
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -64,6 +64,6 @@ class Channel:
         return whole.split(b"\n")
 
     def close(self) -> None:
-        """Let go of the socket; what was not sent is dropped."""
+        """Close the socket; unsent messages are dropped."""
         self._backlog.clear()
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Where a run's checkpoints lie, and what their manifests say of it; torch is not needed to read that."""
+"""Find and describe a run's checkpoints, without loading torch."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from rapidfire_cli.facts import EpochEnded, Metric, RunOpened
 from rapidfire_cli.terms import Plain, spoken
 
-FORMER = "checkpoints"  # where format 2 kept them in the run's directory
+FORMER = "checkpoints"  # their place in the run's directory in format 2
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
@@ -30,7 +30,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far a run is where a checkpoint was taken, and what its epochs ended with."""
+    """The progress of a run at a checkpoint, and the metrics of its epochs."""
 
     run: int
     epoch: int  # finished
@@ -38,12 +38,12 @@ class Reached:
     at: int  # ticks
     chunks: int  # ticks per epoch
     history: tuple[EpochEnded, ...]
-    opened: RunOpened | None  # what its bits depend on beside its config
+    opened: RunOpened | None  # what its results depend on besides its config
     best: Best | None = None  # whose weights are in the checkpoint
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
-    """What a manifest says."""
+    """The facts to store in a checkpoint's manifest."""
     history: list[Plain] = [_told(ended) for ended in reached.history]
     return {
         "run": reached.run,
@@ -59,7 +59,7 @@ def to_facts(reached: Reached) -> dict[str, Plain]:
 
 
 def from_facts(facts: Mapping[str, Any]) -> Reached:
-    """What `to_facts` was given. Raises KeyError, TypeError or ValueError on anything else."""
+    """The inverse of `to_facts`. Raises KeyError, TypeError or ValueError on anything else."""
     return Reached(
         facts["run"],
         facts["epoch"],
@@ -78,7 +78,7 @@ def name(step: int, epoch: int) -> str:
 
 
 def weights_in(directory: Path, stem: str) -> Path | None:
-    """The file of weights of that name, whichever its format; None where there is none."""
+    """The file of weights with this name, in any format; None if there is none."""
     named = (directory / f"{stem}{suffix}" for suffix in SUFFIXES)
     return next((path for path in named if path.is_file()), None)
 

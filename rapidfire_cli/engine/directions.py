@@ -1,4 +1,4 @@
-"""Whether less or more of a metric is better, known without loading torch.
+"""Whether lower or higher is better for a metric, without loading torch.
 
 The named metrics are listed. Those of which torchmetrics says `higher_is_better` have it from there, and a
 test holds the two equal; the others have it from their definitions. Other names say it by how they end.
@@ -28,14 +28,14 @@ MORE = frozenset(
     }
 )
 LESS_ENDINGS = (LOSS, "error", "distance", "divergence", "deviance", "deviance_score", "perplexity")
-LESS_WORDS = frozenset({"mse", "rmse", "mae", "nll", "wer", "cer"})  # how people shorten what they measure
+LESS_WORDS = frozenset({"mse", "rmse", "mae", "nll", "wer", "cer"})  # common abbreviations of metrics
 MORE_WORDS = frozenset({"acc", "f1", "auc", "iou", "dice", "bleu"})
 
 _WORDS = re.compile(r"[._/-]")
 
 
 def usual_direction(metric: str) -> Direction | None:
-    """Which direction is better, by the name (`train.loss`, `head.f1_score`); None where it does not say."""
+    """Which direction is better, by the name (`train.loss`, `head.f1_score`); None if unknown."""
     words = _WORDS.split(metric)
     endings = ["_".join(words[begin:]) for begin in range(len(words))]
     if metric.endswith(LESS_ENDINGS) or any(ending in LESS | LESS_WORDS for ending in endings):

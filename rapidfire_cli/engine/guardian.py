@@ -1,4 +1,4 @@
-"""What makes a worker, and all that user code starts in it, end with the controller.
+"""Make a worker, and all processes that it starts, end with the controller.
 
 The kernel kills the worker itself. What the worker started is killed by a guardian: a process of the worker's
 group, forked before anything heavy is loaded, that waits for the controller's end and for nothing else.
@@ -10,7 +10,7 @@ import select
 import signal
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-MOST_DESCRIPTORS = 1 << 16  # assumed; a worker that has just begun holds a handful
+MOST_DESCRIPTORS = 1 << 16  # assumed; a new worker has a handful
 
 
 def die_with(controller: int) -> None:
@@ -20,19 +20,19 @@ def die_with(controller: int) -> None:
         life = os.pidfd_open(controller)
     except ProcessLookupError:
         vanish()
-    if os.getppid() != controller:  # the id may be another process's by now
+    if os.getppid() != controller:  # the id may belong to another process by now
         vanish()
     _post_guardian(life)
     os.close(life)
 
 
 def vanish() -> None:
-    """The controller is gone: nobody is left to tell, and what is not durable will be redone."""
+    """End at once: the controller is gone, and what is not durable will be redone."""
     os._exit(0)
 
 
 def _post_guardian(life: int) -> None:
-    """Fork it twice, so that user code that waits for its children never meets it."""
+    """Start the guardian with two forks, so that user code that waits for its children does not see it."""
     if child := os.fork():
         os.waitpid(child, 0)
         return

@@ -1,4 +1,4 @@
-"""Log rotation: what a run prints, kept to a size that no disk minds."""
+"""Log rotation: limit the size of a run's log."""
 
 import re
 from contextlib import suppress
@@ -7,14 +7,14 @@ from pathlib import Path
 from rapidfire_cli.durable import disk
 
 LOG = "log.txt"
-BEFORE = ".1"  # suffix of what was printed before
-TAIL = 1 << 14  # bytes of a log in which an error is looked for (assumed; a traceback is shorter)
+BEFORE = ".1"  # suffix of the rotated log
+TAIL = 1 << 14  # bytes of a log that are searched for an error (assumed; a traceback is shorter)
 ERROR = re.compile(r"[\w.]*(Error|Exception|Warning|Exit)(:|$)|Fatal Python error: ")
 MOST = 16 * 2**20  # bytes of a log, and again of the one before (assumed)
 
 
 def last_error(log: Path, begun: int) -> str:
-    """The last error that a log names beyond its first `begun` bytes; nothing where there is none."""
+    """The last error in a log after its first `begun` bytes; empty if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(begun, log.stat().st_size - TAIL))
@@ -25,7 +25,7 @@ def last_error(log: Path, begun: int) -> str:
 
 
 def rotate(log: Path, most: int = MOST) -> None:
-    """Set the last `most` bytes of a log that has outgrown them aside, and empty it.
+    """Move the last `most` bytes of a log that is larger to another file, and truncate it.
 
     Whoever prints holds the file open for appending, and goes on at its beginning: this way a worker that
     hangs, or prints in a loop, needs not to be asked. What is printed meanwhile may be lost.

@@ -1,4 +1,4 @@
-"""What crosses the pipe between the controller and a worker: plain records, as JSON lines.
+"""The messages between the controller and a worker: records as JSON lines.
 
 Orders go to a worker; reports come back, most of which are facts. Sequences arrive as tuples; nested plain
 data travels as JSON text.
@@ -55,27 +55,27 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Have the MLSpec's `prepare` make its files, unless they are there already."""
+    """Run the MLSpec's `prepare`, unless its files exist already."""
 
     cfgs: tuple[str, ...]  # canonical JSON of the experiment's distinct leaf configs
     seed: int
-    kept: bool = False  # runs have been trained with the files that are there: make no others
+    kept: bool = False  # runs have been trained with the existing files, which must not change
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Answer what only torch and the MLSpec can: are these leaf configs trainable as far as can be told?"""
+    """Check with torch and the MLSpec whether these leaf configs can be trained."""
 
     leaves: tuple[str, ...]  # canonical JSON
     continued: tuple[Assignment, ...] = ()  # runs that have a checkpoint: what are their data now?
-    variants: tuple[str, ...] = ()  # more leaf configs, of which only the `train` section is looked at
+    variants: tuple[str, ...] = ()  # more leaf configs, of which only the `train` section is checked
     seed: int = 0  # with which data are loaded where the length of a run is in question
     prepare: Preparation | None = None  # before the rest is answered
 
 
 @dataclass(frozen=True, slots=True)
 class Smoke:
-    """Train one optimizer step of this leaf config, look at one validation batch, and keep nothing."""
+    """Train one optimizer step of this leaf config, validate one batch, and save nothing."""
 
     config: str  # canonical JSON
     seed: int
@@ -92,7 +92,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Checkpoint the resident run and let go of it."""
+    """Checkpoint the resident run and release it."""
 
     run: int
 
@@ -112,7 +112,7 @@ class Ready:
     """Torch and the MLSpec are imported; the worker waits for orders."""
 
     pid: int
-    device: str  # as a person calls it: "cpu", "NVIDIA H200"
+    device: str  # its name: "cpu", "NVIDIA H200"
     room: int  # bytes for runs at rest
 
 
@@ -134,7 +134,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """The answer to a Probe; no findings means: go."""
+    """The answer to a Probe; without findings, training can start."""
 
     findings: tuple[Finding, ...]
     measured: tuple[tuple[str, ...], ...] = ()  # each leaf's metrics by name; none where nobody can tell
@@ -146,12 +146,12 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Smoked:
-    """What came of a Smoke: what went wrong, else which knobs were read."""
+    """The answer to a Smoke: its failures, or the knobs that were read."""
 
     findings: tuple[Finding, ...]
     read: tuple[tuple[str, ...], ...] = ()  # of the user's own
     unread: tuple[tuple[str, ...], ...] = ()  # of the user's own
-    sought: tuple[tuple[str, ...], ...] = ()  # though nobody set them
+    sought: tuple[tuple[str, ...], ...] = ()  # although they are not set
     rows: int = 0  # of the train split
 
 
@@ -185,5 +185,5 @@ def encode(message: Order | Report) -> bytes:
 
 
 def decode(line: bytes) -> Any:
-    """The record that `encode` wrote. Raises ValueError, KeyError or TypeError on anything else."""
+    """The inverse of `encode`. Raises ValueError, KeyError or TypeError on anything else."""
     return from_plain(json.loads(line.decode()), KINDS)

@@ -1,4 +1,4 @@
-"""Signals that ask the controller to stop, turned into a question its loop can ask."""
+"""Signals that ask the controller to stop, as a flag that its loop polls."""
 
 import signal
 import threading
@@ -25,7 +25,7 @@ class StopSignal:
         return self._wanted or self.number is not None
 
     def take(self, number: int, _frame: FrameType | None) -> None:
-        """The handler."""
+        """Handle a signal."""
         if self.number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = self.number or number
@@ -33,7 +33,7 @@ class StopSignal:
 
 @contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Listen for the stopping signals; the handlers before are put back at the end.
+    """Handle the stopping signals inside; restore the previous handlers afterwards.
 
     Only the main thread can listen. What is ignored stays ignored, as `nohup` wants it.
     """

@@ -1,4 +1,4 @@
-"""What this machine offers as slots: GPUs when there are any, else shares of the CPU."""
+"""The slots of this machine: its GPUs if there are any, else shares of the CPU."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from rapidfire_cli.engine.ports import Slot
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-NONE = frozenset({"", "-1", "none", "NoDevFiles"})  # how it asks for none; the last is what SLURM writes
+NONE = frozenset({"", "-1", "none", "NoDevFiles"})  # values that mean no GPU; the last is SLURM's
 UUIDS = ("GPU-", "MIG-")
 
 
@@ -23,7 +23,7 @@ class Offer:
 
 
 def visible_gpus(environment: Mapping[str, str], present: int) -> tuple[str, ...]:
-    """The pool: what CUDA_VISIBLE_DEVICES names, or all that are present where it is unset.
+    """The usable GPUs: those in CUDA_VISIBLE_DEVICES, or all if it is unset.
 
     CUDA itself stops at the first name that is no device.
     """
@@ -34,13 +34,13 @@ def visible_gpus(environment: Mapping[str, str], present: int) -> tuple[str, ...
 
 
 def missing_gpus(environment: Mapping[str, str], present: int) -> tuple[str, ...]:
-    """What CUDA_VISIBLE_DEVICES names and this machine does not have; nothing where it asks for none."""
+    """The GPUs in CUDA_VISIBLE_DEVICES that this machine does not have."""
     named = environment.get(VISIBLE, "")
     return tuple(name for name in _listed(named) if name not in NONE and not _is_there(name, present))
 
 
 def cores(root: Path = Path("/")) -> int:
-    """The processors that this process may use: those it may run on, as far as its cgroup's quota goes."""
+    """The number of processors that this process may use, limited by its affinity and its cgroup's quota."""
     return max(1, min([len(os.sched_getaffinity(0)), *map(int, _quotas(root))]))
 
 
@@ -67,7 +67,7 @@ def _is_there(name: str, present: int) -> bool:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """How many processors' time this process's cgroup, and each one above it, may use (cgroups(7))."""
+    """The quotas, in processors, of this process's cgroup and its parents (cgroups(7))."""
     for place in _cgroups(root):
         with suppress(OSError, ValueError):  # the other version of cgroups; "max"
             quota, period = (place / "cpu.max").read_text("ascii").split()

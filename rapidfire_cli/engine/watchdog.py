@@ -1,4 +1,4 @@
-"""The watchdog: finds turns that hang, and keeps logs to their size."""
+"""The watchdog: finds turns that hang, and rotates logs."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,27 +8,29 @@ from pathlib import Path
 from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
 from rapidfire_cli.engine.ports import Worker
 
-PERIOD = 0.1  # seconds between two looks (assumed)
-LONGEST = 1.0  # seconds that count between two looks: a controller that slept saw nobody hang (assumed)
-DUMPING = 1.0  # seconds in which a worker that hangs may write down where (assumed)
+PERIOD = 0.1  # seconds between two checks (assumed)
+LONGEST = (
+    1.0  # seconds that count between two checks, so that a suspended controller reports no hangs (assumed)
+)
+DUMPING = 1.0  # seconds for a hanging worker to write its stack traces (assumed)
 
 
 @dataclass(slots=True)
 class Turn:
-    """A turn under way."""
+    """A running turn."""
 
     run: int
     worker: Worker
     directory: str  # the run's
     marks: int
-    patient: bool  # until it first moves: opening a run may take long
-    still: float = 0.0  # seconds without a mark
+    patient: bool  # until its first step: opening a run may take long
+    still: float = 0.0  # seconds without progress
     dumped: bool = False
 
 
 @dataclass(slots=True)
 class Watchdog:
-    """Keeps an eye on one turn per slot; `hang_timeout` is in seconds without a mark, None for ever."""
+    """Watches one turn per slot; `hang_timeout` is in seconds without progress, None means no limit."""
 
     hang_timeout: float | None
     clock: Callable[[], float]
@@ -59,7 +61,7 @@ class Watchdog:
         return self.turns.pop(slot, None)
 
     def look(self) -> Iterator[tuple[int, str]]:
-        """Once in a while: the slots whose workers hang, and since when, after they had time to say where."""
+        """Check now and then: the slots whose workers hang and had time to write their stack traces."""
         passed = self.clock() - self.looked
         if passed < PERIOD:
             return
@@ -70,7 +72,7 @@ class Watchdog:
                 yield slot, f"hung: no step in {self.hang_timeout:g} seconds"
 
     def trim(self) -> None:
-        """Keep to their size the logs of whoever may have printed since the last time."""
+        """Rotate the logs of runs that may have printed since the last check."""
         for directory in self.printed:
             if _outgrown(f"{directory}/{LOG}"):
                 rotate(Path(directory, LOG))
@@ -86,7 +88,7 @@ def _outgrown(log: str) -> bool:
 
 
 def _stalled(turn: Turn, passed: float, timeout: float) -> bool:
-    """Whether the turn has stood still for too long, and has said where."""
+    """Whether the turn hangs and has written its stack traces."""
     marks = turn.worker.heartbeat().marks
     if marks != turn.marks:
         turn.marks, turn.patient, turn.still, turn.dumped = marks, False, 0.0, False

@@ -1,13 +1,13 @@
-"""A session with one worker outside of any schedule: one order at a time, one report for each."""
+"""A session with one worker without a scheduler: one order at a time, one report for each."""
 
 from rapidfire_cli.engine.messages import Order, Ready, Report
 from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone, Workers
 
-POLL_INTERVAL = 1.0  # seconds between two looks at the pipe when nothing comes (assumed; any length does)
+POLL_INTERVAL = 1.0  # seconds between two polls of an idle pipe (assumed; any length works)
 
 
 class WorkerSession:
-    """Asks a worker on `slot`, and starts another where the last one ended; at last `close`."""
+    """Asks a worker on `slot`, and starts a new one if it ended; call `close` at the end."""
 
     def __init__(self, workers: Workers, slot: Slot) -> None:
         self._workers = workers
@@ -15,7 +15,7 @@ class WorkerSession:
         self._worker: Worker | None = None
 
     def ask(self, order: Order) -> Report:
-        """The report that answers the order. Raises WorkerGone."""
+        """Send an order and return the report that answers it. Raises WorkerGone."""
         worker = self._worker = self._worker or self._workers.start(self.slot)
         worker.send(order)
         try:
