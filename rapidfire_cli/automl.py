@@ -1,4 +1,4 @@
-"""The grammar for Python users: value sets and generators as objects, read by the files' productions."""
+"""The Python API: value sets and generators as objects, checked by the same grammar as files."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ LIST, RANGE = List, Range
 
 
 class Generator:
-    """A config with value sets; `arguments` are what files write beside its sections."""
+    """A config with value sets; `arguments` are the generator's own keys in a file."""
 
     word: ClassVar[str]
 
@@ -120,7 +120,7 @@ class Hyperband(Generator):
 
 
 def experiment_file(ml_config: Any, **facts: Any) -> ExperimentFile:
-    """What a file would mean that says the same; `facts` are its other top-level keys, None being unsaid.
+    """The experiment file with the same meaning; `facts` are its other top-level keys, None if not given.
 
     `ml_config` is a config, a generator, or a list of them. Raises Refusal with every problem, each located
     by its knob's path.
@@ -159,11 +159,11 @@ class _Reading:
         return compose.mapping(parts, span, self.problems)
 
     def place(self, span: Span) -> Span:
-        """The knob's path in place of the line."""
+        """The span with the knob's path instead of a line."""
         return Span(self._place(span.line), 0, 0)
 
     def placed(self, problem: Problem) -> Problem:
-        """The problem, its own place and those in its hint being knobs' paths."""
+        """The problem with knob paths as places, also in its hint."""
         hint = re.sub(rf"{PYTHON}:(\d+):1", lambda found: self._place(int(found[1])), problem.hint)
         return replace(problem, hint=hint, span=problem.span and self.place(problem.span))
 
@@ -245,7 +245,7 @@ class _Reading:
 
 
 def _said(interval: Range) -> dict[str, Any]:
-    """What the interval says beyond its defaults."""
+    """The arguments of the interval that are not defaults."""
     more = {"dtype": interval.dtype, "log": interval.log or None, "step": interval.step}
     said = {key: value for key, value in more.items() if value is not None}
     return {"start": interval.start, "end": interval.end, **said}
@@ -267,7 +267,7 @@ def _in_order(item: Any) -> tuple[str, Any]:
 
 
 def _exact(value: None | bool | int | float | str) -> None | bool | int | float | str:
-    """The value without what a subclass adds: enumerations and NumPy's floats become what they stand for."""
+    """The value as a built-in type: enumerations and NumPy's floats become plain values."""
     match value:
         case None | bool():
             return value

@@ -1,4 +1,4 @@
-"""Experiment: what `rapidfire fit` does, from a script or a notebook."""
+"""Experiment: train from a script or a notebook, as `rapidfire fit` does."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ Replace = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """How an experiment stands after training."""
+    """The results of an experiment after training."""
 
     experiment: str
     directory: Path
@@ -119,7 +119,7 @@ def importable(cls: type[MLSpec]) -> str:
 
 
 def results(seen: Overview) -> Results:
-    """How the experiment stands after a fit."""
+    """Read the results of the experiment after a fit."""
     ranked = ranking(seen.rows, seen.objective)
     rows = tuple(row for place in ranked for row in place.rows)
     return Results(seen.metadata.experiment, seen.home.path, seen.state, seen.objective, rows)
@@ -157,7 +157,7 @@ def _watch(cell: Replace | None) -> Callable[[Board], AbstractContextManager[Aud
 
 @contextmanager
 def _watched(board: Board) -> Iterator[Audience]:
-    """Outside of notebooks, on a stderr whose reader nobody waits for."""
+    """Watch training; outside of notebooks, on a stderr that does not wait for its reader."""
     stream = unblocked(sys.stderr)
     try:
         with watching(board, None, stream, os.environ, lags) as audience:
@@ -167,7 +167,7 @@ def _watched(board: Board) -> Iterator[Audience]:
 
 
 def _cell() -> Replace | None:
-    """What replaces the output of the notebook's cell that runs this; None where no notebook does."""
+    """A function that replaces the output of the current notebook cell; None outside of notebooks."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if not hasattr(shell, "kernel"):
         return None
@@ -177,7 +177,7 @@ def _cell() -> Replace | None:
 
 
 def _raise(stop: StopSignal) -> None:
-    """Go on with what the signal asks for."""
+    """Raise the exception that belongs to the signal."""
     if stop.number == signal.SIGINT:
         raise KeyboardInterrupt("training was interrupted; call run_fit again to continue")
     if stop.number is not None:

@@ -1,4 +1,4 @@
-"""MLSpec: what the user writes to say what a run trains on, trains, and counts as loss.
+"""MLSpec: the class in which users define data, model and loss.
 
 Shapes: B is the number of rows in a batch, C the number of classes.
 """
@@ -80,7 +80,7 @@ class MLSpec:
         return default_collate(list(rows))
 
     def compute_forward(self, model: "torch.nn.Module", batch: Any, cfg: Cfg) -> "Mapping[str, torch.Tensor]":
-        """What the model makes of a batch; must hold `loss`, the scalar mean over the batch.
+        """The model's outputs for a batch; must contain `loss`, the scalar mean over the batch.
 
         Metrics are fed by `logits` (B, C), where (B,) and (B, 1) mean binary, and `labels` (B,), which fall
         back to `batch["labels"]`.
@@ -88,12 +88,12 @@ class MLSpec:
         raise NotImplementedError
 
     def metrics(self, cfg: Cfg) -> "Mapping[str, torchmetrics.Metric]":
-        """Metrics of your own, by name; each is updated with (logits, labels) as they come."""
+        """Your own metrics, by name; each is updated with (logits, labels) of every batch."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What changes on `self` while a run trains, as tensors and plain data; checkpoints hold it."""
+        """The state of `self` that training changes, as tensors and plain data; checkpoints save it."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave; called after `create_model`, its tensors are on the CPU."""
+        """Restore the result of `state_dict`; called after `create_model`, with tensors on the CPU."""

@@ -1,4 +1,4 @@
-"""Errors as products: what is wrong, where, what was found and expected, and what to do about it."""
+"""Problems and how they are shown: what is wrong and where, what was found and expected, and a hint."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Severity(StrEnum):
-    """Errors stop the command; warnings are shown and it goes on."""
+    """Errors stop the command; warnings do not."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Severity(StrEnum):
 class Span(NamedTuple):
     """A stretch of a source: lines and columns count from 1, columns in characters; `width` in characters.
 
-    Line 0 stands for a place without lines, which `file` names as a whole: a knob of a config made in Python.
+    Line 0 means a place without lines, described by `file` alone: a knob of a config made in Python.
 
     A NamedTuple, as files hold them by the ten thousand.
     """
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with what the user wrote."""
+    """One problem in the user's input."""
 
     code: str  # stable: E104; warnings W…
     message: str
@@ -43,7 +43,7 @@ class Problem:
 
 
 class Refusal(Exception):  # noqa: N818 - the word users read
-    """What was asked cannot be done; carries every problem found, never just the first."""
+    """The request is refused; carries every problem found, not just the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -175,7 +175,7 @@ TITLES: Mapping[str, str] = {
     "E609": "directory of another file",
     "E610": "metric with an unknown better direction",
 }
-"""Every code with what it stands for; the first digit is the stage that finds it."""
+"""The title of every code; the first digit is the stage that finds the problem."""
 
 WIDTH = 120  # characters of a source line that are shown at most
 _TAB = "    "
@@ -183,7 +183,7 @@ _ELLIPSIS = "…"
 
 
 def render(problem: Problem, sources: Mapping[str, str]) -> str:
-    """The problem as people read it; `sources` holds the text of every file that spans point into."""
+    """Format a problem for people; `sources` holds the texts of the files that spans point into."""
     label = f"{problem.severity}[{problem.code}]: {visible(problem.message)}"
     lines = [label] if problem.span is None else [f"{position(problem.span)}: {label}"]
     if problem.span and (source := _source(problem.span, sources)):
@@ -201,7 +201,7 @@ def position(span: Span) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with control and format characters spelt out, so that a terminal obeys none of them."""
+    """The text with control and format characters escaped, so that a terminal does not interpret them."""
     return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
 
 
@@ -238,7 +238,7 @@ def _shown(character: str) -> str:
 
 
 def _columns(text: str) -> int:
-    """Terminal columns that the text takes: two for East Asian wide characters, none for combining ones."""
+    """The text's width in terminal columns: two for East Asian wide characters, none for combining ones."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width
@@ -250,12 +250,12 @@ def _columns(text: str) -> int:
 
 
 def shortened(text: str, limit: int = 60) -> str:
-    """The text, cut where a message would become unreadable."""
+    """The text, shortened to `limit` characters."""
     return text if len(text) <= limit else f"{text[:limit]}{_ELLIPSIS}"
 
 
 def did_you_mean(word: str, known: Iterable[str], closeness: float = 0.6) -> str:
-    """The hint that names the closest known word; empty when none is that close (1 is the same)."""
+    """The hint that names the closest known word; empty if none is close enough (1 means equal)."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1, cutoff=closeness)

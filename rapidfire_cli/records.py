@@ -1,4 +1,4 @@
-"""Frozen records as plain data and back: for pipes, snapshots and files.
+"""Convert frozen records to plain data and back, for pipes, snapshots and files.
 
 A record becomes a dict with its class's name under `is`, a tuple a JSON list; lists, sets and dicts say what
 they are. Whoever reads says which classes may come.
@@ -14,7 +14,7 @@ SIMPLE = frozenset({int, float, str, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
-    """The record, and all that it holds, as what `json.dumps` writes."""
+    """The record and its contents as data that `json.dumps` accepts."""
     kind = type(value)
     if kind in SIMPLE:
         return value
@@ -22,7 +22,7 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if (names := _names(kind)) is not None:  # type: ignore[arg-type] # mypy: a class may lack a hash
         plain = {"is": kind.__name__}
-        for name in names:  # most hold what is simple: a call for each would cost as much as the rest
+        for name in names:  # most values are simple: a call for each would take as long as everything else
             item = getattr(value, name)
             plain[name] = item if type(item) in SIMPLE else to_plain(item)
         return plain
@@ -45,7 +45,7 @@ def _names(kind: type) -> tuple[str, ...] | None:
 
 
 def from_plain(value: Any, kinds: Mapping[str, Any]) -> Any:
-    """What `to_plain` was given. Raises KeyError or TypeError on anything else."""
+    """The inverse of `to_plain`. Raises KeyError or TypeError on anything else."""
     if type(value) in SIMPLE:
         return value
     if type(value) is list:

@@ -1,4 +1,4 @@
-"""The glossary as types: the words that every stage shares (docs/GLOSSARY.md says what they mean)."""
+"""The types that every stage shares, named as in docs/GLOSSARY.md."""
 
 import json
 import math
@@ -29,16 +29,16 @@ VALIDATION: Split = "validation"
 LOSS = "loss"
 
 DEFAULT_SEED = 42
-SEED_LIMIT = 2**32  # torch, NumPy and Python all take a seed below it
+SEED_LIMIT = 2**32  # torch, NumPy and Python all accept seeds below it
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
     INTERRUPTED = "interrupted"  # the fit ended before the run did; the next one continues it
-    STOPPED = "stopped"  # it is not wanted any more; the next fit leaves it as it is
+    STOPPED = "stopped"  # stopped for good; the next fit does not continue it
     COMPLETED = "completed"
     PRUNED = "pruned"
     FAILED = "failed"
@@ -56,7 +56,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How runs are executed; never part of what a run is."""
+    """How runs are executed; not part of a run's identity."""
 
     checkpoint_every: float = 30.0  # seconds that training may be old before a checkpoint holds it
     hang_timeout: float | None = 1800.0  # seconds that a step may take, a run's first ones excepted (assumed)
@@ -70,10 +70,10 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class OomRetry:
-    """The run takes the place of one that ran out of memory, with a changed config."""
+    """The run replaces one that ran out of memory, with a changed config."""
 
     run: int  # the number of that one
-    apart: bool = False  # its bracket had a result of it, so this one trains outside
+    apart: bool = False  # its bracket already had a result of it, so this run trains outside the bracket
 
 
 Origin: TypeAlias = OomRetry
@@ -82,7 +82,7 @@ Origin: TypeAlias = OomRetry
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One leaf config trained with one seed, spelt out."""
+    """One leaf config with one seed."""
 
     number: int  # 1, 2, …
     id: str  # 16 hex digits
@@ -107,7 +107,7 @@ def canonical(value: Plain) -> str:
 
 
 def spoken(value: float | None) -> float | str | None:
-    """A number as JSON output prints it: NaN and the infinities, which JSON lacks, by name."""
+    """A number for JSON output: NaN and infinities, which JSON lacks, as their names."""
     if value is None or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

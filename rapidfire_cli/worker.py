@@ -1,4 +1,4 @@
-"""The worker process: owns a slot, takes orders one by one, and dies with its controller.
+"""The worker process: owns a slot, executes orders one by one, and ends with its controller.
 
 Theory of operation
 -------------------
@@ -59,12 +59,12 @@ from rapidfire_cli.engine.messages import (
 )
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
-GLANCE = 0.005  # seconds between two looks for an EndTurn (assumed: nobody notices)
-POST = 0.1  # seconds until what is told goes out, at most, while a run trains (assumed)
+GLANCE = 0.005  # seconds between two polls for an EndTurn (assumed)
+POST = 0.1  # seconds until reports are sent while a run trains, at most (assumed)
 
 
 class Pipe:
-    """The worker's end of the socket pair; what is told goes out soon, at once before waiting.
+    """The worker's end of the socket pair; reports are sent soon, and always before waiting.
 
     It never waits for the controller to read alone: while reports cannot go out, orders still come in.
     """
@@ -95,7 +95,7 @@ class Pipe:
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
-        """Whether an EndTurn is among the orders at hand, and remove it; looks now and then, never waits."""
+        """Whether an EndTurn arrived, and remove it; polls now and then, never waits."""
         now = self._clock()
         if now >= self._post_due:
             self._push()
@@ -110,7 +110,7 @@ class Pipe:
         return asked
 
     def flush(self) -> None:
-        """Let everything that was told go out."""
+        """Send all pending reports."""
         self._push()
         while self._channel.behind:
             self._wait()
@@ -140,7 +140,7 @@ class Pipe:
 
 
 def main() -> None:
-    """Serve orders until told to quit."""
+    """Execute orders until Quit."""
     descriptor, page, controller = map(int, sys.argv[1:4])
     die_with(controller)
     faulthandler.enable(STDERR)

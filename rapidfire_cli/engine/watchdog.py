@@ -9,9 +9,7 @@ from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
 from rapidfire_cli.engine.ports import Worker
 
 PERIOD = 0.1  # seconds between two checks (assumed)
-LONGEST = (
-    1.0  # seconds that count between two checks, so that a suspended controller reports no hangs (assumed)
-)
+LONGEST = 1.0  # seconds that count between two checks: a suspended controller saw no hang (assumed)
 DUMPING = 1.0  # seconds for a hanging worker to write its stack traces (assumed)
 
 

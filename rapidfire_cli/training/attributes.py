@@ -1,4 +1,4 @@
-"""What a run's objects hold as Python data: attributes that change in training, kept by checkpoints.
+"""Track the plain Python attributes of a run's objects that change in training, for checkpoints.
 
 Theory of operation. torch registers parameters and buffers; everything else that a module or an MLSpec keeps
 (a temperature, a cached length, a list of past losses, a generator) is a plain attribute that no `state_dict`
@@ -72,11 +72,11 @@ AT = "#"  # before the position of a key that no file could hold
 
 
 class Unholdable(Exception):  # noqa: N818 - a property of the state
-    """What the place holds cannot be saved in a checkpoint; the argument says place and reason."""
+    """A value cannot be saved in a checkpoint; the argument says where and why."""
 
 
 class Seen(NamedTuple):
-    """What a place held: a mark that is equal while it is unchanged, and the value itself."""
+    """The value of a place, and a mark that stays equal while it is unchanged."""
 
     kind: str  # data, object, alias, tensor of the model, code, iterator
     mark: Any
@@ -84,7 +84,7 @@ class Seen(NamedTuple):
 
 
 class Attributes:
-    """The attributes of everything below `roots`, and what they were when the run was made.
+    """The attributes of everything reachable from `roots`, and their values when the run was created.
 
     `registered` are the tensors that a checkpoint holds anyway, by name: they are referred to, not held.
     """
@@ -103,7 +103,7 @@ class Attributes:
         self._contents = [(each, content_of(each)) for each in containers]  # empty once they prove nothing
 
     def changed(self) -> State:
-        """Every place whose content is not what it was, as tensors and plain data. Raises Unholdable."""
+        """Every place whose content changed, as tensors and plain data. Raises Unholdable."""
         if self._contents and all(holds(container, content) for container, content in self._contents):
             return {}
         self._contents.clear()
@@ -120,7 +120,7 @@ class Attributes:
         return state | dict.fromkeys(reversed(gone), (DELETED, None))  # the last of a list first
 
     def restore(self, state: State) -> None:
-        """Put back what `changed` returned, into objects that were just made by the same code.
+        """Restore the result of `changed` into objects that were just created by the same code.
 
         Tensors take the place of those that are there, so that those which shared memory share it again.
         """
@@ -185,7 +185,7 @@ class _Walk:
         }
 
     def visit(self, place: Place, value: Any) -> None:
-        """Note what the place holds, and what is below it."""
+        """Note the value of the place, and everything reachable from it."""
         if (kind := type(value)) in ATOMS:  # the common case, at a fraction of the cost
             self.found[place] = Seen("data", (kind, value), value)
         elif (name := self._registered.get(id(value))) is not None:
@@ -285,7 +285,7 @@ def _is_open(cls: Any) -> bool:
 
 
 def _containers(found: Iterable[Seen], model: nn.Module) -> list[Any] | None:
-    """What must hold the same objects for all to be as it was found; None where that would not be enough."""
+    """The containers that must hold the same objects if nothing changed; None if that is not sufficient."""
     containers: list[Any] = []
     for module in model.modules():
         containers += [module._parameters, module._buffers, module._modules]
@@ -392,5 +392,5 @@ def _delete(owner: Any, key: Any) -> None:
 
 
 def spelled(place: Place) -> str:
-    """The place as a person would write it: `model.layers.0.temperature`."""
+    """The place in a message: `model.layers.0.temperature`."""
     return ".".join(str(step) for step in place if step not in TREE)

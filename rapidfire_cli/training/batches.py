@@ -1,4 +1,4 @@
-"""Where batches come from: a split's rows, prepared anew each time or kept prepared, to the same bits."""
+"""Sources of batches: a split's rows, prepared in every epoch or cached, with bitwise equal results."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ class BatchSource(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        """The rows at these indices (rows,), in batches of `size`; each is made when it is asked for."""
+        """The rows at these indices (rows,), in batches of `size`; created lazily."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uncached:
-    """Prepares every row each time it is asked for."""
+    """Prepares rows whenever they are needed."""
 
     split: str
     dataset: Dataset
@@ -62,7 +62,7 @@ class Uncached:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """Prepared rows that only `collate` can join; one that may change them gets copies."""
+    """Cached rows that only `collate` can join; if it may change them, it gets copies."""
 
     split: str
     rows: Sequence[Row]
@@ -84,7 +84,7 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """Prepared rows joined once, field by field (rows, …), on the device; a batch is cut from a selection."""
+    """Cached rows stacked by field (rows, …) on the device; batches are slices of a selection."""
 
     fields: Mapping[str, Tensor]
     size: int

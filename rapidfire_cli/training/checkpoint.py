@@ -51,7 +51,7 @@ def save(run: LiveRun) -> None:
             _facts(run),
             above=[]
             if run.directories_synced
-            else [home.parent],  # whoever made the run's directory may be dead
+            else [home.parent],  # its creator may have died before syncing it
             outdated=partial(_outdated, home, _name(run), LAST),
         )
     except Failure:
@@ -65,7 +65,7 @@ def save(run: LiveRun) -> None:
 
 
 def restore(run: LiveRun) -> None:
-    """Put the run where its newest good checkpoint left it, if it has any. Raises Failure."""
+    """Restore the run from its newest undamaged checkpoint, if it has any. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
         publication.sweep(home)
@@ -84,7 +84,7 @@ def restore(run: LiveRun) -> None:
 
 
 def finish(run: LiveRun, keep: Keep) -> None:
-    """Give the final weights, and those of the best epoch, their place. Raises Failure."""
+    """Publish the final weights and those of the best epoch. Raises Failure."""
     home = Path(run.assignment.directory)
     last = home / _name(run)
     with guard_own_io():
@@ -94,7 +94,7 @@ def finish(run: LiveRun, keep: Keep) -> None:
         publication.link(names, _outdated(home, last.name, 1))
         if (
             not run.directories_synced
-        ):  # whoever published its last checkpoint may have died before that was durable
+        ):  # the process that published its last checkpoint may have died before syncing it
             disk.sync(home, home.parent)
         if keep == "weights":
             shared = {final.name: partial(publication.share, home / f"{FINAL}{final.suffix}")}
@@ -102,7 +102,7 @@ def finish(run: LiveRun, keep: Keep) -> None:
 
 
 def show_best(run: LiveRun) -> None:
-    """Give the best weights of a run that ends early their place beside its log. Raises Failure."""
+    """Publish the best weights of a run that ends early next to its log. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
         if named := _best_link(home, home / _name(run)):
@@ -137,7 +137,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _outdated(directory: Path, newest: str, last: int) -> list[Path]:
-    """All but the last ones; what is newer than the newest was damaged and skipped."""
+    """The checkpoints to delete: all but the last ones, and damaged newer ones."""
     present = newest_first(directory)
     kept = [path for path in present if path.name <= newest][:last]
     return [path for path in present if path not in kept]
@@ -148,7 +148,7 @@ def _name(run: LiveRun) -> str:
 
 
 def _facts(run: LiveRun) -> dict[str, Plain]:
-    """What can be known without loading torch; the epochs' metrics should the journal not have them."""
+    """Facts that are readable without torch, including the epochs' metrics in case the journal lacks them."""
     number = run.assignment.run
     reached = Reached(
         *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint),

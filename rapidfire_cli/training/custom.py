@@ -1,4 +1,4 @@
-"""The MLSpec's own metrics: what is wrong with them as far as can be told before a batch is seen."""
+"""Check the MLSpec's own metrics, before the first batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Why a metric cannot be one of a run, and what to do about it."""
+    """Why a metric cannot be used, with a hint."""
 
     cause: str
     hint: str = ""
 
 
 def unusable(metrics: Any, named: Sequence[str]) -> Iterator[Unusable]:
-    """What is wrong with what `metrics` returned, beside the named metrics."""
+    """The problems with what `metrics` returned."""
     if not isinstance(metrics, Mapping) and not hasattr(metrics, "items"):
         kind = type(metrics).__name__
         yield Unusable(f"`metrics` returned a {kind}, not a dict", "return {name: torchmetrics.Metric, …}")

@@ -1,4 +1,4 @@
-"""What load_data returned, kept per worker for every run that would load the same."""
+"""Cache the results of load_data per worker, for all runs that would load the same data."""
 
 import copy
 from collections import deque
@@ -26,7 +26,7 @@ KEPT = 4  # data sets that stay loaded while no run uses them: those asked for l
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Loaded:
-    """The datasets by split, and which runs they are right for."""
+    """The datasets by split, and the runs that can use them."""
 
     splits: Mapping[str, Dataset]
     reads: Reads
@@ -35,7 +35,7 @@ class Loaded:
     changes: Changes  # of the process's settings; each run that shares the datasets shares these, too
 
     def fits(self, seed: int, leaf: LeafConfig) -> bool:
-        """Whether a run of this seed and leaf config would load just this."""
+        """Whether a run with this seed and leaf config would load the same data."""
         return self.seed in (None, seed) and agrees(self.reads, leaf)
 
 
@@ -88,7 +88,7 @@ def _check(splits: Any) -> None:
 
 
 def _instead(dataset: Any) -> str:
-    """What to return instead of something that has no rows by index; empty where it has."""
+    """What to return instead of something without rows by index; empty if it is fine."""
     kind = _kind(dataset)
     if kind.startswith("pandas."):
         return "return datasets.Dataset.from_pandas(frame) or frame.to_dict('records')"

@@ -1,4 +1,4 @@
-"""The device a worker trains on: its threads, its name, and the room it has for runs at rest."""
+"""Prepare a worker's device: its threads, its name, and its memory for idle runs."""
 
 import os
 
@@ -8,7 +8,7 @@ AT_REST = 0.5  # of the free memory; the rest is for activations, batches and da
 
 
 def prepare(setup: Setup) -> tuple[str, int]:
-    """Bind torch to the slot's threads and device; the device's name and the bytes for runs at rest."""
+    """Bind torch to the slot's threads and device; return the device's name and the bytes for idle runs."""
     os.environ.setdefault(
         "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
     )  # without it cuBLAS may vary from call to call
@@ -34,6 +34,6 @@ def prepare(setup: Setup) -> tuple[str, int]:
 
 
 def _warm_up(setup: Setup) -> None:
-    """What the first turn would wait for: torchmetrics imports for two seconds."""
+    """Import in advance what the first turn needs: torchmetrics takes two seconds."""
     if setup.measured:
         import torchmetrics.classification  # noqa: F401

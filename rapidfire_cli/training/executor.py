@@ -71,7 +71,7 @@ SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not wort
 
 
 class Executor:
-    """Carries out a worker's orders; between turns each run rests with its state and its random streams."""
+    """Executes a worker's orders; idle runs keep their state and their random streams in memory."""
 
     def __init__(
         self,
@@ -96,34 +96,34 @@ class Executor:
         self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
 
     def start(self) -> None:
-        """Take the process as it is now for what every run begins with."""
+        """Record the settings of the process that every run starts with."""
         with printing():
             self._shared.settings.take()
 
     def probe(self, order: Probe) -> Probed:
-        """What can be told of leaf configs without training."""
+        """Check leaf configs without training."""
         with self._shared.settings.apart():
             if order.prepare and (failed := prepare(order.prepare, self._shared)):
                 return Probed((failed,))
             return replace(probe(order, self._shared), prepares=prepares(self._shared.spec))
 
     def smoke(self, order: Smoke) -> Smoked:
-        """What can be told of a leaf config by training one batch."""
+        """Check a leaf config by training one batch."""
         with self._shared.settings.apart():
             return counted(smoke(order, self._shared), self._shared)
 
     def train(self, order: Train) -> None:
-        """Give each run its turn; whatever user code does fails that run alone."""
+        """Train each run for a turn; errors in user code fail only that run."""
         for assignment in map(self._placed, order.runs):
             self._accounted(assignment, partial(self._turn, assignment, order.until, order.limit))
 
     def evict(self, order: Evict) -> None:
-        """Make the run durable and let go of it."""
+        """Save the run and release it."""
         if run := self._runs.get(order.run):
             self._accounted(run.assignment, partial(self._let_go, run))
 
     def spare(self, idle: bool) -> float | None:
-        """Make durable a resident for which a checkpoint has been due longest.
+        """Save the resident run whose checkpoint is overdue longest.
 
         A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
         it is worth asking again, None where nothing is unsaved.
@@ -172,7 +172,7 @@ class Executor:
         return replace(assignment, directory=str(self._home / assignment.directory))
 
     def _accounted(self, assignment: Assignment, work: Callable[[], None]) -> None:
-        """Do it; keep what is printed in the run's log, and tell of its failure."""
+        """Run `work` with its output in the run's log, and report its failure."""
         directory = Path(assignment.directory)
         with ExitStack() as stack:
             try:
@@ -285,7 +285,7 @@ class Executor:
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
     def _save_as_it_is(self, run: LiveRun) -> None:
-        """Make durable a run that may never go on, with the weights of its best epoch."""
+        """Save a run that may never continue, with the weights of its best epoch."""
         if run.durable != run.position:
             self._save(run)
         checkpoint.show_best(run)
@@ -308,6 +308,6 @@ def _enough(seconds: float, done: int, left: int) -> bool:
 
 
 def _marks(run: LiveRun) -> Iterator[Mark]:
-    """The training loop's marks. Raises Failure, whatever is raised inside."""
+    """Iterate the training loop's marks. Raises Failure for any error inside."""
     with guard_user_code():
         yield from train(run)

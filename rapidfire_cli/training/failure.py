@@ -1,4 +1,4 @@
-"""Why a run cannot go on, in one line."""
+"""Failures of runs, each with a cause of one line."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ RUST = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries, safetensors am
 
 
 class Failure(Exception):  # noqa: N818 - what became of the run
-    """The run cannot go on; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line.
+    """The run failed; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line.
 
     A failure of kind `disk` pauses the whole experiment. `knob` is the path of the one to blame, if one is.
     """
@@ -33,14 +33,14 @@ class Failure(Exception):  # noqa: N818 - what became of the run
 
 
 def blamed(error: BaseException) -> Failure:
-    """What user code or torch raised, SystemExit included, as the run's failure; the traceback is printed."""
+    """Turn an error of user code or torch, including SystemExit, into a Failure, and print its traceback."""
     if not isinstance(error, Failure):
         say("".join(traceback.format_exception(error)).rstrip())
     return failed(error)
 
 
 def failed(error: BaseException) -> Failure:
-    """The same, and nothing is printed."""
+    """The same without printing the traceback."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, OSError) and error.errno in DISK:
@@ -50,14 +50,14 @@ def failed(error: BaseException) -> Failure:
 
 
 def refused(error: OSError) -> Failure:
-    """What the disk refused, with its place."""
+    """The failure of a disk error, with its path."""
     place = f"{error.filename}: " if error.filename else ""
     return Failure("disk", f"{place}{error.strerror or error}")
 
 
 @contextmanager
 def guard_user_code() -> Iterator[None]:
-    """Raises Failure, whatever is raised inside."""
+    """Turn any error inside into a Failure."""
     try:
         yield
     except (Failure, GeneratorExit):
@@ -68,7 +68,7 @@ def guard_user_code() -> Iterator[None]:
 
 @contextmanager
 def guard_knob(*path: str) -> Iterator[None]:
-    """Raises Failure that blames the knob at this path, whatever error is raised inside."""
+    """Turn any error inside into a Failure that blames the knob at this path."""
     try:
         yield
     except Exception as error:
@@ -78,7 +78,7 @@ def guard_knob(*path: str) -> Iterator[None]:
 
 @contextmanager
 def guard_own_io() -> Iterator[None]:
-    """Raises Failure where the disk refuses what rapidfire itself keeps."""
+    """Turn disk errors of rapidfire's own files into a Failure."""
     try:
         yield
     except OSError as error:
@@ -114,6 +114,6 @@ def traced(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's type and the first line of what it says."""
+    """The error's type and the first line of its message."""
     said = f"{error.msg if isinstance(error, SyntaxError) else error}".strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

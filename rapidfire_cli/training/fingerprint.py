@@ -1,4 +1,4 @@
-"""What a run's bits depend on beside its config: the user's code, the rows, the environment; in short hashes.
+"""Hashes of what results depend on besides the config: the user's code, the rows, the environment.
 
 Code is the tokens of every module of the user's own that importing the MLSpec brought in, so that comments,
 blank lines and the kind of line ends do not count. Rows are a split's length and up to 64 of its rows, spread
@@ -27,7 +27,7 @@ from rapidfire_cli.terms import canonical
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.user_code import is_users
 
-SAMPLE = 64  # rows of a split that are looked at (assumed: a blink, where each is a picture to decode)
+SAMPLE = 64  # rows of a split that are hashed (assumed: fast even if each is an image to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
 TOKENS = "tokens-"
@@ -94,7 +94,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 
 
 def is_users_own(module: str) -> bool:
-    """Whether the user wrote the module of that name."""
+    """Whether the module is the user's own code."""
     return module in sys.modules and _source(sys.modules[module]) is not None
 
 
@@ -137,7 +137,7 @@ def _rows(rows: Dataset) -> Iterator[bytes]:
 
 
 def _spelt(value: Any) -> Iterator[bytes]:
-    """The value's bytes; of what nobody can spell, its type."""
+    """The value's bytes, or its type if it has none."""
     match value:
         case None | bool() | int() | float() | str():
             yield repr(value).encode(errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""A run trained where nothing stands between its code and the person: no worker, no log, no other runs.
+"""Train one run in the foreground, for debugging: without a worker, a log or other runs.
 
 Nothing that user code raises is caught, and the standard streams and other settings of the process stay as
 they are, so `breakpoint()` works.
@@ -21,7 +21,7 @@ from rapidfire_cli.training.spec import SpecProblem
 def train_here(
     setup: Setup, assignment: Assignment, order: Preparation, tell: Callable[[EpochEnded], None]
 ) -> Finding | None:
-    """Train the run to its end and keep nothing; what keeps it from beginning, if something does.
+    """Train the run to its end and save nothing; return the problem that prevents its start, if any.
 
     Raises what user code raises.
     """
