@@ -39,9 +39,9 @@ from collections.abc import Callable
 from typing import assert_never
 
 from rapidfire_cli.durable import failpoints
-from rapidfire_cli.engine.channel import Channel
-from rapidfire_cli.engine.guardian import die_with, vanish
-from rapidfire_cli.engine.heartbeat import DUMP, Page
+from rapidfire_cli.engine.local.channel import Channel
+from rapidfire_cli.engine.local.guardian import die_with, vanish
+from rapidfire_cli.engine.local.heartbeat import DUMP, Page
 from rapidfire_cli.engine.messages import (
     EndTurn,
     Evict,

@@ -12,9 +12,9 @@ from rapidfire_cli.app.devices import DeviceRequest, seats, setup
 from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.app.probing import located, preparation
 from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.local.backend import worker_environment
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.engine.ports import Slot
-from rapidfire_cli.engine.workers import worker_environment
 from rapidfire_cli.manifest.numbering import number
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.known_runs import known_runs

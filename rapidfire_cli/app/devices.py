@@ -9,9 +9,9 @@ from pathlib import Path
 import rapidfire_cli
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
+from rapidfire_cli.engine.local.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
-from rapidfire_cli.engine.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import canonical
 from rapidfire_cli.view.wording import counted

@@ -16,12 +16,11 @@ from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report
 from rapidfire_cli.engine.ports import (
     Admission,
     Audience,
+    Backend,
     Journal,
     NoRetry,
-    Slot,
     Worker,
     WorkerGone,
-    Workers,
 )
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.facts import (
@@ -100,18 +99,17 @@ class Driver:
 
     def __init__(
         self,
-        workers: Workers,
-        slots: Sequence[Slot],
+        backend: Backend,
         stop_asked: Callable[[], bool],
         chunks: int = 1,
         timeouts: Timeouts = Timeouts(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._backend = workers
-        self._slots = slots
+        self._backend = backend
+        self._slots = backend.slots
         self._stop_asked = stop_asked
         self._jobs: dict[int, Job] = {}
-        self._scheduler = Scheduler(len(slots), chunks)
+        self._scheduler = Scheduler(len(self._slots), chunks)
         self._workers: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
@@ -167,7 +165,6 @@ class Driver:
             if self._clock() >= self._due:
                 self._publish(journal, audience)
             self._listen()
-        self._watchdog.trim()
         self._facts += [RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()]
         self._take(journal)
         self._publish(journal, audience)
@@ -283,7 +280,7 @@ class Driver:
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(died)
         if self._answer is None and not self._workers:
-            raise NoWorker(cause, self._slots[slot].index)
+            raise NoWorker(cause, slot)
 
     def _on_out_of_memory(self, slot: int, failure: RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
@@ -369,7 +366,7 @@ class Driver:
             self._facts.append(RunChanged(run, RunState.RUNNING))
         self._facts.append(TurnStarted(run, slot, until))
         assignment, worker = self._jobs[run].assignment, self._workers[slot]
-        self._watchdog.begin(slot, worker, run, assignment.directory)
+        self._watchdog.begin(slot, worker, run)
         worker.send(messages.Train((assignment,), until, self._limit(run)))
 
     def _limit(self, run: int) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import Assignment, Order, Report
 from rapidfire_cli.facts import Fact
 from rapidfire_cli.terms import Run
@@ -70,17 +69,25 @@ class WorkerGone(Exception):  # noqa: N818 - an event, past tense
     """The worker's process ended; its argument says how."""
 
 
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How far a worker is."""
+
+    marks: int  # how often it moved on: any change is progress
+    step: int  # optimizer steps of the run that it trained last
+
+
 class Worker(Protocol):
-    """A process that owns a slot and stays alive from run to run."""
+    """A process that owns a slot and stays alive from run to run, wherever it is."""
 
     def send(self, order: Order) -> None:
-        """Hand over an order; does nothing when the worker is gone, which `receive` tells."""
+        """Hand over an order, without waiting; `receive` reports when the worker is gone."""
 
     def receive(self) -> Iterator[Report]:
         """The reports at hand, without waiting. Raises WorkerGone after the last one."""
 
     def heartbeat(self) -> Heartbeat:
-        """How far it is, also when it is gone."""
+        """How far it is, as far as is known here; also when it is gone."""
 
     def dump(self) -> None:
         """Have it write where it stands into the log of the run that it trains, whatever it is doing."""
@@ -89,8 +96,12 @@ class Worker(Protocol):
         """End the process and its children at once; does nothing when they are gone."""
 
 
-class Workers(Protocol):
-    """Where workers come from."""
+class Backend(Protocol):
+    """Where workers come from: offers slots, opens workers on them, and keeps what they print to a size."""
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The slots that it offers; the index of each is its place in the sequence."""
 
     def start(self, slot: Slot) -> Worker:
         """Start a worker on the slot; its first report is Ready."""

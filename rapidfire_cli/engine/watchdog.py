@@ -1,11 +1,8 @@
-"""The watchdog: finds turns that hang, and rotates logs."""
+"""The watchdog: finds turns that hang."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
 from rapidfire_cli.engine.ports import Worker
 
 PERIOD = 0.1  # seconds between two checks (assumed)
@@ -19,7 +16,6 @@ class Turn:
 
     run: int
     worker: Worker
-    directory: str  # the run's
     marks: int
     patient: bool  # until its first step: opening a run may take long
     still: float = 0.0  # seconds without progress
@@ -34,14 +30,12 @@ class Watchdog:
     clock: Callable[[], float]
     turns: dict[int, Turn] = field(default_factory=dict)  # by slot
     opened: dict[int, set[int]] = field(default_factory=dict)  # runs that moved in a worker, by slot
-    printed: set[str] = field(default_factory=set)  # directories of runs that had a turn since the last look
     looked: float = 0.0
 
-    def begin(self, slot: int, worker: Worker, run: int, directory: str) -> None:
+    def begin(self, slot: int, worker: Worker, run: int) -> None:
         """A turn begins."""
         marks, patient = worker.heartbeat().marks, run not in self.opened.setdefault(slot, set())
-        self.turns[slot] = Turn(run, worker, directory, marks, patient)
-        self.printed.add(directory)
+        self.turns[slot] = Turn(run, worker, marks, patient)
 
     def end(self, slot: int) -> None:
         """The slot's turn is over."""
@@ -64,25 +58,9 @@ class Watchdog:
         if passed < PERIOD:
             return
         self.looked += passed
-        self.trim()
         for slot, turn in [*self.turns.items()]:
             if self.hang_timeout is not None and _stalled(turn, min(passed, LONGEST), self.hang_timeout):
                 yield slot, f"hung: no step in {self.hang_timeout:g} seconds"
-
-    def trim(self) -> None:
-        """Rotate the logs of runs that may have printed since the last check."""
-        for directory in self.printed:
-            if _outgrown(f"{directory}/{LOG}"):
-                rotate(Path(directory, LOG))
-        self.printed = {turn.directory for turn in self.turns.values()}
-
-
-def _outgrown(log: str) -> bool:
-    """Whether the file is larger than a log may be; asked for every turn, so without a Path."""
-    try:
-        return os.stat(log).st_size > MOST  # noqa: PTH116
-    except OSError:
-        return False
 
 
 def _stalled(turn: Turn, passed: float, timeout: float) -> bool:

@@ -1,7 +1,7 @@
 """A session with one worker without a scheduler: one order at a time, one report for each."""
 
 from rapidfire_cli.engine.messages import Order, Ready, Report
-from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone, Workers
+from rapidfire_cli.engine.ports import Backend, Slot, Worker, WorkerGone
 
 POLL_INTERVAL = 1.0  # seconds between two polls of an idle pipe (assumed; any length works)
 
@@ -9,14 +9,14 @@ POLL_INTERVAL = 1.0  # seconds between two polls of an idle pipe (assumed; any l
 class WorkerSession:
     """Asks a worker on `slot`, and starts a new one if it ended; call `close` at the end."""
 
-    def __init__(self, workers: Workers, slot: Slot) -> None:
-        self._workers = workers
+    def __init__(self, backend: Backend, slot: Slot) -> None:
+        self._backend = backend
         self.slot = slot
         self._worker: Worker | None = None
 
     def ask(self, order: Order) -> Report:
         """Send an order and return the report that answers it. Raises WorkerGone."""
-        worker = self._worker = self._worker or self._workers.start(self.slot)
+        worker = self._worker = self._worker or self._backend.start(self.slot)
         worker.send(order)
         try:
             return self._answer(worker)
@@ -32,7 +32,7 @@ class WorkerSession:
 
     def _answer(self, worker: Worker) -> Report:
         while True:
-            for speaking in self._workers.wait([worker], POLL_INTERVAL):
+            for speaking in self._backend.wait([worker], POLL_INTERVAL):
                 for report in speaking.receive():
                     if not isinstance(report, Ready):
                         return report

@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.engine.log_rotation import LOG
+from rapidfire_cli.engine.local.log_rotation import LOG
 from rapidfire_cli.engine.messages import (
     Assignment,
     Evict,

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from rapidfire_cli.engine.heartbeat import DUMP
+from rapidfire_cli.engine.local.heartbeat import DUMP
 from rapidfire_cli.training.torch_settings import TORCH, Kept, Setting, switch
 
 STDERR = 2

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
-from rapidfire_cli.engine.log_rotation import LOG
+from rapidfire_cli.engine.local.log_rotation import LOG
 from rapidfire_cli.facts import reading
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow

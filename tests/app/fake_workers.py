@@ -22,9 +22,8 @@ from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine import driver, messages
-from rapidfire_cli.engine.heartbeat import Heartbeat
 from rapidfire_cli.engine.messages import Assignment, Order, Report
-from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
+from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.facts import Decision, EpochEnded, Fact, Metric
 from rapidfire_cli.store.history import Past, history
@@ -68,11 +67,15 @@ class FakeWorker:
     slot: int
     orders: deque[Order] = field(default_factory=deque)
     held: dict[int, list[EpochEnded]] = field(default_factory=dict)
+    killed: bool = False
 
     def send(self, order: Order) -> None:
-        self.orders.append(order)
+        if not self.killed:
+            self.orders.append(order)
 
     def receive(self) -> Iterator[Report]:
+        if not self.orders:
+            return
         trains = isinstance(self.orders[0], messages.Train | messages.Evict)
         dies = trains and self.faults.strikes(self.faults.deaths)
         reports = self.obey()
@@ -90,6 +93,7 @@ class FakeWorker:
 
     def kill(self) -> None:
         self.orders.clear()
+        self.killed = True
 
     def obey(self) -> list[Report]:
         match self.orders.popleft():
@@ -200,7 +204,7 @@ class Cli:
         file.write_text(text)
         crew: list[FakeWorker] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit, "LocalWorkers", lambda *_: Crew(self, faults, crew))
+            patch.setattr(fit, "LocalBackend", lambda slots, *_: Crew(slots, self, faults, crew))
             patch.setattr(driver, "COMMIT_INTERVAL", 0.0)  # so that it may die after any fact
             patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, faults, crew))
             loaded = load_experiment(Given(file), str(self.home.path.parent))
@@ -244,7 +248,8 @@ class Journal(SqliteJournal):
 class Crew:
     """Where workers come from, and whose turn it is to report."""
 
-    def __init__(self, cli: Cli, faults: FaultRates, crew: list[FakeWorker]) -> None:
+    def __init__(self, slots: Sequence[Slot], cli: Cli, faults: FaultRates, crew: list[FakeWorker]) -> None:
+        self.slots = slots
         self._cli, self._faults, self._crew = cli, faults, crew
 
     def start(self, slot: Slot) -> FakeWorker:

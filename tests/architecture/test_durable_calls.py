@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "rapidfire_cli"
 EXEMPT = {
     "durable/failpoints.py": "the faults themselves",
     "app/streams.py": "/dev/null",
-    "engine/heartbeat.py": "memory, no file",
+    "engine/local/heartbeat.py": "memory, no file",
 }
 BY_MODULE = {
     "os": "fsync fdatasync rename renames replace link symlink unlink remove rmdir mkdir makedirs truncate "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rapidfire_cli import facts
 from rapidfire_cli.engine import messages
-from rapidfire_cli.engine.heartbeat import DUMP, Page
+from rapidfire_cli.engine.local.heartbeat import DUMP, Page
 from rapidfire_cli.engine.messages import Assignment, Finding, Probed, Ready
 from rapidfire_cli.facts import EpochEnded, Evicted, Metric, Saved
 from rapidfire_cli.worker import Pipe

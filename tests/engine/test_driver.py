@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Timeouts
+from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import NoRetry, Slot
-from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.facts import (
     EpochEnded,
     Fact,
@@ -23,7 +23,7 @@ from rapidfire_cli.facts import (
 )
 from rapidfire_cli.schedule import actions
 from rapidfire_cli.terms import Run, RunState
-from tests.engine.test_workers import COMMAND, SETUP
+from tests.engine.local.test_backend import COMMAND, SETUP, SLOT
 
 USUAL = Timeouts()
 
@@ -95,8 +95,8 @@ def drive(
     seats = [Slot(index, "cpu", visible="", share=0.5) for index in range(slots)]
     notebook = Notebook()
     proposer = Proposer(notebook, born)
-    workers = LocalWorkers(COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
-    driver = Driver(workers, seats, lambda: len(notebook.facts) >= stop_after, timeouts=timeouts)
+    workers = LocalBackend(seats, COMMAND, dict.fromkeys(range(slots), SETUP), tmp_path)
+    driver = Driver(workers, lambda: len(notebook.facts) >= stop_after, timeouts=timeouts)
     try:
         assert driver.probe(Probe(()), len(jobs)) == Probed(())
         by_run = {job.assignment.run: job for job in jobs}
@@ -148,7 +148,7 @@ def test_no_more_workers_start_than_runs_wait(tmp_path):
 
 
 def test_what_the_probe_finds_is_handed_over_before_any_turn(tmp_path):
-    driver = Driver(LocalWorkers(COMMAND, {0: SETUP}, tmp_path), [Slot(0, "cpu", "", 1.0)], lambda: False)
+    driver = Driver(LocalBackend([SLOT], COMMAND, {0: SETUP}, tmp_path), lambda: False)
     [finding] = driver.probe(Probe(("{}", '{"wrong": 1}')), 1).findings
     driver.close()
     assert finding.leaf == 1
@@ -166,7 +166,7 @@ def test_a_worker_that_is_killed_before_the_probe_is_answered_is_replaced(tmp_pa
 
 def test_when_no_worker_comes_up_the_last_ones_ending_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("OBEDIENT", "fails to start")
-    driver = Driver(LocalWorkers(COMMAND, {3: SETUP}, tmp_path), [Slot(3, "cpu", "", 1.0)], lambda: False)
+    driver = Driver(LocalBackend([SLOT], COMMAND, {0: SETUP}, tmp_path), lambda: False)
     with pytest.raises(NoWorker, match="ended with exit code 9") as ending:
         driver.probe(Probe(()), 1)
     assert log_of(tmp_path, ending.value.slot).exists()
@@ -205,6 +205,6 @@ def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):
 
 
 def test_a_turn_on_several_slots_is_an_error_not_silence(tmp_path):
-    driver = Driver(LocalWorkers(COMMAND, {}, tmp_path), (), lambda: False)
+    driver = Driver(LocalBackend((), COMMAND, {}, tmp_path), lambda: False)
     with pytest.raises(AssertionError, match="several slots"):
         driver._do(actions.Train((0, 1), (1,), 1))

@@ -1,12 +1,11 @@
-"""A turn that stands still is told from one that takes its time, and output is kept to a size."""
+"""A turn that stands still is told from one that takes its time."""
 
-import os
 from dataclasses import dataclass, field
 
 import pytest
 
-from rapidfire_cli.engine.heartbeat import Heartbeat, Page, blank
-from rapidfire_cli.engine.log_rotation import LOG, MOST, rotate
+from rapidfire_cli.engine.local.heartbeat import Page, blank
+from rapidfire_cli.engine.ports import Heartbeat
 from rapidfire_cli.engine.watchdog import DUMPING, Watchdog
 
 
@@ -27,15 +26,14 @@ class Watched:
 class Hour:
     """An hour in which the test says how time goes."""
 
-    def __init__(self, tmp_path, hang_timeout=60.0):
+    def __init__(self, hang_timeout=60.0):
         self.now = 1000.0
-        self.directory = str(tmp_path)
         self.worker = Watched()
         self.watchdog = Watchdog(hang_timeout, lambda: self.now)
         self.found = []
 
     def begin(self, run=1):
-        self.watchdog.begin(0, self.worker, run, self.directory)
+        self.watchdog.begin(0, self.worker, run)
 
     def pass_seconds(self, seconds):
         for _ in range(seconds):
@@ -44,8 +42,8 @@ class Hour:
 
 
 @pytest.fixture
-def hour(tmp_path):
-    return Hour(tmp_path)
+def hour():
+    return Hour()
 
 
 def test_a_first_step_may_take_for_ever(hour):
@@ -103,36 +101,9 @@ def test_a_controller_that_slept_blames_nobody(hour):
     assert hour.found == []
 
 
-def test_without_a_timeout_nothing_is_a_hang(tmp_path):
-    hour = Hour(tmp_path, hang_timeout=None)
+def test_without_a_timeout_nothing_is_a_hang():
+    hour = Hour(hang_timeout=None)
     hour.begin()
     hour.worker.page.mark(1)
     hour.pass_seconds(10_000)
     assert hour.found == []
-
-
-def test_a_log_that_outgrows_its_size_is_set_aside_and_whoever_prints_goes_on(tmp_path):
-    log = tmp_path / "log.txt"
-    with log.open("ab", buffering=0) as printing:
-        printing.write(b"a" * 90)
-        rotate(log, most=100)
-        assert log.stat().st_size == 90
-        printing.write(b"b" * 90)
-        rotate(log, most=100)
-        printing.write(b"c")
-    assert log.read_bytes() == b"c"
-    assert (tmp_path / "log.txt.1").read_bytes() == b"a" * 10 + b"b" * 90
-
-
-def test_the_log_of_a_turn_that_nobody_looked_at_is_kept_to_its_size_too(hour, tmp_path):
-    hour.begin()
-    (tmp_path / LOG).touch()
-    os.truncate(tmp_path / LOG, MOST + 1)
-    hour.watchdog.end(0)
-    hour.pass_seconds(1)
-    assert (tmp_path / LOG).stat().st_size == 0
-
-
-def test_a_run_that_has_printed_nothing_has_no_log(tmp_path):
-    rotate(tmp_path / "log.txt")
-    assert list(tmp_path.iterdir()) == []

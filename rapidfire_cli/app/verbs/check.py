@@ -16,10 +16,10 @@ from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.probing import located, preparation, problems, question
 from rapidfire_cli.app.streams import debugging
 from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession
-from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
@@ -82,7 +82,7 @@ def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
     """Start one worker, without a cache of prepared rows, so that each run's reads are seen."""
     (slot, *_), threads = seats(loaded.file, DeviceRequest())
     setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0)}
-    session = WorkerSession(LocalWorkers(WORKER, setups, loaded.home.misc), slot)
+    session = WorkerSession(LocalBackend([slot], WORKER, setups, loaded.home.misc), slot)
     try:
         yield session
     finally:

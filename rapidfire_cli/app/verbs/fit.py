@@ -22,10 +22,10 @@ from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import newest_first
 from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Paused, Timeouts
+from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
-from rapidfire_cli.engine.workers import LocalWorkers, log_of
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
@@ -264,8 +264,7 @@ def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -
     setups = {slot.index: replace(setup(loaded, slot, threads), objective=objective) for slot in slots}
     execution = loaded.file.execution
     driver = Driver(
-        LocalWorkers(WORKER, setups, loaded.home.misc),
-        slots,
+        LocalBackend(slots, WORKER, setups, loaded.home.misc),
         stop.asked,
         execution.chunks,
         Timeouts(execution.hang_timeout),

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.heartbeat import blank
+from rapidfire_cli.engine.local.backend import (
+    LocalBackend,
+    LocalWorker,
+    cache_environment,
+    worker_environment,
+)
+from rapidfire_cli.engine.local.heartbeat import blank
+from rapidfire_cli.engine.local.log_rotation import LOG, MOST
 from rapidfire_cli.engine.messages import (
     Assignment,
     Evict,
@@ -23,12 +30,6 @@ from rapidfire_cli.engine.messages import (
     encode,
 )
 from rapidfire_cli.engine.ports import Slot, WorkerGone
-from rapidfire_cli.engine.workers import (
-    LocalWorker,
-    LocalWorkers,
-    cache_environment,
-    worker_environment,
-)
 from rapidfire_cli.facts import Evicted
 from tests.engine.obedient import ROOM
 
@@ -39,10 +40,10 @@ SETUP = Setup("m:C", "null", "misc", "cpu", threads=2, chunks=1, checkpoint_ever
 
 @pytest.fixture
 def workers(tmp_path: Path):
-    return LocalWorkers(COMMAND, {0: SETUP}, tmp_path)
+    return LocalBackend([SLOT], COMMAND, {0: SETUP}, tmp_path)
 
 
-def next_reports(workers: LocalWorkers, worker: LocalWorker) -> list[Report]:
+def next_reports(workers: LocalBackend, worker: LocalWorker) -> list[Report]:
     while not workers.wait([worker], 10):
         continue
     return list(worker.receive())
@@ -59,7 +60,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def ending(workers: LocalWorkers, config: str) -> str:
+def ending(workers: LocalBackend, config: str) -> str:
     worker = workers.start(SLOT)
     next_reports(workers, worker)
     worker.send(order(config))
@@ -97,7 +98,7 @@ def test_killing_a_worker_twice_and_sending_to_the_dead_do_nothing(workers):
     worker.send(Probe(()))
 
 
-def flooded(workers: LocalWorkers, worker: LocalWorker, runs: range) -> list[int]:
+def flooded(workers: LocalBackend, worker: LocalWorker, runs: range) -> list[int]:
     """Sends more orders than a pipe holds before any report is read; the runs that were evicted."""
     for run in runs:
         worker.send(Evict(run))
@@ -181,7 +182,7 @@ def test_a_worker_sees_its_slots_device_and_threads_only():
 )
 def test_a_worker_that_cannot_start_is_told_with_its_error(tmp_path, code, said):
     (tmp_path / "worker-0.log").write_text("KeyError: of another worker, before\n")
-    workers = LocalWorkers([sys.executable, "-c", code], {0: SETUP}, tmp_path)
+    workers = LocalBackend([SLOT], [sys.executable, "-c", code], {0: SETUP}, tmp_path)
     with pytest.raises(WorkerGone) as gone:
         next_reports(workers, workers.start(SLOT))
     assert str(gone.value) == said
@@ -201,3 +202,14 @@ def test_caches_are_the_experiments_where_home_cannot_be_made(tmp_path, monkeypa
     assert cache_environment({}, tmp_path / "cache") == {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_environment({}, tmp_path / "cache") == {}
+
+
+def test_the_log_of_a_short_turn_is_kept_to_its_size_too(workers, tmp_path):
+    worker = workers.start(SLOT)
+    run = Assignment(1, '{"epochs": 2}', 42, str(tmp_path))
+    worker.send(Train((run,), 1))
+    (tmp_path / LOG).touch()
+    os.truncate(tmp_path / LOG, MOST + 1)
+    workers.wait([worker], 10)
+    assert (tmp_path / LOG).stat().st_size == 0
+    worker.kill()

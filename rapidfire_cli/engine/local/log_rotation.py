@@ -1,5 +1,6 @@
 """Log rotation: limit the size of a run's log."""
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,14 @@ def last_error(log: Path, begun: int) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if ERROR.match(line)), "")
+
+
+def has_outgrown(log: str, most: int = MOST) -> bool:
+    """Whether the file is larger than `most` bytes; asked for every turn, so without a Path."""
+    try:
+        return os.stat(log).st_size > most  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def rotate(log: Path, most: int = MOST) -> None:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from rapidfire_cli.engine.channel import Channel
+from rapidfire_cli.engine.local.channel import Channel
 
 LINES = [b"x" * (number % 997) + b"\n" for number in range(20_000)]  # 10 MB
 

@@ -1,4 +1,14 @@
-"""Workers as local processes: started by exec, one per slot, speaking JSON lines over a socket pair."""
+"""The local backend: workers as processes of this machine, which speak JSON lines over socket pairs.
+
+Theory of operation. A worker is started by exec, never by fork, so that it imports what it needs and inherits
+nothing but its end of a socket pair, a shared page for its heartbeat, and the file that it prints to. It has
+a process group of its own, which is killed as a whole; a guardian in it kills the group when the controller
+ends, however that ends (`guardian`). The controller waits for all its workers in one `poll`, on two
+descriptors each: the pipe, and the process itself.
+
+Invariants: nothing here waits for a worker to read (`channel`); what a worker said before it ended is
+received before it is reported gone; a killed worker leaves no process of its group behind.
+"""
 
 import contextlib
 import math
@@ -7,20 +17,22 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rapidfire_cli.durable import disk
-from rapidfire_cli.engine.channel import Channel
-from rapidfire_cli.engine.heartbeat import DUMP, Heartbeat, Page, blank
-from rapidfire_cli.engine.log_rotation import last_error, rotate
-from rapidfire_cli.engine.messages import Order, Report, Setup, decode, encode
-from rapidfire_cli.engine.ports import Slot, Worker, WorkerGone
+from rapidfire_cli.engine.local.channel import Channel
+from rapidfire_cli.engine.local.heartbeat import DUMP, Page, blank
+from rapidfire_cli.engine.local.log_rotation import LOG, has_outgrown, last_error, rotate
+from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode, encode
+from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 
 CACHE = "cache"  # the experiment's own, where there is no other
 CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it
+TRIM_INTERVAL = 0.1  # seconds between two looks at the logs (assumed)
 PATIENCE = 1.0  # seconds that a process gets to end: by itself once its pipe is closed, or killed (assumed)
 
 
@@ -28,7 +40,7 @@ class LocalWorker:
     """A process of its own process group on this machine.
 
     Invariant: nothing here waits for the process to read. Orders that its pipe cannot take yet are kept, and
-    sent when `LocalWorkers.wait` finds that it can.
+    sent when `LocalBackend.wait` finds that it can.
     """
 
     def __init__(
@@ -40,6 +52,7 @@ class LocalWorker:
         self._log = log
         self._begun = begun  # bytes of it that others have written
         self._life = os.pidfd_open(process.pid)  # readable once the process has ended
+        self._printed: list[str] = []  # directories of runs that had a turn since their logs were looked at
 
     @property
     def pid(self) -> int:
@@ -57,6 +70,8 @@ class LocalWorker:
         """Hand over an order, without waiting; `receive` reports it when the worker is gone."""
         if self._life < 0:
             return
+        if isinstance(order, Train):
+            self._printed += (assignment.directory for assignment in order.runs)
         self._channel.put(encode(order))
         self.push()
 
@@ -75,12 +90,21 @@ class LocalWorker:
             raise WorkerGone(self._ending())
         yield from map(decode, lines or ())
 
+    def trim(self) -> None:
+        """Keep the logs to their size of the runs that may have printed since the last time."""
+        for directory in self._printed:
+            if has_outgrown(f"{directory}/{LOG}"):
+                rotate(Path(directory, LOG))
+        del self._printed[:-1]  # the last one may be under way
+
     def heartbeat(self) -> Heartbeat:
         """How far it is, also when it is gone."""
         return self._page.read()
 
     def dump(self) -> None:
         """Have it write every thread's stack to the log of the run that it trains."""
+        if self._life < 0:
+            return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._life, DUMP)
 
@@ -97,6 +121,7 @@ class LocalWorker:
             signal.pidfd_send_signal(self._life, signal.SIGKILL)
         if self._has_ended(within=PATIENCE):
             self._process.wait()
+        self.trim()
         self._channel.close()
         os.close(self._life)
         self._life = -1
@@ -125,15 +150,19 @@ def log_of(logs: Path, slot: int) -> Path:
     return logs / f"worker-{slot}.log"
 
 
-class LocalWorkers:
+class LocalBackend:
     """Starts workers by `command`, with the pipe's descriptor and our process id added.
 
     Call from the main thread: workers die with the thread that started them."""
 
-    def __init__(self, command: Sequence[str], setup: Mapping[int, Setup], logs: Path) -> None:
+    def __init__(
+        self, slots: Sequence[Slot], command: Sequence[str], setup: Mapping[int, Setup], logs: Path
+    ) -> None:
+        self.slots = slots
         self._command = tuple(command)
         self._setup = setup  # by slot
         self._logs = logs
+        self._trim_due = 0.0  # by the clock
 
     def start(self, slot: Slot) -> LocalWorker:
         """Start a worker and hand it its setup."""
@@ -162,6 +191,7 @@ class LocalWorkers:
 
     def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
         """The workers with something to receive; meanwhile, orders that were kept are sent."""
+        self._trim(workers)
         owners: dict[int, LocalWorker] = {}
         poll = select.poll()
         for worker in workers:
@@ -176,6 +206,14 @@ class LocalWorkers:
             if seen & ~select.POLLOUT:
                 heard[owners[sign]] = None
         return list(heard)
+
+    def _trim(self, workers: Sequence[Worker]) -> None:
+        """Look at the logs once in a while: a worker that prints in a loop cannot be asked to."""
+        if (now := time.monotonic()) >= self._trim_due:
+            self._trim_due = now + TRIM_INTERVAL
+            for worker in workers:
+                assert isinstance(worker, LocalWorker)
+                worker.trim()
 
 
 def worker_environment(slot: Slot, threads: int) -> dict[str, str]:

@@ -6,18 +6,11 @@ Written at every mark of the training loop for next to nothing, and still there 
 import mmap
 import os
 import signal
-from dataclasses import dataclass
+
+from rapidfire_cli.engine.ports import Heartbeat
 
 SIZE = 16  # bytes: two 64-bit integers
 DUMP = signal.SIGUSR1  # makes a worker write its stack traces
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """The progress that the page shows."""
-
-    marks: int  # a counter: any change is progress
-    step: int  # optimizer steps of the run that it trained last
 
 
 class Page:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rapidfire_cli.engine.slots import Offer, cores, missing_gpus, slots, visible_gpus
+from rapidfire_cli.engine.local.slots import Offer, cores, missing_gpus, slots, visible_gpus
 
 
 @pytest.mark.parametrize(
