@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,7 @@ from rapidfire_cli.terms import OomRetry, Run, RunState
 
 METRICS = (Metric("train", "loss", 0.1 + 0.2), Metric("validation", "head.f1", -math.inf))
 VERDICTS = (Verdict(3, None, 2, False), Verdict(4, 0.5, 1, True))
+RETRY = Run(4, "0123456789abcdef", 1, '{"train":{"epochs":5}}', 42, 1, OomRetry(3, apart=True))
 EVERY: tuple[Fact, ...] = (
     WorkerStarted(0, 41, "cpu"),
     WorkerDied(1, "killed by SIGKILL", 3, 20),
