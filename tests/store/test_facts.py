@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -43,10 +42,8 @@ EVERY: tuple[Fact, ...] = (
     TurnEnded(3, 0, 1, 20, METRICS[:1], 4096),
     RunFailed(3, "nan", "the loss became NaN", 21),
     RunChanged(3, RunState.FAILED, "the loss became NaN"),
-    RunAdmitted(Run(4, "0123456789abcdef", 1, '{"train":{"epochs":5}}', 42, 1, OomRetry(3))),
-    RunReplaced(
-        3, Run(4, "0123456789abcdef", 1, '{"train":{"epochs":5}}', 42, 1, OomRetry(3, apart=True)), 1
-    ),
+    RunAdmitted(RETRY),
+    RunReplaced(3, RETRY, 1),
     BracketBegun(1, "{}", (3, 4), (8, 8)),
     RunLeft(3, 1, "the rule changed", worst=True),
     Decision(
