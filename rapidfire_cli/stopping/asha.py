@@ -98,9 +98,9 @@ class AsyncHalving:
         return ranking(dict(known), self.direction)
 
     def _standing(self, run: int) -> int | None:
-        """The rung that the run is to pass next."""
+        """The rung that the run has entered and not passed."""
         for index, rung in enumerate(self.rungs):
-            if run not in rung.promoted:
+            if run in rung.awaited or (run in rung.results and run not in rung.promoted):
                 return index
         return None
 

@@ -109,33 +109,6 @@ def _all_decisions(policy, curves, failures, order):
     return decisions
 
 
-@pytest.mark.parametrize(
-    "make", [halving, asynchronous, lambda: Median(2, "max"), lambda: Patience(2, 0.25, "max")]
-)
-@given(st.data())
-def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(make, data):
-    """No rule ever waits for a result that cannot come."""
-    runs = data.draw(st.integers(1, 9))
-    policy = make()
-    limits = dict.fromkeys(range(1, runs + 1), policy.start(1, dict.fromkeys(range(1, runs + 1), 8)))
-    trained = dict.fromkeys(limits, 0)
-    while ready := [run for run in limits if trained[run] < min(limits[run], 8)]:
-        run = data.draw(st.sampled_from(ready))
-        if data.draw(st.integers(0, 9)) == 0:
-            del limits[run]
-            decisions = policy.withdraw(run, failed=data.draw(st.booleans()))
-        else:
-            trained[run] += 1
-            decisions = policy.report(run, trained[run], data.draw(VALUES))
-        for decision in decisions:
-            for verdict in decision.verdicts:
-                if verdict.promoted:
-                    limits[verdict.run] = decision.until
-                else:
-                    del limits[verdict.run]
-    assert all(trained[run] == 8 for run in limits)
-
-
 def test_an_asynchronous_bracket_promotes_without_waiting():
     policy = begun(asynchronous(), 4)
     assert not policy.report(1, 1, 0.5)
@@ -179,26 +152,6 @@ def test_the_median_rule_ends_a_run_at_nan_and_says_nothing_at_a_runs_last_epoch
     policy = begun(Median(1, "max"), 2, goal=2)
     assert verdicts(policy.report(1, 1, math.nan)) == {1: False}
     assert promoted(policy.report(2, 1, 0.5)) == [2] and not policy.report(2, 2, 0.1)
-
-
-@pytest.mark.parametrize(
-    "make", [halving, asynchronous, lambda: Median(1, "max"), lambda: Patience(1, 0.0, "max")]
-)
-def test_hearing_a_result_again_changes_nothing(make):
-    policy = begun(make(), 3)
-    rung(policy, 1, 0.1, 0.2, 0.3)
-    assert not policy.report(3, 1, 0.3)
-
-
-@pytest.mark.parametrize("policy", [halving(), asynchronous(), Median(1, "max"), Patience(1, 0.0, "max")])
-def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(policy):
-    begun(policy, 3)
-    assert policy.replace(1, 4)
-    assert not policy.replace(1, 5), "it stands here no longer"
-    policy.report(2, 1, 0.5)
-    assert not policy.replace(2, 5)
-    decided = [*policy.report(3, 1, 0.4), *policy.report(4, 1, 0.9)]
-    assert 4 in verdicts(decided)
 
 
 @pytest.mark.parametrize("make", [halving, asynchronous])
