@@ -51,10 +51,11 @@ def from_plain(value: Any, kinds: Mapping[str, Any]) -> Any:
     if type(value) is list:
         return tuple([from_plain(item, kinds) for item in value])
     if "is" in value:
-        named = {
-            key: item if type(item) in SIMPLE else from_plain(item, kinds) for key, item in value.items()
-        }
-        return kinds[named.pop("is")](**named)
+        kind, named = kinds[value["is"]], {}
+        for key, item in value.items():
+            named[key] = item if type(item) in SIMPLE else from_plain(item, kinds)
+        del named["is"]
+        return kind(**named)
     match value:
         case {"list": items}:
             return [from_plain(item, kinds) for item in items]

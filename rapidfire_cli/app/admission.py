@@ -65,7 +65,7 @@ class FitAdmission:
 
 def assignment(home: ExperimentDir, run: Run) -> Assignment:
     """The run as a worker needs it."""
-    return Assignment(run.number, run.config, run.seed, str(home.run(run)))
+    return Assignment(run.number, run.config, run.seed, home.run_name(run))
 
 
 def write_manifest(home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run]) -> None:

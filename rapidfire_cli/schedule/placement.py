@@ -2,9 +2,10 @@
 
 Theory of operation
 -------------------
-Placement owns the queues of ready runs and the list of idle slots. The scheduler changes a run, calls
-`enqueue` for it, and after the last change of an event asks `turns` for the actions that follow: turns for
-idle slots, and evictions that make room for a turn.
+Placement owns runs and slots, the queues of ready runs and the list of idle slots. The scheduler says what
+happened to a run (`end_turn`, `save`, `allow`, …), and after the last change of an event asks `turns` for the
+actions that follow: turns for idle slots, and evictions that make room for a turn. No other module changes a
+run's progress, phase or home, so a run is always in the queue where it belongs.
 
 A ready run is in exactly one queue: that of its home, the slots on which it is resident, or, when it is
 resident nowhere, that of all runs which need as many slots. Queues are ordered by (ticks trained, number),
@@ -12,8 +13,7 @@ so the least trained run comes first and every run shows something early. A slot
 because changing to a resident run costs no loading. A ready run behind another one moves (one eviction, a
 checkpoint) only when a slot with room would otherwise idle. Nothing moves to even out anything else.
 
-How many runs a slot holds follows from memory: each run counts as much as the largest one seen, and until
-the first size is known a worker holds one run.
+Memory says how many runs a slot holds: each counts as much as the largest seen; one, until a size is known.
 
 A gang of several slots consists of neighbours: of size three, slots 0 to 2, 3 to 5 and so on. When it is a
 gang run's turn, the run claims its slots; claimed slots finish their turns and take no others until all are
@@ -25,28 +25,26 @@ Invariants between two events:
 - A run is in a queue exactly if it is ready and claims no slots.
 - A slot whose worker is up is idle or busy; it trains one run at a time, and that run is resident on it.
 
-Why this way: the queues are heaps, and only slots that an event touched (`_dirty`) are looked at again. So
-a turn costs O(log runs) instead of a look at every run and slot.
+Why this way: queues are heaps, and only slots that an event touched (`_dirty`) are looked at again, so a turn
+costs O(log runs).
 """
 
 from bisect import insort
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from rapidfire_cli.facts import RunFailed, TurnEnded, WorkerDied
+from rapidfire_cli.facts import Evicted, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.schedule.actions import Action, Evict, StartWorker, Train
 from rapidfire_cli.schedule.events import WorkerReady
-from rapidfire_cli.schedule.lazy_heap import LazyHeap
+from rapidfire_cli.schedule.queues import LazyHeap, ReadyQueues
 from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger
 
-MOST_FAILED_STARTS = 3  # a slot whose workers die this often before they are ready is left alone (assumed)
 TURN = 1  # ticks: every run shows its first epoch, or chunk of one, before any shows its second
 OPEN = frozenset({SlotPhase.IDLE, SlotPhase.BUSY})
 
 
 class Placement:
-    """Runs on slots. After changing a run, call `enqueue`; after the last change, call `turns`."""
+    """Runs on slots; after the last change of an event, call `turns`."""
 
     def __init__(self, slots: Sequence[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
         self.slots = slots
@@ -55,14 +53,7 @@ class Placement:
         self.leaving = sum(run.phase is RunPhase.LEAVING for run in runs)
         self.busy = sum(slot.phase is SlotPhase.BUSY for slot in slots)
         self._sizes = [1]  # of gangs
-        self._ready_at: defaultdict[Gang, LazyHeap[Key]] = defaultdict(LazyHeap)  # ready runs, by gang
-        self._ready_anywhere: defaultdict[int, LazyHeap[Key]] = defaultdict(
-            LazyHeap
-        )  # ready runs that are resident nowhere, by size of gang
-        self._gangs_with_ready: defaultdict[int, LazyHeap[Gang]] = defaultdict(
-            LazyHeap
-        )  # gangs with ready runs, by size
-        self._queued_as: dict[int, tuple[Gang, Key]] = {}  # a ready run's queue and key
+        self._ready = ReadyQueues()
         self._idle_with_room: LazyHeap[int] = LazyHeap()  # slots at rest that have room for a run
         self._idle_full: LazyHeap[int] = LazyHeap()  # slots at rest that have none
         self._dirty: dict[int, None] = {}  # slots to look at again
@@ -77,7 +68,7 @@ class Placement:
     def start(self, wanted: int) -> Iterator[StartWorker]:
         """Open closed slots until so many are open."""
         opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots)
-        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not _broken(slot))
+        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not slot.is_broken)
         for slot, _ in zip(usable, range(wanted - opened), strict=False):
             slot.move(StartWorker)
             yield StartWorker(slot.slot)
@@ -85,7 +76,7 @@ class Placement:
     @property
     def unplaceable_sizes(self) -> list[int]:
         """The sizes of which every gang has a slot that is left alone."""
-        forsaken = [slot.slot for slot in self.slots if _broken(slot)]
+        forsaken = [slot.slot for slot in self.slots if slot.is_broken]
         return [
             size
             for size in self._sizes
@@ -142,31 +133,54 @@ class Placement:
             insort(self._sizes, run.gang)
         self.enqueue(run)
 
+    def end_turn(self, run: RunEntry, at: int) -> None:
+        """The run's turn is over at `at` ticks; at its goal it is durable, and completed next."""
+        self.move(run, TurnEnded)
+        self.free(run.home, TurnEnded)
+        run.trained = at
+        if at >= run.goal:
+            run.durable = at
+
+    def save(self, run: RunEntry, at: int) -> None:
+        """A checkpoint holds the run's first `at` ticks."""
+        self.move(run, Saved)
+        run.durable = at
+
+    def settle(self, run: RunEntry, at: int) -> None:
+        """The run that was evicted is durable at `at` ticks and resident nowhere."""
+        self.move(run, Evicted)
+        run.trained = run.durable = at
+        self.leave(run)
+
+    def allow(self, run: RunEntry, limit: int) -> None:
+        """Let the run train to `limit` ticks, its goal at most."""
+        run.limit = min(limit, run.goal)
+        self.enqueue(run)
+
+    def renew(self, run: RunEntry) -> None:
+        """Let a run that ended, or was about to, train to its goal."""
+        run.ending = None
+        self.allow(run, run.goal)
+
+    def end_as(self, run: RunEntry, ending: RunPhase) -> None:
+        """Let the run end as PRUNED or STOPPED once it is durable."""
+        run.ending = ending
+        self.enqueue(run)
+
     def enqueue(self, run: RunEntry) -> None:
-        """Let the run stand in line where it belongs, if it is ready."""
-        self._dequeue(run)
+        """Put the run into the queue where it belongs, if it is ready."""
+        self._ready.discard(run)
         if not run.ready:
             self._unclaim(run)
         elif run.claim:
             return
         elif run.home:
-            self._queued_as[run.run] = run.home, run.key
-            self._ready_at[run.home].add(run.key)
-            self._gangs_with_ready[run.gang].add(run.home)
+            self._ready.add(run)
             self._mark(run.home)
         else:
-            self._queued_as[run.run] = (), run.key
-            self._ready_anywhere[run.gang].add(run.key)
+            self._ready.add(run)
             if run.gang > 1:
                 self._mark(range(len(self.slots)))
-
-    def _dequeue(self, run: RunEntry) -> None:
-        if run.run in self._queued_as:
-            home, key = self._queued_as.pop(run.run)
-            line = self._ready_at[home] if home else self._ready_anywhere[run.gang]
-            line.discard(key)
-            if home and not line:
-                self._gangs_with_ready[run.gang].discard(home)
 
     def move(self, run: RunEntry, trigger: Trigger) -> None:
         """Change the run's phase, and what is known of who is leaving."""
@@ -226,7 +240,7 @@ class Placement:
             for slot in due:
                 if not self._has_own(slot):
                     self._rest(slot)
-            while (run := self._first(self._ready_anywhere[1])) and (
+            while (run := self._run(self._ready.anywhere(1))) and (
                 number := self._idle_with_room.first()
             ) is not None:
                 yield self._train((number,), run)
@@ -238,7 +252,7 @@ class Placement:
 
     def _has_own(self, slot: SlotEntry) -> bool:
         """Whether anything but a run that is resident nowhere may want the slot."""
-        return len(self._sizes) > 1 or slot.claim is not None or bool(self._ready_at[slot.slot,])
+        return len(self._sizes) > 1 or slot.claim is not None or self._ready.at((slot.slot,)) is not None
 
     def _serve(self, slot: SlotEntry) -> Iterator[Action]:
         """A turn for the least trained of those that want the slot; a gang may have to wait."""
@@ -265,19 +279,18 @@ class Placement:
 
     def _next(self, gang: Gang) -> RunEntry | None:
         """The least trained run among those that wait at this home and those that could come here."""
-        lines = [self._ready_at[gang]]
+        keys = [self._ready.at(gang)]
         if all(self._may_enter(self.slots[number], len(gang)) for number in gang):
-            lines.append(self._ready_anywhere[len(gang)])
-        return min(filter(None, map(self._first, lines)), key=lambda run: run.key, default=None)
+            keys.append(self._ready.anywhere(len(gang)))
+        return self._run(min(filter(None, keys), default=None))
 
     def _may_enter(self, slot: SlotEntry, size: int) -> bool:
         """Whether a new resident fits; a gang makes room, but not at the expense of another gang's turn."""
         if size == 1 or slot.has_room(self.size):
             return slot.has_room(self.size)
-        return slot.fits(self.size, sum(not _makes_room(self.runs[number]) for number in slot.residents))
+        return slot.fits(self.size, sum(not self.runs[number].makes_room for number in slot.residents))
 
-    def _first(self, line: LazyHeap[Key]) -> RunEntry | None:
-        key = line.first()
+    def _run(self, key: Key | None) -> RunEntry | None:
         return self.runs[key[1]] if key else None
 
     def _may_claim(self, run: RunEntry, gang: Gang) -> bool:
@@ -290,7 +303,7 @@ class Placement:
 
     def _claim(self, run: RunEntry, gang: Gang) -> None:
         """Keep the gang's slots for the run."""
-        self._dequeue(run)
+        self._ready.discard(run)
         run.claim = gang
         for number in gang:
             self.slots[number].claim = run.run
@@ -320,7 +333,7 @@ class Placement:
 
     def _clear(self, slot: SlotEntry) -> Iterator[Evict]:
         waiting = [run for run in map(self.runs.__getitem__, slot.residents) if run.phase is RunPhase.WAITING]
-        for run in filter(_makes_room, waiting):
+        for run in (each for each in waiting if each.makes_room):
             if slot.fits(self.size, len(slot.residents) - slot.leaving):
                 return
             yield self.evict(run)
@@ -358,7 +371,9 @@ class Placement:
 
     def _in_the_way(self) -> RunEntry | None:
         """A resident that waits for a decision, where a run that is resident nowhere could train instead."""
-        while self.leaving < len(self._ready_anywhere[1]) and (number := self._idle_full.first()) is not None:
+        while (
+            self.leaving < self._ready.count_anywhere(1) and (number := self._idle_full.first()) is not None
+        ):
             residents = map(self.runs.__getitem__, self.slots[number].residents)
             parked = (run for run in residents if run.phase is RunPhase.WAITING and not run.ready)
             if held := next(parked, None):
@@ -369,9 +384,9 @@ class Placement:
     def _behind_another(self) -> RunEntry | None:
         """A ready run whose home is busy while slots with room for it rest."""
         for size in self._sizes:
-            home = self._gangs_with_ready[size].first()
+            home = self._ready.home(size)
             if home and self.leaving < self._resting(size):
-                return self._first(self._ready_at[home])
+                return self._run(self._ready.at(home))
         return None
 
     def _resting(self, size: int) -> int:
@@ -383,12 +398,3 @@ class Placement:
             all(number in roomy for number in range(first, first + size))
             for first in {number - number % size for number in roomy}
         )
-
-
-def _broken(slot: SlotEntry) -> bool:
-    return slot.phase is SlotPhase.CLOSED and slot.failed_starts >= MOST_FAILED_STARTS
-
-
-def _makes_room(run: RunEntry) -> bool:
-    """Whether the run makes room for a gang whose turn it is; another gang that is ready does not."""
-    return run.gang == 1 or (run.phase is not RunPhase.TRAINING and not run.ready)

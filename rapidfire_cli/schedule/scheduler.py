@@ -111,7 +111,8 @@ class Scheduler:
     def step(self, event: Event) -> list[Action]:
         """Take in what happened; the actions are to be carried out in order. Raises IllegalTransition."""
         actions = [*self._take(event)]
-        if not self.stopping:
+        is_quiet = not actions and isinstance(event, EpochEnded | Saved)  # it makes nothing ready
+        if not (self.stopping or is_quiet):
             actions += self.placement.turns()
         return actions
 
@@ -131,8 +132,7 @@ class Scheduler:
                 self.placement.grow(max(size, 1))
                 yield from self._end_turn(self._run(run), slot, at)
             case Saved(run, at):
-                self.placement.move(self._run(run), Saved)
-                self._run(run).durable = at
+                self.placement.save(self._run(run), at)
             case Evicted(run, at):
                 yield from self._settle(self._run(run), at)
             case RunFailed(run):
@@ -231,11 +231,8 @@ class Scheduler:
     def _end_turn(self, run: RunEntry, slot: int, at: int) -> Iterator[Action]:
         if run.home[:1] != (slot,):
             raise IllegalTransition(f"run {run.run} trains on {run.home}, not on slot {slot}")
-        self.placement.move(run, TurnEnded)
-        self.placement.free(run.home, TurnEnded)
-        run.trained = at
+        self.placement.end_turn(run, at)
         if run.trained >= run.goal:
-            run.durable = run.trained
             yield from self._end(run, Complete(run.run))
         else:
             yield from self._rest(run)
@@ -250,9 +247,7 @@ class Scheduler:
             self.placement.enqueue(run)
 
     def _settle(self, run: RunEntry, at: int) -> Iterator[Action]:
-        self.placement.move(run, Evicted)
-        run.trained = run.durable = at
-        self.placement.leave(run)
+        self.placement.settle(run, at)
         yield from self._rest(run)
 
     # Runs end
@@ -308,10 +303,10 @@ class Scheduler:
                 if run is None:  # it was over before it was added
                     continue
                 if verdict.promoted:
-                    run.limit = min(decision.until * self.chunks, run.goal)
-                    self.placement.enqueue(run)
+                    self.placement.allow(run, decision.until * self.chunks)
                 elif run.phase in UNFINISHED_PHASES:
-                    run.bracket, run.ending = None, RunPhase.PRUNED
+                    run.bracket = None
+                    self.placement.end_as(run, RunPhase.PRUNED)
                     if run.phase is RunPhase.WAITING:
                         yield from self._rest(run)
 
@@ -324,7 +319,7 @@ class Scheduler:
         """
         if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED_PHASES:
             return
-        run.ending = RunPhase.STOPPED
+        self.placement.end_as(run, RunPhase.STOPPED)
         if run.phase is RunPhase.WAITING:
             yield from self._rest(run)
         elif run.phase is RunPhase.TRAINING and not self.stopping:
@@ -340,8 +335,8 @@ class Scheduler:
             self._count(run, 1)
         elif run.ending is None:
             return
-        run.bracket, run.ending, run.limit = None, None, run.goal
-        self.placement.enqueue(run)
+        run.bracket = None
+        self.placement.renew(run)
 
     def _stop(self) -> Iterator[Action]:
         if self.stopping:

@@ -8,6 +8,7 @@ from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger, nex
 Gang: TypeAlias = tuple[int, ...]
 """The slots that a run trains on; () is nowhere."""
 
+MOST_FAILED_STARTS = 3  # a slot whose workers die this often before they are ready is left alone (assumed)
 FEWER = 0.75  # of the residents with which memory ran out fit, one hopes (assumed)
 
 Key: TypeAlias = tuple[int, int]
@@ -48,6 +49,11 @@ class RunEntry:
         return more and self.phase is RunPhase.WAITING and not self.ends
 
     @property
+    def makes_room(self) -> bool:
+        """Whether it makes room for a gang whose turn it is; another gang that is ready does not."""
+        return self.gang == 1 or (self.phase is not RunPhase.TRAINING and not self.ready)
+
+    @property
     def key(self) -> Key:
         """The least trained comes first, then the lower number."""
         return self.trained, self.run
@@ -78,6 +84,11 @@ class SlotEntry:
             return True
         seats = self.most is None or others < self.most
         return seats and not self.shut and size > 0 and (others + 1) * size <= self.room
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether no worker came up on it too often to try again."""
+        return self.phase is SlotPhase.CLOSED and self.failed_starts >= MOST_FAILED_STARTS
 
     def crowd_out(self) -> None:
         """Memory ran out with these residents: fewer must do from now on."""

@@ -14,8 +14,8 @@ from rapidfire_cli.schedule.actions import (
     Train,
 )
 from rapidfire_cli.schedule.events import NewRun, RunsAdded, WorkerReady
-from rapidfire_cli.schedule.placement import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
+from rapidfire_cli.schedule.state import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving

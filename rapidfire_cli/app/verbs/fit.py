@@ -1,5 +1,6 @@
 """`fit`: train all runs of a file, except those already trained."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -241,14 +242,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
+            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free)
             try:
-                driver.train(
-                    jobs,
-                    [each.bracket for each in found],
-                    journal,
-                    audience,
-                    FitAdmission(home, plan.loaded.file, plan.runs, plan.free),
-                )
+                with _kept_from_the_collector():
+                    driver.train(jobs, [each.bracket for each in found], journal, audience, admission)
             except CodeChanged as change:
                 raise Refusal([resume_check.code_changed(change)]) from None
             except Paused as pause:
@@ -256,6 +253,20 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                     f"{pause}\nhint: saved progress is kept; rerun the same command to continue"
                 ) from None
         journal.close()
+
+
+@contextmanager
+def _kept_from_the_collector() -> Iterator[None]:
+    """Let Python's garbage collector pass over what is there now.
+
+    A fit of thousands of runs keeps all of it until its end; looking through it again and again took a fifth
+    of the controller's CPU.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager
