@@ -124,7 +124,7 @@ def test_adam_takes_no_momentum_in_python_either(tmp_path):
         Experiment(Tiny, dir=tmp_path).run_fit(reference)
     said = str(refusal.value)
     assert said.startswith(
-        "<python> config.train.optimizer.args.momentum: error[E402]: Adam takes no `momentum`"
+        "<python> config.train.optimizer.args.momentum: error[E402]: Adam has no argument `momentum`"
     )
     golden = (ROOT / "rapidfire_cli/catalogue/E402/stderr.txt").read_text()
     assert said.splitlines()[1:] == golden.splitlines()[3:]
