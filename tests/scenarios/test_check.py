@@ -27,7 +27,7 @@ def test_every_combination_is_bound_to_torchs_signatures(cli):
     )
     cli.write(HEADER + f"gridsearch:\n  train: {{epochs: 1, batch_size: 8, optimizer: {optimizers}}}\n")
     error = cli.run("check", "experiment.yaml", exits=2).stderr
-    assert "error[E402]: Adam takes no `momentum`" in error
+    assert "error[E402]: Adam has no argument `momentum`" in error
     assert "error[E401]: unknown optimizer `Adm`" in error
 
 

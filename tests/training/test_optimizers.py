@@ -162,7 +162,7 @@ def test_an_argument_it_does_not_take_is_reported_with_those_it_takes():
 
     assert finding.code == "E402"
     assert finding.path == ("train", "optimizer", "args", "momentum")
-    assert finding.message == "Adam takes no `momentum`"
+    assert finding.message == "Adam has no argument `momentum`"
     assert finding.expected.startswith("one of lr, betas, eps, weight_decay, amsgrad")
     assert finding.hint == "`momentum` is an argument of Muon, RMSprop, SGD"
 
