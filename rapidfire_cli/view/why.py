@@ -90,7 +90,7 @@ def _before(account: Explanation) -> Iterator[str]:
         yield f"it replaced run {origin.run}, which ran out of memory{outside}"
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
-        yield "it was promoted at " + ", ".join(_passed(account, each) for each in passed)
+        yield "it was promoted at " + "; ".join(_passed(account, each) for each in passed)
     if account.ending and account.row.state is not RunState.PRUNED:
         yield f"it was pruned earlier, at {_judged(account, account.ending)}"
     if account.counted:

@@ -133,7 +133,7 @@ def test_patience_names_the_best_value_and_its_epoch(told, delta, least):
         f"run 1 was pruned at epoch 6: no improvement{least} on quality since epoch 4 (best {best})"
     )
     assert re.fullmatch(
-        rf"it was promoted at epoch 2 with best quality 0\.\d+ at epoch 2, epoch 4 .* {best} at epoch 4",
+        rf"it was promoted at epoch 2 with best quality 0\.\d+ at epoch 2; epoch 4 .* {best} at epoch 4",
         told.why(1).splitlines()[1],
     )
 
