@@ -64,6 +64,9 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             yield f"run {run}  failed: {cause}"
         case RunChanged(run, state) if state in WORTH_A_LINE:
             yield f"run {run}  {state}"
+        case Decision(bracket, _, rung, level, verdicts=(verdict,)):
+            what = "promoted" if verdict.promoted else "pruned"
+            yield f"bracket {bracket}  rung {rung} at epoch {level}: run {verdict.run} {what}"
         case Decision(bracket, _, rung, level, verdicts=verdicts):
             on = sum(verdict.promoted for verdict in verdicts)
             yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} promoted"

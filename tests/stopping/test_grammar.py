@@ -1,12 +1,49 @@
 """The grammar of `early_stopping:` derives from the settings of the rules."""
 
+from pathlib import Path
+
 import pytest
+from jsonschema import Draft202012Validator
 
 from rapidfire_cli.problems import Problem
 from rapidfire_cli.shapes import METRIC, alternatives
 from rapidfire_cli.stopping.patience import PatienceRule
 from rapidfire_cli.stopping.registry import forms
+from rapidfire_cli.syntax.schema import schema
+from rapidfire_cli.syntax.serialize import spelt
+from tests.stopping.samples import SAMPLES
 from tests.syntax.reading import TRAIN, generator, refused
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = Draft202012Validator(schema(tagged=False))
+TRAINED = {"epochs": 1, "batch_size": 8, "optimizer": {"name": "Adam"}}
+
+
+def valid(stopping: dict) -> bool:
+    return SCHEMA.is_valid({"gridsearch": {"early_stopping": stopping, "train": TRAINED}})
+
+
+@pytest.mark.parametrize("rule", [rule for rule in SAMPLES.values() if rule.word], ids=str)
+def test_the_schema_says_of_a_rule_what_the_parser_says(rule):
+    said = spelt(rule)
+    assert valid(said)
+    assert not valid({**said, "rule": "medain"})
+    assert not valid({**said, "patients": 3})
+    for needed in ("rule", "metric", "direction"):
+        assert not valid({key: value for key, value in said.items() if key != needed})
+
+
+def test_the_schema_gives_no_rule_the_settings_of_another():
+    assert not valid({"rule": "patience", "metric": "loss", "direction": "min", "min_epochs": 3})
+    assert not valid({"rule": "median", "metric": "loss", "direction": "min", "epochs": 3})
+
+
+def test_the_grammar_page_has_a_row_for_every_rule_with_its_settings_and_defaults():
+    lines = (ROOT / "docs" / "grammar.md").read_text("utf-8").splitlines()
+    for word, form in forms().items():
+        [row] = [line for line in lines if line.startswith(f"| `{word}` |")]
+        for key, default in form.defaults.items():
+            assert f"`{key}` ({default:g})" in row
 
 
 def stopped(text: str) -> list[Problem]:
