@@ -287,7 +287,7 @@ def test_a_tied_parameter_is_matched_by_each_of_its_names():
         (
             {**section("SGD"), "groups": [{"match": "tail.*", "lr": 0.1}]},
             "`tail.*` matches no parameter; "
-            "there are body.weight, body.bias, norm.weight, norm.bias, head.weight and 1 more",
+            "the parameters are body.weight, body.bias, norm.weight, norm.bias, head.weight and 1 more",
             ".groups.0.match",
         ),
         (

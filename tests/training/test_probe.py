@@ -166,9 +166,9 @@ def test_methods_that_do_not_take_what_they_are_passed_are_told(tmp_path):
         (f"{SPECS}:Nowhere", "E411", "has no `Nowhere`"),
         ("tests.training.nowhere:Spec", "E410", "`tests.training.nowhere:Spec` cannot be imported"),
         ("tests.training.broken:Spec", "E410", "`tests.training.broken:Spec` cannot be imported"),
-        (f"{SPECS}:NoSpec", "E411", "is no MLSpec"),
-        (f"{SPECS}:CLASSES", "E411", "is no MLSpec"),
-        (f"{SPECS}:Incomplete", "E412", "lacks `compute_forward`"),
+        (f"{SPECS}:NoSpec", "E411", "is not an MLSpec"),
+        (f"{SPECS}:CLASSES", "E411", "is not an MLSpec"),
+        (f"{SPECS}:Incomplete", "E412", "does not define `compute_forward`"),
     ],
 )
 def test_an_mlspec_that_cannot_be_used_is_refused(tmp_path, mlspec, code, message):
