@@ -8,7 +8,7 @@ demo: .venv/.demo  ## train the digits experiment, side by side, with a live tab
 	$(BIN)/rapidfire fit configs/digits.yaml
 
 test: .venv/.dev  ## every test, with a short seeded share of the long campaigns
-	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope
+	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --no-loadscope-reorder
 
 check: .venv/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -27,6 +27,7 @@ bench: .venv/.bench  ## the figures of the README
 campaign: .venv/.dev  ## the long campaigns, whole, going on where they were left; writes docs/reliability-report.md
 	$(BIN)/python -m tests.campaign
 	$(BIN)/python -m pytest -m campaign --timeout=0
+	RAPIDFIRE_TESTS=whole $(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --timeout=0
 
 docs: .venv/.docs  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/zensical build --clean --strict

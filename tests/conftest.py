@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import compileall
 import os
 import shutil
 import signal
@@ -9,13 +10,29 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.shares import EXAMPLES
+
+ROOT = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31  # bytes of it that must be free (measured: two processes' tests hold less than a quarter)
 
-settings.register_profile("rapidfire", deadline=None)  # a busy machine is no failure
+settings.register_profile("rapidfire", deadline=None, max_examples=EXAMPLES)  # a busy machine is no failure
 settings.load_profile("rapidfire")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else what tests start under nohup would ignore it, too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as it is ignored in a shell's background
+
+
+SLOW = ("tests/scenarios", "tests/training", "tests/app", "tests/campaign", "tests/durable")
+"""Directories whose modules take longest, longest first: what begins last should be over soon."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with slow modules, so that no process is left with one at the end while the other has nothing."""
+    items.sort(
+        key=lambda item: next(
+            (at for at, place in enumerate(SLOW) if item.nodeid.startswith(place)), len(SLOW)
+        )
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not campaign and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None
+    if not hasattr(config, "workerinput"):  # else each process under test would compile what it imports
+        compileall.compile_dir(ROOT / "rapidfire_cli", quiet=2)
     if worker := getattr(config, "workerinput", None):  # of pytest-xdist: a core for each, as tools then see
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker["workerid"].removeprefix("gw")) % len(cores)]})

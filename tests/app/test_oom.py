@@ -17,6 +17,7 @@ from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import OomRetry, Run, RunState
 from tests.app.fake_workers import Audience, Cli, FaultRates
 from tests.app.test_brackets import CALM, relived, rising
+from tests.shares import WHOLE, share
 
 ON_OOM = "{train.batch_size: /2, train.grad_accumulation: '*2'}"
 
@@ -193,7 +194,7 @@ def test_a_run_with_a_result_counts_as_failed_and_its_replacement_trains_apart_t
 def test_a_fit_killed_at_any_moment_ends_as_if_nothing_had_been(tmp_path, fills):
     calm = Cli(tmp_path / "calm", rising, fits=20, fills=fills)
     calm.fit(sha(num_runs=4), CALM, workers=1)
-    for moment in count(1):
+    for moment in count(1, 1 if WHOLE else 4):
         cli = Cli(tmp_path / f"{moment}", rising, fits=20, fills=fills)
         killed = not cli.fit(sha(num_runs=4), FaultRates(moments=moment), workers=1)
         assert cli.fit(sha(num_runs=4), CALM, workers=1)
@@ -204,7 +205,7 @@ def test_a_fit_killed_at_any_moment_ends_as_if_nothing_had_been(tmp_path, fills)
             return
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", share(range(12), 3))
 def test_whatever_dies_nobody_is_replaced_twice_or_lost(tmp_path, seed):
     chance = random.Random(seed)
     cli = Cli(tmp_path, rising, fits=chance.choice([5, 20, 40]), fills=chance.randint(1, 4))

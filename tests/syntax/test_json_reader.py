@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.nodes import Mapping, Sequence
@@ -20,7 +20,6 @@ def problems(text: str) -> list[str]:
     return [f"{problem.code} {problem.span.line}:{problem.span.column}" for problem in found if problem.span]
 
 
-@settings(max_examples=200, deadline=None)
 @given(plain)
 def test_everything_that_json_says_is_understood(value: object):
     assert data(json.dumps(value), "f.json") == value

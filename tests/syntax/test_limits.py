@@ -8,6 +8,7 @@ from rapidfire_cli.problems import render
 from rapidfire_cli.syntax.compose import MAX_DEPTH, MAX_NODES
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.text import MAX_BYTES
+from tests.shares import share
 from tests.syntax.reading import refused
 
 
@@ -78,14 +79,17 @@ def test_as_many_values_as_allowed_are_read():
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [
-        ("f.yaml", "config_group:\n" + "- config: {train: {epochs: 1, batch_size: 8}}\n" * 20_000),
-        (
-            "f.json",
-            '{"config_group": [' + ", ".join(['{"config": {"train": {"epochs": 1}}}'] * 20_000) + "]}",
-        ),
-        ("f.toml", "[[config_group]]\nconfig = {train = {epochs = 1, batch_size = 8}}\n" * 20_000),
-    ],
+    share(
+        [
+            ("f.yaml", "config_group:\n" + "- config: {train: {epochs: 1, batch_size: 8}}\n" * 20_000),
+            (
+                "f.json",
+                '{"config_group": [' + ", ".join(['{"config": {"train": {"epochs": 1}}}'] * 20_000) + "]}",
+            ),
+            ("f.toml", "[[config_group]]\nconfig = {train = {epochs = 1, batch_size = 8}}\n" * 20_000),
+        ],
+        3,
+    ),
 )
 def test_a_file_that_may_be_larger_may_hold_more_values(name: str, text: str):
     data = text.encode()

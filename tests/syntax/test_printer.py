@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.identity import digest
@@ -24,7 +24,6 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 DOCUMENTATION = ROOT / "docs" / "grammar.md"
 
 
-@settings(max_examples=60, deadline=None)
 @given(file=files)
 def test_a_printed_file_means_the_same(file: ExperimentFile):
     for name, printed in PRINTERS.items():

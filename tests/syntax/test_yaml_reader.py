@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.problems import Refusal, Span
@@ -226,7 +226,6 @@ def reserved(value: object) -> bool:
     return isinstance(value, list) and any(map(reserved, value))
 
 
-@settings(max_examples=200, deadline=None)
 @given(PLAIN.filter(lambda value: not reserved(value)))
 def test_json_reads_as_the_same_data(value: object):
     assert data(json.dumps(value, ensure_ascii=False)) == value

@@ -10,6 +10,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import FORMER
 from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.terms import Objective
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
 
@@ -127,7 +128,7 @@ def test_tied_weights_and_buffers_outside_the_models_state_are_kept(tmp_path):
     assert continued.epochs() == whole.epochs()
 
 
-@pytest.mark.parametrize("stop_at", range(1, 18))
+@pytest.mark.parametrize("stop_at", share(range(1, 18), 3))
 def test_what_an_mlspec_says_of_itself_is_kept_wherever_it_is_stopped(tmp_path, stop_at):
     """Within an epoch, at its end, and within a validation, which begins anew."""
     whole = TrainingSandbox(tmp_path / "whole", "Remembering")

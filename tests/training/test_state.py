@@ -5,6 +5,7 @@ import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from rapidfire_cli.engine.messages import Smoke
 from rapidfire_cli.facts import RunFailed
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
 
@@ -393,8 +395,11 @@ def equal(one, other):
     )
 
 
-@pytest.mark.parametrize("stop_at", [1, 6, 13])
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    ("model", "stop_at"),
+    share(product(MODELS, [1, 6, 13]), 2),
+    ids=lambda said: getattr(said, "__name__", str(said)),
+)
 def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, stop_at):
     """Stopped after its first step, in an epoch, in a validation, at an epoch's end, in the next epoch."""
     whole = undisturbed(tmp_path / "whole", Case, config(model))

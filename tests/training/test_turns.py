@@ -3,6 +3,7 @@
 import pytest
 
 from rapidfire_cli.facts import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
 STEPS = 5  # of an epoch: 37 rows in batches of 8
@@ -123,7 +124,7 @@ def test_a_short_turn_goes_on_while_it_may(tmp_path, seconds_of_an_epoch, ends):
     assert turns[1:] == ends
 
 
-@pytest.mark.parametrize("pulse", range(1, PULSES + 1))
+@pytest.mark.parametrize("pulse", share(range(1, PULSES + 1), 2))
 def test_stopped_at_any_pulse_and_continued_from_its_checkpoint(alone, tmp_path, spec, pulse):
     stopped = TrainingSandbox(tmp_path / "stopped", spec)
     stopped.stop_at = pulse

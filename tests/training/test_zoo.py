@@ -15,7 +15,7 @@ from tests.training.test_state import equal, read
 from tests.training.zoo import Grown
 
 SPEC = "tests.training.zoo:Zoo"
-SHARE, WHOLE = range(15), range(2000)
+SHARE, WHOLE = range(6), range(2000)
 OPTIMIZERS = [{"name": "Adam", "args": {"lr": 0.01}}, {"name": "SGD", "args": {"lr": 0.05, "momentum": 0.9}}]
 
 
