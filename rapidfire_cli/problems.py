@@ -14,6 +14,19 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class SourceName(str):
+    """The name of a text that spans point into; it carries the text, so that a problem can quote it."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, name: str, text: str = "") -> "SourceName":
+        named = super().__new__(cls, name)
+        named.text = text
+        return named
+
+
 class Span(NamedTuple):
     """A stretch of a source: lines and columns count from 1, columns in characters; `width` in characters.
 
@@ -50,7 +63,7 @@ class Refusal(Exception):  # noqa: N818 - the word users read
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n\n".join(render(problem, {}) for problem in self.problems)
+        return "\n\n".join(map(render, self.problems))
 
 
 TITLES: Mapping[str, str] = {
@@ -182,11 +195,11 @@ _TAB = "    "
 _ELLIPSIS = "…"
 
 
-def render(problem: Problem, sources: Mapping[str, str]) -> str:
-    """Format a problem for people; `sources` holds the texts of the files that spans point into."""
+def render(problem: Problem) -> str:
+    """Format the problem for people, with the line that it points at where its text is at hand."""
     label = f"{problem.severity}[{problem.code}]: {visible(problem.message)}"
     lines = [label] if problem.span is None else [f"{position(problem.span)}: {label}"]
-    if problem.span and (source := _source(problem.span, sources)):
+    if problem.span and (source := _source(problem.span)):
         lines += _excerpt(problem.span, source)
     details = {"found": problem.found, "expected": problem.expected, "hint": problem.hint}
     lines += [f"{name}: {visible(text)}" for name, text in details.items() if text]
@@ -205,8 +218,8 @@ def visible(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
 
 
-def _source(span: Span, sources: Mapping[str, str]) -> str:
-    lines = _lines(sources.get(span.file, ""))
+def _source(span: Span) -> str:
+    lines = _lines(span.file.text) if isinstance(span.file, SourceName) else ()
     return lines[span.line - 1] if 0 < span.line <= len(lines) else ""
 
 

@@ -336,4 +336,4 @@ def test_what_is_no_plain_data_has_a_golden_rendering():
     with pytest.raises(Refusal) as refusal:
         experiment_file(runpy.run_path(str(CASE / "script.py"))["ml_config"])
     assert {problem.code for problem in refusal.value.problems} == {"E520"}
-    agree(CASE / "stderr.txt", "\n\n".join(render(problem, {}) for problem in refusal.value.problems) + "\n")
+    agree(CASE / "stderr.txt", "\n\n".join(render(problem) for problem in refusal.value.problems) + "\n")

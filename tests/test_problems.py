@@ -6,20 +6,21 @@ from pathlib import Path
 import pytest
 
 import rapidfire_cli
-from rapidfire_cli.problems import TITLES, WIDTH, Problem, Refusal, Severity, Span, render
+from rapidfire_cli.problems import TITLES, WIDTH, Problem, Refusal, Severity, SourceName, Span, render
 
 PACKAGE = Path(rapidfire_cli.__file__).parent
 
 
 def shown(source: str, column: int, width: int = 1, line: int = 1) -> list[str]:
     """The excerpt: the source line and the carets below it."""
-    problem = Problem("E203", "wrong", Span("f.yaml", line, column, width))
-    return render(problem, {"f.yaml": source}).splitlines()[1:]
+    problem = Problem("E203", "wrong", Span(SourceName("f.yaml", source), line, column, width))
+    return render(problem).splitlines()[1:]
 
 
 def test_a_problem_says_where_what_found_expected_and_what_to_do():
-    problem = Problem("E203", "`a` is wrong", Span("f.yaml", 2, 4, 2), "a string", "an integer", "write 64")
-    assert render(problem, {"f.yaml": "x: 1\na: hi\n"}) == (
+    span = Span(SourceName("f.yaml", "x: 1\na: hi\n"), 2, 4, 2)
+    problem = Problem("E203", "`a` is wrong", span, "a string", "an integer", "write 64")
+    assert render(problem) == (
         "f.yaml:2:4: error[E203]: `a` is wrong\n"
         "   2 | a: hi\n"
         "     |    ^^\n"
@@ -31,11 +32,11 @@ def test_a_problem_says_where_what_found_expected_and_what_to_do():
 
 def test_a_warning_says_so():
     problem = Problem("W301", "odd", Span("f.yaml", 1, 1), severity=Severity.WARNING)
-    assert render(problem, {}) == "f.yaml:1:1: warning[W301]: odd"
+    assert render(problem) == "f.yaml:1:1: warning[W301]: odd"
 
 
 def test_a_problem_without_a_place_is_one_line_and_its_details():
-    assert render(Problem("E601", "no experiment", hint="fit one"), {}) == (
+    assert render(Problem("E601", "no experiment", hint="fit one")) == (
         "error[E601]: no experiment\nhint: fit one"
     )
 
@@ -55,7 +56,7 @@ def test_wide_and_combining_characters_keep_the_caret_below_its_word():
 
 def test_control_and_format_characters_are_spelt_out():
     assert shown("a: \x1b[31m\u202e", 4) == ["   1 | a: \\x1b[31m\\u202e", "     |    ^^^^"]
-    assert "\x1b" not in render(Problem("E201", "key \x1b[2J", found="\x1b", hint="\x9b"), {})
+    assert "\x1b" not in render(Problem("E201", "key \x1b[2J", found="\x1b", hint="\x9b"))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

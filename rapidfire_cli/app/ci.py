@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from rapidfire_cli.app.files import argument, remember
+from rapidfire_cli.app.files import argument
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.facts import Fact, RunChanged, RunReplaced, reading
@@ -132,7 +132,6 @@ class FailFast:
 
 def requirements(texts: Sequence[str]) -> tuple[Requirement, ...]:
     """Parse the arguments of `--require`. Raises Refusal with every invalid one."""
-    remember(REQUIRE, "\n".join(texts))
     said = [_requirement(argument) for argument in arguments(REQUIRE, texts)]
     if problems := [one for one in said if isinstance(one, Problem)]:
         raise Refusal(problems)

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from rapidfire_cli.app.files import remembered
 from rapidfire_cli.app.streams import ReaderGone, debugging
 from rapidfire_cli.problems import Problem, Refusal, render
 from rapidfire_cli.view.findings import annotation, problem_record, problems_document
@@ -74,8 +73,7 @@ def say(problems: Sequence[Problem], output: Output = Output.TABLE) -> int:
         events = ({"event": "problem", **problem_record(problem)} for problem in problems)
         sys.stdout.writelines(f"{json_line(event)}\n" for event in events)
     elif problems:
-        sources = {problem.span.file: remembered(problem.span.file) for problem in problems if problem.span}
-        print("\n\n".join(render(problem, sources) for problem in problems), file=sys.stderr)
+        print("\n\n".join(map(render, problems)), file=sys.stderr)
     if debugging(os.environ):
         for traced in dict.fromkeys(problem.traceback for problem in problems if problem.traceback):
             print(f"\n{traced}", end="", file=sys.stderr)

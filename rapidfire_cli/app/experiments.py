@@ -8,7 +8,7 @@ from rapidfire_cli.app.files import Given, changes, load, read
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.store.layout import ExperimentDir, parent_directory
 from rapidfire_cli.store.source import Source, file_source
 from rapidfire_cli.syntax.ast import ExperimentFile
@@ -78,11 +78,12 @@ def _unwelcome(change: Argument) -> Problem:
 
 def _of_manifest(given: Given, parent: str | None, most: int) -> LoadedExperiment:
     """What a manifest with its header says, exactly; replacements come again where memory runs out again."""
-    name = str(given.path)
     if said := changes(given):
         raise Refusal(map(_unwelcome, said))
     size = given.path.stat().st_size if given.path.is_file() else 0
-    file, runs = codec.read_whole(read(given.path, size).decode(errors="surrogateescape"), name)
+    text = read(given.path, size).decode(errors="surrogateescape")
+    name = SourceName(str(given.path), text)
+    file, runs = codec.read_whole(text, name)
     listed = tuple(run for run in runs if run.origin is None)
     check_size(len(listed), most, Span(name, 2, 1))
     return LoadedExperiment(file, mlspec_of(file, given.path), listed, home_of(file, parent))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rapidfire_cli.manifest.check import checked
-from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Opener, Source
 from rapidfire_cli.syntax.overrides import SET, UNSET, Argument, arguments
@@ -16,8 +16,6 @@ from rapidfire_cli.syntax.text import MAX_BYTES
 
 TRAINED = 1 << 26  # bytes of a file that was trained, at most (assumed)
 _SUFFIXES = (".yaml", ".yml", ".toml", ".json")
-
-_texts: dict[str, str] = {}
 
 
 class Given(NamedTuple):
@@ -52,8 +50,6 @@ def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:
 
 def changes(given: Given) -> list[Argument]:
     """The overrides from the command line, in the order in which they apply."""
-    remember(UNSET, "\n".join(given.unsets))
-    remember(SET, "\n".join(given.sets))
     return [*arguments(UNSET, given.unsets), *arguments(SET, given.sets)]
 
 
@@ -61,7 +57,7 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Read the file, at most one byte more than the limit. Raises Refusal if it cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            return file.read(max_bytes + 1)
     except FileNotFoundError:
         raise _refused("E501", path, "file not found", _nearby(path)) from None
     except IsADirectoryError:
@@ -69,31 +65,19 @@ def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise _refused("E503", path, f"cannot read the file: {reason}", "") from None
-    remember(str(path), data.decode("utf-8", errors="replace"))
-    return data
-
-
-def remember(name: str, text: str) -> None:
-    """Keep the text of this source, so that problems can quote it."""
-    _texts[name] = text
 
 
 def code(span: Span) -> Span:
-    """The same place in the user's code, and the text of its file kept."""
+    """The same place in the user's code, with the text of its file."""
     with suppress(OSError):
-        remember(span.file, Path(span.file).read_bytes().decode(errors="replace"))
+        text = Path(span.file).read_bytes().decode(errors="replace")
+        return span._replace(file=SourceName(span.file, text))
     return span
 
 
 def argument(option: str, text: str) -> Span:
-    """The span of an option's argument; its text is kept for quoting."""
-    remember(option, text)
-    return Span(option, 1, 1, max(1, len(text)))
-
-
-def remembered(name: str) -> str:
-    """The kept text of a source; empty if it was not read."""
-    return _texts.get(name, "")
+    """The span of an option's argument."""
+    return Span(SourceName(option, text), 1, 1, max(1, len(text)))
 
 
 def _beside(text: str, file: str, max_bytes: int) -> Source:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, assert_never
 
 from rapidfire_cli.manifest.identity import identify
-from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
@@ -61,6 +61,7 @@ def header(file: ExperimentFile) -> str:
 
 def read_whole(text: str, file: str) -> tuple[ExperimentFile, tuple[Run, ...]]:
     """The experiment in a manifest's header, and its runs, whose ids are theirs. Raises Refusal."""
+    file = SourceName(file, text)
     head, _, lines = text.partition("\n")
     if not head.startswith('{"experiment":'):
         raise Refusal([_headless(Span(file, 1, 1))])
@@ -75,6 +76,8 @@ def read(text: str, file: str, first: int = 1) -> tuple[Run, ...]:
 
     Raises Refusal with every line that is none; `file` is its name in there.
     """
+    if first == 1:  # else it is the name of the whole
+        file = SourceName(file, text)
     runs: dict[int, Run] = {}
     problems = []
     for place, words in enumerate(text.removesuffix("\n").split("\n") if text else (), first):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.shapes import Items
 from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
@@ -74,7 +74,8 @@ class _Family:
         if source.name in line:
             circle = " → ".join((*line[line.index(source.name) :], source.name))
             raise Refusal([Problem("E121", "a file cannot extend itself", path.span, found=circle)])
-        base = read(source.data, source.name, self._max_bytes)
+        name = SourceName(source.name, source.data.decode(errors="replace"))
+        base = read(source.data, name, self._max_bytes)
         if not isinstance(base.root, Mapping):
             message, found = "an extended file must be a mapping", kind(base.root)
             raise Refusal([*base.problems, Problem("E203", message, base.root.span, found, "a mapping")])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, assert_never
 
-from rapidfire_cli.problems import Problem, Refusal, Span, did_you_mean, shortened
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span, did_you_mean, shortened
 from rapidfire_cli.syntax.keys import FILE, GENERATORS, GROUP_KEYS
 from rapidfire_cli.syntax.nodes import (
     Alternatives,
@@ -74,8 +74,9 @@ class Change:
 
 def arguments(option: str, texts: Iterable[str]) -> Iterator[Argument]:
     """The arguments of an option; spans point into these texts, joined as lines."""
-    line = 1
-    for text in texts:
+    line, every = 1, list(texts)
+    option = SourceName(option, "\n".join(every))
+    for text in every:
         yield Argument(option, text, line)
         line += 1 + text.count("\n")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.shapes import Free, Record
 from rapidfire_cli.syntax.ast import ExperimentFile, Group
 from rapidfire_cli.syntax.check import Place, check_shape
@@ -39,6 +39,7 @@ def parse(
 
     Raises Refusal with every problem found.
     """
+    file = SourceName(file, data.decode(errors="replace"))
     whole = extended(read(data, file, max_bytes), file, opener, max_bytes)
     return understand(overridden(whole, arguments), file)
 

@@ -18,7 +18,7 @@ def problem_record(problem: Problem) -> dict[str, Plain]:
         "code": problem.code,
         "severity": str(problem.severity),
         "message": problem.message,
-        "file": span.file if span else None,
+        "file": str(span.file) if span else None,
         "line": span.line if span else None,
         "column": span.column if span else None,
         "found": problem.found or None,
@@ -35,7 +35,7 @@ def annotation(problem: Problem) -> str:
     """
     span = problem.span
     in_file = span and span.line and not span.file.startswith("--")  # an option's argument is in none
-    where = {"file": span.file, "line": span.line, "col": span.column} if span and in_file else {}
+    where = {"file": str(span.file), "line": span.line, "col": span.column} if span and in_file else {}
     properties = ",".join(
         f"{key}={_property(f'{value}')}" for key, value in {**where, "title": problem.code}.items()
     )

@@ -19,7 +19,7 @@ from rapidfire_cli.manifest.choice import chooser
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import digest
-from rapidfire_cli.problems import Problem, Refusal, Span, render
+from rapidfire_cli.problems import Problem, Refusal, SourceName, Span, render
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Source
 from rapidfire_cli.syntax.overrides import SET, UNSET, arguments
@@ -262,18 +262,15 @@ def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
     try:
         file = checked(parse(given.data, given.name, opener=neighbour, arguments=said))
         understood(file)
-        chosen = chooser(file, given.condition, Span("--filter", 1, 1, len(given.condition)))
+        chosen = chooser(
+            file, given.condition, Span(SourceName("--filter", given.condition), 1, 1, len(given.condition))
+        )
         sum(map(chosen, islice(expand(file), 3)))
     except Refusal as refusal:
         assert refusal.problems
-        sources = {
-            given.name: given.data.decode("utf-8", errors="replace"),
-            SET: "\n".join(given.sets),
-            "--filter": given.condition,
-        }
         for problem in refusal.problems[:20]:
             assert problem.span is not None
-            render(problem, sources).encode()
+            render(problem).encode()
 
 
 def understood(file: ExperimentFile) -> None:

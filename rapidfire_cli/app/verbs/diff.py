@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from rapidfire_cli.app.errors import say
-from rapidfire_cli.app.files import Given, load, remember, understood
+from rapidfire_cli.app.files import Given, load, understood
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.difference import difference, shared_changes
@@ -85,7 +85,6 @@ def _read(name: str, max_bytes: int) -> bytes:
         raise _missing(name, "git is not installed") from None
     if git.returncode and len(data) <= max_bytes:  # beyond, git dies of the pipe that nobody reads
         raise _missing(name, "`git show REV:path` may say more; paths start at the root of the repository")
-    remember(name, data.decode("utf-8", errors="replace"))
     return data
 
 
