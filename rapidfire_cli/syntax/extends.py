@@ -1,16 +1,25 @@
 """`extends:`: the files that a file builds on, read and merged below it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.shapes import Items
 from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import EXTENDS
-from rapidfire_cli.syntax.merge import merge_files
-from rapidfire_cli.syntax.nodes import Document, Entry, Mapping, Scalar, Sequence, kind
+from rapidfire_cli.syntax.keys import EXTENDS, GROUP_KEYS
+from rapidfire_cli.syntax.nodes import (
+    Alternatives,
+    Document,
+    Entry,
+    Interval,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    kind,
+)
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.text import MAX_BYTES
 
@@ -102,3 +111,56 @@ def _paths(entry: Entry) -> list[Scalar]:
         raise Refusal(diagnostics.problems)
     items = entry.node.items if isinstance(entry.node, Sequence) else (entry.node,)
     return [item for item in items if isinstance(item, Scalar)]
+
+
+_NAME = "name"  # of an optimizer or a scheduler: the arguments beside it are its own
+
+
+def merge_files(base: Mapping, over: Mapping) -> Mapping:
+    """Merge the file `over` with the file it extends; the experiment's name is not inherited."""
+    _, inherited = base.split(("experiment",))
+    merged = merge(inherited, over, opens_group=True)
+    assert isinstance(merged, Mapping)
+    return merged
+
+
+def merge(base: Node, over: Node, opens_group: bool = False) -> Node:
+    """Merge mappings key by key, `over` winning; replace everything else, lists and value sets included.
+
+    Where a config group may open, naming another kind of group replaces the base's.
+    """
+    match base, over:
+        case Mapping(), Mapping() if not _differ(base.get(_NAME), over.get(_NAME)):
+            if opens_group and any(
+                entry.key in GROUP_KEYS and not base.get(entry.key) for entry in over.entries
+            ):
+                _, base = base.split(GROUP_KEYS)
+            entries = {entry.key: entry for entry in base.entries}
+            for entry in over.entries:
+                old = entries.get(entry.key)
+                groups = opens_group and entry.key == "config_group"
+                entries[entry.key] = (
+                    entry._replace(node=merge(old.node, entry.node, groups)) if old else entry
+                )
+            return over._replace(entries=tuple(entries.values()))
+    return over
+
+
+def _differ(one: Entry | None, other: Entry | None) -> bool:
+    return one is not None and other is not None and _meaning(one.node) != _meaning(other.node)
+
+
+def _meaning(node: Node) -> Hashable:
+    """The meaning of a node without its place."""
+    match node:
+        case Scalar(value):
+            return (type(value), value)
+        case Sequence(items):
+            return (Sequence, *map(_meaning, items))
+        case Alternatives(items, label=label):
+            return (Alternatives, label, *map(_meaning, items))
+        case Mapping(entries):
+            return frozenset((entry.key, _meaning(entry.node)) for entry in entries)
+        case Interval(parts):
+            return (Interval, _meaning(parts))
+    assert_never(node)

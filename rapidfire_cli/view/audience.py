@@ -7,8 +7,9 @@ from typing import TextIO
 
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.facts import Fact
+from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.view.board import Board
-from rapidfire_cli.view.jsonlines import JsonLines
+from rapidfire_cli.view.formats import json_line
 from rapidfire_cli.view.lines import Lines
 
 
@@ -98,3 +99,15 @@ def drawable(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether a table can be redrawn in place there: a terminal that can, watched by a person."""
     utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
     return stream.isatty() and utf8 and not environ.get("CI") and environ.get("TERM") != "dumb"
+
+
+class JsonLines:
+    """An audience of programs: writes JSON lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Write one object per fact: `{"event": "epoch_ended", "run": 3, …}`."""
+        self._stream.writelines(f"{json_line({'event': kind(fact), **body(fact)})}\n" for fact in facts)
+        self._stream.flush()

@@ -12,9 +12,8 @@ from rapidfire_cli.app.ci import FailFast
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.facts import Fact, RunAdmitted
-from rapidfire_cli.view.audience import shielded
+from rapidfire_cli.view.audience import JsonLines, shielded
 from rapidfire_cli.view.board import fold
-from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines
 from rapidfire_cli.view.live import Live
 from tests.app import fake_workers

@@ -14,12 +14,12 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import measured, ranking
 from rapidfire_cli.terms import Epoch, RunState
+from rapidfire_cli.view.audience import JsonLines
 from rapidfire_cli.view.columns import columns
 from rapidfire_cli.view.documents import experiment_document, ranking_document, run_document
 from rapidfire_cli.view.expansion import expansion_table
 from rapidfire_cli.view.formats import csv_columns, csv_lines, json_line, json_text, yaml_text
 from rapidfire_cli.view.frame import frame
-from rapidfire_cli.view.jsonlines import JsonLines
 from rapidfire_cli.view.lines import Lines
 from rapidfire_cli.view.results import failures, ranking_table, status_table
 from rapidfire_cli.view.tables import plain
