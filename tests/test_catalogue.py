@@ -2,17 +2,15 @@
 
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from rapidfire_cli.app.verbs.explain import CATALOGUE, COMMAND, STDERR
-from rapidfire_cli.cli import main
 from rapidfire_cli.problems import TITLES
 from tests.goldens import agree
+from tests.scenarios.conftest import Cli
 
-ROOT = Path(__file__).parents[1]
 CASES = Path(str(CATALOGUE))
 SHOWN_ELSEWHERE = {"E520", "E521", "E606"}
 """Codes that no succession of commands alone reaches: test_automl, test_experiment and test_continuing hold
@@ -20,23 +18,15 @@ their text."""
 
 
 @pytest.fixture
-def rapidfire(tmp_path, monkeypatch, capfd):
+def rapidfire(tmp_path, monkeypatch):
     """Runs one command line in a directory of its own; its exit code, and what it said on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("COLUMNS", "120")
     for name in ("GITHUB_ACTIONS", "RAPIDFIRE_DIR"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(line: str) -> tuple[object, str]:
-        with monkeypatch.context() as streams:
-            for name in ("stdout", "stderr"):
-                streams.setattr(sys, name, getattr(sys, name))
-            streams.setattr(sys, "argv", ["rapidfire", *shlex.split(line)])
-            with pytest.raises(SystemExit) as ending:
-                main()
-            sys.stdout.flush()
-        return ending.value.code, capfd.readouterr().err
+    def run(line: str) -> tuple[int, str]:
+        process = Cli(tmp_path).start(*shlex.split(line))
+        _, said = process.communicate()
+        return process.wait(), said
 
     return run
 

@@ -9,7 +9,6 @@ from rapidfire_cli.manifest.codec import write
 from rapidfire_cli.manifest.rungs import RunEpochs, Rung
 from rapidfire_cli.manifest.summary import Summary
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.schedule.simulate import Timeline
 from rapidfire_cli.terms import LeafConfig, Plain, Run
 from rapidfire_cli.view.findings import problems_document
 from rapidfire_cli.view.formats import Record, csv_lines, json_line, json_text, yaml_text
@@ -107,32 +106,3 @@ def _cost(cost: RunEpochs) -> str:
     """`20 run-epochs (64 without early stopping)`."""
     most = f" to {cost.most:,}" if cost.most > cost.least else ""
     return f"{cost.least:,}{most} run-epochs ({cost.uncut:,} without early stopping)"
-
-
-def timeline_line(timeline: Timeline) -> str:
-    """`4 slots: 20 run-epochs in 7 epochs of wall time, 29% idle; 4 to 6 run-epochs per slot`."""
-    least, most = min(timeline.busy), max(timeline.busy)
-    each = _epochs(most) if least == most else f"{_epochs(least)} to {_epochs(most)}"
-    return (
-        f"{counted(len(timeline.busy), 'slot')}: {_epochs(sum(timeline.busy))} run-epochs in "
-        f"{_epochs(timeline.makespan)} epochs of wall time, {timeline.idle:.0%} idle; "
-        f"{each} run-epochs per slot"
-    )
-
-
-def timeline_document(timeline: Timeline) -> dict[str, Plain]:
-    """The same in full; time is in units of one epoch."""
-    return {
-        "slots": len(timeline.busy),
-        "run_epochs": sum(timeline.busy),
-        "makespan": timeline.makespan,
-        "idle": timeline.idle,
-        "busy": list(timeline.busy),
-        "rungs": [
-            {"bracket": bracket, "epochs": epochs, "runs": runs} for bracket, epochs, runs in timeline.rungs()
-        ],
-    }
-
-
-def _epochs(count: float) -> str:
-    return f"{count:,.1f}".removesuffix(".0")

@@ -148,4 +148,5 @@ def test_a_fresh_start_that_is_refused_puts_back_what_was_there(cli, monkeypatch
             cli.fit(grid("[0.2]"), CALM, fresh=True)
     assert [path.name for path in cli.home.path.parent.iterdir()] == ["file"]
     assert kept(cli) == before
-    assert capsys.readouterr().err.splitlines()[-1].endswith("file~1 is " + f"{cli.home.path} again")
+    moved = f"moved {cli.home.path}~1 back to {cli.home.path}"
+    assert capsys.readouterr().err.splitlines()[-1] == moved

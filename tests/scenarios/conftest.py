@@ -6,9 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
+
+from tests.processes.forked import Forked
+from tests.shares import WHOLE
 
 ROOT = Path(__file__).parents[2]
 HEADER = """\
@@ -24,6 +27,8 @@ gridsearch:
     optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
   named_metrics: [top1_accuracy]
 """
+
+Process: TypeAlias = Forked | subprocess.Popen[str]
 
 
 @dataclass
@@ -45,28 +50,20 @@ class Cli:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **self.extra}
 
-    def run(self, *arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.path,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert done.returncode == exits, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+    def run(self, *arguments: str, exits: int = 0, anew: bool = WHOLE) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, which must be as expected."""
+        process = self.start(*arguments, anew=anew)
+        printed, said = process.communicate()
+        assert process.returncode == exits, f"exit code {process.returncode}\n{printed}\n{said}"
+        return subprocess.CompletedProcess(self.command(*arguments), exits, printed, said)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, anew: bool = WHOLE, **streams: int) -> Process:
+        """Start it in a process that has imported what it needs; `anew` as people do, which takes longer."""
+        if not anew:
+            return Forked(arguments, self.path, self.environment, **streams)
+        usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.path,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            stdin=subprocess.DEVNULL,
+            self.command(*arguments), cwd=self.path, env=self.environment, text=True, **{**usual, **streams}
         )
 
     def status(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A small experiment under which the disk fails at a named point, or a process dies there."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,15 @@ class Whole:
     metrics: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """How a process ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def undisturbed(cli: Cli) -> Whole:
     """Train the two runs without a fault, and trace what they pass."""
     cli.write(FILE)
@@ -42,23 +50,16 @@ def undisturbed(cli: Cli) -> Whole:
     return Whole(points, cli.weights(), cli.metrics())
 
 
-def strike(cli: Cli, point: str, what: str, occurrence: int = 1) -> subprocess.CompletedProcess[str]:
+def strike(cli: Cli, point: str, what: str, occurrence: int = 1) -> Struck:
     """`fit`, with a fault armed; it must have struck."""
     armed = cli.path / "armed"
     armed.touch()
     cli.extra[VARIABLE] = f"{point} {occurrence} {what} {armed}"
-    done = subprocess.run(
-        cli.command("fit", "experiment.yaml"),
-        cwd=cli.path,
-        env=cli.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = cli.start("fit", "experiment.yaml")
+    printed, said = process.communicate()
     cli.extra.clear()
     assert not armed.exists(), f"`{point}` was not passed"
-    return done
+    return Struck(process.wait(), printed, said)
 
 
 def continues(cli: Cli, whole: Whole) -> bool:

@@ -101,7 +101,7 @@ def test_code_that_changes_while_runs_train_is_refused_by_the_next_worker(cli):
     cli.write("", "dies")
     cli.write(FILE.replace("fail", "die"))
     refused = cli.run("fit", "experiment.yaml", exits=2)
-    assert "with other code than the runs beside it" in refused.stderr
+    assert "a new worker would train run 1 with different code" in refused.stderr
     assert "found: changed: module own" in refused.stderr
     cli.run("fit", "experiment.yaml", "--accept-changes")
 

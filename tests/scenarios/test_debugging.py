@@ -54,7 +54,7 @@ def test_a_breakpoint_stops_in_the_run_asked_for(cli):
 
 def test_an_error_is_shown_with_its_traceback_and_others_are_refused(cli):
     write(cli, "Raising")
-    failed = cli.run("fit", "experiment.yaml", "--debug-run", "1", exits=1).stderr
+    failed = cli.run("fit", "experiment.yaml", "--debug-run", "1", exits=1, anew=True).stderr
     assert failed.endswith("KeyError: 'a'\n") and "in create_model" in failed
 
     assert "error[E515]" in cli.run("fit", "experiment.yaml", "--debug-run", "3", exits=2).stderr

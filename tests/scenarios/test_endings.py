@@ -68,7 +68,7 @@ def test_an_interruption_is_quiet_even_before_anything_is_loaded(cli):
     (cli.path / "early").mkdir()
     (cli.path / "early" / "typer.py").write_text("raise KeyboardInterrupt\n")
     cli.extra["PYTHONPATH"] = f"{cli.path / 'early'}:{ROOT}"
-    done = cli.run("expand", "experiment.yaml", exits=130)
+    done = cli.run("expand", "experiment.yaml", exits=130, anew=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 

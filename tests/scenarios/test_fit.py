@@ -130,12 +130,8 @@ def test_events_stream_as_json_lines(cli):
 def test_a_terminal_shows_a_live_table(cli):
     cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))  # long enough for several frames
     master, slave = pty.openpty()
-    environment = {**cli.environment, "TERM": "xterm-256color"}
-    environment.pop("CI", None)
-    command = cli.command("fit", "experiment.yaml")
-    process = subprocess.Popen(
-        command, cwd=cli.path, env=environment, stdin=slave, stdout=slave, stderr=slave
-    )
+    cli.extra.update(TERM="xterm-256color", CI="")
+    process = cli.start("fit", "experiment.yaml", stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
     while True:

@@ -128,7 +128,7 @@ def test_why_no_worker_starts_is_one_line(place, tmp_path_factory):
     assert done.returncode == 5
     (line,) = done.stderr.decode().strip().splitlines()
     assert line.startswith(
-        "error: workers failed to start: the last ended with exit code 1: OSError: libtorch.so"
+        "error: workers failed to start: the last one ended with exit code 1: OSError: libtorch.so"
     )
     assert line.endswith("worker-0.log")
 

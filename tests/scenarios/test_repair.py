@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import subprocess
+import signal
 from pathlib import Path
 
 import pytest
@@ -49,15 +49,7 @@ def killed(tmp_path_factory) -> Cli:
     armed = cli.path / "armed"
     armed.touch()
     cli.extra[VARIABLE] = f"commit journal.db 10 kill {armed}"
-    command = cli.command("fit", "experiment.yaml")
-    subprocess.run(
-        command,
-        cwd=cli.path,
-        env=cli.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
+    cli.run("fit", "experiment.yaml", exits=-signal.SIGKILL)
     cli.extra.clear()
     assert not armed.exists()
     return cli
@@ -103,10 +95,10 @@ def test_a_journal_that_is_lost_is_rebuilt_and_the_experiment_ends_as_if_nothing
 def test_what_was_there_is_kept(cli):
     spoil(cli)
     junk = (cli.path / HOME / "journal.db").read_bytes()
-    assert "the old one is journal.db~1" in cli.run("repair").stderr
+    assert "the old file is journal.db~1" in cli.run("repair").stderr
     assert (cli.path / HOME / "journal.db~1").read_bytes() == junk
     spoil(cli)
-    assert "the old one is journal.db~2" in cli.run("repair").stderr
+    assert "the old file is journal.db~2" in cli.run("repair").stderr
 
 
 def test_a_sound_journal_is_left_alone(cli):

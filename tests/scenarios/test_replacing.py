@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ def test_the_changed_run_trains_in_its_place_and_both_are_shown(trained):
     assert (runs[1]["state"], instead["state"]) == ("failed", "completed")
     assert runs[1]["error"].endswith(f"; replaced by run {instead['number']}")
     assert "replaces" in trained.run("status").stdout
-    assert "took the place of run 1" in trained.run("why", f"{instead['number']}").stdout
+    assert "it replaced run 1, which ran out of memory" in trained.run("why", f"{instead['number']}").stdout
 
 
 def test_the_ranking_lists_the_one_that_trained(trained):
@@ -81,23 +80,15 @@ def test_the_bracket_decides_over_replacements(trained):
     assert not replaced & {verdict["run"] for verdict in first["verdicts"]}
 
 
-@pytest.mark.parametrize("point", ["rename .tmp-*manifest.jsonl 2", "commit journal.db 9"])
+@pytest.mark.parametrize("point", ["write manifest.jsonl 1", "sync manifest.jsonl 1", "commit journal.db 9"])
 def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point):
     cli = Cli(tmp_path)
     cli.write(FILE)
     armed = tmp_path / "armed"
     armed.touch()
     cli.extra[VARIABLE] = f"{point} kill {armed}"
-    command = cli.command("fit", "experiment.yaml")
-    done = subprocess.run(
-        command,
-        cwd=cli.path,
-        env=cli.environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL and not armed.exists()
+    cli.run("fit", "experiment.yaml", exits=-signal.SIGKILL)
+    assert not armed.exists()
     cli.extra.clear()
     cli.run("fit", "experiment.yaml")
     assert (cli.weights(), cli.metrics()) == (trained.weights(), trained.metrics())

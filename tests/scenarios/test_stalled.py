@@ -4,13 +4,12 @@ import json
 import os
 import pty
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Cli
+from tests.scenarios.conftest import GRID, HEADER, Cli, Process
 
 SMALL = GRID.replace("epochs: 3", "epochs: 2").replace("[16, 32]", "[16]").replace("0.01, 0.001", "0.01")
 CTRL_S, CTRL_Q = b"\x13", b"\x11"
@@ -30,15 +29,9 @@ def full() -> Iterator[tuple[int, int]]:
     os.close(ends[0])
 
 
-def start(cli: Cli, *arguments: str, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        cli.command("fit", "experiment.yaml", *arguments),
-        cwd=cli.path,
-        env={**cli.environment, "TERM": "xterm-256color", "PYTHONUTF8": "1", "CI": ""},
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-    )
+def start(cli: Cli, *arguments: str, **streams: int) -> Process:
+    cli.extra.update(TERM="xterm-256color", PYTHONUTF8="1", CI="")
+    return cli.start("fit", "experiment.yaml", *arguments, **streams)
 
 
 def await_weights(cli: Cli) -> None:
@@ -61,16 +54,16 @@ def read_on(descriptor: int) -> bytes:
 
 def test_a_fit_whose_stderr_is_a_full_pipe_trains_to_its_end(cli, full):
     cli.write(HEADER + SMALL)
-    fit = start(cli, stdout=subprocess.PIPE, stderr=full[1])
+    fit = start(cli, stderr=full[1])
     os.close(full[1])
     printed, _ = fit.communicate()
     assert fit.returncode == 0
-    assert printed.startswith(b"rank") and len(cli.weights()) == 1
+    assert printed.startswith("rank") and len(cli.weights()) == 1
 
 
 def test_events_that_nobody_reads_yet_are_kept_while_training_goes_on(cli, full):
     cli.write(HEADER + SMALL)
-    fit = start(cli, "-o", "jsonl", stdout=full[1], stderr=subprocess.DEVNULL)
+    fit = start(cli, "-o", "jsonl", stdout=full[1])
     os.close(full[1])
     await_weights(cli)
     events = [json.loads(line)["event"] for line in read_on(full[0]).splitlines() if line]

@@ -1,7 +1,6 @@
 """torch's compiler stays away until somebody compiles; then it is there, whole."""
 
-import subprocess
-import sys
+from tests.processes.forked import output
 
 PREAMBLE = """
 import sys, torch
@@ -15,10 +14,8 @@ def loaded():
 
 def told(script: str) -> list[str]:
     """What the script prints, in a process where nothing was compiled before."""
-    done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + script], capture_output=True, text=True, check=True
-    )
-    return done.stdout.split()
+    printed = output(PREAMBLE + script)
+    return printed.split()
 
 
 def test_no_optimizer_loads_the_compiler():

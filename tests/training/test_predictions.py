@@ -79,10 +79,8 @@ def test_what_an_earlier_batch_settled_holds_where_the_loss_cannot_tell():
 
 
 def test_what_can_be_read_in_two_ways_is_refused():
-    told = r"logits \(B, 6, 6\) and labels \(B, 6\) can be read as \(B, T, C\) and as \(B, C, T\)"
-    with pytest.raises(
-        Failure, match=rf"{told}, and the loss is the cross entropy of neither; return logits"
-    ):
+    told = r"logits \(B, 6, 6\) and labels \(B, 6\) can be read as \(B, T, C\) or \(B, C, T\)"
+    with pytest.raises(Failure, match=rf"{told}: the loss is the cross entropy of neither; return logits"):
         read(*tokens(T))
 
 

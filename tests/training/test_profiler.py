@@ -1,7 +1,6 @@
 """An optimizer's marks are there for a profiler, and for nobody else."""
 
-import subprocess
-import sys
+from tests.processes.forked import output
 
 PREAMBLE = """
 import torch
@@ -21,10 +20,8 @@ def marked(work):
 
 def told(script: str) -> list[str]:
     """What the script prints, in a process of its own: marks are changed for all of it."""
-    done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + script], capture_output=True, text=True, check=True
-    )
-    return [line for line in done.stdout.splitlines() if not line.startswith("USDT")]
+    printed = output(PREAMBLE + script)
+    return [line for line in printed.splitlines() if not line.startswith("USDT")]
 
 
 def test_a_profiler_sees_every_step():

@@ -144,7 +144,7 @@ def test_the_field_that_a_row_lacks_is_named(tmp_path):
     told = cause(tmp_path, "Incomplete")
 
     assert told.startswith("a batch of `train` cannot be collated: row ")
-    assert "has the field `labels`, row " in told
+    assert "has the field `labels`, but row " in told
 
 
 def test_a_collate_that_raises_is_told_with_its_rows(tmp_path):

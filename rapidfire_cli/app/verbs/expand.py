@@ -108,7 +108,7 @@ def _description(file: ExperimentFile, shown: Shown) -> dict[str, Plain]:
         found["filter"] = shown.condition
     if shown.slots is not None:
         from rapidfire_cli.app.timeline import timeline
-        from rapidfire_cli.view.expansion import timeline_document
+        from rapidfire_cli.view.timeline import timeline_document
 
         found["timeline"] = timeline_document(timeline(file, shown.slots))
     return found
@@ -153,7 +153,7 @@ def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> 
 
 def _print_timeline(file: ExperimentFile, slots: int) -> None:
     from rapidfire_cli.app.timeline import timeline  # imported here, because few commands need it
-    from rapidfire_cli.view.expansion import timeline_line
+    from rapidfire_cli.view.timeline import timeline_line
 
     print(timeline_line(timeline(file, slots)))
 

@@ -1,0 +1,113 @@
+"""Processes of the tool, forked from one that has imported torch; each is used like a subprocess.Popen."""
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+TEMPLATE = Path(__file__).with_name("template.py")
+ROOT = Path(__file__).parents[2]
+
+
+class Forked:
+    """A process of the tool; what is not given of its stdout and stderr are pipes, and stdin is empty."""
+
+    returncode: int | None = None
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> None:
+        request = json.dumps({"words": words, "cwd": str(cwd), "environment": dict(environment)}).encode()
+        self.stdout, out = _out(stdout)
+        self.stderr, err = _out(stderr)
+        ours, theirs = socket.socketpair()
+        with open(os.devnull) as nothing, out, err, ours, theirs:  # noqa: PTH123
+            standard = [nothing.fileno() if stdin is None else stdin, out.fileno(), err.fileno()]
+            socket.send_fds(_template(), [request], [*standard, theirs.fileno()])
+            self._said = ours.makefile()
+        self.pid = int(self._said.readline())
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        if self.returncode is None:
+            self.returncode = int(self._said.readline())
+            self._said.close()
+        return self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        """Everything that it prints from now on, until it has ended."""
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.append(_rest(self.stderr)))
+        reader.start()
+        printed = _rest(self.stdout)
+        reader.join()
+        self.wait()
+        return printed, said[0]
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has been waited for."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """With SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def output(script: str) -> str:
+    """What a script prints in a process of its own, where torch is imported."""
+    process = Forked(["-c", script], Path.cwd(), os.environ)
+    printed, said = process.communicate()
+    assert process.returncode == 0, said
+    return printed
+
+
+def _out(given: int | None) -> tuple[IO[str] | None, IO[bytes]]:
+    """Where to read what it prints, unless that goes where it is given, and where to print it."""
+    if given is not None:
+        return None, open(given, "wb", closefd=False)
+    ends = os.pipe()
+    return open(ends[0], encoding="utf-8"), open(ends[1], "wb")  # noqa: PTH123
+
+
+def _rest(stream: IO[str] | None) -> str:
+    if stream is None or stream.closed:
+        return ""
+    with stream:
+        return stream.read()
+
+
+@cache
+def _template() -> socket.socket:
+    """The way to ask this process's template, which ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pools = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(TEMPLATE), str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        env={**os.environ, **pools, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
+        cwd="/",
+    )
+    theirs.close()
+
+    @atexit.register
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    return ours

@@ -1,0 +1,187 @@
+"""The process that processes of the tool are forked from: it has imported torch, and done nothing else.
+
+A worker that is started anew imports torch for three seconds, which would be most of what a test costs.
+Controllers and workers that are forked are processes all the same, with their own memory, group, descriptors,
+signals and end; each begins with the modules that it would import, and with nothing that another has done.
+
+`python -P template.py DESCRIPTOR` serves requests from a socket: what to run, with the descriptors of stdin,
+stdout and stderr, and of a socket on which the process's id and, later, its exit code are written.
+"""
+
+import atexit
+import faulthandler
+import gc
+import io
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
+
+import torch
+import torchmetrics.classification
+import typer.main
+
+from rapidfire_cli import __main__ as tool
+from rapidfire_cli import cli, worker
+from rapidfire_cli.app.verbs import check, fit
+from rapidfire_cli.engine.local import backend
+from rapidfire_cli.training import dynamo, executor, shadowing
+
+IMPORTED = (torch, torchmetrics.classification, typer.main, cli, check, fit, executor, shadowing)
+INSTALLED = sys.path[:]
+LARGEST = 1 << 16  # bytes of a request
+STANDARD = 3  # descriptors
+
+
+class Forked(subprocess.Popen[bytes]):
+    """A worker that is forked where its controller would start another program; else as it would be."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int], **options: Any
+    ) -> None:
+        def begin() -> NoReturn:
+            become(worker.main, ["-c", *command[4:]], env, pass_fds)
+
+        super().__init__(command, pass_fds=pass_fds, preexec_fn=begin, **options)
+
+
+def main() -> None:
+    """Fork what is asked for, until nobody can ask any more."""
+    dynamo.defer()
+    backend.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)  # type: ignore[assignment]
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C ends the tests, and thereby this process
+    signal.signal(signal.SIGCHLD, reap)
+    requests = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        message, descriptors, *_ = socket.recv_fds(requests, LARGEST, STANDARD + 1)
+        if not message:
+            return
+        if os.fork() == 0:
+            requests.close()
+            keep(json.loads(message), descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def reap(*_: object) -> None:
+    """Wait for the keepers that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+
+
+def keep(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
+    """Start the process, tell its id, wait for its end, tell how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    *standard, line = descriptors
+    if (pid := os.fork()) == 0:
+        for number, descriptor in enumerate(standard):
+            os.dup2(descriptor, number)
+        os.chdir(request["cwd"])
+        match request["words"]:
+            case ["-c", script]:
+                become(lambda: exec(script, vars(sys.modules["__main__"])), ["-c"], request["environment"])
+            case words:
+                become(tool.main, ["rapidfire", *words], request["environment"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.closerange(0, line)
+    os.closerange(line + 1, os.sysconf("SC_OPEN_MAX"))
+    os.write(line, f"{pid}\n".encode())
+    _, status = os.waitpid(pid, 0)
+    os.write(line, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def become(
+    run: Callable[[], None],
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    kept: Collection[int] = (),
+) -> NoReturn:
+    """Run as a program that was just started, and end as one."""
+    _forget(kept)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [*words]
+    own = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    sys.path[:] = [*own, *(place for place in INSTALLED if place not in own)]
+    sys.modules["__main__"] = ModuleType("__main__")
+    sys.modules.pop("__mp_main__", None)  # by which multiprocessing knows the template
+    sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in range(STANDARD))
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+    code = _code(run)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 120  # as the interpreter does
+    os._exit(code)
+
+
+def _forget(kept: Collection[int]) -> None:
+    """Let go of what a new program does not inherit."""
+    gc.freeze()  # nothing of the former program is finalized in this one
+    atexit._clear()
+    faulthandler.disable()
+    signal.set_wakeup_fd(-1)
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    if not ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    last = STANDARD - 1
+    for descriptor in sorted(kept):
+        os.closerange(last + 1, descriptor)
+        last = descriptor
+    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    tempfile.tempdir = None
+
+
+def _stream(number: int) -> io.TextIOWrapper:
+    reads = number == 0
+    raw = io.FileIO(number, "r" if reads else "w", closefd=False)
+    buffer = io.BufferedReader(raw) if reads else io.BufferedWriter(raw)
+    errors = "backslashreplace" if number == 2 else "strict"
+    return io.TextIOWrapper(
+        buffer, "utf-8", errors, line_buffering=number == 2 or raw.isatty(), write_through=False
+    )
+
+
+def _code(run: Callable[[], None]) -> int:
+    """Run, and return the exit code."""
+    try:
+        run()
+    except SystemExit as end:
+        match end.code:
+            case None:
+                return 0
+            case int(code):
+                return code & 0xFF
+            case said:
+                print(said, file=sys.stderr)
+                return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    main()
