@@ -1,8 +1,23 @@
-"""The controller's loop: carries the scheduler's actions to workers and their reports back to it.
+"""The driver: carries the scheduler's actions to workers, and their reports back to it.
 
-Orders go out before facts are journaled, and the facts of each COMMIT_INTERVAL are made durable together, so
-that no worker waits for the disk; nothing is lost by that, because workers die with the controller, a
-checkpoint repeats the epoch-end metrics that led to it, and people are told only what is durable.
+Theory of operation
+-------------------
+One loop, in one thread, which waits in a single place: for whatever a worker reports, or for the next commit.
+A report is a fact. The scheduler takes it in and answers with actions, which become orders at once; the
+journal takes it, too, and makes it durable with the others of a COMMIT_INTERVAL; then audiences are
+shown it. The driver decides nothing: it knows which worker serves which slot, how far each run was durable at
+the start, and why a run last failed, and asks the scheduler for the rest.
+
+Invariants:
+
+- Orders go out before facts are journaled, so that no worker waits for the disk. Nothing is lost by that:
+  workers die with the controller, and a checkpoint repeats the metrics of the epochs that led to it.
+- Audiences are shown only what is durable.
+- A run is listed in the manifest before the scheduler may train it (`_admit`).
+- Nothing here blocks but the wait for workers and the disk: no pipe, no terminal, no audience.
+
+Why this way: what happens is a function of the reports and their order, so tests drive the same loop with
+workers that only pretend to train, in an order drawn from a seed.
 """
 
 import math
@@ -45,9 +60,7 @@ from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.terms import Run, RunState
 
-COMMIT_INTERVAL = (
-    0.1  # seconds between two looks at the clock when nothing happens, and between two commits (assumed)
-)
+COMMIT_INTERVAL = 0.1  # seconds between two commits, and between two looks at an idle clock (assumed)
 
 
 @dataclass(frozen=True, slots=True)
