@@ -40,6 +40,7 @@ IMPORTED = (torch, torchmetrics.classification, typer.main, cli, check, fit, exe
 INSTALLED = sys.path[:]
 LARGEST = 1 << 16  # bytes of a request
 STANDARD = 3  # descriptors
+THRESHOLDS = gc.get_threshold()
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -58,8 +59,8 @@ def main() -> None:
     """Fork what is asked for, until nobody can ask any more."""
     dynamo.defer()
     backend.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)  # type: ignore[assignment]
-    gc.collect()
     gc.freeze()
+    gc.collect()  # with nothing left to count, as in a process that has just begun
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C ends the tests, and thereby this process
     signal.signal(signal.SIGCHLD, reap)
     requests = socket.socket(fileno=int(sys.argv[1]))
@@ -135,6 +136,7 @@ def become(
 def _forget(kept: Collection[int]) -> None:
     """Let go of what a new program does not inherit."""
     gc.freeze()  # nothing of the former program is finalized in this one
+    gc.set_threshold(*THRESHOLDS)  # a controller has others
     atexit._clear()
     faulthandler.disable()
     signal.set_wakeup_fd(-1)
