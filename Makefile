@@ -11,7 +11,7 @@ demo: .venv/.demo  ## train the digits experiment, side by side, with a live tab
 	$(BIN)/rapidfire fit configs/digits.yaml
 
 test: .venv/.dev  ## every test, with a short seeded share of the long campaigns; the core's branch coverage
-	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --cov $(CORE)
+	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --cov=rapidfire_cli $(CORE)
 	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --no-loadscope-reorder $(CORE:%=--ignore=%)
 
 check: .venv/.dev  ## format, lint, types, layers
