@@ -103,7 +103,7 @@ class CheckpointDamaged:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """A run's turn on a slot (its gang's first) is over, `at` so many whole ticks."""
+    """A run's turn on a slot (its gang's first) ended; `at` counts the whole ticks trained so far."""
 
     run: int
     slot: int

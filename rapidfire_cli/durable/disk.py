@@ -72,7 +72,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
     """Create the directory and its parents; return those that were missing.
 
     What lies between it and `below` must be directories, not links that lead elsewhere. Unless it is to be
-    `lasting` at once, whoever publishes in it makes it so. Raises OSError.
+    `lasting` at once, the code that publishes in it makes it durable. Raises OSError.
     """
     missing = [*takewhile(lambda place: not place.exists(), (path, *path.parents))]
     for place in _between(path, below):

@@ -39,8 +39,8 @@ def failpoint(operation: Operation, *paths: Path) -> None:
 def arm(environ: Mapping[str, str]) -> None:
     """Do as RAPIDFIRE_FAULT says: `OPERATION NAME OCCURRENCE kill|ENOSPC|EIO|… FILE`, or `trace FILE`.
 
-    NAME is a glob. The fault strikes once among all processes that inherit the variable: whoever meets the
-    occurrence, counted by each for itself, and finds FILE, deletes it and is struck. A trace appends each
+    NAME is a glob. The fault strikes once among all processes that inherit the variable: the one that meets
+    the occurrence, counted by each for itself, and finds FILE, deletes it and is struck. A trace appends each
     point's name to FILE, numbers as `*`.
     """
     global hook  # noqa: PLW0603 - that is what arming means

@@ -1,6 +1,6 @@
 """The experiment's lock: a file lock of the kernel.
 
-Only its holder may delete the file; whoever has locked a file that is not the one at its path tries again."""
+Only its holder may delete the file; a process that has locked a file no longer at its path tries again."""
 
 import fcntl
 import os

@@ -90,7 +90,7 @@ class Worker(Protocol):
         """How far it is, as far as is known here; also when it is gone."""
 
     def dump(self) -> None:
-        """Have it write where it stands into the log of the run that it trains, whatever it is doing."""
+        """Have it write its stack traces to the log of the run that it trains, even while it hangs."""
 
     def kill(self) -> None:
         """End the process and its children at once; does nothing when they are gone."""

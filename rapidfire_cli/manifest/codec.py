@@ -50,7 +50,7 @@ def spelt(origin: Origin) -> dict[str, Plain]:
 
 
 def origin_of(plain: Mapping[str, Any]) -> Origin:
-    """The origin that `spelt` made plain."""
+    """Read an origin from plain data, the inverse of `spelt`."""
     return OomRetry(plain["run"], plain.get("apart", False))
 
 

@@ -89,7 +89,7 @@ def _fewest(bracket: BracketPlan, search: Bracketed) -> Iterator[int]:
 
 
 def _utmost(bracket: BracketPlan, search: Bracketed) -> Iterator[int]:
-    """The entrants of each goal when results only improve: whoever passes a rung of n beat η - 1 others."""
+    """The entrants of each goal when results only improve: one that passes a rung beat η - 1 others."""
     runs = bracket.runs
     for _ in _goals(bracket, search):
         yield runs

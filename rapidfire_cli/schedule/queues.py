@@ -56,7 +56,7 @@ class ReadyQueues:
         self._queued_as: dict[int, tuple[Gang, Key]] = {}  # home and key, by run
 
     def add(self, run: RunEntry) -> None:
-        """Add a ready run, by what it is now."""
+        """Add a ready run under its present home and key."""
         self._queued_as[run.run] = run.home, run.key
         if run.home:
             self._at[run.home].add(run.key)
@@ -65,7 +65,7 @@ class ReadyQueues:
             self._anywhere[run.gang].add(run.key)
 
     def discard(self, run: RunEntry) -> None:
-        """Remove the run, whatever it was when it was added; does nothing if it is in no queue."""
+        """Remove the run from the queue that it was added to; does nothing if it is in no queue."""
         if run.run in self._queued_as:
             home, key = self._queued_as.pop(run.run)
             queue = self._at[home] if home else self._anywhere[run.gang]
@@ -74,15 +74,15 @@ class ReadyQueues:
                 self._homes[run.gang].discard(home)
 
     def at(self, home: Gang) -> Key | None:
-        """The next run of those that are resident there."""
+        """The next run that is resident on this gang."""
         return self._at[home].first()
 
     def anywhere(self, size: int) -> Key | None:
-        """The next run of those that are resident nowhere and need so many slots."""
+        """The next run that is resident nowhere and needs `size` slots."""
         return self._anywhere[size].first()
 
     def count_anywhere(self, size: int) -> int:
-        """How many those are."""
+        """The number of runs that are resident nowhere and need `size` slots."""
         return len(self._anywhere[size])
 
     def home(self, size: int) -> Gang | None:

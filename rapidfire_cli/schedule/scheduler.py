@@ -25,7 +25,7 @@ Invariants between two steps:
   bracket waits for a run that can no longer report.
 
 Why this way: with effects outside, every order of events can be tested, including those in which machines
-fail, and the state can be saved and compared (`snapshot`). A turn costs O(log runs).
+fail, and a machine made anew from another's state must decide the same. A turn costs O(log runs).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,12 +101,6 @@ class Scheduler:
         if self.stopping:
             return self.placement.leaving == self.placement.busy == 0
         return self._unfinished == 0
-
-    def adopt(self, placement: Placement) -> None:
-        """Take over a placement with all its runs."""
-        self.placement = placement
-        for run in self.runs.values():
-            self._count(run, run.phase in UNFINISHED_PHASES)
 
     def step(self, event: Event) -> list[Action]:
         """Take in what happened; the actions are to be carried out in order. Raises IllegalTransition."""

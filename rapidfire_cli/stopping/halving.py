@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rapidfire_cli.facts import Decision, Verdict
-from rapidfire_cli.stopping.asha import AsyncHalving, RungState
+from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.decision import (
     FAILED,
     Ranking,
@@ -32,11 +32,6 @@ class HalvingRule(Rule):
     max_epochs: int
     reduction_factor: int
     mode: Literal["sync", "async"] = "sync"
-
-    @staticmethod
-    def states() -> tuple[type, ...]:
-        """The classes of both policies."""
-        return (Halving, AsyncHalving, RungState)
 
     def policy(self) -> Policy:
         """The bracket, with or without barriers."""

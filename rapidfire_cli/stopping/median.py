@@ -27,11 +27,6 @@ class MedianRule(Rule):
 
     min_epochs: int = field(default=1, metadata=setting(Integer(1), "the first epoch at which a run can end"))
 
-    @staticmethod
-    def states() -> tuple[type, ...]:
-        """The class of its policy."""
-        return (Median,)
-
     def policy(self) -> Policy:
         """The bracket before it has heard anything."""
         return Median(self.min_epochs, self.direction)

@@ -34,11 +34,6 @@ class PatienceRule(Rule):
         default=0.0, metadata=setting(Number(least=0), "a smaller or equal change is not an improvement")
     )
 
-    @staticmethod
-    def states() -> tuple[type, ...]:
-        """The classes of its policy."""
-        return (Patience, Progress)
-
     def policy(self) -> Policy:
         """The bracket before it has heard anything."""
         return Patience(self.epochs, self.min_delta, self.direction)

@@ -20,15 +20,12 @@ RULES: tuple[type[Rule], ...] = (
     PatienceRule,
 )
 
-STATES = by_name(state for rule in RULES for state in rule.states())
-"""What the state of a policy is made of, by name."""
-
 _BY_NAME = by_name(RULES)
 
 
 @cache
 def forms() -> Mapping[str, Form]:
-    """What stands under `early_stopping:` beside `rule:`, by the word under it."""
+    """The keys of `early_stopping:` beside `rule:`, by the name of the rule."""
     return {rule.word: _form(rule) for rule in RULES if rule.word}
 
 

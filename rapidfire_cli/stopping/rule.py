@@ -67,11 +67,6 @@ class Rule(ABC):
     metric: str = field(metadata=setting(METRIC, "the metric that runs are judged by"))
     direction: Direction = field(metadata=setting(DIRECTION, "whether lower (min) or higher (max) is better"))
 
-    @staticmethod
-    @abstractmethod
-    def states() -> tuple[type, ...]:
-        """The classes that the state of its policy is made of."""
-
     @abstractmethod
     def policy(self) -> Policy:
         """The rule before it has heard anything."""

@@ -1,6 +1,6 @@
 """Whether two values are equal in every bit, whatever they are: tensors, arrays, NaN, pictures, objects.
 
-What cannot be compared counts as different: whoever asks then does the work again, which is always right.
+What cannot be compared counts as different: the caller then does the work again, which is always right.
 """
 
 from collections.abc import Iterable, Mapping

@@ -12,9 +12,7 @@ import torch
 from rapidfire_cli.training import user_code
 from rapidfire_cli.training.log import say
 
-DISK = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
-)  # whoever meets them, no run is to blame
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # no run is to blame for them
 RUST = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries, safetensors among them, tell errno
 
 

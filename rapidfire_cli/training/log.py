@@ -18,7 +18,7 @@ STANDARD = (1, 2)  # the descriptors of stdout and stderr
 
 
 class Lasting(io.IOBase):
-    """Stays open, whoever closes it or what was built on it: every run prints to it."""
+    """Stays open even if user code closes it or a stream built on it: every run prints to it."""
 
     def close(self) -> None:
         with suppress(ValueError):  # when the interpreter ends, in any order
@@ -26,7 +26,7 @@ class Lasting(io.IOBase):
 
 
 class Raw(Lasting, io.FileIO):
-    """What a full disk does not take is lost, and whoever prints goes on."""
+    """Output that a full disk does not take is lost; the printing code goes on."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:

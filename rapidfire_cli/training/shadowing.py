@@ -2,7 +2,7 @@
 
 User code is looked up from the working directory before the installed packages, as for a script. So a file
 there that is named `queue.py` or `datasets.py` would be imported in place of the real one by every library
-that asks for it. With `forbid`, such a name always means the real one, whoever asks.
+that asks for it. With `forbid`, such a name always means the real one, for every importer.
 """
 
 import re

@@ -41,7 +41,7 @@ class MissingKnob(KeyError):  # noqa: N818 - what users read
 
 
 class Unread:
-    """Key and value in the memory of a TrackedConfig: whoever looks there does not ask its methods."""
+    """Key and value in the memory of a TrackedConfig: C code that reads it bypasses its methods."""
 
     __slots__ = ("_hash", "_key")
 

@@ -35,9 +35,9 @@ from rapidfire_cli.schedule.events import (
     WorkerReady,
 )
 from rapidfire_cli.schedule.scheduler import Scheduler
-from rapidfire_cli.schedule.snapshot import restored, snapshot
 from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.terms import OomRetry, Run
+from tests.schedule.snapshot import restored, snapshot
 
 METRIC = "loss"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import rapidfire_cli
-from rapidfire_cli.stopping.registry import RULES, STATES, rule_of, settings
+from rapidfire_cli.stopping.registry import RULES, rule_of, settings
 from tests.stopping.samples import SAMPLES
+from tests.stopping.states import STATES
 
 PACKAGE = Path(rapidfire_cli.__file__).parent
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from rapidfire_cli.facts import Decision
 from rapidfire_cli.records import from_plain, to_plain
-from rapidfire_cli.stopping.registry import RULES, STATES, rule_from
+from rapidfire_cli.stopping.registry import RULES, rule_from
 from rapidfire_cli.stopping.rule import Policy, Rule
 from rapidfire_cli.syntax.serialize import spelt
 from tests.stopping.samples import GOAL, SAMPLES
+from tests.stopping.states import STATES
 
 VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0, math.nan, math.inf, None])
 OF_EVERY_RULE = pytest.mark.parametrize("rule", SAMPLES.values(), ids=str)

@@ -61,7 +61,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
 def _asked(
     file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Representatives, smoke: bool
 ) -> tuple[Problem, ...]:
-    """The problems that a worker finds; trial batches only if there are no others."""
+    """The problems that a worker finds; trial batches run only if there are no other problems."""
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
         loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))

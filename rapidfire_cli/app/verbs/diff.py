@@ -83,7 +83,8 @@ def _read(name: str, max_bytes: int) -> bytes:
             data = git.stdout.read(max_bytes + 1)
     except FileNotFoundError:
         raise _missing(name, "git is not installed") from None
-    if git.returncode and len(data) <= max_bytes:  # beyond, git dies of the pipe that nobody reads
+    is_whole = len(data) <= max_bytes  # else git fails because its pipe is closed early
+    if git.returncode and is_whole:
         raise _missing(name, "`git show REV:path` may say more; paths start at the root of the repository")
     return data
 

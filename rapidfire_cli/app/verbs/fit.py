@@ -228,7 +228,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     slots, threads = seats(plan.loaded.file, request.devices)
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
-    disk.sync(home.path, home.path.parent)  # whoever made them may have been killed before it did
+    disk.sync(home.path, home.path.parent)  # the process that made them may have been killed before it synced
     used = slots[: len(plan.left)]
     if told := advised(plan.loaded.file, request.devices, used, threads):
         print(told, file=sys.stderr)

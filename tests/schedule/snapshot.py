@@ -4,10 +4,10 @@ from typing import Any
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
 from rapidfire_cli.schedule.placement import Placement
-from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase
-from rapidfire_cli.stopping.registry import STATES
+from tests.stopping.states import STATES
 
 KINDS = {**STATES, **by_name((RunEntry, SlotEntry))}
 
@@ -34,7 +34,9 @@ def restored(plain: dict[str, Any]) -> Scheduler:
     scheduler.expected, scheduler.stopping = plain["expected"], plain["stopping"]
     scheduler.policies = {bracket: from_plain(policy, KINDS) for bracket, policy in plain["policies"]}
     scheduler.metrics = dict(plain["metrics"])
-    scheduler.adopt(Placement(slots, runs, plain["size"]))
+    scheduler.placement = Placement(slots, runs, plain["size"])
+    for run in runs:
+        scheduler._count(run, run.phase in UNFINISHED_PHASES)
     return scheduler
 
 
