@@ -1,6 +1,7 @@
 """The driver carries actions to real processes and their reports back, and records what happened."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,7 +126,10 @@ def test_runs_that_are_proposed_meanwhile_are_listed_and_trained_until_no_more_c
 
 
 def test_a_stop_does_not_wait_for_proposals(tmp_path):
-    notebook = drive(tmp_path, [job(1)], stop_after=9, born=proposed(2, 9))  # 8, which it follows, never ends
+    patient = Timeouts(grace=math.inf)  # nothing but having finished ends it
+    notebook = drive(
+        tmp_path, [job(1)], stop_after=9, timeouts=patient, born=proposed(2, 9)
+    )  # 8, which it follows, never ends
     assert 9 not in ends(notebook)
 
 

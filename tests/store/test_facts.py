@@ -54,7 +54,9 @@ EVERY: tuple[Fact, ...] = (
 
 @pytest.mark.parametrize("each", EVERY, ids=kind)
 def test_a_fact_is_read_back_as_it_was(each: Fact):
-    assert fact(kind(each), json.loads(json.dumps(body(each)))) == each
+    again = fact(kind(each), json.loads(json.dumps(body(each))))
+    assert again == each
+    assert repr(again) == repr(each), "a value of another type: a state is equal to its name"
 
 
 def test_nan_is_spelt_out_as_json_has_none():
