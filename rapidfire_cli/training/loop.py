@@ -25,16 +25,19 @@ classes.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng, state
-from rapidfire_cli.training.batches import cut
+from rapidfire_cli.training.batches import BatchSource, cut
+from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import clip, members
@@ -48,6 +51,22 @@ class Mark(Enum):
         auto()
     )  # a validation batch was seen; after `rewind` the run is as before the first one
     EPOCH = auto()  # an epoch is over and `run.outcome` holds its metrics; the run is whole
+
+
+class Model(Protocol):
+    """What a forward pass needs of a run."""
+
+    @property
+    def spec(self) -> MLSpec: ...
+
+    @property
+    def cfg(self) -> Cfg: ...
+
+    @property
+    def forward(self) -> nn.Module: ...
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in which the forward pass computes."""
 
 
 def train(run: LiveRun) -> Iterator[Mark]:
@@ -138,12 +157,29 @@ def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
     run.before = state.snapshot(run)
     run.model.eval()
     feed, size = run.batch_sources[VALIDATION], run.train.eval_batch_size
-    metrics, rows = run.epoch_metrics[VALIDATION], torch.arange(begin, len(feed), device="cpu")
+    for _ in score(run, feed, size, run.epoch_metrics[VALIDATION], run.step, begin):
+        yield Mark.VALIDATION_BATCH
+
+
+def score(
+    model: Model, feed: BatchSource, size: int, metrics: EpochMetrics, step: int, begin: int = 0
+) -> Iterator[None]:
+    """Add the loss and the metrics of the rows from `begin` on; pauses after each batch of `size` rows."""
+    for rows, batch, outputs in infer(model, feed, size, begin):
+        check_loss(outputs)
+        metrics.add(outputs, batch, metrics.weight(outputs, batch, rows), step)
+        yield
+
+
+def infer(
+    model: Model, feed: BatchSource, size: int, begin: int = 0
+) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
+    """How many rows, the batch and its outputs, in the order of the rows and without gradients."""
+    rows = torch.arange(begin, len(feed), device="cpu")
     for at, batch in zip(count(begin, size), feed.batches(rows, size), strict=False):
         with torch.no_grad():
-            outputs = forward(run, batch)
-        metrics.add(outputs, batch, metrics.weight(outputs, batch, min(size, len(feed) - at)), run.step)
-        yield Mark.VALIDATION_BATCH
+            outputs = outputs_of(model, batch)
+        yield min(size, len(feed) - at), batch, outputs
 
 
 def rewind(run: LiveRun) -> None:
@@ -155,13 +191,23 @@ def rewind(run: LiveRun) -> None:
 
 def forward(run: LiveRun, batch: Any) -> Mapping[str, Any]:
     """What compute_forward makes of a batch. Raises Failure when it holds no scalar `loss`."""
-    with run.autocast():
-        outputs = run.spec.compute_forward(run.forward, batch, run.cfg)
+    outputs: Mapping[str, Any] = outputs_of(run, batch)
+    check_loss(outputs)
+    return outputs
+
+
+def outputs_of(model: Model, batch: Any) -> Any:
+    """What compute_forward makes of a batch, whatever that is."""
+    with model.autocast():
+        return model.spec.compute_forward(model.forward, batch, model.cfg)
+
+
+def check_loss(outputs: Any) -> None:
+    """Raises Failure unless the outputs are a mapping with a scalar `loss`."""
     loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else None
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         cause = f"compute_forward must return a mapping with a scalar `loss`, not {_told(outputs)}"
         raise Failure("error", cause)
-    return outputs
 
 
 def _told(outputs: Any) -> str:

@@ -98,7 +98,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     cfg = TrackedConfig(leaf, reads)
     source = _source(assignment, leaf, spec, cfg, reads, shared)
     batch_sources = _batch_sources(source, shared)
-    model = _model(spec, cfg, assignment.seed, shared.device)
+    model = made_model(spec, cfg, assignment.seed, shared.device)
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
@@ -171,7 +171,8 @@ def _initialized(source: Source, shared: Shared) -> MLSpec:
     return spec
 
 
-def _model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> nn.Module:
+def made_model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> nn.Module:
+    """What create_model makes, on the device. Raises Failure, and what user code raises."""
     rng.reseed(seed, "create_model")
     model = spec.create_model(cfg)
     if not isinstance(model, nn.Module):

@@ -13,7 +13,7 @@ import copy
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,22 @@ class Origins:
     model: Made
 
 
+class Opened(Protocol):
+    """The objects of a run, as its methods have made them."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def spec(self) -> MLSpec: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def origins(self) -> Origins: ...
+
+
 def origins(model: nn.Module, spec: MLSpec) -> Origins:
     """What they are now. An MLSpec that says its own state by `state_dict` is taken at its word."""
     roots: dict[str, object] = {attributes.MODEL: model}
@@ -90,8 +106,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
 
 def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
     """Put everything back; the random streams last, as they come into force when the run trains."""
-    unpack_model(run.model, state["model"], read, run.device)
-    run.origins.attributes.restore(moved(state["attributes"], run.device))
+    unpack_trained(run, state, read)
     run.epoch, run.done, run.step = state["position"]
     run.seconds = state["seconds"]
     _unpack_optimizer(run, moved(state["optimizer"], run.device))
@@ -99,10 +114,16 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
         run.schedule.scheduler.load_state_dict(state["scheduler"])
     run.scaler.load_state_dict(state["scaler"])
     run.epoch_metrics[TRAIN].restore(moved(state["tally"], run.device))
-    if speaks(run.spec):
-        run.spec.load_state_dict(state["spec"])
     run.streams = rng.unpack(state["streams"], run.assignment.seed)
     run.settings.unpack(state.get("settings", {}))
+
+
+def unpack_trained(made: Opened, state: Mapping[str, Any], read: Mapping[str, Tensor]) -> None:
+    """Put back what a forward pass needs: the model, plain attributes, the MLSpec's own state."""
+    unpack_model(made.model, state["model"], read, made.device)
+    made.origins.attributes.restore(moved(state["attributes"], made.device))
+    if speaks(made.spec):
+        made.spec.load_state_dict(state["spec"])
 
 
 def check_state(run: LiveRun) -> None:
