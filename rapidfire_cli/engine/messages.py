@@ -5,6 +5,7 @@ data travels as JSON text.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -186,4 +187,11 @@ def encode(message: Order | Report) -> bytes:
 
 def decode(line: bytes) -> Any:
     """The inverse of `encode`. Raises ValueError, KeyError or TypeError on anything else."""
-    return from_plain(json.loads(line.decode()), KINDS)
+    [message] = decode_all([line])
+    return message
+
+
+def decode_all(lines: Sequence[bytes]) -> Iterator[Any]:
+    """The messages of several lines. Raises as `decode` does."""
+    for plain in json.loads(b"[%s]" % b",".join(lines)):
+        yield from_plain(plain, KINDS)

@@ -1,5 +1,6 @@
 """Runs of one shape: leaf configs that are equal once numbers are replaced by their types."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -7,6 +8,7 @@ from itertools import islice
 from rapidfire_cli.syntax.ast import Path
 from rapidfire_cli.terms import Plain, Run, canonical
 
+TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')  # strings and numbers of a JSON text
 VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
 
 
@@ -30,7 +32,7 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
     epochs: dict[int, int] = {}
     for run in runs:
         leaf = run.leaf
-        kinds.setdefault(canonical(shape(leaf)), run)
+        kinds.setdefault(shape(run.config), run)
         sections.setdefault(canonical(leaf["train"]), run)
         epochs[run.number] = leaf["train"]["epochs"]
     distinct = tuple(sections.values())
@@ -42,17 +44,16 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
     return Representatives(tuple(kinds.values()), others, epochs)
 
 
-def shape(value: Plain) -> Plain:
-    """The value with the name of its type in place of every number."""
-    match value:
-        case dict():
-            return {key: shape(item) for key, item in value.items()}
-        case list():
-            return [shape(item) for item in value]
-        case int() | float() if not isinstance(value, bool):
-            return type(value).__name__
-        case _:
-            return value
+def shape(config: str) -> str:
+    """The canonical JSON with the name of its type in place of every number."""
+    return TOKENS.sub(_type, config)
+
+
+def _type(token: re.Match[str]) -> str:
+    text = token[0]
+    if text[0] == '"':
+        return text
+    return "int" if text.lstrip("-").isdecimal() else "float"
 
 
 def _extremes(runs: Sequence[Run]) -> Iterator[Run]:
@@ -61,7 +62,7 @@ def _extremes(runs: Sequence[Run]) -> Iterator[Run]:
     largest: dict[tuple[str, Path], tuple[float, Run]] = {}
     for run in runs:
         train = run.leaf["train"]
-        kind = canonical(shape(train))
+        kind = shape(canonical(train))
         for path, value in _numbers(train):
             known = least.setdefault((kind, path), (value, run))
             if value < known[0]:

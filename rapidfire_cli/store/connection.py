@@ -17,8 +17,8 @@ UPGRADES = {
     1: "ALTER TABLE runs ADD COLUMN origin TEXT",
     2: """
         UPDATE runs SET state = 'interrupted' WHERE state = 'stopped';
-        UPDATE events SET body = replace(body, '"state": "stopped"', '"state": "interrupted"')
-        WHERE kind = 'run_changed'""",
+        UPDATE events SET body = json_replace(body, '$.state', 'interrupted')
+        WHERE kind = 'run_changed' AND json_extract(body, '$.state') = 'stopped'""",
 }
 """What makes a journal of a version one of the next. In version 2 only interrupted runs were `stopped`."""
 

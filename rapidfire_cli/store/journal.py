@@ -26,6 +26,7 @@ Why this way: SQLite gives transactions, concurrent readers and a format that an
 each fact alone cost the controller 2 to 3 ms per turn.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,7 @@ from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.facts import Fact
 from rapidfire_cli.store.connection import kept, writer
 from rapidfire_cli.store.metadata import Metadata, to_rows
-from rapidfire_cli.store.writes import ENROLL, LAST_TURN, ORDER, Row, Turns, row, writes
+from rapidfire_cli.store.writes import ENROLL, EVENT, LAST_TURN, ORDER, Row, Turns, row, writes
 from rapidfire_cli.terms import Run
 
 RESCALE = """
@@ -88,14 +89,15 @@ class SqliteJournal:
         taken, self._taken = self._taken, []
         if not taken:
             return
-        rows: dict[str, list[Row]] = {statement: [] for statement in ORDER}
+        rows: dict[str, list[Row]] = {statement: [] for statement in (*ORDER, EVENT)}
         for fact, now in taken:
             for statement, each in writes(fact, now, self._turns):
                 rows[statement].append(each)
         with self._transaction() as db:
-            for statement, several in rows.items():
-                if several:
-                    db.executemany(statement, several)
+            for statement in ORDER:
+                if rows[statement]:
+                    db.executemany(statement, rows[statement])
+            db.execute(EVENT, [json.dumps(rows[EVENT])])
 
     def close(self) -> None:
         """Merge the log into the file and close it; the next write opens it again."""

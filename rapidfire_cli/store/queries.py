@@ -5,8 +5,9 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rapidfire_cli.facts import reading
 from rapidfire_cli.manifest import codec
@@ -48,7 +49,7 @@ class Best:
     metrics: Mapping[Split, Mapping[str, float]]  # by split and name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunRow:
     """The current state of a run; `metrics` are those of its last finished epoch, by split and name."""
 
@@ -61,12 +62,17 @@ class RunRow:
     step: int
     metrics: Mapping[Split, Mapping[str, float]]
     error: str  # one line; empty if nothing failed
-    config: Mapping[str, Any]
+    leaf: str  # JSON of its leaf config
     replicate: int = 0
     partial_metrics: Mapping[str, float] = field(default_factory=dict)  # of the epoch under way, by name
     origin: Origin | None = None  # of a replacement
     seed: int = DEFAULT_SEED
     best: Best | None = None  # None where no finished epoch has a value
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The leaf config, parsed when it is asked for: of many thousand runs few are."""
+        return cast("dict[str, Any]", json.loads(self.leaf))
 
     def metrics_at(self, epoch: Epoch) -> Mapping[Split, Mapping[str, float]]:
         """The metrics of the last finished epoch, or of the best one."""
@@ -184,10 +190,9 @@ def _row(
 ) -> RunRow:
     number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin = found
     shown = RunState.INTERRUPTED if state == RunState.RUNNING and not alive else RunState(state)
-    last, leaf = metrics.get(number, {}), json.loads(config)
-    early = partial_metrics.get(number, {})
+    last, early = metrics.get(number, {}), partial_metrics.get(number, {})
     return RunRow(
-        *(number, id_, group, shown, epoch, epochs, step, last, cause, leaf, replicate, early),
+        *(number, id_, group, shown, epoch, epochs, step, last, cause, config, replicate, early),
         origin_of(origin),
         seed,
         best.get(number),

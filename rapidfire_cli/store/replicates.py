@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from rapidfire_cli.store.queries import RunRow
-from rapidfire_cli.terms import Epoch, RunState, Split, canonical
+from rapidfire_cli.terms import Epoch, RunState, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def together(rows: Sequence[RunRow]) -> list[tuple[RunRow, ...]]:
         return [(row,) for row in rows]
     by_leaf: dict[tuple[int, str], list[RunRow]] = {}
     for row in rows:
-        by_leaf.setdefault((row.group, canonical(dict(row.config))), []).append(row)
+        by_leaf.setdefault((row.group, row.leaf), []).append(row)
     return [tuple(found) for found in by_leaf.values()]
 
 

@@ -10,12 +10,12 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import Epoch, RunState
-from tests.store.sweep import METADATA, best, leaf, row
+from tests.store.sweep import METADATA, best, config, row
 
 REPLICATES = [
-    row(1, 0.9, config=leaf(1)),
-    row(2, 0.7, config=leaf(1), replicate=1),
-    row(3, 0.1, RunState.FAILED, config=leaf(1), replicate=2),
+    row(1, 0.9, leaf=config(1)),
+    row(2, 0.7, leaf=config(1), replicate=1),
+    row(3, 0.1, RunState.FAILED, leaf=config(1), replicate=2),
     row(4, 0.5),
 ]
 

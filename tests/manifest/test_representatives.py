@@ -3,14 +3,13 @@
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.representatives import representatives, shape
 from rapidfire_cli.syntax.ast import GridSearch, List
+from rapidfire_cli.terms import canonical
 from tests.manifest.trees import file
 
 
 def test_numbers_stand_as_their_types_and_all_else_as_it_is():
-    assert shape({"a": [1, 2.0, "x", None, True], "b": {"c": 3}}) == {
-        "a": ["int", "float", "x", None, True],
-        "b": {"c": "int"},
-    }
+    config = canonical({"a": [1, -2.0, 1e-7, 'x\\"1, 2', None, True], "b": {"4": -3}})
+    assert shape(config) == r'{"a":[int,float,float,"x\\\"1, 2",null,true],"b":{"4":int}}'
 
 
 def test_the_first_run_of_each_shape_stands_for_all_of_it():

@@ -14,7 +14,11 @@ METADATA = Metadata("digits", Objective("top1_accuracy", "max"), VARIED)
 
 def runs(count: int) -> list[Run]:
     numbers = range(1, count + 1)
-    return [Run(number, f"{number:016x}", 1, canonical(leaf(number)), seed=42) for number in numbers]
+    return [Run(number, f"{number:016x}", 1, config(number), seed=42) for number in numbers]
+
+
+def config(number: int) -> str:
+    return canonical(leaf(number))
 
 
 def leaf(number: int) -> dict:
@@ -59,6 +63,6 @@ def row(number: int, accuracy: float | None = None, state=RunState.COMPLETED, **
         "step": 100,
         "metrics": metrics,
         "error": "",
-        "config": leaf(number),
+        "leaf": config(number),
     }
     return RunRow(**{**values, **changes})

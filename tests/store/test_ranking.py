@@ -9,7 +9,7 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.ranking import direction_of, measured, ranking, usual_objective
 from rapidfire_cli.store.replicates import Spread
 from rapidfire_cli.terms import Objective, RunState
-from tests.store.sweep import best, leaf, row
+from tests.store.sweep import best, config, row
 
 MOST = Objective("top1_accuracy", "max")
 
@@ -76,7 +76,7 @@ def test_a_metric_that_no_run_has_is_refused_with_the_nearest():
 
 def replicate(number: int, k: int, accuracy: float | None, state=RunState.COMPLETED, **changes):
     """The k-th run of the first leaf config."""
-    return row(number, accuracy, state, config=leaf(1), replicate=k, **changes)
+    return row(number, accuracy, state, leaf=config(1), replicate=k, **changes)
 
 
 def test_replicates_of_a_leaf_config_are_ranked_as_one_by_their_mean():
@@ -111,7 +111,7 @@ def test_the_mean_of_what_is_not_finite_is_not_finite(values, mean):
 
 
 def test_the_same_leaf_config_in_two_groups_is_ranked_twice():
-    rows = [replicate(1, 0, 0.5), replicate(2, 1, 0.5), row(3, 0.5, config=leaf(1), group=2)]
+    rows = [replicate(1, 0, 0.5), replicate(2, 1, 0.5), row(3, 0.5, leaf=config(1), group=2)]
     assert [len(place.rows) for place in ranking(rows, MOST)] == [2, 1]
 
 

@@ -23,7 +23,7 @@ from rapidfire_cli.view.frame import frame
 from rapidfire_cli.view.lines import Lines
 from rapidfire_cli.view.results import failures, ranking_table, status_table
 from rapidfire_cli.view.tables import plain
-from tests.store.sweep import METADATA, VARIED, best, leaf, row, runs
+from tests.store.sweep import METADATA, VARIED, best, config, row, runs
 from tests.view.sweeps import CAUSE, sweep, told
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "view"
@@ -61,15 +61,15 @@ def ranked() -> str:
 def replicated(at: Epoch = "last", more: str = "") -> str:
     pairs = [(0.97, 0), (0.98, 1), (0.99, 2)]
     rows = [
-        row(number, value, config=leaf(1), replicate=k, best=best(k + 2, value + 0.005))
+        row(number, value, leaf=config(1), replicate=k, best=best(k + 2, value + 0.005))
         for number, (value, k) in enumerate(pairs, 1)
     ]
     rows += [
         row(4, 0.95, best=best(1, 0.99)),
-        row(5, 0.96, config=leaf(3)),
-        row(6, config=leaf(3), replicate=1),
+        row(5, 0.96, leaf=config(3)),
+        row(6, leaf=config(3), replicate=1),
     ]
-    rows += [row(7, 0.9, RunState.FAILED, config=leaf(3), replicate=2)]
+    rows += [row(7, 0.9, RunState.FAILED, leaf=config(3), replicate=2)]
     objective = replace(METADATA.objective, at=at)
     table = ranking_table(ranking(rows, objective), objective, measured(rows, "top1_accuracy"), VARIED, more)
     return "\n".join(plain(table))

@@ -27,7 +27,7 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.local.heartbeat import DUMP, Page, blank
 from rapidfire_cli.engine.local.log_rotation import LOG, has_outgrown, last_error, rotate
-from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode, encode
+from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode_all, encode
 from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 
 CACHE = "cache"  # the experiment's own, where there is no other
@@ -88,7 +88,7 @@ class LocalWorker:
             raise WorkerGone(self._ending()) from None
         if lines is None and self._has_ended(within=0):
             raise WorkerGone(self._ending())
-        yield from map(decode, lines or ())
+        yield from decode_all(lines or ())
 
     def trim(self) -> None:
         """Keep the logs to their size of the runs that may have printed since the last time."""
