@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rapidfire_cli.facts import EpochEnded, Metric, RunOpened
-from rapidfire_cli.terms import Plain, spoken
+from rapidfire_cli.engine.epoch_log import NOTHING, Logged, heard, read, told
+from rapidfire_cli.facts import EpochEnded, RunOpened
+from rapidfire_cli.terms import Plain
 
 FORMER = "checkpoints"  # their place in the run's directory in format 2
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
@@ -30,28 +31,29 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The progress of a run at a checkpoint, and the metrics of its epochs."""
+    """The progress of a run at a checkpoint, and the metrics of its last epochs."""
 
     run: int
     epoch: int  # finished
     step: int
     at: int  # ticks
     chunks: int  # ticks per epoch
-    history: tuple[EpochEnded, ...]
+    history: tuple[EpochEnded, ...]  # that are not in the log
     opened: RunOpened | None  # what its results depend on besides its config
     best: Best | None = None  # whose weights are in the checkpoint
+    logged: Logged = NOTHING  # the epochs before
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
     """The facts to store in a checkpoint's manifest."""
-    history: list[Plain] = [_told(ended) for ended in reached.history]
     return {
         "run": reached.run,
         "epoch": reached.epoch,
         "step": reached.step,
         "at": reached.at,
         "chunks": reached.chunks,
-        "history": history,
+        "history": [told(ended) for ended in reached.history],
+        "logged": asdict(reached.logged) if reached.logged.epochs else None,
         "opened": _spelt(reached.opened),
         "best": asdict(reached.best) if reached.best else None,
         "format": FORMAT,
@@ -66,10 +68,17 @@ def from_facts(facts: Mapping[str, Any]) -> Reached:
         facts["step"],
         facts["at"],
         facts["chunks"],
-        tuple(_heard(facts["run"], told) for told in facts["history"]),
+        tuple(heard(facts["run"], plain) for plain in facts["history"]),
         RunOpened(facts["run"], **facts["opened"]) if facts.get("opened") else None,
         Best(**facts["best"]) if facts.get("best") else None,
+        Logged(**facts["logged"]) if facts.get("logged") else NOTHING,
     )
+
+
+def epochs_of(directory: Path, reached: Reached) -> tuple[EpochEnded, ...] | None:
+    """Every epoch up to the checkpoint of a run in this directory; None if the logged ones are lost."""
+    logged = read(directory, reached.run, reached.logged)
+    return None if logged is None else (*logged, *reached.history)
 
 
 def name(step: int, epoch: int) -> str:
@@ -101,13 +110,3 @@ def _spelt(opened: RunOpened | None) -> Plain:
     if opened is None:
         return None
     return {"code": opened.code, "data": opened.data, "environment": opened.environment}
-
-
-def _told(ended: EpochEnded) -> Plain:
-    metrics: list[Plain] = [[one.split, one.name, spoken(one.value)] for one in ended.metrics]
-    return {"epoch": ended.epoch, "step": ended.step, "seconds": ended.seconds, "metrics": metrics}
-
-
-def _heard(run: int, told: Any) -> EpochEnded:
-    metrics = tuple(Metric(split, name, float(value)) for split, name, value in told["metrics"])
-    return EpochEnded(run, told["epoch"], told["step"], metrics, told["seconds"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from rapidfire_cli.store.source import Source
-from rapidfire_cli.terms import Objective
+from rapidfire_cli.terms import Keep, Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Metadata:
     varied: tuple[str, ...] = ()  # dotted paths of the knobs that vary from run to run
     chunks: int = 1  # turns per epoch, so ticks per epoch
     source: Source | None = None  # the file that the directory belongs to; None if unknown
+    keep: Keep = "resume"  # of completed runs
 
 
 def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
@@ -36,4 +37,5 @@ def read_metadata(db: sqlite3.Connection) -> Metadata:
         varied=tuple(values["varied"]),
         chunks=values["chunks"],
         source=Source(**source) if source else None,
+        keep=values.get("keep", "resume"),
     )

@@ -14,6 +14,7 @@ import torch
 
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.publication import Damaged, Published, Writer
+from rapidfire_cli.engine import epoch_log
 from rapidfire_cli.engine.checkpoints import (
     BEST,
     FINAL,
@@ -21,12 +22,14 @@ from rapidfire_cli.engine.checkpoints import (
     READABLE,
     STATE,
     Reached,
+    epochs_of,
     from_facts,
     name,
     newest_first,
     to_facts,
     weights_in,
 )
+from rapidfire_cli.engine.epoch_log import NOTHING
 from rapidfire_cli.terms import Keep, Plain
 from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, guard_own_io, one_line, refused
@@ -40,6 +43,7 @@ def save(run: LiveRun) -> None:
     """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure."""
     home = Path(run.assignment.directory)
     try:
+        run.logged = epoch_log.log(home, run.history, run.logged)
         now = weights.weights(run.model)
         payload: dict[str, Writer] = {
             **_weights_payload(run, now),
@@ -151,8 +155,8 @@ def _facts(run: LiveRun) -> dict[str, Plain]:
     """Facts that are readable without torch, including the epochs' metrics in case the journal lacks them."""
     number = run.assignment.run
     reached = Reached(
-        *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history), run.fingerprint),
-        best=run.best,
+        *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history[run.logged.epochs :])),
+        *(run.fingerprint, run.best, run.logged),
     )
     return {**to_facts(reached), "config": json.loads(run.assignment.config)}
 
@@ -167,7 +171,10 @@ def _load(run: LiveRun, published: Published) -> None:
         raise Failure("checkpoint", cause)
     state = torch.load(published.path / STATE, map_location="cpu", weights_only=True)
     unpack(run, state, weights.read(file))
-    run.history, run.durable = list(reached.history), run.position
+    epochs = epochs_of(Path(run.assignment.directory), reached)
+    run.history = [*(reached.history if epochs is None else epochs)]
+    run.logged = NOTHING if epochs is None else reached.logged
+    run.durable = run.position
     best, asked = reached.best, run.objective
     if best and asked and (best.metric, best.direction) == (asked.metric, asked.direction):
         run.best, run.best_weights = best, weights_in(published.path, BEST)

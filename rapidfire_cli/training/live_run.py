@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rapidfire_cli.engine.checkpoints import Best
+from rapidfire_cli.engine.epoch_log import NOTHING, Logged
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.facts import EpochEnded, Metric, RunOpened, reading
 from rapidfire_cli.mlspec import Cfg, MLSpec
@@ -68,6 +69,7 @@ class LiveRun:
     seconds: float = 0.0  # of training and validation in the epoch under way
     outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
     history: list[EpochEnded] = field(default_factory=list)
+    logged: Logged = NOTHING  # of these
     best: Best | None = None  # epoch so far, by the objective
     best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
     damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why

@@ -18,6 +18,7 @@ def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str,
         "experiment": overview.metadata.experiment,
         "directory": str(overview.home.path),
         "state": str(overview.state),
+        "keep": overview.metadata.keep,
         "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
         "runs": [run_document(row, overview) for row in rows],
     }

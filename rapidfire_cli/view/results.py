@@ -12,7 +12,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Objective, RunState, Split
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Keep, Objective, RunState, Split
 from rapidfire_cli.view.knob_columns import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
@@ -20,6 +20,8 @@ from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_tit
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 """What differs between the causes of runs that failed for the same reason."""
+
+KEPT: Mapping[Keep, str] = {"resume": "their weights and last checkpoint", "weights": "their weights only"}
 
 
 def status_table(overview: Overview) -> Table[RunRow]:
@@ -40,7 +42,14 @@ def status_table(overview: Overview) -> Table[RunRow]:
     ]
     if any(row.origin for row in overview.rows):
         columns.insert(1, Column("replaces", _origin, right=True))
-    return Table(columns, overview.rows, notes=failures(overview.rows, overview.home))
+    notes = [*failures(overview.rows, overview.home), *_kept(overview)]
+    return Table(columns, overview.rows, notes=notes)
+
+
+def _kept(overview: Overview) -> Iterator[str]:
+    """What completed runs keep on the disk, if there are any."""
+    if any(row.state is RunState.COMPLETED for row in overview.rows):
+        yield f"completed runs keep {KEPT[overview.metadata.keep]} (execution.keep: {overview.metadata.keep})"
 
 
 def ranking_table(

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from rapidfire_cli.durable import publication
-from rapidfire_cli.engine.checkpoints import FORMER
+from rapidfire_cli.engine import epoch_log
+from rapidfire_cli.engine.checkpoints import FORMER, epochs_of, from_facts
 from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.terms import Objective
 from tests.shares import share
@@ -104,6 +105,40 @@ def test_a_checkpoints_manifest_says_where_it_stands_and_repeats_the_metrics(tmp
     }
     (told,) = facts["history"]
     assert told["metrics"] == [[one.split, one.name, one.value] for one in ended.metrics]
+
+
+def test_a_checkpoint_repeats_only_the_epochs_that_are_not_logged(tmp_path, monkeypatch):
+    monkeypatch.setattr(epoch_log, "TOGETHER", 2)
+    whole = TrainingSandbox(tmp_path / "whole", checkpoint_every=1)
+    whole.train(leaf(epochs=7), until=7)
+
+    for until in (3, 5, 7):  # each time in another process, so to speak
+        place = TrainingSandbox(tmp_path / "parts", checkpoint_every=1)
+        place.train(leaf(epochs=7), until=until)
+        place.evict()
+
+    reached = from_facts(publication.verify(place.checkpoints()[-1]).facts)
+    assert (reached.logged.epochs, [one.epoch for one in reached.history]) == (6, [7])
+    assert [one.epoch for one in epochs_of(tmp_path / "parts" / "1", reached)] == [1, 2, 3, 4, 5, 6, 7]
+    assert place.epochs() == whole.epochs()
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+def test_a_run_continues_without_the_epochs_that_were_logged(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(epoch_log, "TOGETHER", 2)
+    whole = TrainingSandbox(tmp_path / "whole")
+    whole.train(leaf(), until=3)
+    first = TrainingSandbox(tmp_path / "parts", checkpoint_every=1)
+    first.train(leaf(), until=2)
+    first.evict()
+    log = tmp_path / "parts" / "1" / epoch_log.NAME
+    log.write_bytes(content) if content else log.unlink()
+
+    place = TrainingSandbox(tmp_path / "parts")
+    place.train(leaf(), until=3)
+
+    assert same(place.weights(), whole.weights())
+    assert [*place.epochs()] == [3]
 
 
 def test_metrics_that_are_no_numbers_are_told_again_as_they_were(tmp_path):

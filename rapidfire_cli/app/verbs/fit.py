@@ -351,7 +351,10 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
 
 def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
     """The experiment, apart from its runs."""
-    return Metadata(file.name, _objective(file, outline), varied(file), file.execution.chunks)
+    execution = file.execution
+    return Metadata(
+        *(file.name, _objective(file, outline), varied(file), execution.chunks), keep=execution.keep
+    )
 
 
 def _objective(file: ExperimentFile, outline: Representatives) -> Objective:

@@ -17,10 +17,12 @@ from rapidfire_cli.engine.checkpoints import (
     FINAL,
     MODEL,
     Reached,
+    epochs_of,
     from_facts,
     newest_first,
     weights_in,
 )
+from rapidfire_cli.engine.epoch_log import NAME
 from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunReplaced, Saved
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.representatives import Representatives, representatives
@@ -80,7 +82,8 @@ def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) 
     """The facts that the checkpoints prove, in a possible order, and the number of runs they are about."""
     known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
-    ended = [ended for reached in said.values() for ended in reached.history]
+    directories = {run.number: home.run(run) for run in runs}
+    ended = [one for number, reached in said.items() for one in _epochs(directories[number], reached)]
     facts: list[Fact] = [*sorted(ended, key=_when)]
     for run in runs:
         if run.number in known:
@@ -90,6 +93,18 @@ def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) 
             whole = _is_whole(home.run(run), reached, known[run.number], epochs[run.number])
             facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.INTERRUPTED))
     return facts, len(known)
+
+
+def _epochs(directory: Path, reached: Reached) -> tuple[EpochEnded, ...]:
+    """The run's epochs; warn if some are lost."""
+    epochs = epochs_of(directory, reached)
+    if epochs is None:
+        print(
+            f"warning: the first {reached.logged.epochs} epochs of {directory.name} are lost: "
+            f"{NAME} is missing or damaged",
+            file=sys.stderr,
+        )
+    return reached.history if epochs is None else epochs
 
 
 def _when(ended: EpochEnded) -> tuple[int, int]:
