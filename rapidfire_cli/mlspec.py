@@ -29,8 +29,8 @@ class MLSpec:
     """Subclass it, override `create_model` and `compute_forward`, and the rest as needed.
 
     Every run has an instance of its own. Randomness (Python's, NumPy's and torch's global generators) is
-    reseeded before `prepare`, `load_data`, `initialize_run`, `create_model` and training; each run has its
-    own streams.
+    reseeded before `prepare`, `load_data`, `initialize_run`, `create_model`, training, each row and each
+    batch that is joined; each run has its own streams.
     """
 
     def load_data(self, data: dict[str, Any], cfg: Cfg) -> "Mapping[str, Dataset]":

@@ -1,8 +1,13 @@
-"""Sources of batches: a split's rows, prepared in every epoch or cached, with bitwise equal results."""
+"""Sources of batches: a split's rows, prepared in every epoch or cached, with bitwise equal results.
+
+A row may depend on the epoch and its index, and a batch on its number in the epoch besides, but never on what
+was prepared before. So a run that leaves an epoch in its middle continues with the very rows that were left.
+"""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -10,6 +15,7 @@ from torch import Tensor
 
 from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.training.row_failures import collating, preparing
+from rapidfire_cli.training.row_streams import RowStreams
 
 Row: TypeAlias = dict[str, Any]
 Collate: TypeAlias = Callable[[Sequence[Row]], Any]
@@ -19,6 +25,7 @@ BLOCK = 4_000_000  # bytes of rows selected at once (assumed: some L2 caches, ma
 TOGETHER = (
     1000  # batches selected at once, where they are small (assumed: a tensor takes half a kB beside its rows)
 )
+OUTSIDE_TRAINING = 0  # instead of an epoch
 ALIGNED = 64  # bytes: where torch's CPU allocator begins a tensor; kernels may round otherwise elsewhere
 
 
@@ -27,8 +34,12 @@ class BatchSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        """The rows at these indices (rows,), in batches of `size`; created lazily."""
+    def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
+        """The rows at these indices (rows,), in batches of `size`; created lazily.
+
+        They are those of `epoch` (from 1; 0 outside training), in which the first batch has the number
+        `first` (from 0).
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +50,58 @@ class Uncached:
     dataset: Dataset
     prepare: Callable[[Any], Row]
     collate: Collate
+    streams: RowStreams
     device: torch.device
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        for batch in cut(rows, size):
-            indices = batch.tolist()
-            prepared = [self._prepared(row) for row in indices]
+    def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
+        for number, batch in enumerate(cut(rows, size), first):
+            yield moved(self._batch(batch.tolist(), epoch, number), self.device)
+
+    def _batch(self, indices: list[int], epoch: int, number: int) -> Any:
+        with self.streams.apart():
+            prepared = [self._prepared(index, epoch) for index in indices]
+            self.streams.batch(number, epoch)
             with collating(self.split, indices, prepared):
-                collated = self.collate(prepared)
-            yield moved(collated, self.device)
+                return self.collate(prepared)
 
-    def _prepared(self, index: int) -> Row:
-        with preparing(self.split, index, self._row):
-            return self._row(index)
+    def _prepared(self, index: int, epoch: int) -> Row:
+        with preparing(self.split, index, partial(self._row, epoch=epoch)):
+            return self._row(index, epoch)
 
-    def _row(self, index: int) -> Row:
+    def _row(self, index: int, epoch: int) -> Row:
+        self.streams.row(index, epoch)
         return self.prepare(self.dataset[index])
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """Cached rows that only `collate` can join; if it may change them, it gets copies."""
+    """Cached rows that only `collate` can join; one of the user's own may change them, and gets copies."""
 
     split: str
     rows: Sequence[Row]
     collate: Collate
+    streams: RowStreams
     device: torch.device
-    copied: bool
+    own_collate: bool
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
-        for batch in cut(rows, size):
+    def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
+        for number, batch in enumerate(cut(rows, size), first):
             indices = batch.tolist()
             kept = [self.rows[row] for row in indices]
             with collating(self.split, indices, kept):
-                collated = self.collate([*map(copy.deepcopy, kept)] if self.copied else kept)
+                collated = self._own(kept, epoch, number) if self.own_collate else self.collate(kept)
             yield moved(collated, self.device)
+
+    def _own(self, kept: Sequence[Row], epoch: int, number: int) -> Any:
+        with self.streams.apart():
+            self.streams.batch(number, epoch)
+            return self.collate([*map(copy.deepcopy, kept)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,7 @@ class Stacked:
     def __len__(self) -> int:
         return self.size
 
-    def batches(self, rows: Tensor, size: int) -> Iterator[Any]:
+    def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
         for block in cut(rows.to(self.device), size * self._together(size)):
             chosen = {
                 name: torch.split(field.index_select(0, block), size) for name, field in self.fields.items()

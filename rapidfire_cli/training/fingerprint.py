@@ -30,6 +30,7 @@ from rapidfire_cli.training.user_code import is_users
 SAMPLE = 64  # rows of a split that are hashed (assumed: fast even if each is an image to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
+ROW_SEEDS = "by row"  # from what a row's random numbers follow; in 0.1.0 one stream served the whole run
 TOKENS = "tokens-"
 """Before a hash of tokens; one without it is of bytes."""
 
@@ -74,8 +75,13 @@ def files(published: Path) -> str:
 
 
 def environment(device: str, threads: int) -> dict[str, str]:
-    """Packages, device and threads."""
-    known = {"python": platform.python_version(), "device": _device(device), "threads": str(threads)}
+    """Packages, device, threads, and how rows are seeded."""
+    known = {
+        "python": platform.python_version(),
+        "device": _device(device),
+        "threads": str(threads),
+        "row seeds": ROW_SEEDS,
+    }
     return known | {package: told for package in PACKAGES if (told := _version(package))}
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.training import rng
 from rapidfire_cli.training.equality import equal
 
 MOST = 10_000  # objects that are looked at (assumed: generators are few steps away from where they are used)
@@ -35,7 +36,11 @@ class Generators:
 
     def __init__(self, roots: Mapping[str, Any]) -> None:
         self._found = dict(_found(roots))
-        self._stood = {path: state_of(generator) for path, generator in self._found.items()}
+        self._stood = self.states()
+
+    def states(self) -> dict[str, Any]:
+        """Where each generator stands now."""
+        return {path: state_of(generator) for path, generator in self._found.items()}
 
     def moved(self) -> str | None:
         """Where the first generator is that was drawn from since then."""
@@ -44,10 +49,15 @@ class Generators:
                 return path
         return None
 
-    def restore(self) -> None:
-        """Put every generator back where it stood."""
+    def restore(self, states: Mapping[str, Any]) -> None:
+        """Put every generator back to where `states` found it."""
         for path, generator in self._found.items():
-            restore(generator, self._stood[path])
+            restore(generator, states[path])
+
+    def reseed(self, value: int) -> None:
+        """Start every generator anew, seeded from the value and the place where it is kept."""
+        for path, generator in self._found.items():
+            reseed(generator, rng.derive(value, path))
 
 
 def within_reach(spec: MLSpec, **others: Any) -> Generators:
@@ -120,6 +130,22 @@ def state_of(generator: Generator) -> Any:
                 return generator.get_state()
     except (NotImplementedError, AttributeError):
         return None
+
+
+def reseed(generator: Generator, value: int) -> None:
+    """Start a generator anew with a 64-bit seed."""
+    match generator:
+        case np.random.Generator():
+            reseed(generator.bit_generator, value)
+        case np.random.BitGenerator():
+            generator.state = type(generator)(value).state
+        case np.random.RandomState():
+            reseed(generator._bit_generator, value)
+            generator.set_state({**generator.get_state(legacy=False), "has_gauss": 0})
+        case random.Random():
+            generator.seed(value)
+        case torch.Generator():
+            generator.manual_seed(value)
 
 
 def restore(generator: Generator, state: Any) -> None:

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import rng, state
-from rapidfire_cli.training.batches import BatchSource, cut
+from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource, cut
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
@@ -77,7 +77,7 @@ def train(run: LiveRun) -> Iterator[Mark]:
         every = len(run.batch_sources[TRAIN])
         order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.train.kept(every)]
         left = order[run.done * run.train.step_size :]
-        batches = run.batch_sources[TRAIN].batches(left, run.train.batch_size)
+        batches = _batches(run, left)
         for rows in cut(left, run.train.step_size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, rows)
@@ -94,6 +94,12 @@ def train(run: LiveRun) -> Iterator[Mark]:
             yield from validate(run)
         run.end_epoch()
         yield Mark.EPOCH
+
+
+def _batches(run: LiveRun, rows: Tensor) -> Iterator[Any]:
+    """The batches of these rows, the first of which are those of the next optimizer step."""
+    first = run.done * run.train.grad_accumulation
+    return run.batch_sources[TRAIN].batches(rows, run.train.batch_size, run.epoch + 1, first)
 
 
 def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
@@ -144,7 +150,7 @@ def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
     counted = iter([True])
 
     def closure() -> Tensor:
-        batches = run.batch_sources[TRAIN].batches(rows, run.train.batch_size)
+        batches = _batches(run, rows)
         shares = gradient(run, len(rows), batches, next(counted, False))
         return sum(shares, torch.zeros((), device=run.device))
 
@@ -176,7 +182,8 @@ def infer(
 ) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
     """How many rows, the batch and its outputs, in the order of the rows and without gradients."""
     rows = torch.arange(begin, len(feed), device="cpu")
-    for at, batch in zip(count(begin, size), feed.batches(rows, size), strict=False):
+    batches = feed.batches(rows, size, OUTSIDE_TRAINING, begin // size)
+    for at, batch in zip(count(begin, size), batches, strict=False):
         with torch.no_grad():
             outputs = outputs_of(model, batch)
         yield min(size, len(feed) - at), batch, outputs

@@ -47,7 +47,8 @@ def _alone(run: LiveRun, kept: int) -> str | None:
     try:
         with run.settings.apart(), run.autocast():
             run.settings.repeat(settings)
-            batch = next(run.batch_sources[TRAIN].batches(order[kept - 1 : kept], 1))
+            number = kept // run.train.batch_size
+            batch = next(run.batch_sources[TRAIN].batches(order[kept - 1 : kept], 1, 1, number))
             spec.compute_forward(model.train(), batch, run.cfg)
     except (MemoryError, torch.OutOfMemoryError):  # of the copy
         return None

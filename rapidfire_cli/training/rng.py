@@ -2,6 +2,7 @@
 
 To redo by hand what a run draws from torch: `torch.manual_seed(derive(seed, "create_model"))` before making
 the model, `torch.manual_seed(derive(seed, "training"))` before the first step, each epoch's rows in `order`.
+What rows draw is not among these streams: `row_streams` says how each row is seeded.
 """
 
 import hashlib
@@ -42,7 +43,11 @@ def derive(seed: int, purpose: str) -> int:
 
 def reseed(seed: int, purpose: Purpose) -> None:
     """Start every global generator anew."""
-    value = derive(seed, purpose)
+    seed_all(derive(seed, purpose))
+
+
+def seed_all(value: int) -> None:
+    """Seed every global generator with a 64-bit number."""
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.default_generator.manual_seed(value)  # torch.manual_seed is a hundred times slower

@@ -4,6 +4,9 @@ Rows are prepared once only where nothing can tell. To find out, an instance of 
 prepares rows spread over the split twice: what draws randomness, from generators that user code keeps for
 itself too, and what comes out differently the second time is prepared anew for every epoch. So are rows that
 take more than there is room for. Either is remembered, so that only the first of like runs looks.
+
+Rows of the validation split that draw randomness are kept as well: they draw the same in every epoch of a run
+(`row_streams`), and in every run with its seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +18,14 @@ from weakref import ref
 import torch
 
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.terms import LeafConfig
+from rapidfire_cli.terms import TRAIN, LeafConfig
 from rapidfire_cli.training import generators, rng
 from rapidfire_cli.training.batches import BatchSource, Cached, Row, Stacked, Uncached
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.footprint import compact, footprint
 from rapidfire_cli.training.log import say
+from rapidfire_cli.training.row_streams import RowStreams
 from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 
@@ -93,6 +97,10 @@ class NotKept(Exception):  # noqa: N818 - what was found
         self.size = size
 
 
+class Draws(NotKept):
+    """The rows draw random numbers."""
+
+
 class RowCache:
     """Prepared rows of at most `room` bytes; the least recently asked for go first, those in use never."""
 
@@ -134,27 +142,32 @@ class RowCache:
         if known and (known.size is None or not self._has_room(known.size)):
             return known
         self._refusals = [one for one in self._refusals if one.scope.loaded() and one is not known]
+        drawn, reason = source.drawn, None
         try:
-            content, size = self._prepared(split, source, other())
-            reason = None
+            try:
+                content, size = self._prepared(Trial(split, source, other(), seeded=False))
+            except Draws:
+                if split == TRAIN:
+                    raise
+                content, size = self._prepared(Trial(split, source, other(), seeded=True))
+                drawn = True
         except NotKept as refused:
             reason, needed = refused.reason, refused.size
         except Exception:  # it may need what create_model prepares; if not, training will fail on it
             reason, needed = "", None
-        seed = source.seed if source.drawn else None
+        seed = source.seed if drawn else None
         scope = Scope(ref(source.loaded), split, dict(source.reads), seed, source.under)
         if reason is None:
             return Entry(scope, source.loaded, content, size)
         self._refusals = [*self._refusals[-REFUSALS + 1 :], Refusal(scope, reason, needed)]
         return self._refusals[-1]
 
-    def _prepared(self, split: str, source: Source, spec: MLSpec) -> tuple[Content, int]:
+    def _prepared(self, trial: "Trial") -> tuple[Content, int]:
         """All rows of the split, and how many bytes they take. Raises NotKept, and what user code raises."""
-        trial = Trial(split, source, spec)
-        try:
+        with trial.streams.apart():
             sample = trial.sample()
             like = sample[0]
-            plain = _plainly_collated(spec) and kind(like) is not None
+            plain = trial.plainly_collated and kind(like) is not None
             if plain and all(kind(row) == kind(like) for row in sample.values()):
                 size = stacked_size(like, trial.count)
                 self._make_room(size)
@@ -168,8 +181,6 @@ class RowCache:
             rows, size = trial.rows(sample, self._room - self._used())
             self._make_room(size)
             return rows, size
-        finally:
-            trial.end()
 
     def _used(self) -> int:
         return sum(entry.size for entry in self._entries if entry.users)
@@ -192,20 +203,22 @@ class RowCache:
 
 
 class Trial:
-    """A split's rows prepared by an MLSpec that trains no run, watched for all that may differ next time."""
+    """A split's rows prepared by an MLSpec that trains no run, watched for all that may differ next time.
 
-    def __init__(self, split: str, source: Source, spec: MLSpec) -> None:
+    Draws of random numbers are among that, unless each row is `seeded` by itself.
+    """
+
+    def __init__(self, split: str, source: Source, spec: MLSpec, seeded: bool) -> None:
         self._split = split
+        self._seeded = seeded
         self._source = source
         self._spec = spec
         self._dataset = source.loaded.splits[split]
         self.count = len(self._dataset)
-        self._streams = rng.capture()
+        self.plainly_collated = _plainly_collated(spec)
+        self._before = rng.capture()
         self._own = generators.within_reach(spec, dataset=self._dataset)
-
-    def end(self) -> None:
-        """Leave no trace in generators that others use too."""
-        self._own.restore()
+        self.streams = RowStreams(source.seed, split, self._own)
 
     def sample(self) -> dict[int, Row]:
         """Rows spread over the split, by index, the first among them. Raises NotKept."""
@@ -252,26 +265,35 @@ class Trial:
         return sample[index] if index in sample else self._row(index)
 
     def _row(self, index: int) -> Row:
+        if self._seeded:
+            self.streams.row(index, epoch=1)
         return self._spec.row_prep(self._dataset[index], self._source.cfg, self._split)
 
     def _check_draws(self) -> None:
-        if not rng.unchanged_since(self._streams):
-            raise NotKept("row_prep draws random numbers")
+        if self._seeded:
+            return
+        if not rng.unchanged_since(self._before):
+            raise Draws("row_prep draws random numbers")
         if path := self._own.moved():
-            raise NotKept(f"row_prep draws random numbers from a generator of its own ({path})")
+            raise Draws(f"row_prep draws random numbers from a generator of its own ({path})")
 
 
 def _batch_source(content: Content, split: str, source: Source, device: torch.device) -> BatchSource:
     if isinstance(content, Stacked):
         return content
-    return Cached(
-        split, content, partial(_collate, source), device, copied=not _plainly_collated(source.spec)
-    )
+    own = not _plainly_collated(source.spec)
+    return Cached(split, content, partial(_collate, source), _streams(split, source), device, own)
 
 
 def _uncached(split: str, source: Source, device: torch.device) -> BatchSource:
     dataset = source.loaded.splits[split]
-    return Uncached(split, dataset, partial(_prepare, source, split), partial(_collate, source), device)
+    prepare, collate = partial(_prepare, source, split), partial(_collate, source)
+    return Uncached(split, dataset, prepare, collate, _streams(split, source), device)
+
+
+def _streams(split: str, source: Source) -> RowStreams:
+    own = generators.within_reach(source.spec, dataset=source.loaded.splits[split])
+    return RowStreams(source.seed, split, own)
 
 
 def _prepare(source: Source, split: str, row: Any) -> Row:
