@@ -31,7 +31,7 @@ def texts(module: Path) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
             yield node.value
-        if module.name == "cli.py" and isinstance(node, DOCUMENTED):
+        if module.parent.name == "cli" and isinstance(node, DOCUMENTED):
             yield ast.get_docstring(node) or ""
 
 

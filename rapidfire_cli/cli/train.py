@@ -1,0 +1,88 @@
+"""Verbs that change an experiment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rapidfire_cli.cli.options import MaxBytes, Parent, Sets, Unsets, Which, encoded, verb
+from rapidfire_cli.syntax.text import MAX_BYTES
+from rapidfire_cli.view.formats import Output
+
+
+@verb()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file, or a manifest.jsonl.")],
+    sets: Sets = None,
+    unsets: Unsets = None,
+    parent: Parent = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; default: one per GPU, or per share of the CPU."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads per worker.")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Train only every N-th run, starting with the I-th.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option("--max-runs", min=1, metavar="N", help="Refuse to train more than N runs.")
+    ] = 100_000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; move existing files aside.")] = False,
+    accepted: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Continue even if the MLSpec's code or data changed."),
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop when the first run fails.")] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC>=X", help="Exit with code 3 if the best run misses it; repeatable."),
+    ] = None,
+    debug_run: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="RUN", help="Train one run in this process, for breakpoint(); save nothing."
+        ),
+    ] = None,
+    output: Annotated[
+        Output,
+        typer.Option(
+            "--output",
+            "-o",
+            callback=encoded,
+            help="Format of the ranking; jsonl prints events as they happen.",
+        ),
+    ] = Output.TABLE,
+    max_bytes: MaxBytes = MAX_BYTES,
+) -> None:
+    """Train all runs; rerun to continue and retry failures."""
+    from rapidfire_cli.app import ci, debugging, errors, experiments
+    from rapidfire_cli.app.devices import DeviceRequest
+    from rapidfire_cli.app.files import Given
+    from rapidfire_cli.app.verbs import fit
+
+    def train() -> int:
+        request = fit.Request(
+            devices=DeviceRequest(workers, threads, gpus),
+            shard=ci.shard(shard) if shard else None,
+            fresh=fresh,
+            accepted=accepted,
+            fail_fast=fail_fast,
+            required=ci.requirements(require or ()),
+        )
+        loaded = experiments.load_experiment(Given(file, sets or (), unsets or (), max_bytes), parent, most)
+        if debug_run:
+            return debugging.debug(loaded, debug_run, request.devices)
+        return fit.fit(loaded, request, output)
+
+    raise typer.Exit(errors.reported(train, output))
+
+
+@verb()
+def repair(experiment: Which = None, parent: Parent = None) -> None:
+    """Rebuild a lost journal from the checkpoints."""
+    from rapidfire_cli.app.verbs import repair
+
+    raise typer.Exit(repair.repair(experiment, parent))
