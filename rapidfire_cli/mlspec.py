@@ -82,10 +82,29 @@ class MLSpec:
     def compute_forward(self, model: "torch.nn.Module", batch: Any, cfg: Cfg) -> "Mapping[str, torch.Tensor]":
         """The model's outputs for a batch; must contain `loss`, the scalar mean over the batch.
 
+        `rapidfire predict` gives it batches without labels, and needs no loss.
         Metrics are fed by `logits` (B, C), where (B,) and (B, 1) mean binary, and `labels` (B,), which fall
         back to `batch["labels"]`.
         """
         raise NotImplementedError
+
+    def predictions(self, outputs: Any, batch: Any, cfg: Cfg) -> Sequence[Mapping[str, Any]]:
+        """What `rapidfire predict` writes for each row of a batch: columns by name, plain or as tensors.
+
+        By default the `class` with the largest of the `logits` (B, C), and its `probability`; of logits (B,)
+        or (B, 1) the class is 1 where they are above 0.
+        """
+        import torch
+
+        logits = outputs.get("logits") if isinstance(outputs, Mapping) else None
+        if not isinstance(logits, torch.Tensor) or logits.ndim not in (1, 2):
+            told = f"of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else "missing"
+            raise TypeError(f"the `logits` of compute_forward are {told}, not (B, C); override `predictions`")
+        if logits.ndim == 1 or logits.shape[1] == 1:
+            logits = torch.stack([torch.zeros_like(logits.flatten()), logits.flatten()], 1)
+        probability, classes = logits.double().softmax(1).max(1)
+        found = zip(classes.tolist(), probability.tolist(), strict=True)
+        return [{"class": index, "probability": share} for index, share in found]
 
     def metrics(self, cfg: Cfg) -> "Mapping[str, torchmetrics.Metric]":
         """Your own metrics, by name; each is updated with (logits, labels) of every batch."""

@@ -187,6 +187,13 @@ TITLES: Mapping[str, str] = {
     "E608": "journal that cannot be rebuilt",
     "E609": "directory of another file",
     "E610": "metric with an unknown better direction",
+    # E62: what a trained run is used for
+    "E620": "run without a finished epoch",
+    "E621": "split not found",
+    "E622": "run of another version of the file",
+    "E623": "file that predictions cannot be read from or written to",
+    "E624": "using a trained run failed",
+    "E625": "model that cannot be exported as requested",
 }
 """The title of every code; the first digit is the stage that finds the problem."""
 

@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 The controller starts one worker per open slot, with three arguments: the descriptor of a socket, that of a
 page of memory which both share, and the controller's process id. Over the socket it receives a Setup and
-then orders (Probe, Smoke, Train, Evict, EndTurn, Quit), and sends reports back. The page holds a counter
+then orders (Probe, Smoke, Use, Train, Evict, EndTurn, Quit), and sends reports back. The page holds a counter
 that advances with each mark of training, by which the controller distinguishes a slow worker from one that
 hangs.
 
@@ -54,6 +54,7 @@ from rapidfire_cli.engine.messages import (
     Setup,
     Smoke,
     Train,
+    Use,
     decode,
     encode,
 )
@@ -180,6 +181,8 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
                 pipe.tell(executor.probe(order))
             case Smoke():
                 pipe.tell(executor.smoke(order))
+            case Use():
+                pipe.tell(executor.use(order))
             case Train():
                 executor.train(order)
             case Evict():

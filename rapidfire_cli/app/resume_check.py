@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rapidfire_cli.engine.driver import CodeChanged
 from rapidfire_cli.engine.messages import Probed
@@ -38,6 +39,17 @@ def code_changed(change: CodeChanged) -> Problem:
     names = ", ".join(f"module {name}" for name in _differing(was, now))
     message = f"the code changed during training: a new worker would train run {run} with different code"
     return Problem("E606", message, found=f"changed: {names}", hint=WAYS_ON)
+
+
+def changed_since(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
+    """The lines about a trained run that is used with other code, data or in another environment.
+
+    Data are compared where `now` has any.
+    """
+    seen = now if now.data != "{}" else replace(now, data=was.data)
+    if changes := [*_changes(was, seen, texts)]:
+        yield f"note: run {now.run} was trained with other code or data; changed: {', '.join(changes)}"
+    yield from _environments([(was, now)])
 
 
 def _problem(changed: Iterable[str], runs: list[int]) -> Problem:

@@ -25,6 +25,9 @@ from rapidfire_cli.cli import train  # noqa: F401
 # isort: split
 from rapidfire_cli.cli import look  # noqa: F401
 
+# isort: split
+from rapidfire_cli.cli import use  # noqa: F401
+
 __all__ = ["cli", "main"]
 
 DEBUG = "--debug"

@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.terms import Plain, canonical
@@ -189,6 +190,27 @@ def write(path: Path, text: str) -> None:
     try:
         with disk.create(temporary) as file:
             file.write(text.encode())
+        disk.sync(temporary)
+        disk.rename(temporary, path)
+        disk.sync(path.parent)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; it replaces the one at `path` when the block ends, unless that raises an error.
+
+    What processes that were killed had been writing there is deleted. Raises OSError.
+    """
+    temporary = aside(path)
+    for left in (temporary, *_abandoned(path.parent)):
+        if left.name.endswith(f"-{path.name}"):
+            _forget(left)
+    try:
+        with disk.create(temporary) as file:
+            yield cast("BinaryIO", file)
         disk.sync(temporary)
         disk.rename(temporary, path)
         disk.sync(path.parent)

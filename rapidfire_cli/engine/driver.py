@@ -262,8 +262,8 @@ class Driver:
                 self._watchdog.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
                 self._tell(report)
-            case messages.Smoked():
-                raise AssertionError("no trial batch was asked for")
+            case messages.Smoked() | messages.Used():
+                raise AssertionError("a driver asks for no trial batch, and for no trained run")
             case _:
                 assert_never(report)
 

@@ -20,7 +20,7 @@ from rapidfire_cli.facts import (
     TurnEnded,
 )
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.terms import Keep, Objective
+from rapidfire_cli.terms import Epoch, Keep, Objective, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,41 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Compute the loss and the metrics over a split."""
+
+    split: Split
+    metrics: tuple[str, ...] = ()  # to compute beside the run's own
+
+
+@dataclass(frozen=True, slots=True)
+class Predict:
+    """Write what the model predicts for each row of a file or folder."""
+
+    data: str  # path
+    output: str  # path
+    batch_size: int | None = None  # None means the run's `eval_batch_size`
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write the model, in the form that its library reads, into a new directory."""
+
+    directory: str
+    merge: bool  # adapters into the model that they adapt
+    config: str  # the leaf config, as YAML
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Open the model of a trained run and use it, without training; nothing of the run is changed."""
+
+    assignment: Assignment
+    at: Epoch
+    task: Evaluate | Predict | Export
+
+
+@dataclass(frozen=True, slots=True)
 class EndTurn:
     """End the turn at the next optimizer step and publish a checkpoint."""
 
@@ -156,11 +191,27 @@ class Smoked:
     rows: int = 0  # of the train split
 
 
-Order: TypeAlias = Setup | Probe | Smoke | Train | Evict | EndTurn | Quit
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The answer to a Use: what went wrong, or what came of it."""
+
+    findings: tuple[Finding, ...] = ()
+    epoch: int = 0  # whose weights were used
+    step: int = 0
+    is_inside: bool = False  # the weights are later ones, from inside the epoch after that
+    metrics: tuple[Metric, ...] = ()
+    rows: int = 0
+    opened: RunOpened | None = None  # the code and environment now, and the data where they were loaded
+    texts: str = "{}"  # JSON: as in Probed
+    unavailable: str = ""  # what the machine did not allow, such as a full disk
+
+
+Order: TypeAlias = Setup | Probe | Smoke | Use | Train | Evict | EndTurn | Quit
 Report: TypeAlias = (
     Ready
     | Probed
     | Smoked
+    | Used
     | RunOpened
     | EpochEnded
     | Saved
@@ -175,7 +226,7 @@ KINDS = by_name(
     (
         *(Objective, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, EndTurn, Quit),
         *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
-        *(TurnEnded, Evicted, RunFailed),
+        *(TurnEnded, Evicted, RunFailed, Evaluate, Predict, Export, Use, Used),
     )
 )
 

@@ -49,7 +49,7 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
     """Collect what the journal knows about the run. Raises Refusal when it does not exist."""
     row = next((row for row in seen.rows if row.number == number), None)
     if row is None:
-        raise Refusal([_missing(seen, number)])
+        raise Refusal([missing(seen, number)])
     begun = {event.bracket: event for event in past if isinstance(event, BracketBegun)}
     decisions = [event for event in past if isinstance(event, Decision)]
     known = {at: ranking for began in begun.values() for at, ranking in _rankings(began, past, number)}
@@ -105,7 +105,8 @@ def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:
     return bracket_state(rule, began.bracket, began.goals, heard)
 
 
-def _missing(seen: Overview, number: int) -> Problem:
+def missing(seen: Overview, number: int) -> Problem:
+    """The problem of a run that does not exist."""
     numbers = [row.number for row in seen.rows]
     expected = f"a number from 1 to {max(numbers):,}" if numbers else ""
     return Problem("E512", f"run {number} does not exist", found=f"{number}", expected=expected)

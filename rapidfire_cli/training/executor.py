@@ -48,6 +48,8 @@ from rapidfire_cli.engine.messages import (
     Smoke,
     Smoked,
     Train,
+    Use,
+    Used,
 )
 from rapidfire_cli.facts import CheckpointDamaged, Evicted, RunFailed, Saved, TurnEnded
 from rapidfire_cli.training import checkpoint, rng, spec
@@ -61,6 +63,7 @@ from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
 from rapidfire_cli.training.state import check_state
+from rapidfire_cli.training.using import use
 
 __all__ = ["Executor", "SpecProblem"]
 
@@ -111,6 +114,11 @@ class Executor:
         """Check a leaf config by training one batch."""
         with self._shared.settings.apart():
             return counted(smoke(order, self._shared), self._shared)
+
+    def use(self, order: Use) -> Used:
+        """Evaluate, predict with or export a trained run."""
+        with printing(), self._shared.settings.apart():
+            return use(replace(order, assignment=self._placed(order.assignment)), self._shared)
 
     def train(self, order: Train) -> None:
         """Train each run for a turn; errors in user code fail only that run."""

@@ -160,6 +160,11 @@ class LiveRun:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision in which the forward pass computes."""
-        if self.train.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST[self.train.precision])
+        return autocast(self.train, self.device)
+
+
+def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """The precision in which a run's forward pass computes."""
+    if train.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, AUTOCAST[train.precision])

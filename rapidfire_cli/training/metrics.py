@@ -169,6 +169,12 @@ def known(name: str) -> bool:
     return bool(ACCURACY.fullmatch(name)) or name in names()
 
 
+def is_of_values(name: str) -> bool:
+    """Whether the named metric compares values, and never classes."""
+    of_classes = (name in _classification(prefix) for prefix in ("Binary", "Multiclass", "Multilabel"))
+    return name in _regression() and not any(of_classes)
+
+
 @cache
 def names() -> tuple[str, ...]:
     """The snake_case names of torchmetrics' metrics of classes and of values whose direction is known."""

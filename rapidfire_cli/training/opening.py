@@ -13,13 +13,13 @@ from torch import nn
 from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.messages import Assignment, Setup
 from rapidfire_cli.facts import PREPARED, RunOpened, reading
-from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.mlspec import MLSpec, Mode
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
-from rapidfire_cli.training.datasets import DataCache
+from rapidfire_cli.training.datasets import DataCache, Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
@@ -93,17 +93,17 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     leaf: LeafConfig = json.loads(assignment.config)
     its = train_config(leaf)
     torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
-    spec = shared.spec()
-    reads = {} if reads is None else reads
-    cfg = TrackedConfig(leaf, reads)
-    source = _source(assignment, leaf, spec, cfg, reads, shared)
+    with shared.growth.apart():
+        loaded = shared.data.load(assignment.seed, leaf)
+    source = sourced(assignment, loaded, {} if reads is None else reads, shared, "fit")
+    spec, cfg = source.spec, source.cfg
     batch_sources = _batch_sources(source, shared)
     model = made_model(spec, cfg, assignment.seed, shared.device)
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
     steps = its.steps(len(batch_sources[TRAIN]))
-    custom = _custom(spec, cfg, its)
+    custom = own_metrics(spec, cfg, its)
     run = LiveRun(
         assignment=assignment,
         fingerprint=fingerprinted(assignment, shared),
@@ -120,7 +120,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         optimizer=optimizer,
         schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
-        epoch_metrics=_epoch_metrics(its, custom, model, shared, batch_sources),
+        epoch_metrics=epoch_metrics(its, custom, model, shared, batch_sources),
         origins=origins(model, spec),
         streams=rng.first(assignment.seed),
         settings=shared.settings,
@@ -135,18 +135,16 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     return run
 
 
-def _source(
-    assignment: Assignment, leaf: LeafConfig, spec: MLSpec, cfg: TrackedConfig, reads: Reads, shared: Shared
-) -> Source:
-    """The data loaded, and the MLSpec initialised."""
-    with shared.growth.apart():
-        loaded = shared.data.load(assignment.seed, leaf)
+def sourced(assignment: Assignment, loaded: Loaded, reads: Reads, shared: Shared, mode: Mode) -> Source:
+    """The run's MLSpec, initialised for `mode`, beside the data. Raises what user code raises."""
+    leaf: LeafConfig = json.loads(assignment.config)
+    spec, cfg = shared.spec(), TrackedConfig(leaf, reads)
     shared.settings.repeat(loaded.changes)
     reads |= loaded.reads
     rng.reseed(assignment.seed, "initialize_run")
     before = rng.capture()
     with shared.misc.initializing(leaf, reads):
-        spec.initialize_run(shared.misc.path, cfg, "fit")
+        spec.initialize_run(shared.misc.path, cfg, mode)
     drawn = not rng.unchanged_since(before)
     under = shared.settings.of_rows()
     return Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded, under)
@@ -196,7 +194,7 @@ def _schedule(
     return schedulers.build(its.lr_scheduler, optimizer, schedulers.Length(its.epochs, steps), direction)
 
 
-def _custom(spec: MLSpec, cfg: TrackedConfig, its: TrainConfig) -> Mapping[str, Any]:
+def own_metrics(spec: MLSpec, cfg: TrackedConfig, its: TrainConfig) -> Mapping[str, Any]:
     """The MLSpec's own metrics. Raises Failure where one cannot be used."""
     own = spec.metrics(cfg)
     for wrong in unusable(own, its.named_metrics):
@@ -212,15 +210,16 @@ def _scaler(its: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=its.precision == "fp16")
 
 
-def _epoch_metrics(
+def epoch_metrics(
     its: TrainConfig, custom: Mapping[str, Any], model: nn.Module, shared: Shared, splits: Iterable[Split]
 ) -> dict[Split, EpochMetrics]:
+    """Nothing added up yet, for each split."""
     stride = 1 if shared.device.type == "cpu" else STRIDE
     reader = Reader(is_causal(model))
-    epoch_metrics = {}
+    found = {}
     for split in splits:
         losses = LossMeter(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
         own = {name: metric.clone() for name, metric in custom.items()}
         scores = MetricBuffer(its.named_metrics, own) if its.named_metrics or own else None
-        epoch_metrics[split] = EpochMetrics(losses, scores, reader)
-    return epoch_metrics
+        found[split] = EpochMetrics(losses, scores, reader)
+    return found

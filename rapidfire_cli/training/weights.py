@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.failpoints import failpoint
+from rapidfire_cli.training.failure import Failure, one_line
 
 SAFETENSORS, TORCH = ".safetensors", ".pt"
 DTYPES = frozenset(
@@ -92,6 +94,27 @@ def read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def put(model: nn.Module, path: Path) -> None:
+    """Load a file of weights into a model of the same form. Raises Failure where it does not fit."""
+    found = load_file(path) if path.suffix == SAFETENSORS else torch.load(path, "cpu", weights_only=True)
+    again = {name: found[first] for name, first in _second_names(path).items()}
+    try:
+        told = model.load_state_dict({**found, **again}, strict=False)
+    except RuntimeError as error:  # of another shape
+        raise Failure("checkpoint", f"{path} does not fit the model: {one_line(error)}") from error
+    if other := [*told.missing_keys, *told.unexpected_keys]:
+        has = "lacks" if told.missing_keys else "has"
+        raise Failure("checkpoint", f"{path} does not fit the model: it {has} `{other[0]}`")
+
+
+def _second_names(path: Path) -> dict[str, str]:
+    """The names of tensors that are another one under a second name, by name."""
+    if path.suffix != SAFETENSORS:
+        return {}
+    with safe_open(path, "pt") as file:
+        return {**(file.metadata() or {})}
 
 
 def nbytes(tensor: Tensor) -> int:

@@ -1,0 +1,63 @@
+"""Evaluate a trained run on a split, by the code that validates in training."""
+
+import json
+from dataclasses import replace
+
+from rapidfire_cli.engine.messages import Evaluate, Finding, Use, Used
+from rapidfire_cli.facts import Metric
+from rapidfire_cli.problems import did_you_mean
+from rapidfire_cli.terms import LOSS, Split
+from rapidfire_cli.training import metrics
+from rapidfire_cli.training.loop import score
+from rapidfire_cli.training.opening import Shared, epoch_metrics, own_metrics
+from rapidfire_cli.training.trained import Refused, Trained, reopened
+
+
+def evaluate(order: Use, task: Evaluate, shared: Shared) -> Used:
+    """The loss and the metrics over the split. Raises Refused, Failure, and what user code raises."""
+    leaf = json.loads(order.assignment.config)
+    loaded = shared.data.load(order.assignment.seed, leaf)
+    if task.split not in loaded.splits:
+        raise Refused(_no_split(task.split, [*loaded.splits]))
+    trained = reopened(order.assignment, order.at, shared, "evaluate", loaded)
+    values, rows = _values(trained, task, shared)
+    return Used(
+        epoch=trained.kept.ended.epoch,
+        step=trained.kept.step,
+        is_inside=trained.kept.is_inside,
+        metrics=tuple(Metric(task.split, name, value) for name, value in values.items()),
+        rows=rows,
+    )
+
+
+def _values(trained: Trained, task: Evaluate, shared: Shared) -> tuple[dict[str, float], int]:
+    """Each metric's value, and the number of rows."""
+    own = own_metrics(trained.spec, trained.source.cfg, trained.train)
+    usual = (LOSS, *trained.train.named_metrics, *own)
+    more = tuple(name for name in task.metrics if name not in usual)
+    for name in more:
+        if not metrics.known(name):
+            raise Refused(_no_metric(name, usual))
+    named = (*trained.train.named_metrics, *more)
+    its = replace(trained.train, named_metrics=named, on_nan="continue")
+    feed = shared.rows.batch_source(task.split, trained.source, shared.spec)
+    total = epoch_metrics(its, own, trained.model, shared, [task.split])[task.split]
+    for _ in score(trained, feed, its.eval_batch_size, total, trained.kept.step):
+        continue
+    return total.values(), len(feed)
+
+
+def _no_split(split: Split, present: list[Split]) -> Finding:
+    return Finding(
+        *(-1, (), "E621", f"the data have no split `{split}`"),
+        expected=f"one of {', '.join(present)}",
+        hint=did_you_mean(split, present),
+    )
+
+
+def _no_metric(name: str, usual: tuple[str, ...]) -> Finding:
+    return Finding(
+        *(-1, (), "E420", f"unknown metric `{name}`"),
+        expected=f"one of {', '.join(usual)}, or a torchmetrics metric by its snake_case name",
+        hint=did_you_mean(name, [*usual, *metrics.names()]),
+    )

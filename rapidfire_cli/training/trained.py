@@ -1,0 +1,207 @@
+"""A trained run, opened for use: its model as a finished epoch left it, and what a forward pass needs.
+
+Theory of operation. `kept_epoch` chooses among the run's checkpoints, whose manifests say how far each had
+come. `reopened` makes the run's objects by the user's methods, as the executor does when a run continues, and
+puts back what the chosen checkpoint holds of them. There is no optimizer, no schedule, and no data unless the
+caller brings some. A run may be training meanwhile: nothing is written into its directory, and a checkpoint
+that is deleted while it is read is as good as damaged, so the next one is tried.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rapidfire_cli.durable import publication
+from rapidfire_cli.durable.publication import Damaged
+from rapidfire_cli.engine.checkpoints import (
+    BEST,
+    MODEL,
+    READABLE,
+    STATE,
+    Reached,
+    epochs_of,
+    from_facts,
+    newest_first,
+    weights_in,
+)
+from rapidfire_cli.engine.messages import Assignment, Finding
+from rapidfire_cli.facts import EpochEnded
+from rapidfire_cli.mlspec import Cfg, MLSpec, Mode
+from rapidfire_cli.terms import Epoch
+from rapidfire_cli.training import rng, weights
+from rapidfire_cli.training.datasets import Loaded
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.live_run import autocast
+from rapidfire_cli.training.opening import Shared, made_model, sourced
+from rapidfire_cli.training.rows import Source
+from rapidfire_cli.training.state import Origins, origins, unpack_trained
+from rapidfire_cli.training.train_config import TrainConfig, train_config
+
+NO_DATA = Loaded({}, {}, None, "{}", {})
+ATTEMPTS = 5  # to find a checkpoint that is not deleted meanwhile (assumed: each takes seconds to go)
+
+
+class Refused(Exception):  # noqa: N818 - what users read
+    """The request cannot be carried out; the finding says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Weights that a checkpoint holds."""
+
+    checkpoint: Path
+    reached: Reached
+    weights: Path
+    ended: EpochEnded  # the finished epoch that they are of
+    is_inside: bool = False  # they are later ones, from inside the epoch after that
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that the weights were trained."""
+        return self.reached.step if self.is_inside else self.ended.step
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the rest of the checkpoint is of the same moment as the weights."""
+        return self.weights == weights_in(self.checkpoint, MODEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained run's objects."""
+
+    train: TrainConfig
+    device: torch.device
+    source: Source
+    spec: MLSpec
+    cfg: Cfg
+    model: nn.Module
+    forward: nn.Module  # the model, compiled where asked
+    origins: Origins
+    kept: Kept
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in which the forward pass computes."""
+        return autocast(self.train, self.device)
+
+
+def kept_epoch(directory: Path, at: Epoch) -> Kept:
+    """The last finished epoch's weights, or the best one's. Raises Refused; Failure where all are damaged."""
+    damage: dict[str, None] = {}
+    for _ in range(ATTEMPTS):
+        present = newest_first(directory)
+        for kept in _by_merit(present, directory, at):
+            try:
+                publication.verify(kept.checkpoint)
+            except Damaged as damaged:
+                damage[str(damaged)] = None
+            else:
+                return kept
+        if present == newest_first(directory):
+            break
+    if damage:
+        raise Failure("checkpoint", f"no usable checkpoint in {directory}: {'; '.join(damage)}")
+    raise Refused(_no_epoch(at))
+
+
+def reopened(
+    assignment: Assignment, at: Epoch, shared: Shared, mode: Mode, loaded: Loaded = NO_DATA
+) -> Trained:
+    """The run's model as the epoch left it, evaluating. Raises Failure, and what user code raises."""
+    kept = kept_epoch(Path(assignment.directory), at)
+    source = sourced(assignment, loaded, {}, shared, mode)
+    its = train_config(source.leaf)
+    torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
+    model = made_model(source.spec, source.cfg, assignment.seed, shared.device)
+    forward: nn.Module = torch.compile(model) if its.compile else model  # type: ignore[assignment]
+    made = origins(model, source.spec)
+    trained = Trained(
+        *(its, shared.device, source, source.spec, source.cfg),
+        *(model, forward, made, kept),
+    )
+    shared.settings.unpack(_fill(trained))
+    model.eval()
+    rng.restore(rng.first(assignment.seed))
+    return trained
+
+
+def _no_epoch(at: Epoch) -> Finding:
+    if at == "best":
+        hint = "leave out `--at best` to use the last epoch's"
+        return Finding(-1, (), "E620", "the weights of the best epoch are not kept", hint=hint)
+    hint = "`rapidfire status` shows how far it is; `rapidfire fit FILE` continues it"
+    return Finding(-1, (), "E620", "no checkpoint holds a finished epoch", hint=hint)
+
+
+def _fill(trained: Trained) -> Mapping[str, Any]:
+    """Put the weights in, and the state beside them; the settings that training changed. Raises Failure."""
+    kept = trained.kept
+    state: Mapping[str, Any] = {}
+    try:
+        if (place := kept.checkpoint / STATE).is_file():
+            state = torch.load(place, map_location="cpu", weights_only=True)
+            whole = weights_in(kept.checkpoint, MODEL)
+            assert whole, "a checkpoint with a state has weights"
+            unpack_trained(trained, state, weights.read(whole))
+        if not state or not kept.is_whole:
+            weights.put(trained.model, kept.weights)
+    except FileNotFoundError as gone:
+        raise Failure("checkpoint", f"{gone.filename} was deleted while it was read; try again") from gone
+    settings: Mapping[str, Any] = state.get("settings", {})
+    return settings
+
+
+def _by_merit(checkpoints: list[Path], directory: Path, at: Epoch) -> Iterator[Kept]:
+    """What the checkpoints hold that may be used, the first choice first."""
+    known = [(path, reached) for path in checkpoints if (reached := _reached(path)) and reached.epoch]
+    if at == "best":
+        yield from (kept for path, reached in known if (kept := _best(path, reached, directory)))
+        return
+    inside = []
+    for path, reached in known:
+        found, last = weights_in(path, MODEL), _epoch(reached.epoch, reached, directory)
+        if not last:
+            continue
+        if found and last.step == reached.step:
+            yield Kept(path, reached, found, last)
+        elif found:
+            inside.append(Kept(path, reached, found, last, is_inside=True))
+    for kept in inside:
+        best = _best(kept.checkpoint, kept.reached, directory)
+        yield best if best and best.ended == kept.ended else kept
+
+
+def _best(path: Path, reached: Reached, directory: Path) -> Kept | None:
+    """The best epoch's weights: in the checkpoint, or beside it where the run is completed."""
+    if reached.best is None:
+        return None
+    ended = _epoch(reached.best.epoch, reached, directory)
+    whole = weights_in(path, MODEL) if ended and ended.step == reached.step else None
+    found = whole or weights_in(path, BEST) or weights_in(directory, BEST)
+    return Kept(path, reached, found, ended) if found and ended else None
+
+
+def _epoch(number: int, reached: Reached, directory: Path) -> EpochEnded | None:
+    """What is known of a finished epoch; None where that is lost."""
+    epochs = reached.history
+    if not epochs or number < epochs[0].epoch:
+        epochs = epochs_of(directory, reached) or ()
+    return next((ended for ended in epochs if ended.epoch == number), None)
+
+
+def _reached(checkpoint: Path) -> Reached | None:
+    """What the checkpoint's manifest says; None where it is damaged, or of a version that cannot be read."""
+    try:
+        facts = publication.claimed(checkpoint).facts
+        return from_facts(facts) if facts.get("format") in READABLE else None
+    except (Damaged, KeyError, TypeError, ValueError):
+        return None
