@@ -5,8 +5,9 @@ brackets take it in, the journal keeps it, and audiences are shown it: the same 
 stage translates for the next. What people and files know about an experiment (the live table, `status`,
 `why`, `replay`, `repair`, what `fit` continues from) is a fold over facts.
 
-Not every fact goes all the way: `Evicted` ends at the scheduler, and turns are rows of a table rather than
-events of the journal. What only the scheduler hears, because no worker reports it, is in `schedule.events`.
+Not every fact goes all the way: `Evicted` ends at the scheduler, and turns and requests are rows of tables
+rather than events of the journal. What only the scheduler hears, because no worker reports it, is in
+`schedule.events`.
 This module stands above `stopping`, whose rules answer facts with `Decision`s.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rapidfire_cli.requests import Answer, Request
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run, RunState, Split
 
 # Workers
@@ -160,6 +162,14 @@ class RunReplaced:
     bracket: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RequestTaken:
+    """A person's request was decided about, with an answer for each run that it names."""
+
+    request: Request
+    answers: tuple[Answer, ...]
+
+
 # Early stopping
 
 
@@ -227,6 +237,7 @@ Fact: TypeAlias = (
     | RunChanged
     | RunAdmitted
     | RunReplaced
+    | RequestTaken
     | BracketBegun
     | RunLeft
     | Decision

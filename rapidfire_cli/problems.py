@@ -167,6 +167,7 @@ TITLES: Mapping[str, str] = {
     "E513": "invalid requirement",
     "E514": "invalid shard",
     "E515": "run to debug not found",
+    "E516": "invalid selection of runs",
     # E52: what Python hands over
     "E520": "value that is not plain data",
     "E521": "MLSpec that workers cannot import",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import assert_never
 
-from rapidfire_cli.engine.driver import Bracket, Job, entry
+from rapidfire_cli.engine.jobs import Bracket, Job, entry
 from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, RunChanged, RunLeft, RunReplaced
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.stopping.bracket import bracket_state

@@ -15,7 +15,7 @@ from rapidfire_cli.view.audience import drawable
 from rapidfire_cli.view.documents import ranking_document, run_document
 from rapidfire_cli.view.formats import Output, Record, json_line
 from rapidfire_cli.view.results import failures, ranking_table
-from rapidfire_cli.view.wording import counted
+from rapidfire_cli.view.wording import counted, ranges
 
 SIGNALLED = 128  # plus the signal's number (POSIX shells)
 MOST = 20  # leaf configs that the end of a fit shows to people, and causes of failures (assumed: a screen)
@@ -42,8 +42,9 @@ def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[G
         print_ranking(seen, shown, output, document, more)
     shown_in_lines = output is not Output.JSONL and not drawable(sys.stderr, os.environ)
     _print_failures(seen, shown_in_lines)
-    if unwanted := sum(row.state is RunState.STOPPED for row in lasting(seen.rows)):
-        print(f"{counted(unwanted, 'run')} stopped by the user", file=sys.stderr)
+    if stopped := [row.number for row in lasting(seen.rows) if row.state is RunState.STOPPED]:
+        resume = f"`rapidfire resume {' '.join(ranges(stopped))}`"
+        print(f"{counted(len(stopped), 'run')} stopped by hand ({resume})", file=sys.stderr)
     if stop.asked():
         print("interrupted; rerun the same command to continue", file=sys.stderr)
     if stop.number is not None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from rapidfire_cli.engine.driver import CodeChanged
+from rapidfire_cli.engine.jobs import CodeChanged
 from rapidfire_cli.engine.messages import Probed
 from rapidfire_cli.facts import PREPARED, RunOpened
 from rapidfire_cli.problems import Problem, Refusal

@@ -23,6 +23,9 @@ from rapidfire_cli.cli import describe  # noqa: F401
 from rapidfire_cli.cli import train  # noqa: F401
 
 # isort: split
+from rapidfire_cli.cli import steer  # noqa: F401
+
+# isort: split
 from rapidfire_cli.cli import look  # noqa: F401
 
 # isort: split

@@ -40,6 +40,10 @@ def fit(
         list[str] | None,
         typer.Option(metavar="METRIC>=X", help="Exit with code 3 if the best run misses it; repeatable."),
     ] = None,
+    stay: Annotated[
+        bool,
+        typer.Option("--stay", help="When nothing is left to train, wait for requests until Ctrl-C."),
+    ] = False,
     debug_run: Annotated[
         int | None,
         typer.Option(
@@ -71,6 +75,7 @@ def fit(
             accepted=accepted,
             fail_fast=fail_fast,
             required=ci.requirements(require or ()),
+            stay=stay,
         )
         loaded = experiments.load_experiment(Given(file, sets or (), unsets or (), max_bytes), parent, most)
         if debug_run:

@@ -74,6 +74,14 @@ def is_held(path: Path) -> bool:
     return kind != fcntl.F_UNLCK
 
 
+def holder_of(path: Path) -> str:
+    """What the process that holds the lock wrote about itself; empty if it is gone."""
+    try:
+        return path.read_text("utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
 def _take(path: Path, descriptor: int) -> None:
     try:
         failpoint("lock", path)

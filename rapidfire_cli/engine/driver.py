@@ -23,17 +23,19 @@ workers that only pretend to train, in an order drawn from a seed.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from rapidfire_cli.engine import messages
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Report
+from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry
+from rapidfire_cli.engine.messages import Probe, Probed, Report
 from rapidfire_cli.engine.ports import (
     Admission,
     Audience,
     Backend,
     Journal,
     NoRetry,
+    Requests,
     Worker,
     WorkerGone,
 )
@@ -57,54 +59,10 @@ from rapidfire_cli.facts import (
 )
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
-from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.schedule.transitions import RunPhase
 from rapidfire_cli.terms import Run, RunState
 
 COMMIT_INTERVAL = 0.1  # seconds between two commits, and between two looks at an idle clock (assumed)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long the driver waits, in seconds."""
-
-    hang_timeout: float | None = None  # for a turn's next step; None for ever
-    grace: float = 30.0  # for what is trained to become durable after a stop was asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A run to be trained, and how far it is already durable."""
-
-    assignment: Assignment
-    goal: int  # ticks
-    durable: int = 0  # ticks
-    epoch: int = 0  # finished ones that are journaled
-
-
-@dataclass(frozen=True, slots=True)
-class Bracket:
-    """Runs that an early-stopping rule compares, as far as they are to be trained."""
-
-    number: int  # 1, 2, …
-    policy: Policy  # that knows the past
-    metric: str
-    entries: tuple[events.NewRun, ...]
-
-
-class CodeChanged(Exception):  # noqa: N818 - what happened
-    """A worker that came up later has imported other code: the run, the code before, the code now (JSON)."""
-
-
-class Paused(Exception):  # noqa: N818 - what became of the experiment
-    """The disk refuses what must be kept; the argument says what, of which run. Nothing durable is lost."""
-
-
-class NoWorker(Exception):  # noqa: N818 - what there is
-    """No worker came up, however often: how the last one ended, and on which slot."""
-
-    def __init__(self, cause: str, slot: int) -> None:
-        super().__init__(cause)
-        self.slot = slot
 
 
 class Driver:
@@ -115,8 +73,9 @@ class Driver:
         backend: Backend,
         stop_asked: Callable[[], bool],
         chunks: int = 1,
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts | None = None,
         clock: Callable[[], float] = time.monotonic,
+        requests: Requests | None = None,
     ) -> None:
         self._backend = backend
         self._slots = backend.slots
@@ -128,7 +87,7 @@ class Driver:
         self._answer: Probed | None = None
         self._clock = clock
         self._facts: list[Fact] = []
-        self._timeouts = timeouts
+        self._timeouts = timeouts = timeouts or Timeouts()
         self._watchdog = Watchdog(timeouts.hang_timeout, clock)
         self._failures: dict[int, RunFailed] = {}  # how the worker ended that trained a run last
         self._untold: list[Fact] = []  # taken by the journal, not yet durable
@@ -136,6 +95,9 @@ class Driver:
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._begun: set[int] = set()
         self._admission: Admission | None = None
+        self._requests = requests
+        self._journal: Journal | None = None
+        self._audience: Audience | None = None
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
@@ -146,6 +108,8 @@ class Driver:
         asked = self._answer = None
         while self._answer is None and not self._stop_asked():
             self._listen()
+            if self._requests:
+                self._requests.defer()
             if self._ready and self._ready[0] != asked:  # the first, or the next when that one is gone
                 asked = self._ready[0]
                 self._workers[asked[0]].send(question)
@@ -164,6 +128,7 @@ class Driver:
         What is not durable when the grace is over is killed; its checkpoints stand. Raises Paused.
         """
         self._jobs, self._admission = {**jobs}, admission
+        self._journal, self._audience = journal, audience
         self._epochs = {run: job.epoch for run, job in jobs.items()}
         self._add(brackets)
         for slot, report in self._ready:
@@ -173,14 +138,15 @@ class Driver:
             if self._stop_asked() and deadline == math.inf:
                 deadline = self._clock() + self._timeouts.grace
                 self._tell(events.StopAsked())
+            self._take()
+            if self._requests:
+                self._requests.serve(self)
             self._take_proposals()
-            self._take(journal)
+            self._take()
             if self._clock() >= self._due:
-                self._publish(journal, audience)
+                self._publish()
             self._listen()
-        self._facts += [RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()]
-        self._take(journal)
-        self._publish(journal, audience)
+        self.record([RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()])
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
         """Let the scheduler know every job."""
@@ -190,17 +156,54 @@ class Driver:
         for bracket in brackets:
             self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number, bracket.metric))
 
-    def _take(self, journal: Journal) -> None:
+    def _take(self) -> None:
         """Hand what happened to the journal while it is fresh: it is kept with the time."""
-        journal.take(self._facts)
-        self._untold += self._facts
-        self._facts = []
+        assert self._journal
+        fresh, self._facts = self._facts, []
+        self._journal.take(fresh)
+        self._untold += fresh
+        if self._requests and fresh:
+            self._requests.learn(fresh)
 
-    def _publish(self, journal: Journal, audience: Audience) -> None:
-        journal.commit()
-        audience.tell(self._untold)
-        self._untold = []
+    def _publish(self) -> None:
+        assert self._journal and self._audience
+        self._journal.commit()
+        untold, self._untold = self._untold, []
+        self._audience.tell(untold)
         self._due = self._clock() + COMMIT_INTERVAL
+
+    # What requests may do (Fleet)
+
+    def note(self, facts: Sequence[Fact]) -> None:
+        self._facts += facts
+
+    def record(self, facts: Sequence[Fact] = ()) -> None:
+        self._facts += facts
+        self._take()
+        self._publish()
+
+    def stop_run(self, run: int, at_once: bool) -> bool:
+        known = self._scheduler.runs.get(run)
+        if known is None or known.phase not in UNFINISHED_PHASES:
+            return False
+        self._tell(events.RunStopAsked(run))
+        if at_once and known.phase is RunPhase.TRAINING:
+            self._on_worker_died(known.home[0], "stopped", f"killed to stop run {run} at once")
+        return True
+
+    def resume_run(self, run: int) -> bool:
+        known = self._scheduler.runs.get(run)
+        if known is None:
+            return False
+        if known.phase not in UNFINISHED_PHASES:
+            self._begun.discard(run)
+        self._tell(events.RunResumeAsked(run))
+        return True
+
+    def enlist(self, job: Job) -> None:
+        run = job.assignment.run
+        self._jobs[run], self._epochs[run] = job, job.epoch
+        self._tell(events.RunsAdded((entry(job),)))
 
     def _interrupted(self) -> list[int]:
         """The runs that began and are not finished."""
@@ -325,8 +328,8 @@ class Driver:
     @property
     def _finished(self) -> bool:
         """Whether nothing is left to do, and nothing more can be proposed."""
-        awaited = self._admission is not None and self._admission.is_open and not self._scheduler.stopping
-        return self._scheduler.finished and not awaited
+        awaited = any(source.is_open for source in (self._admission, self._requests) if source)
+        return self._scheduler.finished and not (awaited and not self._scheduler.stopping)
 
     def _replace(self, run: int, by: Run, bracket: int | None) -> None:
         """Let another run take the place of one that ran out of memory."""
@@ -387,8 +390,3 @@ class Driver:
         known = self._scheduler.runs[run]
         alone = known.bracket is None and self._scheduler.chunks == 1
         return known.limit if alone and known.trained else 0
-
-
-def entry(job: Job) -> events.NewRun:
-    """The job as the scheduler knows it."""
-    return events.NewRun(job.assignment.run, job.goal, job.durable)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.messages import Assignment, Order, Report
 from rapidfire_cli.facts import Fact
 from rapidfire_cli.terms import Run
@@ -63,6 +64,42 @@ class Admission(Protocol):
 
     def admit(self, run: Run) -> Assignment:
         """List the run in the manifest; that is durable when this returns. Raises OSError."""
+
+
+class Fleet(Protocol):
+    """The runs of a fit, as far as a request may change what becomes of them."""
+
+    def note(self, facts: Sequence[Fact]) -> None:
+        """Keep the facts, in the order in which they happen."""
+
+    def record(self, facts: Sequence[Fact] = ()) -> None:
+        """Keep the facts; they, and all that was noted before, are durable when this returns."""
+
+    def stop_run(self, run: int, at_once: bool) -> bool:
+        """Stop the run, `at_once` even if its worker must be killed; False if the fit does not train it."""
+
+    def resume_run(self, run: int) -> bool:
+        """Train the run on, or do not stop it after all; False if the fit does not know it."""
+
+    def enlist(self, job: Job) -> None:
+        """Train a run that the fit did not know."""
+
+
+class Requests(Protocol):
+    """What people ask for during a fit. Nothing here blocks."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether to wait for requests when nothing is left to train."""
+
+    def defer(self) -> None:
+        """Take in what was asked, before the fit can serve it."""
+
+    def serve(self, fleet: Fleet) -> None:
+        """Carry out what was asked, and answer."""
+
+    def learn(self, facts: Sequence[Fact]) -> None:
+        """Take in what happened."""
 
 
 class WorkerGone(Exception):  # noqa: N818 - an event, past tense

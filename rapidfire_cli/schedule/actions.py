@@ -61,7 +61,7 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The run is no longer wanted and leaves its bracket, which ranks it worst from now on."""
+    """The run was stopped and leaves its bracket, which ranks it worst from now on."""
 
     run: int
     bracket: int

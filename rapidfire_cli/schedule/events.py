@@ -62,14 +62,17 @@ class MemoryRanOut:
 
 @dataclass(frozen=True, slots=True)
 class RunStopAsked:
-    """A person wants no further turn of this run; it leaves its bracket."""
+    """A person wants no further turn of this run; once it is durable, it leaves its bracket."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunResumeAsked:
-    """A person wants a stopped or pruned run trained to its goal, outside its bracket."""
+    """A person wants a run that ended before its goal trained to it, outside its bracket.
+
+    One that is only about to stop keeps its place in the bracket.
+    """
 
     run: int
 

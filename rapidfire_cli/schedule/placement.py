@@ -9,9 +9,9 @@ run's progress, phase or home, so a run is always in the queue where it belongs.
 
 A ready run is in exactly one queue: that of its home, the slots on which it is resident, or, when it is
 resident nowhere, that of all runs which need as many slots. Queues are ordered by (ticks trained, number),
-so the least trained run comes first and every run shows something early. A slot prefers the runs it holds,
-because changing to a resident run costs no loading. A ready run behind another one moves (one eviction, a
-checkpoint) only when a slot with room would otherwise idle. Nothing moves to even out anything else.
+so every run shows something early. A slot prefers the runs it holds: changing to one costs no loading. A
+ready run behind another one moves (one eviction, a checkpoint) only when a slot with room would otherwise
+idle. Nothing moves to even out anything else.
 
 Memory says how many runs a slot holds: each counts as much as the largest seen; one, until a size is known.
 
@@ -157,10 +157,10 @@ class Placement:
         run.limit = min(limit, run.goal)
         self.enqueue(run)
 
-    def renew(self, run: RunEntry) -> None:
-        """Let a run that ended, or was about to, train to its goal."""
-        run.ending = None
-        self.allow(run, run.goal)
+    def renew(self, run: RunEntry, limit: int) -> None:
+        """Let a run that ended, or was about to, train to `limit` ticks."""
+        run.ending, run.trained = None, run.trained if run.home else run.durable
+        self.allow(run, limit)
 
     def end_as(self, run: RunEntry, ending: RunPhase) -> None:
         """Let the run end as PRUNED or STOPPED once it is durable."""

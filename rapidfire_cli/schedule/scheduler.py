@@ -196,7 +196,7 @@ class Scheduler:
 
     def _on_worker_died(self, slot: SlotEntry) -> Iterator[Action]:
         for run in self.placement.close(slot):
-            if run.deaths > MOST_DEATHS:
+            if run.deaths > MOST_DEATHS and run.ending is not RunPhase.STOPPED:
                 yield from self._give_up(run)
             else:
                 yield from self._rest(run)
@@ -236,7 +236,7 @@ class Scheduler:
         if run.home and (run.ends or (self.stopping and run.trained > run.durable)):
             yield self.placement.evict(run)
         elif run.ends:
-            yield from self._end(run, Prune(run.run) if run.ending is RunPhase.PRUNED else Stop(run.run))
+            yield from self._prune(run) if run.ending is RunPhase.PRUNED else self._stopped(run)
         else:
             self.placement.enqueue(run)
 
@@ -245,6 +245,16 @@ class Scheduler:
         yield from self._rest(run)
 
     # Runs end
+
+    def _prune(self, run: RunEntry) -> Iterator[Action]:
+        yield from self._end(run, Prune(run.run))
+
+    def _stopped(self, run: RunEntry) -> Iterator[Action]:
+        """The run leaves its bracket, which ranks it worst from now on."""
+        yield from self._end(run, Stop(run.run))
+        if run.bracket is not None:
+            yield Leave(run.run, run.bracket)
+        yield from self._withdraw(run, failed=True)
 
     def _end(self, run: RunEntry, action: Complete | Prune | Stop | GiveUp | Replace) -> Iterator[Action]:
         self.placement.move(run, type(action))
@@ -307,7 +317,7 @@ class Scheduler:
     # People intervene
 
     def _stop_run(self, run: RunEntry) -> Iterator[Action]:
-        """Stop the run, which its bracket ranks worst from now on.
+        """Stop the run once it is durable; until then its bracket waits for it, and it can be resumed there.
 
         One that is over, or about to stop, stays as it is.
         """
@@ -318,19 +328,22 @@ class Scheduler:
             yield from self._rest(run)
         elif run.phase is RunPhase.TRAINING and not self.stopping:
             yield EndTurn(run.home)
-        if run.bracket is not None:
-            yield Leave(run.run, run.bracket)
-        yield from self._withdraw(run, failed=True)
 
     def _resume(self, run: RunEntry) -> None:
-        """A run that nobody stopped stays as it is; one that is about to end goes on instead."""
-        if run.phase not in UNFINISHED_PHASES:
-            self.placement.move(run, RunResumeAsked)
-            self._count(run, 1)
-        elif run.ending is None:
+        """One that is about to stop keeps its place; one that ended trains to its goal outside its bracket.
+
+        A run that nobody stopped stays as it is. The attempts of a failed one count anew.
+        """
+        if run.phase in UNFINISHED_PHASES:
+            if run.ending is RunPhase.STOPPED:
+                self.placement.renew(run, run.limit if run.bracket is not None else run.goal)
+            elif run.ending is RunPhase.PRUNED:
+                self.placement.renew(run, run.goal)
             return
-        run.bracket = None
-        self.placement.renew(run)
+        self.placement.move(run, RunResumeAsked)
+        self._count(run, 1)
+        run.bracket, run.deaths, run.alone = None, 0, False
+        self.placement.renew(run, run.goal)
 
     def _stop(self) -> Iterator[Action]:
         if self.stopping:

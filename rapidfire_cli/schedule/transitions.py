@@ -56,6 +56,7 @@ RUN_TRANSITIONS = {
     (RunPhase.LEAVING, WorkerDied): RunPhase.WAITING,
     (RunPhase.PRUNED, RunResumeAsked): RunPhase.WAITING,
     (RunPhase.STOPPED, RunResumeAsked): RunPhase.WAITING,
+    (RunPhase.FAILED, RunResumeAsked): RunPhase.WAITING,
 }
 
 SLOT_TRANSITIONS = {

@@ -33,6 +33,8 @@ class BracketState:
                 decisions = self.policy.report(run, epoch, value)
             case RunChanged(run) | RunReplaced(run):
                 decisions = self.policy.withdraw(run, failed=True)
+            case RunLeft(run) if run in self.pruned:  # what was decided about it stays
+                pass
             case RunLeft(run, worst=worst):
                 decisions = self.policy.withdraw(run, failed=worst)
             case _:

@@ -12,13 +12,16 @@ from rapidfire_cli.durable.failpoints import failpoint
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.layout import ExperimentDir
 
-VERSION = 3  # of schema.sql
+VERSION = 4  # of schema.sql
 UPGRADES = {
     1: "ALTER TABLE runs ADD COLUMN origin TEXT",
     2: """
         UPDATE runs SET state = 'interrupted' WHERE state = 'stopped';
         UPDATE events SET body = json_replace(body, '$.state', 'interrupted')
         WHERE kind = 'run_changed' AND json_extract(body, '$.state') = 'stopped'""",
+    3: """
+        CREATE TABLE requests (
+          id TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL, answers TEXT NOT NULL)""",
 }
 """What makes a journal of a version one of the next. In version 2 only interrupted runs were `stopped`."""
 
@@ -26,9 +29,11 @@ _COLUMNS = """
     number, id, "group", config, seed, replicate, epochs, bracket, listed,
     CASE state WHEN 'stopped' THEN 'interrupted' ELSE state END AS state,
     epoch, step, durable, cause, code, data, environment"""
+_REQUESTS = "CREATE TEMP TABLE requests (id TEXT, at REAL, body TEXT, answers TEXT)"
 READ_AS = {
-    1: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, NULL AS origin FROM main.runs",
-    2: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, origin FROM main.runs",
+    1: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, NULL AS origin FROM main.runs; {_REQUESTS}",
+    2: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, origin FROM main.runs; {_REQUESTS}",
+    3: _REQUESTS,
 }
 """What lets readers, who may not write, see a journal of a version as one of today."""
 
@@ -78,7 +83,7 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
         _check_version(db, path)
         if sql := READ_AS.get(_version(db)):
             db.execute("PRAGMA temp_store = MEMORY")
-            db.execute(sql)
+            db.executescript(sql)
         db.execute("BEGIN")
         yield db
 

@@ -9,6 +9,9 @@ from typing import Any, cast, get_args
 
 from rapidfire_cli.facts import Fact, Metric, Verdict, by_split
 from rapidfire_cli.manifest import codec
+from rapidfire_cli.records import from_plain, to_plain
+from rapidfire_cli.requests import KINDS as REQUESTED
+from rapidfire_cli.requests import Answer, Request
 from rapidfire_cli.terms import Plain, Run, RunState, spoken
 
 PLAIN = frozenset({int, str, bool, type(None)})
@@ -55,17 +58,31 @@ def _plain(name: str, value: Any) -> Plain:
                 split: {metric: spoken(number) for metric, number in named.items()} for split, named in splits
             }
         case tuple():
-            return [body(item) if isinstance(item, Verdict) else item for item in value]
+            return [_item(item) for item in value]
         case float():
             return spoken(value)
         case Run():
             return cast("dict[str, Plain]", json.loads(codec.write(value)))
+        case Request():
+            return cast("dict[str, Plain]", to_plain(value))
     plain: Plain = value
+    return plain
+
+
+def _item(item: Any) -> Plain:
+    match item:
+        case Verdict():
+            return body(item)
+        case Answer():
+            return cast("dict[str, Plain]", to_plain(item))
+    plain: Plain = item
     return plain
 
 
 def _value(name: str, plain: Any) -> Any:
     match name:
+        case "request" | "answers":
+            return from_plain(plain, REQUESTED)
         case "metrics":
             return tuple(
                 Metric(split, metric, float(value))

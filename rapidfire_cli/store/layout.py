@@ -49,6 +49,10 @@ class ExperimentDir:
         return self.path / "control.sock"
 
     @property
+    def requests(self) -> Path:
+        return self.path / "requests.jsonl"
+
+    @property
     def runs(self) -> Path:
         return self.path / "runs"
 

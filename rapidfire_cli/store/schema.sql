@@ -1,4 +1,4 @@
--- The journal, version 3. A REAL that is NULL means NaN: SQLite knows no other.
+-- The journal, version 4. A REAL that is NULL means NaN: SQLite knows no other.
 
 BEGIN IMMEDIATE;
 
@@ -63,6 +63,13 @@ CREATE TABLE so_far (            -- metrics of training inside an epoch, at the 
   PRIMARY KEY (run, epoch, step, split, name)
 ) WITHOUT ROWID;
 
+CREATE TABLE requests (          -- what people asked for, in the order in which it was decided
+  id      TEXT PRIMARY KEY,      -- a UUID that the client made: a request that comes twice counts once
+  at      REAL NOT NULL,
+  body    TEXT NOT NULL,         -- JSON: source, uid, pid, what was asked for
+  answers TEXT NOT NULL          -- JSON: one for each run
+);
+
 CREATE TABLE events (
   seq  INTEGER PRIMARY KEY,
   at   REAL NOT NULL,
@@ -70,6 +77,6 @@ CREATE TABLE events (
   body TEXT NOT NULL             -- JSON
 );
 
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 COMMIT;

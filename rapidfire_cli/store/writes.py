@@ -16,6 +16,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RequestTaken,
     RunAdmitted,
     RunChanged,
     RunFailed,
@@ -29,6 +30,7 @@ from rapidfire_cli.facts import (
     WorkerStarted,
 )
 from rapidfire_cli.manifest.codec import spelt
+from rapidfire_cli.requests import encode
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 
@@ -52,6 +54,7 @@ DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (rowid, run, slot, until, started) VALUES (?, ?, ?, ?, ?)"
 TURN_ENDED = "UPDATE turns SET at = ?, ended = ? WHERE rowid = ?"
+REQUEST = "INSERT OR IGNORE INTO requests (id, at, body, answers) VALUES (?, ?, ?, ?)"
 LAST_TURN = "SELECT ifnull(max(rowid), 0) FROM turns"
 
 ENROLL = """
@@ -63,7 +66,7 @@ MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
 ORDER = (
     *(ENROLL, BRACKET, MEMBER, OPENED, STATE, PROGRESS, DURABLE),
-    *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED),
+    *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED, REQUEST),
 )
 
 
@@ -87,9 +90,10 @@ class Turns:
 def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
     """The SQL statements, each with a row, that store `fact` at `now` (seconds since the epoch).
 
-    Each is an event, too, but for turns, of which there may be a hundred to an epoch: their table has all.
+    Each is an event, too, but for requests and for turns, of which there may be a hundred to an epoch: their
+    tables have all.
     """
-    if not isinstance(fact, TurnStarted | TurnEnded):
+    if not isinstance(fact, TurnStarted | TurnEnded | RequestTaken):
         yield EVENT, (now, kind(fact), body(fact))
     match fact:
         case TurnStarted(run, slot, until):
@@ -117,6 +121,8 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case RunReplaced(run, by, bracket):
             if bracket is not None and not (by.origin and by.origin.apart):
                 yield from ((MEMBER, (None, run)), (MEMBER, (bracket, by.number)))
+        case RequestTaken(request, answers):
+            yield REQUEST, (request.id, now, encode(request), encode(answers))
         case WorkerDied(slot, _):
             yield TURN_ENDED, (None, now, turns.end(slot))
         case WorkerStarted() | CheckpointDamaged() | Decision() | RunFailed():

@@ -10,6 +10,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RequestTaken,
     RunAdmitted,
     RunChanged,
     RunFailed,
@@ -101,7 +102,7 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             _settle(board, board.lines[run], fact)
         case RunOpened() | RunFailed() | CheckpointDamaged():
             pass
-        case RunReplaced() | BracketBegun() | RunLeft() | Decision():
+        case RunReplaced() | BracketBegun() | RunLeft() | Decision() | RequestTaken():
             pass
         case _:
             assert_never(fact)

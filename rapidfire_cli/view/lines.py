@@ -9,6 +9,7 @@ from rapidfire_cli.facts import (
     Decision,
     EpochEnded,
     Fact,
+    RequestTaken,
     RunAdmitted,
     RunChanged,
     RunFailed,
@@ -78,7 +79,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
-        case BracketBegun() | RunLeft() | RunAdmitted():
+        case BracketBegun() | RunLeft() | RunAdmitted() | RequestTaken():
             pass
         case _:
             assert_never(fact)

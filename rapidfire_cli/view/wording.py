@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from unicodedata import east_asian_width
 
 from rapidfire_cli.terms import VALIDATION, Plain, Split
@@ -57,6 +57,16 @@ def numbered(runs: Sequence[int]) -> str:
         str, runs[:MOST] if len(runs) <= MOST else (*runs[: MOST - 1], f"{len(runs) - MOST + 1} more")
     )
     return f"runs {', '.join(most)} and {last}"
+
+
+def ranges(runs: Sequence[int]) -> Iterator[str]:
+    """Numbers in order as verbs take them: `3`, `5-7`."""
+    first = last = None
+    for run in (*runs, None):
+        if last is not None and run != last + 1:
+            yield f"{first}-{last}" if first != last else f"{last}"
+            first = None
+        first, last = first or run, run
 
 
 def counted(count: int, noun: str) -> str:

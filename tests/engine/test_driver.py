@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.engine.driver import Driver, Job, NoWorker, Timeouts
+from rapidfire_cli.engine.driver import Driver
+from rapidfire_cli.engine.jobs import Job, NoWorker, Timeouts
 from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import NoRetry, Slot

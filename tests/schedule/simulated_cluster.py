@@ -134,12 +134,14 @@ class SimulatedCluster:
         self.tell(RunStopAsked(run))
 
     def ask_resume(self, run: int) -> None:
-        """A person wants the run back that was stopped or pruned."""
-        if run in self.unwanted | self.judged:
-            self.ended.pop(run, None)
-            self.unwanted.discard(run)
-            self.judged.discard(run)
+        """A person wants a run back that ended before its goal; one about to stop keeps its place."""
+        if run in self.ended or run in self.judged:
             self.allowed[run] = self.entries[run].goal
+        if run in self.ended:
+            self.exhausted.discard(run)
+            del self.ended[run]
+        self.unwanted.discard(run)
+        self.judged.discard(run)
         self.tell(RunResumeAsked(run))
 
     def stop(self) -> None:
@@ -283,7 +285,7 @@ class SimulatedCluster:
                 for verdict in decision.verdicts:
                     if not verdict.promoted:
                         self.judged.add(verdict.run)
-                    elif verdict.run not in self.unwanted:
+                    elif verdict.run not in self.judged:
                         until = decision.until * self.chunks
                         self.allowed[verdict.run] = min(until, self.entries[verdict.run].goal)
             case Replace(run, Run(by, origin=OomRetry(former, apart)), bracket):

@@ -117,9 +117,10 @@ class Histories(RuleBasedStateMachine):
         self.cluster.ask_resume(runs[which % len(runs)])
 
     def resumable(self) -> list[int]:
-        """The runs that a person stopped or a decision pruned, unless something else ended them before."""
+        """The runs that failed, that a person stopped or that a decision pruned."""
         ended, cut = self.cluster.ended, self.cluster.unwanted | self.cluster.judged
-        return sorted(run for run in cut if ended.get(run, "Stop") in ("Stop", "Prune"))
+        kept = {run for run in cut if run not in ended}
+        return sorted(kept | {run for run, how in ended.items() if how not in ("Complete", "Replace")})
 
     @rule(rarely=WHICH)
     def stop(self, rarely: int) -> None:

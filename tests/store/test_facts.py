@@ -12,6 +12,7 @@ from rapidfire_cli.facts import (
     EpochEnded,
     Fact,
     Metric,
+    RequestTaken,
     RunAdmitted,
     RunChanged,
     RunFailed,
@@ -25,6 +26,7 @@ from rapidfire_cli.facts import (
     WorkerDied,
     WorkerStarted,
 )
+from rapidfire_cli.requests import Answer, Request, Stop
 from rapidfire_cli.store.facts import KINDS, body, fact, kind
 from rapidfire_cli.terms import OomRetry, Run, RunState
 
@@ -44,6 +46,15 @@ EVERY: tuple[Fact, ...] = (
     RunChanged(3, RunState.FAILED, "the loss became NaN"),
     RunAdmitted(RETRY),
     RunReplaced(3, RETRY, 1),
+    RequestTaken(
+        Request(
+            "00000000-0000-4000-8000-000000000000", "cli", Stop((3, 4), at_once=True), "running", 1000, 41
+        ),
+        (
+            Answer(3, "accepted", "stopping", changed=True),
+            Answer(4, "refused", "does not exist", "see status"),
+        ),
+    ),
     BracketBegun(1, "{}", (3, 4), (8, 8)),
     RunLeft(3, 1, "the rule changed", worst=True),
     Decision(

@@ -3,30 +3,34 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
+from rapidfire_cli.app.control.offline import catch_up
+from rapidfire_cli.app.control.serving import Serving, taking_requests
+from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
+from rapidfire_cli.app.holding import held, start_over
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.durable import disk, failpoints, publication
-from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.checkpoints import newest_first
-from rapidfire_cli.engine.driver import CodeChanged, Driver, Job, NoWorker, Paused, Timeouts
+from rapidfire_cli.engine.driver import Driver
+from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
 from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
+from rapidfire_cli.facts import Fact
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
@@ -36,10 +40,11 @@ from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import KnownRun, known_runs, source_of
-from rapidfire_cli.store.layout import ExperimentDir, is_kept, set_aside
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Overview, overview
 from rapidfire_cli.store.ranking import known_metrics, unknown, usual_objective
+from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.store.source import Source, check_source
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
@@ -80,6 +85,7 @@ class Request:
     accepted: bool = False  # accept changed code and data
     fail_fast: bool = False  # the first run that fails stops the others
     required: tuple[Requirement, ...] = ()
+    stay: bool = False  # wait for requests when nothing is left to train
 
 
 def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
@@ -108,11 +114,12 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
     """
     failpoints.arm(os.environ)
     home = loaded.home
-    aside = _start_over(home) if request.fresh else None
+    aside = start_over(home) if request.fresh else None
     try:
         with held(home), _seldom_collected():
+            catch_up(home)
             plan = _plan(loaded, request.shard)
-            if plan.left:
+            if plan.left or request.stay:
                 _train(plan, request, stop, watch)
             else:
                 _settle(plan, request)
@@ -123,52 +130,6 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
             disk.sync(home.path.parent)
             print(f"moved {aside} back to {home.path}", file=sys.stderr)
         raise
-
-
-@contextmanager
-def held(home: ExperimentDir) -> Iterator[None]:
-    """Hold the experiment's lock. Raises Held or OSError, and then creates nothing.
-
-    Until there is a journal, a refusal takes back what came to be meanwhile; another error does so where that
-    is no more than the directory.
-    """
-    made = disk.make_directory(home.path)
-    with ExitStack() as stack:
-        locked = home.lock.exists()
-        try:
-            stack.enter_context(lock(home.lock, f"process {os.getpid()}"))
-        except OSError:
-            disk.withdraw(made)
-            raise
-        before = {path for path in home.path.glob("*") if locked or path != home.lock}
-        publication.sweep(home.path)
-        try:
-            yield
-        except Exception as error:
-            new = [path for path in home.path.glob("*") if path not in before]
-            if not home.journal.exists() and (isinstance(error, Refusal) or new == [home.lock]):
-                _withdraw(new, made)
-            raise
-
-
-def _withdraw(new: Iterable[Path], made: list[Path]) -> None:
-    """Delete what is new, and the directories that were `made` for it."""
-    with suppress(OSError):
-        for path in new:
-            if path.is_dir() and not path.is_symlink():
-                disk.discard(path)
-            else:
-                disk.unlink(path)
-        disk.withdraw(made)
-
-
-def _start_over(home: ExperimentDir) -> Path | None:
-    if not is_kept(home):
-        return None
-    with held(home):
-        aside = set_aside(home)
-    print(f"moved {home.path} to {aside}", file=sys.stderr)
-    return aside
 
 
 def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
@@ -229,10 +190,14 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # the process that made them may have been killed before it synced
-    used = slots[: len(plan.left)]
+    expected = max(1, len(plan.left))
+    used = slots[:expected]
     if told := advised(plan.loaded.file, request.devices, used, threads):
         print(told, file=sys.stderr)
-    with _driver(plan, slots, threads, stop) as driver:
+    with (
+        taking_requests(home, request.stay) as serving,
+        _driver(plan, slots, threads, stop, serving) as driver,
+    ):
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
         jobs = {run.number: _job(plan, run) for run in plan.left}
@@ -240,6 +205,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
+        serving.begin(_steering(plan, jobs, news))
         seen = board(metadata, overview(home.journal, alive=True).rows)
         with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
@@ -274,7 +240,9 @@ def _seldom_collected() -> Iterator[None]:
 
 
 @contextmanager
-def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -> Iterator[Driver]:
+def _driver(
+    plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal, serving: Serving
+) -> Iterator[Driver]:
     loaded, objective = plan.loaded, _objective(plan.loaded.file, plan.outline)
     setups = {slot.index: replace(setup(loaded, slot, threads), objective=objective) for slot in slots}
     execution = loaded.file.execution
@@ -283,6 +251,7 @@ def _driver(plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal) -
         stop.asked,
         execution.chunks,
         Timeouts(execution.hang_timeout),
+        requests=serving,
     )
     try:
         yield driver
@@ -299,7 +268,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
     asked, samples = question(plan.outline, continued)
     try:
         with waiting(starting, sys.stderr, os.environ):
-            answer = driver.probe(asked, len(plan.left))
+            answer = driver.probe(asked, max(1, len(plan.left)))
     except NoWorker as ending:
         log = log_of(plan.loaded.home.misc, ending.slot)
         raise Unavailable(f"workers failed to start: the last one {ending}; see {log}") from None
@@ -332,6 +301,20 @@ def _prepare(
     if answer and (found := problems(plan.loaded.file, (), answer)):
         raise Refusal(found)
     return answer
+
+
+def _steering(plan: Plan, jobs: Mapping[int, Job], news: Sequence[Fact]) -> Steering:
+    """What carries out requests during this fit, which trains a run again once somebody resumes it."""
+    runs = {run.number: run for run in plan.runs}
+    taken = [each.taken for each in requests_taken(plan.loaded.home.journal)]
+    steering = Steering(
+        plan.loaded.home,
+        standings_of(plan.stood.values(), plan.runs),
+        taken,
+        lambda run: _job(plan, runs[run]) if run in runs and run not in jobs else None,
+    )
+    steering.learn(news)
+    return steering
 
 
 def _continues(plan: Plan, run: Run) -> bool:

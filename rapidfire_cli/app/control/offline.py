@@ -1,0 +1,70 @@
+"""Act on requests while nothing is training: the verb holds the experiment's lock itself."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rapidfire_cli.app.control import side_file
+from rapidfire_cli.app.control.steering import Steering, standings_of
+from rapidfire_cli.app.holding import held
+from rapidfire_cli.engine.jobs import Job
+from rapidfire_cli.facts import Fact
+from rapidfire_cli.requests import Answer, Request
+from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.known_runs import known_runs
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.requests_taken import requests_taken
+
+
+class AtRest:
+    """The runs of an experiment that nobody trains: a request changes the record alone."""
+
+    def __init__(self, steering: Steering, journal: SqliteJournal) -> None:
+        self._steering = steering
+        self._journal = journal
+
+    def note(self, facts: Sequence[Fact]) -> None:
+        self._journal.take(facts)
+        self._steering.learn(facts)
+
+    def record(self, facts: Sequence[Fact] = ()) -> None:
+        self.note(facts)
+        self._journal.commit()
+
+    def stop_run(self, run: int, at_once: bool) -> bool:
+        return False
+
+    def resume_run(self, run: int) -> bool:
+        return False
+
+    def enlist(self, job: Job) -> None:
+        raise AssertionError("nothing is trained here")
+
+
+def act(home: ExperimentDir, request: Request) -> tuple[Answer, ...]:
+    """Carry the request out under the lock. Raises Held, Refusal and OSError."""
+    with held(home), _at_rest(home) as (steering, runs):
+        return steering.handle(request, runs)
+
+
+def catch_up(home: ExperimentDir) -> None:
+    """Carry out requests that a kill interrupted; the lock is held already. Raises Refusal and OSError."""
+    if home.requests.is_file() and home.journal.is_file():
+        with _at_rest(home):
+            pass
+
+
+@contextmanager
+def _at_rest(home: ExperimentDir) -> Iterator[tuple[Steering, AtRest]]:
+    """The experiment's runs, after every request that was noted before."""
+    taken = [each.taken for each in requests_taken(home.journal)]
+    steering = Steering(home, standings_of(known_runs(home.journal, 1)), taken)
+    journal = SqliteJournal(home.journal)
+    runs = AtRest(steering, journal)
+    known = {each.request.id for each in taken}
+    try:
+        for request in side_file.noted(home):
+            if request.id not in known:
+                steering.handle(request, runs)
+        yield steering, runs
+    finally:
+        journal.close()

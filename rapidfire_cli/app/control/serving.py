@@ -1,0 +1,69 @@
+"""A live fit takes requests: from its socket to `Steering`, and the answers back."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from rapidfire_cli.app.control.listener import Client, Listener, listening
+from rapidfire_cli.app.control.steering import Steering
+from rapidfire_cli.engine.ports import Fleet
+from rapidfire_cli.facts import Fact
+from rapidfire_cli.records import to_plain
+from rapidfire_cli.requests import decode_request
+from rapidfire_cli.store.layout import ExperimentDir
+
+
+@contextmanager
+def taking_requests(home: ExperimentDir, stays: bool) -> Iterator["Serving"]:
+    """Take requests while inside; a file system without sockets costs them, and a warning."""
+    with ExitStack() as stack:
+        listener = None
+        try:
+            listener = stack.enter_context(listening(home.control))
+        except OSError as error:
+            print(f"warning: runs cannot be steered: {home.control}: {error.strerror}", file=sys.stderr)
+        yield Serving(listener, stays)
+
+
+class Serving:
+    """Requests that come over a socket; they wait until `begin` says where the runs are."""
+
+    def __init__(self, listener: Listener | None, stays: bool) -> None:
+        """`stays`: whether the fit waits for requests when nothing is left to train."""
+        self.is_open = stays
+        self._listener = listener
+        self._steering: Steering | None = None
+        self._waiting: list[tuple[Client, bytes]] = []
+
+    def begin(self, steering: Steering) -> None:
+        """From now on requests can be carried out."""
+        self._steering = steering
+
+    def defer(self) -> None:
+        """Take in what was asked while workers start, and say so."""
+        for client, line in self._listener.pending() if self._listener else ():
+            client.say(json.dumps({"starting": True}), last=False)
+            self._waiting.append((client, line))
+
+    def serve(self, fleet: Fleet) -> None:
+        """Carry out what was asked, and answer."""
+        asked, self._waiting = self._waiting, []
+        for client, line in (*asked, *(self._listener.pending() if self._listener else ())):
+            client.say(self._answer(client, line, fleet))
+            client.push_quietly()
+
+    def learn(self, facts: Sequence[Fact]) -> None:
+        """Take in what happened."""
+        if self._steering:
+            self._steering.learn(facts)
+
+    def _answer(self, client: Client, line: bytes, fleet: Fleet) -> str:
+        assert self._steering
+        try:
+            request = decode_request(line)
+        except ValueError as error:
+            return json.dumps({"error": str(error)})
+        answers = self._steering.handle(replace(request, uid=client.uid, pid=client.pid), fleet)
+        return json.dumps({"answers": to_plain(answers)})

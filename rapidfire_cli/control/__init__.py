@@ -1,0 +1,1 @@
+"""What a request does, decided without I/O."""

@@ -1,0 +1,63 @@
+"""What requests depend on: where each run is, as a fold over facts."""
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from rapidfire_cli.facts import (
+    BracketBegun,
+    CheckpointDamaged,
+    Decision,
+    EpochEnded,
+    Fact,
+    RequestTaken,
+    RunAdmitted,
+    RunChanged,
+    RunFailed,
+    RunLeft,
+    RunOpened,
+    RunReplaced,
+    Saved,
+    TurnEnded,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
+from rapidfire_cli.terms import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one run is."""
+
+    state: RunState = RunState.QUEUED  # RUNNING means that this process trains it
+    bracket: int | None = None  # in which it is compared
+    stopping: bool = False  # a stop was accepted, and the run is not durable yet
+    replaced_by: int | None = None  # the run that took its place when memory ran out
+
+
+Standings = dict[int, Standing]
+"""By run number."""
+
+
+def learn(standings: Standings, fact: Fact) -> None:
+    """Let the standings know one more fact."""
+    match fact:
+        case RunAdmitted(run):
+            standings[run.number] = Standing()
+        case RunChanged(run, state):
+            standings[run] = replace(standings[run], state=state, stopping=False)
+        case BracketBegun(bracket, _, runs):
+            for run in runs:
+                standings[run] = replace(standings[run], bracket=bracket)
+        case RunLeft(run):
+            standings[run] = replace(standings[run], bracket=None)
+        case RunReplaced(run, by, bracket):
+            standings[run] = replace(standings[run], bracket=None, replaced_by=by.number)
+            if not (by.origin and by.origin.apart):
+                standings[by.number] = replace(standings[by.number], bracket=bracket)
+        case EpochEnded() | Saved() | TurnStarted() | TurnEnded() | RunOpened() | RunFailed():
+            pass
+        case Decision() | CheckpointDamaged() | WorkerStarted() | WorkerDied() | RequestTaken():
+            pass
+        case _:
+            assert_never(fact)

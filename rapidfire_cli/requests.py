@@ -1,0 +1,118 @@
+"""Requests: what people ask of an experiment's runs, and how each is answered.
+
+Theory of operation. A client makes a request with a UUID of its own, so that sending it twice is harmless.
+The process that holds the experiment's lock takes requests one after the other, decides about every run that
+one names (`control.decisions`), and answers run by run. Request and answers are one fact of the journal.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from rapidfire_cli.records import by_name, from_plain, to_plain
+from rapidfire_cli.terms import RunState
+
+Source: TypeAlias = Literal["cli", "web", "top", "python"]
+"""The kind of client that a request came from."""
+
+Outcome: TypeAlias = Literal["applied", "accepted", "refused"]
+"""Done, begun (a run that is stopping), or not done, for a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Train these runs no further; `at_once` does not wait for the next optimizer step."""
+
+    runs: tuple[int, ...]
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Train these runs on: stopped, stopping, pruned or failed ones."""
+
+    runs: tuple[int, ...]
+
+
+Ask: TypeAlias = Stop | Resume
+"""What can be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the journal keeps it."""
+
+    id: str  # a UUID that the client made
+    source: Source
+    ask: Ask
+    if_state: str | None = None  # runs in another state are refused
+    uid: int = -1  # of the client, as the kernel says; -1 before it was received
+    pid: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request for one run."""
+
+    run: int
+    outcome: Outcome
+    text: str  # `stopping`, or the reason of a refusal
+    hint: str = ""
+    changed: bool = False  # whether it had an effect
+
+
+KINDS = by_name((*get_args(Ask), Request, Answer))
+SOURCES = get_args(Source)
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def encode(record: Request | Answer | tuple[Answer, ...]) -> str:
+    """The record as one line of JSON, without the line's end."""
+    return json.dumps(to_plain(record))
+
+
+def decode_request(line: str | bytes) -> Request:
+    """The request in a line that anybody may have sent. Raises ValueError."""
+    try:
+        found = from_plain(json.loads(line), KINDS)
+    except (KeyError, TypeError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a request: {error!r}") from None
+    if not isinstance(found, Request) or not _is_sound(found):
+        raise ValueError("not a request")
+    return found
+
+
+def decode_answers(plain: Any) -> tuple[Answer, ...]:
+    """The answers in plain data."""
+    found: tuple[Answer, ...] = from_plain(plain, KINDS)
+    return found
+
+
+def ask_plain(ask: Ask) -> Mapping[str, Any]:
+    """What is asked for as plain data, for people and programs."""
+    return {field.name: to_plain(getattr(ask, field.name)) for field in fields(ask)}
+
+
+def _is_sound(request: Request) -> bool:
+    """Whether every field has its type: the controller must survive whatever it is sent."""
+    return (
+        isinstance(request.id, str)
+        and _UUID.fullmatch(request.id) is not None
+        and request.source in SOURCES
+        and (request.if_state is None or request.if_state in [*RunState])
+        and type(request.uid) is type(request.pid) is int
+        and _is_sound_ask(request.ask)
+    )
+
+
+def _is_sound_ask(ask: object) -> bool:
+    if isinstance(ask, Stop):
+        return _are_numbers(ask.runs) and isinstance(ask.at_once, bool)
+    return isinstance(ask, Resume) and _are_numbers(ask.runs)
+
+
+def _are_numbers(runs: object) -> bool:
+    return isinstance(runs, tuple) and bool(runs) and all(type(run) is int and run >= 1 for run in runs)

@@ -1,0 +1,96 @@
+"""Requests and their answers, for people and for programs."""
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rapidfire_cli.requests import Answer, Ask, ask_plain
+from rapidfire_cli.store.requests_taken import Recorded
+from rapidfire_cli.terms import Plain
+from rapidfire_cli.view.formats import Record
+from rapidfire_cli.view.tables import Column, Table
+from rapidfire_cli.view.wording import numbered
+
+
+def answer_lines(answer: Answer) -> Iterator[str]:
+    """`run 3: stopping`; a refusal with its hint."""
+    yield f"run {answer.run}: {'refused: ' * (answer.outcome == 'refused')}{answer.text}"
+    if answer.hint:
+        yield f"hint: {answer.hint}"
+
+
+def answer_record(answer: Answer) -> Record:
+    """The answer as plain data."""
+    return {
+        "run": answer.run,
+        "outcome": answer.outcome,
+        "text": answer.text,
+        "hint": answer.hint or None,
+        "changed": answer.changed,
+    }
+
+
+def taken_record(recorded: Recorded) -> dict[str, Plain]:
+    """A request and its answers as plain data."""
+    request = recorded.taken.request
+    return {
+        "at": _when(recorded.at),
+        "id": request.id,
+        "source": request.source,
+        "uid": request.uid,
+        "pid": request.pid,
+        "verb": _verb(request.ask),
+        "arguments": dict(ask_plain(request.ask)),
+        "if_state": request.if_state,
+        "answers": [dict(answer_record(answer)) for answer in recorded.taken.answers],
+    }
+
+
+def requests_table(recorded: Sequence[Recorded]) -> Table[Recorded]:
+    """The requests, the first one first."""
+    return Table(
+        (
+            Column("at", lambda each: _when(each.at)),
+            Column("source", lambda each: each.taken.request.source),
+            Column("uid", lambda each: str(each.taken.request.uid), right=True),
+            Column("request", lambda each: _spelt(each.taken.request.ask)),
+            Column("answer", lambda each: _answered(each.taken.answers)),
+        ),
+        recorded,
+    )
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _verb(ask: Ask) -> str:
+    return type(ask).__name__.lower()
+
+
+def _spelt(ask: Ask) -> str:
+    """As a person could have typed it: `stop 3 4 --now`."""
+    words = [_verb(ask)]
+    for name, value in ask_plain(ask).items():
+        match value:
+            case list():
+                words += [shlex.quote(str(item)) for item in value]
+            case True:
+                words.append(f"--{name}")
+            case False | None:
+                pass
+            case _:
+                words.append(f"--{name}={json.dumps(value)}")
+    return " ".join(words)
+
+
+def _answered(answers: Sequence[Answer]) -> str:
+    """`stopping` for one run or for all; else each text with its runs."""
+    texts: dict[str, list[int]] = {}
+    for answer in answers:
+        prefix = "refused: " if answer.outcome == "refused" else ""
+        texts.setdefault(f"{prefix}{answer.text}", []).append(answer.run)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "; ".join(f"{numbered(runs)} {text}" for text, runs in texts.items())

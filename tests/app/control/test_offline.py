@@ -1,0 +1,87 @@
+"""Requests while nothing trains: the verb holds the lock itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from rapidfire_cli.app.control import side_file
+from rapidfire_cli.app.control.asking import new_request, send
+from rapidfire_cli.app.control.offline import catch_up
+from rapidfire_cli.facts import BracketBegun, RunChanged, RunLeft
+from rapidfire_cli.requests import Answer, Ask, Resume, Stop
+from rapidfire_cli.store.history import history
+from rapidfire_cli.store.known_runs import known_runs
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.requests_taken import requests_taken
+from rapidfire_cli.terms import RunState
+from tests.store.sweep import enrolled
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = ExperimentDir(tmp_path / "digits")
+    journal = enrolled(home.journal)
+    journal.record([BracketBegun(1, "{}", (1, 2, 3), (5, 5, 5)), RunChanged(3, RunState.PRUNED)])
+    journal.close()
+    return home
+
+
+def states(home: ExperimentDir) -> list[str]:
+    return [str(one.state) for one in known_runs(home.journal, 1)]
+
+
+def asked(home: ExperimentDir, ask: Ask) -> tuple[Answer, ...]:
+    reply = send(home, new_request(ask, "cli"))
+    assert not reply.live
+    return reply.answers
+
+
+def test_a_stop_takes_the_run_out_of_its_bracket_ranked_worst(home):
+    asked(home, Stop((1,)))
+    assert states(home) == ["stopped", "queued", "pruned"]
+    assert history(home.journal)[-1] == RunLeft(1, 1, "stopped by the user", worst=True)
+
+
+def test_a_run_that_is_resumed_is_trained_by_the_next_fit_outside_its_bracket(home):
+    asked(home, Stop((1,)))
+    assert [answer.text for answer in asked(home, Resume((1, 3)))] == ["resumed", "resumed"]
+    assert states(home) == ["queued", "queued", "queued"]
+    assert [one.bracket for one in known_runs(home.journal, 1)] == [None, 1, None]
+
+
+def test_a_request_that_is_sent_twice_counts_once(home):
+    request = new_request(Stop((1,)), "cli")
+    first = send(home, request)
+    asked(home, Resume((1,)))
+    assert send(home, request) == first
+    assert states(home)[0] == "queued"
+    assert len(requests_taken(home.journal)) == 2
+
+
+def test_the_journal_says_who_asked(home):
+    asked(home, Stop((1, 9)))
+    [recorded] = requests_taken(home.journal)
+    request, answers = recorded.taken.request, recorded.taken.answers
+    assert request.uid >= 0 and request.pid > 0 and request.ask == Stop((1, 9))
+    assert [answer.outcome for answer in answers] == ["applied", "refused"]
+
+
+def test_a_request_that_a_kill_interrupted_is_carried_out_by_the_next_holder_of_the_lock(home):
+    side_file.note(home, new_request(Stop((2,)), "cli"))
+    with home.requests.open("a") as file:
+        file.write('{"is": "Request", "torn')
+    catch_up(home)
+    assert states(home)[1] == "stopped"
+    side_file.note(home, later := new_request(Stop((1,)), "cli"))
+    assert [*side_file.noted(home)][-1] == later, "it does not continue the torn line"
+
+
+def test_what_changes_nothing_is_only_in_the_journal(home):
+    asked(home, Stop((9,)))
+    assert not home.requests.exists()
+    assert len(requests_taken(home.journal)) == 1
+
+
+def test_a_run_in_another_state_than_expected_is_refused(home):
+    request = replace(new_request(Stop((1,)), "cli"), if_state="running")
+    assert [answer.text for answer in send(home, request).answers] == ["is queued, not running"]
