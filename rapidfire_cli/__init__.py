@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "MLSpec": "mlspec",
-    "Experiment": "experiment",
+    **dict.fromkeys(("Experiment", "load_run"), "experiment"),
     **dict.fromkeys(("List", "Range", "Zip", "LIST", "RANGE"), "automl"),
     **dict.fromkeys(("GridSearch", "RandomSearch", "SuccessiveHalving", "Hyperband"), "automl"),
 }

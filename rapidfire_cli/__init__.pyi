@@ -8,6 +8,7 @@ from rapidfire_cli.automl import Range as Range
 from rapidfire_cli.automl import SuccessiveHalving as SuccessiveHalving
 from rapidfire_cli.automl import Zip as Zip
 from rapidfire_cli.experiment import Experiment as Experiment
+from rapidfire_cli.experiment import load_run as load_run
 from rapidfire_cli.mlspec import MLSpec as MLSpec
 
 __version__: str

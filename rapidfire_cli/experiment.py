@@ -1,4 +1,4 @@
-"""Experiment: train from a script or a notebook, as `rapidfire fit` does."""
+"""Experiment: train from a script or a notebook, as `rapidfire fit` does, and load what was trained."""
 
 import os
 import signal
@@ -8,11 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rapidfire_cli.app.admission import assignment
+from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, check_size, home_of
 from rapidfire_cli.app.streams import lags, settle, unblocked
+from rapidfire_cli.app.trained import Asked, choose, prepared, problem, tell_changes
 from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.automl import PYTHON, experiment_file
 from rapidfire_cli.engine.ports import Audience
@@ -20,14 +23,18 @@ from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
-from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.store.layout import parent_directory
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.store.source import Source
-from rapidfire_cli.terms import DEFAULT_SEED, Objective, RunState
+from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, RunState
 from rapidfire_cli.view.audience import watching
 from rapidfire_cli.view.board import Board
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Replace = Callable[[str], None]
 """Puts HTML in the place of what a notebook's cell showed before."""
@@ -105,6 +112,39 @@ class Experiment:
         path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
         home = home_of(file, str(self.dir) if self.dir else None)
         return LoadedExperiment(file, self.mlspec, tuple(expand(file)), home, path, self._source)
+
+
+def load_run(
+    experiment: str | Path,
+    run: int | Literal["best"] = "best",
+    *,
+    at: Epoch = "last",
+    dir: str | Path | None = None,
+) -> "tuple[nn.Module, MLSpec, Cfg]":
+    """Load a trained run: its model on the CPU, evaluating; its MLSpec, initialised; its leaf config.
+
+    `experiment` is a name, a file or a directory, and `dir` holds experiments. The weights are those of the
+    last finished epoch, or of the best one. Works during a fit. Raises Refusal if there is no such run, if it
+    has not finished an epoch, or if its MLSpec cannot be imported; and what its methods raise.
+    """
+    from rapidfire_cli.training.failure import Failure
+    from rapidfire_cli.training.spec import SpecProblem
+    from rapidfire_cli.training.trained import Refused, reopened_here
+
+    given = dir or os.environ.get("RAPIDFIRE_DIR")
+    parent = str(parent_directory(str(given) if given else None).absolute())  # user code may go elsewhere
+    chosen = choose(Asked(run, at, str(experiment), parent))
+    _, first = prepared(chosen, DeviceRequest(gpus=0))
+    home = chosen.seen.home
+    try:
+        trained, now = reopened_here(first, assignment(home, chosen.known.run), at)
+    except (SpecProblem, Refused) as refused:
+        raise Refusal([problem(refused.finding)]) from refused
+    except Failure as failure:
+        message = f"run {chosen.row.number} cannot be loaded"
+        raise Refusal([Problem("E624", message, found=failure.cause)]) from failure
+    tell_changes(chosen, now)
+    return trained.model, trained.spec, trained.cfg
 
 
 def importable(cls: type[MLSpec]) -> str:

@@ -28,7 +28,9 @@ class DigitsSpec(MLSpec):
         }
 
     def row_prep(self, row, cfg, mode):
-        """One scan with a channel dimension (1, 8, 8), and its digit."""
+        """One scan (1, 8, 8) and its digit; to predict, the pixels from 0 to 16 alone."""
+        if mode == "predict":
+            return {"image": torch.tensor(row["image"], dtype=torch.float32).unsqueeze(0) / 16}
         image, label = row
         return {"image": image.unsqueeze(0), "labels": label}
 
@@ -39,8 +41,10 @@ class DigitsSpec(MLSpec):
         return build(knobs.get("hidden", 64), knobs.get("dropout", 0.0))
 
     def compute_forward(self, model, batch, cfg):
-        """Cross entropy over the ten digits."""
+        """Cross entropy over the ten digits, where they are known."""
         logits = model(batch["image"])
+        if "labels" not in batch:
+            return {"logits": logits}
         return {"loss": functional.cross_entropy(logits, batch["labels"]), "logits": logits}
 
 

@@ -10,7 +10,7 @@ from rapidfire_cli.engine.messages import Probed
 from rapidfire_cli.facts import PREPARED, RunOpened
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.known_runs import KnownRun
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import Run, RunState, canonical
 from rapidfire_cli.view.wording import numbered
 
 WAYS_ON = "use `fit --fresh` to start over, or `fit --accept-changes` to continue"
@@ -44,12 +44,15 @@ def code_changed(change: CodeChanged) -> Problem:
 def changed_since(was: RunOpened, now: RunOpened, texts: str) -> Iterator[str]:
     """The lines about a trained run that is used with other code, data or in another environment.
 
-    Data are compared where `now` has any.
+    Modules count that it was trained with, since a script of one's own uses it with more; data count where
+    `now` has any.
     """
-    seen = now if now.data != "{}" else replace(now, data=was.data)
+    code = {name: told for name, told in json.loads(now.code).items() if name in json.loads(was.code)}
+    seen = replace(now, code=canonical(code), data=now.data if now.data != "{}" else was.data)
     if changes := [*_changes(was, seen, texts)]:
         yield f"note: run {now.run} was trained with other code or data; changed: {', '.join(changes)}"
-    yield from _environments([(was, now)])
+    for told, _ in _moved([(was, now)]):
+        yield f"note: run {now.run} was trained in another environment: {told}"
 
 
 def _problem(changed: Iterable[str], runs: list[int]) -> Problem:
@@ -79,6 +82,12 @@ def _differing(was: str, now: str) -> list[str]:
 
 def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]:
     """The warnings about runs that continue in a different environment."""
+    for told, runs in _moved(pairs):
+        yield f"warning: {numbered(runs)} will not be bitwise reproducible: {told}"
+
+
+def _moved(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[tuple[str, list[int]]]:
+    """What changed in environments, and for which runs."""
     moved: dict[str, list[int]] = {}
     for was, now in pairs:
         before, after = json.loads(was.environment), json.loads(now.environment)
@@ -86,8 +95,7 @@ def _environments(pairs: Iterable[tuple[RunOpened, RunOpened]]) -> Iterator[str]
         if names:
             told = ", ".join(f"{name} changed from {before.get(name)} to {after.get(name)}" for name in names)
             moved.setdefault(told, []).append(now.run)
-    for told, runs in moved.items():
-        yield f"warning: {numbered(runs)} will not be bitwise reproducible: {told}"
+    yield from moved.items()
 
 
 def _older(stood: Iterable[KnownRun], answer: Probed) -> Iterator[str]:

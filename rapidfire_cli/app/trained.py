@@ -19,6 +19,7 @@ from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Evaluate, Export, Finding, Predict, Probed, Report, Setup, Use, Used
 from rapidfire_cli.engine.ports import Slot, WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession
+from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.explain import missing
@@ -84,7 +85,7 @@ def use(chosen: Chosen, task: Evaluate | Predict | Export) -> Used:
     run = chosen.known.run
     order = Use(assignment(chosen.seen.home, run), chosen.at, task)
     with TemporaryDirectory(prefix="rapidfire-") as logs:
-        slot, first = prepared(chosen)
+        slot, first = prepared(chosen, DeviceRequest())
         session = WorkerSession(LocalBackend([slot], WORKER, {slot.index: first}, Path(logs)), slot)
         try:
             with waiting(f"using run {run.number}", sys.stderr, os.environ):
@@ -99,10 +100,10 @@ def use(chosen: Chosen, task: Evaluate | Predict | Export) -> Used:
     return answered(chosen, answer)
 
 
-def prepared(chosen: Chosen) -> tuple[Slot, Setup]:
+def prepared(chosen: Chosen, devices: DeviceRequest) -> tuple[Slot, Setup]:
     """The slot to use, and the first order to its worker, which keeps no prepared rows."""
     file, home = chosen.file, chosen.seen.home
-    (slot, *_), _ = seats(file, DeviceRequest())
+    (slot, *_), _ = seats(file, devices)
     loaded = LoadedExperiment(file, mlspec_of(file, home.file), (), home)
     return slot, replace(setup(loaded, slot, chosen.threads), data_cache=0)
 
@@ -110,17 +111,23 @@ def prepared(chosen: Chosen) -> tuple[Slot, Setup]:
 def answered(chosen: Chosen, answer: Used | Probed) -> Used:
     """The worker's answer; one line on stderr where the code has changed. Raises Refusal, Unavailable."""
     if answer.findings:
-        raise Refusal(map(_problem, answer.findings))
+        raise Refusal(map(problem, answer.findings))
     assert isinstance(answer, Used)
     if answer.unavailable:
         raise Unavailable(answer.unavailable)
-    if chosen.known.opened and answer.opened:
-        for told in changed_since(chosen.known.opened, answer.opened, answer.texts):
-            print(told, file=sys.stderr)
+    if answer.opened:
+        tell_changes(chosen, answer.opened, answer.texts)
     if answer.is_inside:
         told = f"these are the weights of step {answer.step}, inside epoch {answer.epoch + 1}"
         print(f"note: no checkpoint ends with an epoch; {told}", file=sys.stderr)
     return answer
+
+
+def tell_changes(chosen: Chosen, now: RunOpened, texts: str = "{}") -> None:
+    """Say on stderr, in a line, what the run was trained with that is different now."""
+    if was := chosen.known.opened:
+        for told in changed_since(was, now, texts):
+            print(told, file=sys.stderr)
 
 
 def _show(log: Path) -> None:
@@ -143,7 +150,7 @@ def _row(seen: Overview, asked: Asked) -> RunRow:
     raise Refusal([missing(seen, int(asked.run))])
 
 
-def _problem(finding: Finding) -> Problem:
+def problem(finding: Finding) -> Problem:
     """The finding as a problem, at its place in the user's code if it has one."""
     at = code(Span(*finding.at)) if finding.at else None
     told = (finding.found, finding.expected, finding.hint)

@@ -9,7 +9,7 @@ that is deleted while it is read is as good as damaged, so the next one is tried
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,18 @@ from rapidfire_cli.engine.checkpoints import (
     newest_first,
     weights_in,
 )
-from rapidfire_cli.engine.messages import Assignment, Finding
-from rapidfire_cli.facts import EpochEnded
+from rapidfire_cli.engine.messages import Assignment, Finding, Setup
+from rapidfire_cli.facts import EpochEnded, RunOpened
 from rapidfire_cli.mlspec import Cfg, MLSpec, Mode
 from rapidfire_cli.terms import Epoch
 from rapidfire_cli.training import rng, weights
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import autocast
-from rapidfire_cli.training.opening import Shared, made_model, sourced
+from rapidfire_cli.training.opening import Shared, made_model, shared, sourced
 from rapidfire_cli.training.rows import Source
+from rapidfire_cli.training.settings import ProcessSettings
+from rapidfire_cli.training.spec import load
 from rapidfire_cli.training.state import Origins, origins, unpack_trained
 from rapidfire_cli.training.train_config import TrainConfig, train_config
 
@@ -114,24 +116,41 @@ def kept_epoch(directory: Path, at: Epoch) -> Kept:
 
 
 def reopened(
-    assignment: Assignment, at: Epoch, shared: Shared, mode: Mode, loaded: Loaded = NO_DATA
+    assignment: Assignment, at: Epoch, known: Shared, mode: Mode, loaded: Loaded = NO_DATA
 ) -> Trained:
     """The run's model as the epoch left it, evaluating. Raises Failure, and what user code raises."""
     kept = kept_epoch(Path(assignment.directory), at)
-    source = sourced(assignment, loaded, {}, shared, mode)
+    source = sourced(assignment, loaded, {}, known, mode)
     its = train_config(source.leaf)
-    torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
-    model = made_model(source.spec, source.cfg, assignment.seed, shared.device)
+    torch.set_deterministic_debug_mode(its.determinism(known.setup.device))
+    model = made_model(source.spec, source.cfg, assignment.seed, known.device)
     forward: nn.Module = torch.compile(model) if its.compile else model  # type: ignore[assignment]
     made = origins(model, source.spec)
     trained = Trained(
-        *(its, shared.device, source, source.spec, source.cfg),
+        *(its, known.device, source, source.spec, source.cfg),
         *(model, forward, made, kept),
     )
-    shared.settings.unpack(_fill(trained))
+    known.settings.unpack(_fill(trained))
     model.eval()
     rng.restore(rng.first(assignment.seed))
     return trained
+
+
+def reopened_here(setup: Setup, assignment: Assignment, at: Epoch) -> tuple[Trained, RunOpened]:
+    """The run opened in this process, and the code now; settings and random streams stay as they are.
+
+    Raises SpecProblem, Refused, Failure, and what user code raises.
+    """
+    streams, determinism = rng.capture(), torch.get_deterministic_debug_mode()
+    try:
+        known = shared(setup, load(setup.mlspec))
+        known = replace(known, settings=ProcessSettings())  # those of this process, its streams among them
+        with known.settings.apart():
+            trained = reopened(assignment, at, known, "predict")
+        return trained, RunOpened(assignment.run, known.code, "{}", known.environment)
+    finally:
+        rng.restore(streams)
+        torch.set_deterministic_debug_mode(determinism)
 
 
 def _no_epoch(at: Epoch) -> Finding:

@@ -1,5 +1,6 @@
 """What README and docs show works as it is shown: commands, options, error texts, experiment files, paths."""
 
+import json
 import re
 import shlex
 import shutil
@@ -130,8 +131,10 @@ def _place(path: Path, page: str) -> Cli:
     for line in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m first"):
         subprocess.run(["git", *line.split()], cwd=path, check=True)
     cli = Cli(path)
-    if page == "seeing.md":  # which shows `status` and `best` before it comes to `fit`
+    if page in ("seeing.md", "after-the-sweep.md"):  # which begin with what was trained
         cli.run("fit", "configs/digits.yaml")
+    scan = json.dumps({"image": [[8] * 8] * 8})
+    (path / "scans.jsonl").write_text(f"{scan}\n{scan}\n")
     return cli
 
 

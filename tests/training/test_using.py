@@ -13,6 +13,7 @@ from rapidfire_cli.engine.epoch_log import TOGETHER
 from rapidfire_cli.engine.messages import Assignment, Evaluate, Predict, Use, Used, decode, encode
 from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.terms import Objective
+from rapidfire_cli.training.trained import reopened
 from tests.training.sandbox import TrainingSandbox, leaf
 
 SPECS = "tests.training.using_specs"
@@ -23,14 +24,23 @@ class Place(TrainingSandbox):
     """A worker's place in which a run was trained."""
 
     def __init__(self, directory, spec="Points", *, until=3, config=None, **setup):
-        super().__init__(directory, f"{SPECS}:{spec}", **setup)
+        Path(directory).mkdir(exist_ok=True)
+        super().__init__(directory, spec if ":" in spec else f"{SPECS}:{spec}", **setup)
         self.config = config or leaf()
         told = self.train(self.config, until)
         assert not [one for one in told if isinstance(one, RunFailed)]
 
-    def use(self, task, at="last", run=1, seed=42) -> Used:
-        assignment = Assignment(run, json.dumps(self.config), seed, str(self.directory / f"{run}"))
-        return decode(encode(self.executor.use(decode(encode(Use(assignment, at, task))))))
+    def use(self, task, at="last") -> Used:
+        order = decode(encode(Use(self.assignment, at, task)))
+        return decode(encode(self.executor.use(order)))
+
+    @property
+    def assignment(self):
+        return Assignment(1, json.dumps(self.config), 42, str(self.directory / "1"))
+
+    def model(self, at="last"):
+        """The model as it is opened for use."""
+        return reopened(self.assignment, at, self.executor._shared, "predict").model
 
     def evaluated(self, split="validation", at="last", metrics=()):
         answer = self.use(Evaluate(split, tuple(metrics)), at)
