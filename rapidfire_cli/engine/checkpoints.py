@@ -15,8 +15,8 @@ NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
 SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them
-FORMAT = 3  # of a checkpoint; 1 had the whole model in the weights file
-READABLE = (2, FORMAT)  # 2 had every random stream in full
+FORMAT = 4  # of a checkpoint; 1 had the whole model in the weights file
+READABLE = (2, 3, FORMAT)  # 2 had every random stream in full, 3 had frozen weights
 
 
 @dataclass(frozen=True, slots=True)

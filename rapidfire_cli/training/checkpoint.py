@@ -44,7 +44,9 @@ def save(run: LiveRun) -> None:
     home = Path(run.assignment.directory)
     try:
         run.logged = epoch_log.log(home, run.history, run.logged)
-        now = weights.weights(run.model)
+        if not run.rewound:
+            run.frozen.drop_changed(run.model)
+        now = weights.weights(run.model, run.frozen.hashes)
         payload: dict[str, Writer] = {
             **_weights_payload(run, now),
             STATE: partial(_write_state, state=packed(run, now)),

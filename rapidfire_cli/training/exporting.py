@@ -54,7 +54,7 @@ def _save(model: Any, directory: Path) -> None:
     if hasattr(model, "save_pretrained"):
         model.save_pretrained(directory)
         return
-    now = weights.weights(model)
+    now = weights.weights(model, {})  # frozen ones included
     now.write(directory / f"{MODEL}{now.suffix}")
 
 

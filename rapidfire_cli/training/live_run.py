@@ -21,6 +21,7 @@ from rapidfire_cli.training import rng
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
+from rapidfire_cli.training.frozen import Frozen
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
@@ -57,6 +58,7 @@ class LiveRun:
     scaler: torch.amp.GradScaler
     epoch_metrics: Mapping[Split, EpochMetrics]
     origins: "Origins"  # what its objects were before any training
+    frozen: Frozen  # what of its model create_model makes again
     streams: rng.Streams  # while the run does not train
     settings: ProcessSettings
     opened: Changes  # of the settings, before its training began
@@ -146,7 +148,8 @@ class LiveRun:
         if math.isnan(value) or (self.best and sign * value <= sign * self.best.value):
             return
         self.best = Best(self.objective.metric, self.objective.direction, self.epoch, value)
-        self.best_weights = weights(self.model).copied()
+        self.frozen.drop_changed(self.model)
+        self.best_weights = weights(self.model, self.frozen.hashes).copied()
 
     def end_epoch(self) -> None:
         """Sum up the epoch and stand at the beginning of the next. Raises Failure."""

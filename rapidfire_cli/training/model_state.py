@@ -3,8 +3,9 @@
 A registered tensor comes from the weights file if it is in there unchanged in form: same shape, strides and
 dtype as when the model was made, and sharing its memory with no other tensor. Any other one is in the state
 file: lazy parameters, buffers that grew or were None, sparse or expanded tensors, views of one tensor. Those
-replace what the new model has, so that tensors which shared memory share it again. Beside them stand which
-parameters are frozen, and which modules evaluate.
+replace what the new model has, so that tensors which shared memory share it again. Of frozen weights that
+create_model makes again (`training/frozen.py`) there is only a hash. Beside them stand which parameters are
+frozen, and which modules evaluate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from rapidfire_cli.training.attributes import registered
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.frozen import address
 from rapidfire_cli.training.weights import Weights
 
 Form: TypeAlias = tuple[Any, ...] | None
@@ -30,18 +32,26 @@ class Made:
 
     forms: Mapping[str, Form]  # of its registered tensors
     modules: frozenset[str]
+    parameters: Mapping[int, nn.Parameter]  # by id
 
 
 def made(model: nn.Module) -> Made:
     """What the model is now."""
     forms = {name: form(tensor) for name, tensor in registered(model).items()}
-    return Made(forms, frozenset(name for name, _ in model.named_modules()))
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    return Made(forms, frozenset(name for name, _ in model.named_modules()), parameters)
 
 
-def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dict[str, Any]:
-    """What of the model is not in its weights, or not as it is; `held` are the attributes beside it."""
+def packed_model(
+    model: nn.Module, origin: Made, now: Weights, held: Any, hashes: Mapping[str, str]
+) -> dict[str, Any]:
+    """What of the model is not in its weights, or not as it is; `held` are the attributes beside it.
+
+    `hashes` names the tensors that need not be held.
+    """
     tensors, modules = registered(model), [*model.named_modules()]
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
+    remade = _remade(tensors, held, hashes)
     exported = {**now.tensors} | {name: now.tensors[first] for name, first in now.same.items()}
     first: dict[int, str] = {}
     same: dict[str, str] = {}
@@ -53,6 +63,8 @@ def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dic
             same[name] = first[id(tensor)]
         else:
             first[id(tensor)] = name
+            if name in remade:
+                continue
             there = now.plain and _is_there(tensor, exported.get(name), origin.forms.get(name), shared)
             if not there:
                 elsewhere[name] = tensor.detach()
@@ -60,10 +72,18 @@ def packed_model(model: nn.Module, origin: Made, now: Weights, held: Any) -> dic
         "names": tuple(tensors),
         "same": same,
         "elsewhere": elsewhere,
+        "hashes": dict(hashes),
         "frozen": [name for name, tensor in tensors.items() if _is_frozen(tensor)],
         "lazy": [name for name, module in modules if _is_lazy(module)],
         "evaluating": [name for name, module in modules if not module.training],
     }
+
+
+def _remade(tensors: Mapping[str, Tensor | None], held: Any, hashes: Mapping[str, str]) -> set[str]:
+    """The tensors that share no memory with an attribute, which would not be shared again."""
+    own = {id(tensors[name]) for name in hashes}
+    beside = {address(each) for each in tensors_in(held) if id(each) not in own}
+    return {name for name in hashes if address(tensors[name]) not in beside}
 
 
 def check_structure(model: nn.Module, origin: Made) -> None:
@@ -72,8 +92,11 @@ def check_structure(model: nn.Module, origin: Made) -> None:
     if changed := sorted(modules ^ origin.modules):
         raise _unkept(f"module `{changed[0]}` was added or removed in training")
     for name, tensor in registered(model).items():
-        if name not in origin.forms and isinstance(tensor, nn.Parameter):
+        if isinstance(tensor, nn.Parameter) and name not in origin.forms:
             raise _unkept(f"parameter `{name}` was added in training")
+        if isinstance(tensor, nn.Parameter) and id(tensor) not in origin.parameters:
+            hint = "write into it instead: `with torch.no_grad(): parameter.copy_(…)`"
+            raise _unkept(f"parameter `{name}` was replaced by another in training; {hint}")
         known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
         if not known:
             raise _unkept(f"`{name}` is a {type(tensor).__name__}, a custom tensor class")
@@ -99,6 +122,7 @@ def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set
 def unpack_model(
     model: nn.Module, packed: Mapping[str, Any], read: Mapping[str, Tensor], device: torch.device
 ) -> None:
+    """Put into a model that was just made what `packed_model` said; `read` are the weights."""
     elsewhere = _moved_together(packed["elsewhere"], device)
     tensors = registered(model)
     for name in tensors.keys() - set(packed["names"]):
@@ -116,6 +140,8 @@ def unpack_model(
                     module._parameters if isinstance(first, nn.Parameter) else module._buffers
                 )
                 kept[key] = first
+        elif name not in elsewhere and name in packed.get("hashes", ()):
+            continue
         elif name not in elsewhere:
             assert present is not None
             _overwrite(present, read[name])

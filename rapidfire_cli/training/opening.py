@@ -22,6 +22,7 @@ from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.datasets import DataCache, Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.frozen import Frozen, frozen
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
@@ -98,7 +99,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     source = sourced(assignment, loaded, {} if reads is None else reads, shared, "fit")
     spec, cfg = source.spec, source.cfg
     batch_sources = _batch_sources(source, shared)
-    model = made_model(spec, cfg, assignment.seed, shared.device)
+    model, remade = made_model(spec, cfg, assignment.seed, shared.device)
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
@@ -122,6 +123,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         scaler=_scaler(its, shared.device),
         epoch_metrics=epoch_metrics(its, custom, model, shared, batch_sources),
         origins=origins(model, spec),
+        frozen=remade,
         streams=rng.first(assignment.seed),
         settings=shared.settings,
         opened=shared.settings.changes(),
@@ -130,6 +132,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     if run.schedule:
         run.schedule.check_monitor({split: each.names for split, each in run.epoch_metrics.items()})
     restore(run)
+    remade.settle(model)
     if not run.step:
         remainder.check_remainder(run)
     return run
@@ -169,15 +172,16 @@ def _initialized(source: Source, shared: Shared) -> MLSpec:
     return spec
 
 
-def made_model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> nn.Module:
-    """What create_model makes, on the device. Raises Failure, and what user code raises."""
+def made_model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> tuple[nn.Module, Frozen]:
+    """The model that create_model makes, on the device, and what of it is frozen. Raises Failure."""
     rng.reseed(seed, "create_model")
     model = spec.create_model(cfg)
     if not isinstance(model, nn.Module):
         raise Failure(
             "error", f"create_model must return a torch.nn.Module; it returned {type(model).__name__}"
         )
-    return model.to(device)
+    made = frozen(model)
+    return model.to(device), made
 
 
 def _schedule(

@@ -21,11 +21,12 @@ from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import TRAIN
-from rapidfire_cli.training import attributes, rng
+from rapidfire_cli.training import attributes, rng, user_code
 from rapidfire_cli.training.attributes import Attributes, Unholdable, registered
 from rapidfire_cli.training.batches import moved
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.frozen import Frozen, address, mismatches
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.model_state import (
     Made,
@@ -43,6 +44,8 @@ from rapidfire_cli.training.weights import Weights, weights
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype)
 """What `torch.load(weights_only=True)` reads without being told more; devices, too."""
+
+SHOWN = 3  # names of tensors in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class Opened(Protocol):
     @property
     def origins(self) -> Origins: ...
 
+    @property
+    def frozen(self) -> Frozen: ...
+
 
 def origins(model: nn.Module, spec: MLSpec) -> Origins:
     """What they are now. An MLSpec that says its own state by `state_dict` is taken at its word."""
@@ -89,7 +95,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
     state = {
         "position": (run.epoch, run.done, run.step),
         "seconds": run.seconds,
-        "model": packed_model(run.model, run.origins.model, now, held),
+        "model": packed_model(run.model, run.origins.model, now, held, run.frozen.hashes),
         "attributes": held,
         "optimizer": _packed_optimizer(run),
         "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
@@ -120,10 +126,24 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
 
 def unpack_trained(made: Opened, state: Mapping[str, Any], read: Mapping[str, Tensor]) -> None:
     """Put back what a forward pass needs: the model, plain attributes, the MLSpec's own state."""
+    _check_frozen(made, state["model"].get("hashes", {}))
     unpack_model(made.model, state["model"], read, made.device)
     made.origins.attributes.restore(moved(state["attributes"], made.device))
     if speaks(made.spec):
         made.spec.load_state_dict(state["spec"])
+
+
+def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
+    """Compare the frozen weights that create_model made again; others are state by now. Raises Failure."""
+    if wrong := mismatches(wanted, made.frozen, made.model):
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        names = ", ".join(f"`{name}`" for name in wrong[:SHOWN])
+        at = user_code.definition(type(made.spec).create_model)
+        place = f" ({at.file}:{at.line}, in create_model)" if at else ""
+        cause = f"create_model did not make the frozen weights that the run was trained with: {names}{more} "
+        cause += f"differ from its checkpoint{place}; put back the files that they are loaded from"
+        raise Failure("checkpoint", cause)
+    made.frozen.forget([name for name in made.frozen.hashes if name not in wanted])
 
 
 def check_state(run: LiveRun) -> None:
@@ -157,7 +177,8 @@ def difference(one: LiveRun, other: LiveRun) -> str | None:
 
 def _comparable(run: LiveRun) -> dict[str, Any]:
     """Everything that must be equal in two runs that are the same."""
-    state = packed(run, weights(run.model))
+    run.frozen.drop_changed(run.model)
+    state = packed(run, weights(run.model, run.frozen.hashes))
     del state["seconds"]
     return {**state, "model": {**state["model"], "elsewhere": registered(run.model)}}
 
@@ -193,10 +214,11 @@ class Snapshot:
     """What of a run evaluation may change, copied: streams, attributes, buffers, the MLSpec's own state."""
 
     frozen: frozenset[str]  # parameters by name
+    hashes: dict[str, str]  # of frozen weights that were as create_model made them
     streams: rng.Streams
     attributes: attributes.State
     buffers: Mapping[str, Tensor | None]
-    parameters: Mapping[str, Tensor]  # that share their memory with something else
+    parameters: Mapping[str, Tensor]  # that share their memory with something else, or code may write to
     spec: dict[str, Any]
 
 
@@ -205,18 +227,20 @@ def snapshot(run: LiveRun) -> Snapshot:
     streams, spec = rng.capture(), mlspec_state(run) if speaks(run.spec) else {}
     held, tensors = held_attributes(run), registered(run.model)
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
-    named = run.model.named_parameters() if shared else ()
+    run.frozen.drop_changed(run.model)
     parameters = {
         name: each.detach()
-        for name, each in named
-        if not is_lazy(each) and is_strided(each) and each.untyped_storage().data_ptr() in shared
+        for name, each in run.model.named_parameters()
+        if not is_lazy(each)
+        and is_strided(each)
+        and (address(each) in shared or not (each.requires_grad or name in run.frozen.hashes))
     }
     others = {name: each for name, each in buffers(run.model) if each is None or not is_lazy(each)}
     taken = (held, others, parameters, spec)
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
     frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
     copied = copy.deepcopy(taken, {**sparse})  # torch copies no compressed tensor deeply
-    return Snapshot(frozen, streams, *copied)
+    return Snapshot(frozen, dict(run.frozen.hashes), streams, *copied)
 
 
 def rewind(run: LiveRun, taken: Snapshot) -> None:
@@ -228,6 +252,7 @@ def rewind(run: LiveRun, taken: Snapshot) -> None:
         parameter.requires_grad = name not in taken.frozen
         if name in taken.parameters:
             parameter.data = taken.parameters[name]
+    run.frozen.hashes = taken.hashes
     run.rewound = taken
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.durable.publication import Damaged
@@ -36,6 +36,7 @@ from rapidfire_cli.terms import Epoch
 from rapidfire_cli.training import rng, weights
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.frozen import Frozen
 from rapidfire_cli.training.live_run import autocast
 from rapidfire_cli.training.opening import Shared, made_model, shared, sourced
 from rapidfire_cli.training.rows import Source
@@ -89,6 +90,7 @@ class Trained:
     model: nn.Module
     forward: nn.Module  # the model, compiled where asked
     origins: Origins
+    frozen: Frozen
     kept: Kept
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -123,12 +125,12 @@ def reopened(
     source = sourced(assignment, loaded, {}, known, mode)
     its = train_config(source.leaf)
     torch.set_deterministic_debug_mode(its.determinism(known.setup.device))
-    model = made_model(source.spec, source.cfg, assignment.seed, known.device)
+    model, frozen = made_model(source.spec, source.cfg, assignment.seed, known.device)
     forward: nn.Module = torch.compile(model) if its.compile else model  # type: ignore[assignment]
     made = origins(model, source.spec)
     trained = Trained(
         *(its, known.device, source, source.spec, source.cfg),
-        *(model, forward, made, kept),
+        *(model, forward, made, frozen, kept),
     )
     known.settings.unpack(_fill(trained))
     model.eval()
@@ -165,18 +167,27 @@ def _fill(trained: Trained) -> Mapping[str, Any]:
     """Put the weights in, and the state beside them; the settings that training changed. Raises Failure."""
     kept = trained.kept
     state: Mapping[str, Any] = {}
+    frozen: Mapping[str, Tensor] = {}
     try:
         if (place := kept.checkpoint / STATE).is_file():
             state = torch.load(place, map_location="cpu", weights_only=True)
             whole = weights_in(kept.checkpoint, MODEL)
             assert whole, "a checkpoint with a state has weights"
+            if not kept.is_whole:
+                frozen = _copies(trained, state["model"].get("hashes", {}))
             unpack_trained(trained, state, weights.read(whole))
         if not state or not kept.is_whole:
-            weights.put(trained.model, kept.weights)
+            weights.put(trained.model, kept.weights, frozen)
     except FileNotFoundError as gone:
         raise Failure("checkpoint", f"{gone.filename} was deleted while it was read; try again") from gone
     settings: Mapping[str, Any] = state.get("settings", {})
     return settings
+
+
+def _copies(trained: Trained, hashes: Mapping[str, str]) -> dict[str, Tensor]:
+    """Frozen weights as they were made, of those that training changed by the time of the checkpoint."""
+    changed = trained.frozen.hashes.keys() - hashes.keys()
+    return {name: each.detach().clone() for name, each in trained.model.named_parameters() if name in changed}
 
 
 def _by_merit(checkpoints: list[Path], directory: Path, at: Epoch) -> Iterator[Kept]:

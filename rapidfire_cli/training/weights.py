@@ -2,9 +2,11 @@
 
 The weights are what the model's `state_dict` says. safetensors holds strided tensors of most dtypes, each
 with bytes of its own; a sparse buffer, complex128 or extra state needs torch's format, which is read with
-`torch.load(weights_only=True)`.
+`torch.load(weights_only=True)`. Of frozen weights (`training/frozen.py`) safetensors holds the hashes, as
+metadata; torch's format holds them in full.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,12 @@ from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.failpoints import failpoint
+from rapidfire_cli.training.attributes import registered
 from rapidfire_cli.training.failure import Failure, one_line
+from rapidfire_cli.training.frozen import hashed
 
 SAFETENSORS, TORCH = ".safetensors", ".pt"
+FROZEN = "rapidfire.frozen"  # of a safetensors file's metadata: hashes of what was left out, by name, as JSON
 DTYPES = frozenset(
     {
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
@@ -37,6 +42,7 @@ class Weights:
 
     tensors: Mapping[str, Tensor]  # each with bytes of its own; everything when `plain` is false
     same: Mapping[str, str]  # names of tensors that are another one under a second name, by name
+    frozen: Mapping[str, str]  # hashes of frozen weights, which are left out, by name
     plain: bool  # whether safetensors holds them
 
     @property
@@ -49,7 +55,8 @@ class Weights:
         if self.plain:
             failpoint("write", path)
             tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-            save_file(tensors, path, metadata={**self.same} or None)
+            frozen = {FROZEN: json.dumps(dict(self.frozen))} if self.frozen else {}
+            save_file(tensors, path, metadata={**self.same, **frozen} or None)
         else:
             with disk.create(path) as file:
                 torch.save(dict(self.tensors), file)
@@ -60,32 +67,38 @@ class Weights:
             name: tensor.detach().cpu().clone() if isinstance(tensor, Tensor) else tensor
             for name, tensor in self.tensors.items()
         }
-        return Weights(tensors, self.same, self.plain)
+        return Weights(tensors, self.same, self.frozen, self.plain)
 
 
-def weights(model: nn.Module) -> Weights:
-    """What the model's `state_dict` says now; the tensors are the model's own."""
+def weights(model: nn.Module, hashes: Mapping[str, str]) -> Weights:
+    """The model's own tensors, as its `state_dict` says now, without those that `hashes` names."""
     said = {
         name: value
         for name, value in model.state_dict().items()
         if not is_lazy(value)  # of a lazy module that was never called
     }
     if not all(_is_plain(value) for value in said.values()):
-        return Weights(said, {}, plain=False)
+        return Weights(said, {}, {}, plain=False)
+    tensors = registered(model)
+    left_out = {_place(each): told for name, told in hashes.items() if (each := tensors[name]) is not None}
+    frozen: dict[str, str] = {}
     first: dict[tuple[Any, ...], str] = {}
     same: dict[str, str] = {}
     apart: dict[str, Tensor] = {}
     taken: set[int] = set()  # storages that a tensor before lies in
     for name, tensor in said.items():
-        storage = tensor.untyped_storage().data_ptr()
-        key = (storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+        key = _place(tensor)
+        storage = key[0]
+        if key in left_out:
+            frozen[name] = left_out[key]
+            continue
         if tensor.numel() and key in first:
             same[name] = first[key]
             continue
         first[key] = name
         apart[name] = tensor.clone() if storage in taken and tensor.numel() else tensor
         taken.add(storage)
-    return Weights(apart, same, plain=True)
+    return Weights(apart, same, frozen, plain=True)
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -96,25 +109,34 @@ def read(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
-def put(model: nn.Module, path: Path) -> None:
-    """Load a file of weights into a model of the same form. Raises Failure where it does not fit."""
+def put(model: nn.Module, path: Path, made: Mapping[str, Tensor]) -> None:
+    """Load a file of weights into a model of the same form; `made` are frozen weights that it may leave out.
+
+    Raises Failure where it does not fit.
+    """
     found = load_file(path) if path.suffix == SAFETENSORS else torch.load(path, "cpu", weights_only=True)
-    again = {name: found[first] for name, first in _second_names(path).items()}
+    again, frozen = _metadata(path)
+    more = {name: found[first] for name, first in again.items()}
+    more |= {name: made[name] for name in frozen if name in made}
     try:
-        told = model.load_state_dict({**found, **again}, strict=False)
+        told = model.load_state_dict({**found, **more}, strict=False)
     except RuntimeError as error:  # of another shape
         raise Failure("checkpoint", f"{path} does not fit the model: {one_line(error)}") from error
-    if other := [*told.missing_keys, *told.unexpected_keys]:
-        has = "lacks" if told.missing_keys else "has"
+    now = model.state_dict()
+    missing = [name for name in told.missing_keys if name not in frozen or hashed(now[name]) != frozen[name]]
+    if other := [*missing, *told.unexpected_keys]:
+        has = "lacks" if missing else "has"
         raise Failure("checkpoint", f"{path} does not fit the model: it {has} `{other[0]}`")
 
 
-def _second_names(path: Path) -> dict[str, str]:
-    """The names of tensors that are another one under a second name, by name."""
+def _metadata(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The names of tensors that are another one under a second name, and the hashes of what is left out."""
     if path.suffix != SAFETENSORS:
-        return {}
+        return {}, {}
     with safe_open(path, "pt") as file:
-        return {**(file.metadata() or {})}
+        same = {**(file.metadata() or {})}
+    frozen: dict[str, str] = json.loads(same.pop(FROZEN, "{}"))
+    return same, frozen
 
 
 def nbytes(tensor: Tensor) -> int:
@@ -125,6 +147,12 @@ def nbytes(tensor: Tensor) -> int:
         return tensor.nbytes
     parts = (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor.values(),)
     return sum(part.nbytes for part in parts)
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where the tensor's elements are."""
+    storage = tensor.untyped_storage().data_ptr()
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _is_plain(value: Any) -> bool:

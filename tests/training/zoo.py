@@ -243,6 +243,60 @@ class Modes(nn.Module):
         return torch.tanh(self.layer(self.norm(x)).mean())
 
 
+class FrozenWeights(nn.Module):
+    """Frozen parameters and a hidden buffer; some are tied, in one tensor, written to or thawed."""
+
+    def __init__(self, luck: random.Random) -> None:
+        super().__init__()
+        flat = torch.linspace(-1, 1, 60)
+        self.weights = nn.ParameterList()
+        for _ in range(luck.randint(1, 4)):
+            begin = luck.randint(0, 40)
+            tensor = luck.choice(
+                (flat[begin : begin + INPUTS], torch.rand(INPUTS), torch.rand(2, INPUTS)[:, 1])
+            )
+            self.weights.append(nn.Parameter(tensor, requires_grad=luck.random() < 0.2))
+        if luck.random() < 0.3:
+            self.again = self.weights[0]
+        if luck.random() < 0.3:
+            self.note = self.weights[-1].detach()[:2]
+        self.register_buffer("mask", torch.rand(130, 130), persistent=False)
+        self.ways = {luck.randint(1, 14): luck.choice(("data", "copy", "thaw", "turn", "mask", "note"))}
+        self.ways |= {luck.randint(1, 14): luck.choice(("data", "thaw", "freeze", "average"))}
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.change(self.ways.get(self.calls, "average" if "average" in self.ways.values() else ""))
+        return torch.tanh(
+            sum((x[:, : len(weight)] @ weight).mean() for weight in self.weights) * self.mask.mean()
+        )
+
+    @torch.no_grad()
+    def change(self, way: str) -> None:
+        """Do something to a weight or a buffer; validation must leave alone what is trained."""
+        if not self.training and any(weight.requires_grad for weight in self.weights):
+            return
+        match way:
+            case "data":
+                self.weights[-1].data.mul_(0.9)
+            case "copy":
+                self.weights[0].copy_(torch.ones_like(self.weights[0]))
+            case "average":
+                self.weights[0].lerp_(torch.zeros_like(self.weights[0]), 0.1)
+            case "thaw":
+                self.weights[-1].requires_grad_(True)
+            case "turn":
+                for weight in self.weights:
+                    weight.requires_grad_(not weight.requires_grad)
+            case "freeze":
+                self.requires_grad_(False)
+            case "mask":
+                self.mask *= 0.9
+            case "note" if hasattr(self, "note"):
+                self.note.mul_(0.9)
+
+
 class Unholdable(nn.Module):
     """State that no checkpoint holds."""
 
@@ -262,7 +316,7 @@ class Unholdable(nn.Module):
         return torch.zeros(())
 
 
-PARTS = (Buffers, Buffers, Slices, Lazies, Attributes, Attributes, Extra, Modes)
+PARTS = (Buffers, Buffers, Slices, Lazies, Attributes, Attributes, Extra, Modes, FrozenWeights, FrozenWeights)
 
 
 class Grown(nn.Module):
