@@ -163,6 +163,13 @@ class RunReplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPurged:
+    """The files of a deleted run are gone; it cannot be restored."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTaken:
     """A person's request was decided about, with an answer for each run that it names."""
 
@@ -237,6 +244,7 @@ Fact: TypeAlias = (
     | RunChanged
     | RunAdmitted
     | RunReplaced
+    | RunPurged
     | RequestTaken
     | BracketBegun
     | RunLeft

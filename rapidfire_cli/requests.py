@@ -36,8 +36,37 @@ class Resume:
     runs: tuple[int, ...]
 
 
-Ask: TypeAlias = Stop | Resume
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Move these runs to the trash; a run that trains is stopped first."""
+
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Bring these runs back from the trash."""
+
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Free the disk of these deleted runs, for good."""
+
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Revert one's own last request."""
+
+
+Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | Undo
 """What can be asked for."""
+
+AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge
+"""What names the runs that it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +79,19 @@ class Request:
     if_state: str | None = None  # runs in another state are refused
     uid: int = -1  # of the client, as the kernel says; -1 before it was received
     pid: int = -1
+    means: AboutRuns | None = None  # of an undo: what it comes to
+
+
+def subject(request: Request) -> AboutRuns | None:
+    """What is asked for in the end; None for an undo that came to nothing."""
+    return request.means if isinstance(request.ask, Undo) else request.ask
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What became of a request for one run."""
 
-    run: int
+    run: int  # 0 when the request is refused as a whole
     outcome: Outcome
     text: str  # `stopping`, or the reason of a refusal
     hint: str = ""
@@ -104,14 +139,15 @@ def _is_sound(request: Request) -> bool:
         and request.source in SOURCES
         and (request.if_state is None or request.if_state in [*RunState])
         and type(request.uid) is type(request.pid) is int
-        and _is_sound_ask(request.ask)
+        and (request.means is None or _names_runs(request.means))
+        and (isinstance(request.ask, Undo) or _names_runs(request.ask))
     )
 
 
-def _is_sound_ask(ask: object) -> bool:
+def _names_runs(ask: object) -> bool:
     if isinstance(ask, Stop):
         return _are_numbers(ask.runs) and isinstance(ask.at_once, bool)
-    return isinstance(ask, Resume) and _are_numbers(ask.runs)
+    return isinstance(ask, Resume | Delete | Restore | Purge) and _are_numbers(ask.runs)
 
 
 def _are_numbers(runs: object) -> bool:

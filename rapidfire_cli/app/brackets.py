@@ -21,7 +21,7 @@ from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run, RunState
 
-OVER = frozenset({RunState.COMPLETED, RunState.PRUNED, RunState.STOPPED})
+OVER = frozenset({RunState.COMPLETED, RunState.PRUNED, RunState.STOPPED, RunState.DELETED})
 NEW = 0  # in place of a bracket's number
 
 

@@ -71,6 +71,76 @@ def resume(
 
 
 @verb()
+def delete(
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    experiment: Which = None,
+    parent: Parent = None,
+    if_state: IfState = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Move runs to the trash."""
+    from rapidfire_cli.app.control.selection import Selection
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import delete
+
+    selection = Selection(tuple(runs or ()), where, worse)
+    raise typer.Exit(delete.delete(selection, sure, Options(experiment, parent, if_state, dry_run, output)))
+
+
+@verb()
+def restore(
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
+    experiment: Which = None,
+    parent: Parent = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Bring deleted runs back from the trash."""
+    from rapidfire_cli.app.control.selection import Selection
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import restore
+
+    selection = Selection(tuple(runs or ()), where, worse)
+    raise typer.Exit(restore.restore(selection, Options(experiment, parent, None, dry_run, output)))
+
+
+@verb()
+def purge(
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
+    experiment: Which = None,
+    parent: Parent = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Free the disk of deleted runs: all of them, or those named."""
+    from rapidfire_cli.app.control.selection import Selection
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import purge
+
+    selection = Selection(tuple(runs or ()), where, worse)
+    raise typer.Exit(purge.purge(selection, Options(experiment, parent, None, dry_run, output)))
+
+
+@verb()
+def undo(
+    experiment: Which = None, parent: Parent = None, dry_run: DryRun = False, output: Format = Output.TABLE
+) -> None:
+    """Revert your last request."""
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import undo
+
+    raise typer.Exit(undo.undo(Options(experiment, parent, None, dry_run, output)))
+
+
+@verb()
 def log(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
     """List the requests that people made, and what became of them."""
     from rapidfire_cli.app.verbs import log

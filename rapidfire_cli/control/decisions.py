@@ -14,7 +14,18 @@ from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.requests import Answer, Outcome, Request, Resume, Stop
+from rapidfire_cli.requests import (
+    AboutRuns,
+    Answer,
+    Delete,
+    Outcome,
+    Purge,
+    Request,
+    Restore,
+    Resume,
+    Stop,
+    subject,
+)
 from rapidfire_cli.terms import RunState
 
 
@@ -23,6 +34,9 @@ class Effect(StrEnum):
 
     STOP = "stop"
     RESUME = "resume"
+    DELETE = "delete"
+    RESTORE = "restore"
+    PURGE = "purge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +53,37 @@ UNKNOWN: _Ruled = ("refused", "does not exist", "`rapidfire status` lists the ru
 
 def decide(request: Request, standings: Mapping[int, Standing]) -> tuple[Ruling, ...]:
     """What the request does, run by run, in its order; a run that it names twice counts once."""
-    return tuple(_ruling(request, run, standings.get(run)) for run in dict.fromkeys(request.ask.runs))
+    about = subject(request)
+    assert about, "an undo is decided about once it is known what it means"
+    return tuple(_ruling(request, about, run, standings.get(run)) for run in dict.fromkeys(about.runs))
 
 
-def _ruling(request: Request, run: int, standing: Standing | None) -> Ruling:
-    outcome, text, hint, effect = UNKNOWN if standing is None else _ruled(request, run, standing)
+def _ruling(request: Request, about: AboutRuns, run: int, standing: Standing | None) -> Ruling:
+    if standing is None:
+        outcome, text, hint, effect = UNKNOWN
+    elif request.if_state not in (None, standing.state):
+        outcome, text, hint, effect = "refused", f"is {standing.state}, not {request.if_state}", "", None
+    else:
+        outcome, text, hint, effect = _ruled(about, run, standing)
     return Ruling(Answer(run, outcome, text, hint, changed=effect is not None), effect)
 
 
-def _ruled(request: Request, run: int, standing: Standing) -> _Ruled:
-    if request.if_state not in (None, standing.state):
-        return "refused", f"is {standing.state}, not {request.if_state}", "", None
-    match request.ask:
+def _ruled(about: AboutRuns, run: int, standing: Standing) -> _Ruled:
+    match about:
         case Stop():
-            return _stopped(standing)
+            return _stopped(run, standing)
         case Resume():
             return _resumed(run, standing)
-    assert_never(request.ask)
+        case Delete():
+            return _deleted(standing)
+        case Restore():
+            return _restored(standing)
+        case Purge():
+            return _purged(run, standing)
+    assert_never(about)
 
 
-def _stopped(standing: Standing) -> _Ruled:
+def _stopped(run: int, standing: Standing) -> _Ruled:
     match standing.state:
         case RunState.RUNNING if standing.stopping:
             return "accepted", "already stopping", "", None
@@ -68,8 +93,10 @@ def _stopped(standing: Standing) -> _Ruled:
             return "applied", "stopped", "", Effect.STOP
         case RunState.STOPPED:
             return "applied", "already stopped", "", None
-        case RunState.COMPLETED | RunState.PRUNED | RunState.FAILED | RunState.DELETED:
+        case RunState.COMPLETED | RunState.PRUNED | RunState.FAILED:
             return "refused", f"already {standing.state}", "", None
+        case RunState.DELETED:
+            return _in_the_trash(run)
     assert_never(standing.state)
 
 
@@ -88,5 +115,42 @@ def _resumed(run: int, standing: Standing) -> _Ruled:
         case RunState.COMPLETED:
             return "refused", "already completed", "", None
         case RunState.DELETED:
-            return "refused", "already deleted", "", None
+            return _in_the_trash(run)
     assert_never(standing.state)
+
+
+def _deleted(standing: Standing) -> _Ruled:
+    match standing.state:
+        case RunState.RUNNING if standing.deleting:
+            return "accepted", "already stopping, to be deleted", "", None
+        case RunState.RUNNING:
+            return "accepted", "stopping, then deleted", "", Effect.DELETE
+        case RunState.DELETED:
+            return "applied", "already deleted", "", None
+        case RunState.QUEUED | RunState.INTERRUPTED | RunState.STOPPED:
+            return "applied", "deleted", "", Effect.DELETE
+        case RunState.COMPLETED | RunState.PRUNED | RunState.FAILED:
+            return "applied", "deleted", "", Effect.DELETE
+    assert_never(standing.state)
+
+
+def _restored(standing: Standing) -> _Ruled:
+    if standing.deleting:
+        return "applied", "stopping, no longer to be deleted", "", Effect.RESTORE
+    if standing.state is not RunState.DELETED:
+        return "applied", "not deleted", "", None
+    if standing.former is None:
+        return "refused", "already purged", "", None
+    return "applied", f"restored, {standing.former}", "", Effect.RESTORE
+
+
+def _purged(run: int, standing: Standing) -> _Ruled:
+    if standing.state is not RunState.DELETED:
+        return "refused", f"is {standing.state}, not deleted", f"`rapidfire delete {run}` comes first", None
+    if standing.former is None:
+        return "applied", "already purged", "", None
+    return "applied", "purged", "", Effect.PURGE
+
+
+def _in_the_trash(run: int) -> _Ruled:
+    return "refused", "already deleted", f"`rapidfire restore {run}` brings it back", None

@@ -15,6 +15,7 @@ from rapidfire_cli.facts import (
     RunFailed,
     RunLeft,
     RunOpened,
+    RunPurged,
     RunReplaced,
     Saved,
     TurnEnded,
@@ -32,6 +33,8 @@ class Standing:
     state: RunState = RunState.QUEUED  # RUNNING means that this process trains it
     bracket: int | None = None  # in which it is compared
     stopping: bool = False  # a stop was accepted, and the run is not durable yet
+    deleting: bool = False  # after that it is to be deleted
+    former: RunState | None = None  # of a deleted run whose files are in the trash
     replaced_by: int | None = None  # the run that took its place when memory ran out
 
 
@@ -45,7 +48,11 @@ def learn(standings: Standings, fact: Fact) -> None:
         case RunAdmitted(run):
             standings[run.number] = Standing()
         case RunChanged(run, state):
-            standings[run] = replace(standings[run], state=state, stopping=False)
+            before = standings[run]
+            former = before.state if state is RunState.DELETED else None
+            standings[run] = replace(before, state=state, stopping=False, deleting=False, former=former)
+        case RunPurged(run):
+            standings[run] = replace(standings[run], former=None)
         case BracketBegun(bracket, _, runs):
             for run in runs:
                 standings[run] = replace(standings[run], bracket=bracket)

@@ -146,6 +146,9 @@ class Driver:
             if self._clock() >= self._due:
                 self._publish()
             self._listen()
+        self._take()
+        if self._requests:
+            self._requests.settle(self)
         self.record([RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()])
 
     def _add(self, brackets: Sequence[Bracket]) -> None:

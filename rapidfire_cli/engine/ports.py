@@ -98,6 +98,9 @@ class Requests(Protocol):
     def serve(self, fleet: Fleet) -> None:
         """Carry out what was asked, and answer."""
 
+    def settle(self, fleet: Fleet) -> None:
+        """Complete what was asked for earlier, as far as it can be done now."""
+
     def learn(self, facts: Sequence[Fact]) -> None:
         """Take in what happened."""
 

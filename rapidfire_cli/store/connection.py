@@ -21,19 +21,23 @@ UPGRADES = {
         WHERE kind = 'run_changed' AND json_extract(body, '$.state') = 'stopped'""",
     3: """
         CREATE TABLE requests (
-          id TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL, answers TEXT NOT NULL)""",
+          id TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL, answers TEXT NOT NULL);
+        ALTER TABLE runs ADD COLUMN former TEXT""",
 }
 """What makes a journal of a version one of the next. In version 2 only interrupted runs were `stopped`."""
 
 _COLUMNS = """
-    number, id, "group", config, seed, replicate, epochs, bracket, listed,
-    CASE state WHEN 'stopped' THEN 'interrupted' ELSE state END AS state,
-    epoch, step, durable, cause, code, data, environment"""
+    number, id, "group", config, seed, replicate, epochs, bracket, listed, epoch, step, durable, cause, code,
+    data, environment, NULL AS former"""
+_INTERRUPTED = "CASE state WHEN 'stopped' THEN 'interrupted' ELSE state END AS state"
 _REQUESTS = "CREATE TEMP TABLE requests (id TEXT, at REAL, body TEXT, answers TEXT)"
 READ_AS = {
-    1: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, NULL AS origin FROM main.runs; {_REQUESTS}",
-    2: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, origin FROM main.runs; {_REQUESTS}",
-    3: _REQUESTS,
+    version: f"CREATE TEMP VIEW runs AS SELECT {_COLUMNS}, {state}, {origin} FROM main.runs; {_REQUESTS}"
+    for version, state, origin in (
+        (1, _INTERRUPTED, "NULL AS origin"),
+        (2, _INTERRUPTED, "origin"),
+        (3, "state", "origin"),
+    )
 }
 """What lets readers, who may not write, see a journal of a version as one of today."""
 

@@ -13,7 +13,7 @@ from rapidfire_cli.terms import Run, RunState
 
 RUNS = """
     SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule,
-           code, data, environment, origin
+           code, data, environment, origin, former
     FROM runs LEFT JOIN brackets ON bracket = brackets.number ORDER BY runs.number"""
 
 
@@ -27,6 +27,7 @@ class KnownRun:
     epoch: int  # finished, and its metrics kept
     bracket: int | None = None  # of early stopping
     rule: str | None = None  # the bracket's, as canonical JSON
+    former: RunState | None = None  # of a deleted run that can be restored
     opened: RunOpened | None = None  # what it was last trained with; None if unknown
 
 
@@ -50,7 +51,9 @@ def source_of(journal: Path) -> Source | None:
 
 
 def _known_run(row: tuple[Any, ...], chunks: int, before: int) -> KnownRun:
-    *run, state, durable, epoch, bracket, rule, code, data, environment, origin = row
+    *run, state, durable, epoch, bracket, rule, code, data, environment, origin, former = row
     known = replace(Run(*run), origin=origin_of(origin))
     opened = RunOpened(known.number, code, data, environment) if code else None
-    return KnownRun(known, RunState(state), durable * chunks // before, epoch, bracket, rule, opened)
+    reached = durable * chunks // before, epoch
+    past = RunState(former) if former else None
+    return KnownRun(known, RunState(state), *reached, bracket, rule, past, opened)

@@ -57,6 +57,10 @@ class ExperimentDir:
         return self.path / "runs"
 
     @property
+    def trash(self) -> Path:
+        return self.path / "trash"
+
+    @property
     def misc(self) -> Path:
         return self.path / "misc"
 

@@ -123,7 +123,7 @@ def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
     It is stopped where all of its runs are.
     What became of a replaced run is told by the one in its place.
     """
-    states = {row.state for row in lasting(rows)}
+    states = {row.state for row in lasting(rows)} - {RunState.DELETED}
     if alive:
         return RunState.RUNNING
     if states & {RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED}:

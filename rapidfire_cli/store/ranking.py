@@ -63,9 +63,14 @@ def ranking(rows: Sequence[RunRow], objective: Objective) -> list[Ranked]:
     split, name = reading(known, objective.metric)
     if known and (problem := unknown(objective.metric, known)):
         raise Refusal([problem])
-    valued = [(same, spread(same, split, name, objective.at)) for same in together(lasting(rows))]
+    valued = [(same, spread(same, split, name, objective.at)) for same in together(_present(rows))]
     valued.sort(key=lambda pair: (_merit(pair[0], pair[1], objective.direction), pair[0][0].number))
     return [Ranked(rank, same, value) for rank, (same, value) in enumerate(valued, start=1)]
+
+
+def _present(rows: Sequence[RunRow]) -> list[RunRow]:
+    """The runs that were neither replaced nor deleted."""
+    return [row for row in lasting(rows) if row.state is not RunState.DELETED]
 
 
 def measured(rows: Iterable[RunRow], metric: str) -> Metric:

@@ -24,6 +24,7 @@ CREATE TABLE runs (
   bracket   INTEGER REFERENCES brackets (number),
   listed    INTEGER NOT NULL DEFAULT 1,         -- 0 once the file no longer asks for it
   state     TEXT    NOT NULL DEFAULT 'queued',
+  former    TEXT,                               -- state before it was deleted; NULL once it is purged
   epoch     INTEGER NOT NULL DEFAULT 0,         -- finished so far
   step      INTEGER NOT NULL DEFAULT 0,         -- optimizer steps taken so far
   durable   INTEGER NOT NULL DEFAULT 0,         -- ticks that a checkpoint holds

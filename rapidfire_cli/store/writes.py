@@ -22,6 +22,7 @@ from rapidfire_cli.facts import (
     RunFailed,
     RunLeft,
     RunOpened,
+    RunPurged,
     RunReplaced,
     Saved,
     TurnEnded,
@@ -34,7 +35,7 @@ from rapidfire_cli.requests import encode
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
 
-Row: TypeAlias = tuple[object, ...]
+Row: TypeAlias = "tuple[object, ...] | dict[str, object]"
 
 EVENT = """
     INSERT INTO events (at, kind, body)
@@ -49,7 +50,11 @@ SO_FAR = """
     VALUES (?, 1 + ? / (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'chunks'), ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET value = excluded.value"""
 PROGRESS = "UPDATE runs SET epoch = max(epoch, ?), step = max(step, ?) WHERE number = ?"
-STATE = "UPDATE runs SET state = ?, cause = ? WHERE number = ?"
+STATE = """
+    UPDATE runs SET state = :state, former = CASE WHEN :state = 'deleted' THEN state END,
+      cause = CASE WHEN :state = 'deleted' OR state = 'deleted' THEN cause ELSE :cause END
+    WHERE number = :run"""
+PURGED = "UPDATE runs SET former = NULL WHERE number = ?"
 DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (rowid, run, slot, until, started) VALUES (?, ?, ?, ?, ?)"
@@ -65,7 +70,7 @@ BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
 MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
 ORDER = (
-    *(ENROLL, BRACKET, MEMBER, OPENED, STATE, PROGRESS, DURABLE),
+    *(ENROLL, BRACKET, MEMBER, OPENED, STATE, PURGED, PROGRESS, DURABLE),
     *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED, REQUEST),
 )
 
@@ -110,7 +115,7 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
             yield from ((SO_FAR, (run, at, step, one.split, one.name, one.value)) for one in metrics)
             yield PROGRESS, (0, step, run)
         case RunChanged(run, state, cause):
-            yield STATE, (state, cause, run)
+            yield STATE, {"state": state, "cause": cause, "run": run}
         case BracketBegun(bracket, rule, runs):
             yield BRACKET, (bracket, rule)
             yield from ((MEMBER, (bracket, run)) for run in runs)
@@ -121,6 +126,8 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case RunReplaced(run, by, bracket):
             if bracket is not None and not (by.origin and by.origin.apart):
                 yield from ((MEMBER, (None, run)), (MEMBER, (bracket, by.number)))
+        case RunPurged(run):
+            yield PURGED, (run,)
         case RequestTaken(request, answers):
             yield REQUEST, (request.id, now, encode(request), encode(answers))
         case WorkerDied(slot, _):

@@ -16,6 +16,7 @@ from rapidfire_cli.facts import (
     RunFailed,
     RunLeft,
     RunOpened,
+    RunPurged,
     RunReplaced,
     Saved,
     TurnEnded,
@@ -100,7 +101,7 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             board.lines[run.number] = Line(run.number, leaf["train"]["epochs"], knobs, RunState.QUEUED)
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
-        case RunOpened() | RunFailed() | CheckpointDamaged():
+        case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged():
             pass
         case RunReplaced() | BracketBegun() | RunLeft() | Decision() | RequestTaken():
             pass

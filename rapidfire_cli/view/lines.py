@@ -15,6 +15,7 @@ from rapidfire_cli.facts import (
     RunFailed,
     RunLeft,
     RunOpened,
+    RunPurged,
     RunReplaced,
     Saved,
     TurnEnded,
@@ -79,7 +80,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
-        case BracketBegun() | RunLeft() | RunAdmitted() | RequestTaken():
+        case BracketBegun() | RunLeft() | RunAdmitted() | RunPurged() | RequestTaken():
             pass
         case _:
             assert_never(fact)

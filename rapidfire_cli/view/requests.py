@@ -15,7 +15,8 @@ from rapidfire_cli.view.wording import numbered
 
 def answer_lines(answer: Answer) -> Iterator[str]:
     """`run 3: stopping`; a refusal with its hint."""
-    yield f"run {answer.run}: {'refused: ' * (answer.outcome == 'refused')}{answer.text}"
+    about = f"run {answer.run}: " if answer.run else ""
+    yield f"{about}{'refused: ' * (answer.outcome == 'refused')}{answer.text}"
     if answer.hint:
         yield f"hint: {answer.hint}"
 

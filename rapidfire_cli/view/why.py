@@ -63,9 +63,11 @@ def _standing(account: Explanation) -> str:
             return f"completed {row.epochs} of {counted(row.epochs, 'epoch')}{_alone(account)}"
         case RunState.FAILED:
             return f"failed in epoch {row.epoch + 1} of {row.epochs}: {row.error}"
-        case RunState.QUEUED:
+        case RunState.QUEUED if not row.step:
             return "is queued: it has not been trained yet"
-        case RunState.RUNNING | RunState.INTERRUPTED | RunState.STOPPED | RunState.DELETED | RunState.PRUNED:
+        case RunState.QUEUED | RunState.RUNNING | RunState.INTERRUPTED | RunState.STOPPED:
+            state = f"is {row.state}"
+        case RunState.DELETED | RunState.PRUNED:
             state = f"is {row.state}"
         case _:
             assert_never(row.state)

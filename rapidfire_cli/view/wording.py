@@ -49,6 +49,15 @@ def cells_of(text: str) -> int:
     return len(text) if text.isascii() else sum(1 + (east_asian_width(letter) in "WF") for letter in text)
 
 
+def size_text(count: int) -> str:
+    """Bytes as `512 B`, `1.2 MB` or `3.4 GB`."""
+    size, units = float(count), ["GB", "MB", "kB", "B"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop()
+    return f"{size:.0f} B" if len(units) == 4 else f"{size:,.1f} {units[-1]}"
+
+
 def numbered(runs: Sequence[int]) -> str:
     """`run 3`, `runs 1, 2 and 5`, `runs 1, 2, 3, 4 and 20 more`."""
     if len(runs) == 1:

@@ -4,7 +4,7 @@ import pytest
 
 from rapidfire_cli.control.decisions import Effect, decide
 from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.requests import Answer, Ask, Request, Resume, Stop
+from rapidfire_cli.requests import Answer, Ask, Delete, Purge, Request, Restore, Resume, Stop
 from rapidfire_cli.terms import RunState
 
 UUID = "00000000-0000-4000-8000-000000000000"
@@ -36,7 +36,39 @@ RESUMES = [
     (Standing(COMPLETED), "refused", "already completed", None),
     (Standing(DELETED), "refused", "already deleted", None),
 ]
+DELETES = [
+    (Standing(RUNNING), "accepted", "stopping, then deleted", Effect.DELETE),
+    (STOPPING, "accepted", "stopping, then deleted", Effect.DELETE),
+    (Standing(RUNNING, stopping=True, deleting=True), "accepted", "already stopping, to be deleted", None),
+    *(
+        (Standing(state), "applied", "deleted", Effect.DELETE)
+        for state in (QUEUED, INTERRUPTED, STOPPED, COMPLETED, PRUNED, FAILED)
+    ),
+    (Standing(DELETED, former=FAILED), "applied", "already deleted", None),
+]
+RESTORES = [
+    (Standing(DELETED, former=FAILED), "applied", "restored, failed", Effect.RESTORE),
+    (Standing(DELETED), "refused", "already purged", None),
+    (
+        Standing(RUNNING, stopping=True, deleting=True),
+        "applied",
+        "stopping, no longer to be deleted",
+        Effect.RESTORE,
+    ),
+    *((Standing(state), "applied", "not deleted", None) for state in RunState if state is not DELETED),
+]
+PURGES = [
+    (Standing(DELETED, former=FAILED), "applied", "purged", Effect.PURGE),
+    (Standing(DELETED), "applied", "already purged", None),
+    *(
+        (Standing(state), "refused", f"is {state}, not deleted", None)
+        for state in RunState
+        if state is not DELETED
+    ),
+]
 CASES = [(Stop((3,)), *case) for case in STOPS] + [(Resume((3,)), *case) for case in RESUMES]
+CASES += [(Delete((3,)), *case) for case in DELETES] + [(Restore((3,)), *case) for case in RESTORES]
+CASES += [(Purge((3,)), *case) for case in PURGES]
 
 
 def request(ask: Ask, if_state: RunState | None = None) -> Request:
@@ -67,5 +99,5 @@ def test_if_state_refuses_runs_in_another_state():
 
 
 def test_every_state_is_a_case_of_every_verb():
-    for kind in (Stop, Resume):
+    for kind in (Stop, Resume, Delete, Restore, Purge):
         assert {case[1].state for case in CASES if isinstance(case[0], kind)} == {*RunState}

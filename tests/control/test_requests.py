@@ -5,12 +5,19 @@ import json
 import pytest
 
 from rapidfire_cli.records import to_plain
-from rapidfire_cli.requests import Request, Resume, Stop, decode_request, encode
+from rapidfire_cli.requests import Purge, Request, Resume, Stop, Undo, decode_request, encode
 
 REQUEST = Request("00000000-0000-4000-8000-000000000000", "cli", Stop((1, 2), at_once=True), "running")
 
 
-@pytest.mark.parametrize("request_", [REQUEST, Request(REQUEST.id, "python", Resume((3,)))])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        REQUEST,
+        Request(REQUEST.id, "python", Resume((3,))),
+        Request(REQUEST.id, "top", Undo(), means=Purge((4,))),
+    ],
+)
 def test_a_request_is_read_as_it_was_sent(request_):
     assert decode_request(encode(request_)) == request_
 
@@ -31,6 +38,8 @@ def test_a_request_is_read_as_it_was_sent(request_):
         {"ask": {"is": "Stop", "runs": [1], "at_once": 1}},
         {"ask": {"is": "Stop", "runs": [1], "how": "at once"}},
         {"ask": {"is": "Resume", "runs": ["1"]}},
+        {"means": {"is": "Undo"}},
+        {"ask": {"is": "Purge", "runs": []}},
         {"ask": {"is": "Answer", "run": 1, "outcome": "applied", "text": ""}},
     ],
 )

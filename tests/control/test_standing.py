@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from rapidfire_cli.control.standing import Standing, learn
-from rapidfire_cli.facts import BracketBegun, Fact, RunAdmitted, RunChanged, RunLeft, RunReplaced, Saved
+from rapidfire_cli.facts import (
+    BracketBegun,
+    Fact,
+    RunAdmitted,
+    RunChanged,
+    RunLeft,
+    RunPurged,
+    RunReplaced,
+    Saved,
+)
 from rapidfire_cli.terms import OomRetry, Run, RunState
 
 RETRY = Run(3, "0123456789abcdef", 1, "{}", 42, 0, OomRetry(1))
@@ -19,6 +28,13 @@ def after(*facts: Fact) -> dict[int, Standing]:
 def test_a_change_of_state_ends_a_stop_that_was_asked_for():
     assert after(RunChanged(2, RunState.STOPPED))[2] == Standing(RunState.STOPPED)
     assert after(Saved(2, 1, 1))[2].stopping
+
+
+def test_a_deleted_run_remembers_what_it_was_until_it_is_purged():
+    deleted = RunChanged(1, RunState.COMPLETED), RunChanged(1, RunState.DELETED)
+    assert after(*deleted)[1] == Standing(RunState.DELETED, former=RunState.COMPLETED)
+    assert after(*deleted, RunPurged(1))[1] == Standing(RunState.DELETED)
+    assert after(*deleted, RunChanged(1, RunState.COMPLETED))[1] == Standing(RunState.COMPLETED)
 
 
 def test_a_run_is_in_its_bracket_until_it_leaves():

@@ -18,6 +18,7 @@ from rapidfire_cli.facts import (
     RunFailed,
     RunLeft,
     RunOpened,
+    RunPurged,
     RunReplaced,
     Saved,
     TurnEnded,
@@ -26,7 +27,7 @@ from rapidfire_cli.facts import (
     WorkerDied,
     WorkerStarted,
 )
-from rapidfire_cli.requests import Answer, Request, Stop
+from rapidfire_cli.requests import Answer, Request, Restore, Stop, Undo
 from rapidfire_cli.store.facts import KINDS, body, fact, kind
 from rapidfire_cli.terms import OomRetry, Run, RunState
 
@@ -46,6 +47,11 @@ EVERY: tuple[Fact, ...] = (
     RunChanged(3, RunState.FAILED, "the loss became NaN"),
     RunAdmitted(RETRY),
     RunReplaced(3, RETRY, 1),
+    RunPurged(3),
+    RequestTaken(
+        Request("00000000-0000-4000-8000-000000000001", "cli", Undo(), means=Restore((3,))),
+        (Answer(3, "applied", "restored, completed", changed=True),),
+    ),
     RequestTaken(
         Request(
             "00000000-0000-4000-8000-000000000000", "cli", Stop((3, 4), at_once=True), "running", 1000, 41

@@ -167,7 +167,9 @@ def before_origins(path):
     """A journal as the first version kept it."""
     enrolled(path).close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("ALTER TABLE runs DROP COLUMN origin; DROP TABLE requests; PRAGMA user_version = 1")
+        for column in ("origin", "former"):
+            db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+        db.executescript("DROP TABLE requests; PRAGMA user_version = 1")
 
 
 def test_a_journal_of_an_older_schema_is_read_as_it_is(path):
@@ -199,7 +201,7 @@ def before_interruptions(path):
     journal.record([RunChanged(1, RunState.STOPPED), RunChanged(2, RunState.COMPLETED)])
     journal.close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("DROP TABLE requests; PRAGMA user_version = 2")
+        db.executescript("ALTER TABLE runs DROP COLUMN former; DROP TABLE requests; PRAGMA user_version = 2")
 
 
 def test_a_run_that_an_older_journal_calls_stopped_was_interrupted(path):

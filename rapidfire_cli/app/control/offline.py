@@ -57,13 +57,15 @@ def catch_up(home: ExperimentDir) -> None:
 def _at_rest(home: ExperimentDir) -> Iterator[tuple[Steering, AtRest]]:
     """The experiment's runs, after every request that was noted before."""
     taken = [each.taken for each in requests_taken(home.journal)]
-    steering = Steering(home, standings_of(known_runs(home.journal, 1)), taken)
+    known = known_runs(home.journal, 1)
+    steering = Steering(home, [one.run for one in known], standings_of(known), taken)
     journal = SqliteJournal(home.journal)
     runs = AtRest(steering, journal)
-    known = {each.request.id for each in taken}
+    journaled = {each.request.id for each in taken}
     try:
+        steering.settle(runs)
         for request in side_file.noted(home):
-            if request.id not in known:
+            if request.id not in journaled:
                 steering.handle(request, runs)
         yield steering, runs
     finally:

@@ -49,10 +49,16 @@ class Serving:
 
     def serve(self, fleet: Fleet) -> None:
         """Carry out what was asked, and answer."""
+        self.settle(fleet)
         asked, self._waiting = self._waiting, []
         for client, line in (*asked, *(self._listener.pending() if self._listener else ())):
             client.say(self._answer(client, line, fleet))
             client.push_quietly()
+
+    def settle(self, fleet: Fleet) -> None:
+        """Complete what was asked for earlier, as far as it can be done now."""
+        if self._steering:
+            self._steering.settle(fleet)
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Take in what happened."""

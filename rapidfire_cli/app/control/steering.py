@@ -13,17 +13,22 @@ the lock itself, where nothing is training and only the record changes.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import assert_never
 
-from rapidfire_cli.app.control import side_file
+from rapidfire_cli.app.control import side_file, trash
 from rapidfire_cli.control.decisions import Effect, Ruling, decide
+from rapidfire_cli.control.intents import intents
 from rapidfire_cli.control.standing import Standing, Standings, learn
+from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.ports import Fleet
-from rapidfire_cli.facts import Fact, RequestTaken, RunChanged, RunLeft
-from rapidfire_cli.requests import Answer, Request, Stop
+from rapidfire_cli.facts import Fact, RequestTaken, RunAdmitted, RunChanged, RunLeft, RunPurged
+from rapidfire_cli.requests import Answer, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import OomRetry, Run, RunState
+
+UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 
 
 class Steering:
@@ -32,6 +37,7 @@ class Steering:
     def __init__(
         self,
         home: ExperimentDir,
+        runs: Iterable[Run],
         standings: Standings,
         taken: Iterable[RequestTaken],
         job: Callable[[int], Job | None] = lambda run: None,
@@ -39,38 +45,86 @@ class Steering:
         """`job` says how a run is trained that this fit has not trained so far; None if it never does."""
         self.standings = standings
         self._home = home
-        self._answered = {each.request.id: each.answers for each in taken}
+        self._runs = {run.number: run for run in runs}
+        self._taken = [*taken]
+        self._answered = {each.request.id: each.answers for each in self._taken}
+        self._intents = intents(self._taken)  # that may not have come about
         self._job = job
 
     def handle(self, request: Request, fleet: Fleet) -> tuple[Answer, ...]:
         """Decide about the request and carry it out; the answers. Raises OSError when the disk refuses."""
         if request.id in self._answered:
             return self._answered[request.id]
-        rulings = decide(request, self.standings)
+        request, rulings = self._decided(request)
         if any(ruling.effect for ruling in rulings):
             side_file.note(self._home, request)
-        answers = tuple(ruling.answer for ruling in rulings)
-        fleet.note([RequestTaken(request, answers)])
+        taken = RequestTaken(request, tuple(ruling.answer for ruling in rulings))
+        fleet.note([taken])
         for ruling in rulings:
             self._carry_out(request, ruling, fleet)
         fleet.record()
-        self._answered[request.id] = answers
-        return answers
+        self._taken.append(taken)
+        self._answered[request.id] = taken.answers
+        self.settle(fleet)
+        return taken.answers
+
+    def settle(self, fleet: Fleet) -> None:
+        """Complete what is wanted of runs that no longer train. Raises OSError when the disk refuses."""
+        resting = {run: effect for run, effect in self._intents.items() if self._rests(run)}
+        for run, effect in resting.items():
+            del self._intents[run]
+            if self.standings[run].state in UNFINISHED:
+                self._stop(run, False, fleet)
+            if effect is Effect.DELETE and self.standings[run].state is not RunState.DELETED:
+                fleet.record()
+                trash.throw_away(self._home, self._runs[run])
+                fleet.note([RunChanged(run, RunState.DELETED)])
+        if resting:
+            fleet.record()
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Take in what happened."""
         for fact in facts:
+            if isinstance(fact, RunAdmitted):
+                self._runs[fact.run.number] = fact.run
             learn(self.standings, fact)
 
+    def _rests(self, run: int) -> bool:
+        return run in self.standings and self.standings[run].state is not RunState.RUNNING
+
+    def _decided(self, request: Request) -> tuple[Request, tuple[Ruling, ...]]:
+        """The request, with what it means, and the rulings about it."""
+        if isinstance(request.ask, Undo) and request.means is None:
+            means = undone(self._taken, request.uid)
+            if isinstance(means, str):
+                return request, (Ruling(Answer(0, "refused", means)),)
+            request = replace(request, means=means)
+        return request, decide(request, self.standings)
+
     def _carry_out(self, request: Request, ruling: Ruling, fleet: Fleet) -> None:
-        run = ruling.answer.run
+        run, about = ruling.answer.run, subject(request)
+        if ruling.effect:
+            self._intents.pop(run, None)
         match ruling.effect:
             case Effect.STOP:
-                self._stop(run, isinstance(request.ask, Stop) and request.ask.at_once, fleet)
+                self._intents[run] = Effect.STOP
+                self._stop(run, isinstance(about, Stop) and about.at_once, fleet)
             case Effect.RESUME:
                 self._resume(run, fleet)
+            case Effect.DELETE:
+                self._intents[run] = Effect.DELETE
+                if self.standings[run].state in UNFINISHED:
+                    self._stop(run, False, fleet)
+                    self.standings[run] = replace(self.standings[run], deleting=True)
+            case Effect.RESTORE:
+                self._restore(run, fleet)
+            case Effect.PURGE:
+                trash.purge(self._home, self._runs[run])
+                fleet.note([RunPurged(run)])
             case None:
                 pass
+            case _:
+                assert_never(ruling.effect)
 
     def _stop(self, run: int, at_once: bool, fleet: Fleet) -> None:
         standing = self.standings[run]
@@ -81,12 +135,21 @@ class Steering:
     def _resume(self, run: int, fleet: Fleet) -> None:
         standing = self.standings[run]
         if standing.stopping:
-            self.standings[run] = replace(standing, stopping=False)
+            self.standings[run] = replace(standing, stopping=False, deleting=False)
             fleet.resume_run(run)
             return
         fleet.note([*self._left(run, "resumed by the user"), RunChanged(run, RunState.QUEUED)])
         if not fleet.resume_run(run) and (job := self._job(run)):
             fleet.enlist(job)
+
+    def _restore(self, run: int, fleet: Fleet) -> None:
+        standing = self.standings[run]
+        if standing.former:
+            trash.bring_back(self._home, self._runs[run])
+            fleet.note([RunChanged(run, standing.former)])
+        else:  # it is only about to be deleted
+            self._intents[run] = Effect.STOP
+            self.standings[run] = replace(standing, deleting=False)
 
     def _left(self, run: int, cause: str) -> list[Fact]:
         """That the run leaves the bracket that it is in, if it is in one."""
@@ -99,7 +162,7 @@ def standings_of(known: Iterable[KnownRun], runs: Iterable[Run] = ()) -> Standin
     found = {run.number: Standing() for run in runs}
     for one in known:
         state = RunState.INTERRUPTED if one.state is RunState.RUNNING else one.state
-        found[one.run.number] = Standing(state, one.bracket)
+        found[one.run.number] = Standing(state, one.bracket, former=one.former)
     for run in [one.run for one in known]:
         match run.origin:
             case OomRetry(replaced) if replaced in found:

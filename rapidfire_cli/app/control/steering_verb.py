@@ -1,7 +1,9 @@
 """What all verbs that steer do: find the runs, ask, print the answers."""
 
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from rapidfire_cli.app.control.asking import Reply, new_request, send
@@ -12,9 +14,11 @@ from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.control.decisions import decide
 from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.requests import Answer, Ask, Request
+from rapidfire_cli.control.undoing import undone
+from rapidfire_cli.requests import AboutRuns, Answer, Ask, Request, Undo
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.requests import answer_lines, answer_record
@@ -30,8 +34,13 @@ class Options(NamedTuple):
     output: Output = Output.TABLE
 
 
-def steer(selection: Selection, asking: Callable[[tuple[int, ...]], Ask], options: Options) -> int:
-    """Ask for the selected runs and print the answers; return the exit code.
+def steer(
+    selection: Selection,
+    asking: Callable[[tuple[int, ...]], AboutRuns],
+    options: Options,
+    confirmed: Callable[[tuple[int, ...]], bool] | None = None,
+) -> int:
+    """Ask for the selected runs, if that is `confirmed`, and print the answers; return the exit code.
 
     Raises Refusal when no run is selected, and Held when the experiment's holder does not answer.
     """
@@ -42,7 +51,14 @@ def steer(selection: Selection, asking: Callable[[tuple[int, ...]], Ask], option
     if not runs:
         print("no run matches", file=sys.stderr)
         return 0
-    request = new_request(asking(runs), "cli", options.if_state)
+    if confirmed and not confirmed(runs):
+        return REFUSED
+    return steered(seen, asking(runs), options)
+
+
+def steered(seen: Overview, ask: Ask, options: Options) -> int:
+    """Ask for it and print the answers; return the exit code. Raises Held as `steer` does."""
+    request = new_request(ask, "cli", options.if_state)
     reply = _foreseen(request, seen) if options.dry_run else send(seen.home, request)
     return show(reply, options)
 
@@ -70,7 +86,7 @@ def _print_lines(reply: Reply, options: Options) -> None:
 
 
 def _applicable(
-    runs: tuple[int, ...], asking: Callable[[tuple[int, ...]], Ask], options: Options, seen: Overview
+    runs: tuple[int, ...], asking: Callable[[tuple[int, ...]], AboutRuns], options: Options, seen: Overview
 ) -> tuple[int, ...]:
     """Those that a condition selected and the verb applies to."""
     if not runs:
@@ -86,8 +102,13 @@ def _foreseen(request: Request, seen: Overview) -> Reply:
     standings = standings_of(known)
     if live:
         standings |= {one.run.number: _training(one) for one in known if one.state is RunState.RUNNING}
-    answers: tuple[Answer, ...] = tuple(ruling.answer for ruling in decide(request, standings))
-    return Reply(answers, live)
+    if isinstance(request.ask, Undo):
+        taken = [each.taken for each in requests_taken(seen.home.journal)]
+        means = undone(taken, os.getuid())
+        if isinstance(means, str):
+            return Reply((Answer(0, "refused", means),), live)
+        request = replace(request, means=means)
+    return Reply(tuple(ruling.answer for ruling in decide(request, standings)), live)
 
 
 def _training(known: KnownRun) -> Standing:

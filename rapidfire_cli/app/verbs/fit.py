@@ -309,6 +309,7 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], news: Sequence[Fact]) -> Stee
     taken = [each.taken for each in requests_taken(plan.loaded.home.journal)]
     steering = Steering(
         plan.loaded.home,
+        (*plan.runs, *(one.run for one in plan.stood.values())),
         standings_of(plan.stood.values(), plan.runs),
         taken,
         lambda run: _job(plan, runs[run]) if run in runs and run not in jobs else None,

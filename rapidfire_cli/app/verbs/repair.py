@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 
 from rapidfire_cli.app.brackets import Membership, changes, memberships
+from rapidfire_cli.app.control.offline import catch_up
+from rapidfire_cli.app.control.trash import directory_of
 from rapidfire_cli.app.files import read, reload
 from rapidfire_cli.app.holding import held
 from rapidfire_cli.app.verbs.fit import metadata_of
@@ -50,6 +52,7 @@ def repair(experiment: str | None, parent: str | None) -> int:
         facts, found = _facts(home, runs, outline.epochs)
         made = _rebuilt(home, file, runs, outline, facts)
         old = _replace(home.journal, made)
+        catch_up(home)
     print(f"rebuilt {home.journal} from the checkpoints of {counted(found, 'run')}{old}", file=sys.stderr)
     return 0
 
@@ -81,9 +84,9 @@ def _manifest(home: ExperimentDir) -> tuple[ExperimentFile, tuple[Run, ...]]:
 
 def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) -> tuple[list[Fact], int]:
     """The facts that the checkpoints prove, in a possible order, and the number of runs they are about."""
-    known = {run.number: found for run in runs if (found := _newest(home.run(run)))}
+    directories = {run.number: directory_of(home, run) for run in runs}
+    known = {run.number: found for run in runs if (found := _newest(directories[run.number]))}
     said = {number: from_facts(found.facts) for number, found in known.items()}
-    directories = {run.number: home.run(run) for run in runs}
     ended = [one for number, reached in said.items() for one in _epochs(directories[number], reached)]
     facts: list[Fact] = [*sorted(ended, key=_when)]
     for run in runs:
@@ -91,7 +94,7 @@ def _facts(home: ExperimentDir, runs: Sequence[Run], epochs: Mapping[int, int]) 
             reached = said[run.number]
             facts += [reached.opened] if reached.opened else []
             facts.append(Saved(run.number, reached.at, reached.step))
-            whole = _is_whole(home.run(run), reached, known[run.number], epochs[run.number])
+            whole = _is_whole(directories[run.number], reached, known[run.number], epochs[run.number])
             facts.append(RunChanged(run.number, RunState.COMPLETED if whole else RunState.INTERRUPTED))
     return facts, len(known)
 

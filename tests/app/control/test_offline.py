@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from rapidfire_cli.app.control import side_file
+from rapidfire_cli.app.control import side_file, trash
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.offline import catch_up
-from rapidfire_cli.facts import BracketBegun, RunChanged, RunLeft
-from rapidfire_cli.requests import Answer, Ask, Resume, Stop
+from rapidfire_cli.facts import BracketBegun, RequestTaken, RunChanged, RunLeft
+from rapidfire_cli.requests import Answer, Ask, Delete, Purge, Restore, Resume, Stop, Undo
 from rapidfire_cli.store.history import history
+from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.requests_taken import requests_taken
@@ -47,6 +48,82 @@ def test_a_run_that_is_resumed_is_trained_by_the_next_fit_outside_its_bracket(ho
     assert [answer.text for answer in asked(home, Resume((1, 3)))] == ["resumed", "resumed"]
     assert states(home) == ["queued", "queued", "queued"]
     assert [one.bracket for one in known_runs(home.journal, 1)] == [None, 1, None]
+
+
+def with_checkpoint(home: ExperimentDir, run: int) -> str:
+    """Give the run a directory; its name."""
+    [one] = [one for one in known_runs(home.journal, 1) if one.run.number == run]
+    home.run(one.run).mkdir(parents=True)
+    (home.run(one.run) / "log.txt").write_text("trained")
+    return home.run(one.run).name
+
+
+def test_a_deleted_run_is_in_the_trash_until_it_is_restored(home):
+    name = with_checkpoint(home, 3)
+    asked(home, Delete((3, 1)))
+    assert states(home) == ["deleted", "queued", "deleted"]
+    assert (home.trash / name / "log.txt").is_file() and not (home.runs / name).exists()
+    asked(home, Restore((3, 1)))
+    assert states(home) == ["stopped", "queued", "pruned"], "a run that was wanted is stopped before"
+    assert (home.runs / name / "log.txt").is_file()
+
+
+def test_a_purged_run_is_gone_and_cannot_be_restored(home):
+    name = with_checkpoint(home, 3)
+    asked(home, Delete((3,)))
+    asked(home, Purge((3,)))
+    assert not (home.trash / name).exists()
+    assert [answer.text for answer in asked(home, Restore((3,)))] == ["already purged"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "between", "after"),
+    [
+        (Stop((1,)), "stopped", "queued"),
+        (Delete((3,)), "deleted", "pruned"),
+        (Resume((3,)), "queued", "stopped"),
+    ],
+)
+def test_undo_reverts_the_last_request_and_undoing_that_reverts_the_undo(home, ask, between, after):
+    run = ask.runs[0] - 1
+    asked(home, ask)
+    assert states(home)[run] == between
+    asked(home, Undo())
+    assert states(home)[run] == after
+    asked(home, Undo())
+    assert states(home)[run] == between
+
+
+def test_what_cannot_be_undone_is_refused_with_the_reason(home):
+    assert [answer.text for answer in asked(home, Undo())] == ["you have not changed anything"]
+    asked(home, Delete((3,)))
+    asked(home, Purge((3,)))
+    assert [answer.text for answer in asked(home, Undo())] == ["purged runs cannot be restored"]
+
+
+def test_a_kill_between_the_rename_and_the_journal_leaves_a_run_that_is_deleted_completely(home, monkeypatch):
+    name = with_checkpoint(home, 3)
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trash, "throw_away", crash)
+        asked(home, Delete((3,)))
+    assert states(home)[2] == "pruned"
+    catch_up(home)
+    assert states(home)[2] == "deleted" and (home.trash / name).is_dir()
+
+
+def test_a_run_that_was_being_stopped_when_the_fit_was_killed_is_not_continued(home):
+    journal = SqliteJournal(home.journal)
+    request = new_request(Stop((1,)), "cli")
+    side_file.note(home, request)
+    answers = (Answer(1, "accepted", "stopping", changed=True),)
+    journal.record([RunChanged(1, RunState.RUNNING), RequestTaken(request, answers)])
+    journal.close()
+    catch_up(home)
+    assert states(home)[0] == "stopped"
 
 
 def test_a_request_that_is_sent_twice_counts_once(home):
