@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rapidfire_cli.app import streams
-from rapidfire_cli.cli.options import File, Format, MaxBytes, Sets, Unsets, encoded, verb
+from rapidfire_cli.cli.options import File, Format, MaxBytes, Parent, Sets, Unsets, encoded, verb
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.view.formats import Output
 
@@ -123,3 +123,14 @@ def explain(
     from rapidfire_cli.app.verbs import explain
 
     raise typer.Exit(explain.explain(code))
+
+
+@verb()
+def doctor(parent: Parent = None, output: Format = Output.TABLE) -> None:
+    """Check what this machine offers, and whether it can train.
+
+    Exits with 5 if something is missing that training needs.
+    """
+    from rapidfire_cli.app.verbs import doctor
+
+    raise typer.Exit(doctor.doctor(parent, output))

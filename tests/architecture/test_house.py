@@ -91,6 +91,7 @@ def test_a_file_has_few_lines_and_so_has_a_function():
     [
         ["-c", "import rapidfire_cli"],
         ["-m", "rapidfire_cli", "--help"],
+        ["-m", "rapidfire_cli", "doctor"],
         ["-m", "rapidfire_cli", "expand", "configs/digits_mixed.yaml"],
         ["-m", "rapidfire_cli", "expand", "configs/digits_mixed.yaml", "--output", "jsonl"],
     ],
