@@ -274,8 +274,17 @@ def _abandoned(directory: Path) -> Iterator[Path]:
     with suppress(FileNotFoundError):
         for path in sorted(directory.iterdir()):
             owner = OWNED.fullmatch(path.name)
-            if owner and not Path("/proc", owner[1]).exists():
+            if owner and not _is_alive(owner[1]):
                 yield path
+
+
+def _is_alive(process: str) -> bool:
+    """Whether the process can still write; one that has ended may stay listed, as nothing waits for it."""
+    try:
+        _, _, rest = Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")
+    except OSError:
+        return False
+    return rest.split()[0] not in ("Z", "X")
 
 
 def aside(path: Path, prefix: str = TEMPORARY) -> Path:

@@ -223,3 +223,28 @@ def test_a_draft_with_a_symbolic_link_cannot_be_published(tmp_path):
         (draft / "link").symlink_to("/etc")
         with pytest.raises(OSError, match="link"):
             publication.measured(draft)
+
+
+def test_a_process_that_has_ended_and_was_not_waited_for_is_dead(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
+        process.stdout.read()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        left = tmp_path / f".tmp-{process.pid}-out.csv"
+        left.touch()
+        sweep(tmp_path)
+        assert not left.exists()
+
+
+def test_a_file_is_replaced_when_it_is_complete_and_what_a_dead_process_left_of_it_goes(tmp_path):
+    path, left = tmp_path / "out.csv", tmp_path / f".tmp-{DEAD}-out.csv"
+    others = [tmp_path / f".tmp-{DEAD}-other", tmp_path / f".tmp-{os.getppid()}-out.csv"]
+    for each in (left, *others):
+        each.touch()
+    with publication.replacing(path) as file:
+        file.write(b"whole")
+        assert not path.exists() and not left.exists()
+    with pytest.raises(ValueError, match="broken"), publication.replacing(path) as file:
+        file.write(b"part")
+        raise ValueError("broken")
+    assert path.read_text() == "whole"
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
