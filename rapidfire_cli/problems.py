@@ -168,6 +168,7 @@ TITLES: Mapping[str, str] = {
     "E514": "invalid shard",
     "E515": "run to debug not found",
     "E516": "invalid selection of runs",
+    "E517": "run that cannot be cloned",
     # E52: what Python hands over
     "E520": "value that is not plain data",
     "E521": "MLSpec that workers cannot import",

@@ -17,6 +17,9 @@ from rapidfire_cli.terms import RunState
 Source: TypeAlias = Literal["cli", "web", "top", "python"]
 """The kind of client that a request came from."""
 
+Warm: TypeAlias = Literal["all", "matching"]
+"""Load all tensors, which must fit, or those that fit."""
+
 Outcome: TypeAlias = Literal["applied", "accepted", "refused"]
 """Done, begun (a run that is stopping), or not done, for a reason."""
 
@@ -58,14 +61,28 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class CloneRun:
+    """Train a copy of each of these runs, with changed knobs."""
+
+    runs: tuple[int, ...]
+    changes: tuple[str, ...] = ()  # PATH=VALUE, as after `--set`
+    warm: Warm | None = None  # begin with the run's weights
+    source: str = "last"  # the epoch end whose weights they are: last, best, epoch:N
+    epochs: int | None = None  # to train; None for as many as the run
+    seed: int | None = None  # None for that of the run
+    replicate: bool = False  # train the same config with the seed of a further replicate
+    keep_schedule: bool = False  # continue the learning-rate schedule where the run's was
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """Revert one's own last request."""
 
 
-Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | Undo
+Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | CloneRun | Undo
 """What can be asked for."""
 
-AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge
+AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge | CloneRun
 """What names the runs that it is about."""
 
 
@@ -96,11 +113,13 @@ class Answer:
     text: str  # `stopping`, or the reason of a refusal
     hint: str = ""
     changed: bool = False  # whether it had an effect
+    born: int = 0  # the number of a clone
 
 
 KINDS = by_name((*get_args(Ask), Request, Answer))
 SOURCES = get_args(Source)
 
+SOURCE = re.compile(r"last|best|epoch:[1-9]\d{0,8}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -147,7 +166,22 @@ def _is_sound(request: Request) -> bool:
 def _names_runs(ask: object) -> bool:
     if isinstance(ask, Stop):
         return _are_numbers(ask.runs) and isinstance(ask.at_once, bool)
+    if isinstance(ask, CloneRun):
+        return _are_numbers(ask.runs) and _is_sound_clone(ask)
     return isinstance(ask, Resume | Delete | Restore | Purge) and _are_numbers(ask.runs)
+
+
+def _is_sound_clone(ask: CloneRun) -> bool:
+    return (
+        isinstance(ask.changes, tuple)
+        and all(isinstance(each, str) for each in ask.changes)
+        and ask.warm in (None, *get_args(Warm))
+        and isinstance(ask.source, str)
+        and SOURCE.fullmatch(ask.source) is not None
+        and all(each is None or (type(each) is int and each >= 0) for each in (ask.epochs, ask.seed))
+        and isinstance(ask.replicate, bool)
+        and isinstance(ask.keep_schedule, bool)
+    )
 
 
 def _are_numbers(runs: object) -> bool:

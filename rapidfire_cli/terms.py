@@ -76,8 +76,25 @@ class OomRetry:
     apart: bool = False  # its bracket already had a result of it, so this run trains outside the bracket
 
 
-Origin: TypeAlias = OomRetry
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A person made the run from another one, with changed knobs."""
+
+    run: int  # the number of that one
+
+
+Origin: TypeAlias = OomRetry | Clone
 """Why a run was born during a fit; each way to be born is a class of this union."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """The run begins with the weights that another one had at the end of an epoch."""
+
+    run: str  # the id of that one
+    epoch: int  # 1, 2, …
+    matching: bool = False  # load the tensors that fit, and leave out the others
+    keep_schedule: bool = False  # the learning-rate schedule continues where that run's was
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +108,22 @@ class Run:
     seed: int
     replicate: int = 0
     origin: Origin | None = None  # of a run that was born during a fit
+    warm_start: WarmStart | None = None
 
     @property
     def leaf(self) -> dict[str, Any]:
         """The leaf config as nested dicts."""
         return cast("dict[str, Any]", json.loads(self.config))
+
+    @property
+    def replaces(self) -> int | None:
+        """The run whose place it took when memory ran out."""
+        return self.origin.run if isinstance(self.origin, OomRetry) else None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it replaces a run, outside the bracket of that one."""
+        return isinstance(self.origin, OomRetry) and self.origin.apart
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -60,12 +60,12 @@ class FitAdmission:
         return assignment(self._home, run)
 
     def _retried_before(self, run: Run) -> int:
-        return 1 + self._retried_before(self._runs[run.origin.run]) if run.origin else 0
+        return 0 if run.replaces is None else 1 + self._retried_before(self._runs[run.replaces])
 
 
 def assignment(home: ExperimentDir, run: Run) -> Assignment:
     """The run as a worker needs it."""
-    return Assignment(run.number, run.config, run.seed, home.run_name(run))
+    return Assignment(run.number, run.config, run.seed, home.run_name(run), run.warm_start)
 
 
 def write_manifest(home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run]) -> None:

@@ -53,7 +53,7 @@ def memberships(
     has changed, form new brackets: what was decided stands. Those that came `later` take others' places.
     """
     left, numbers = _left(past), {run.number for run in asked}
-    instead = {run.origin.run: run for run in later if run.origin}
+    instead = {run.replaces: run for run in later if run.replaces is not None}
     free = 1 + max((event.bracket for event in past if isinstance(event, BracketBegun)), default=0)
     found: list[Membership] = []
     for spec, members in _shared(file, whole):
@@ -169,7 +169,7 @@ def remaining(
 
 def _replaced(runs: Iterable[Run]) -> set[int]:
     """The runs that were replaced."""
-    return {run.origin.run for run in runs if run.origin}
+    return {run.replaces for run in runs if run.replaces is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The verbs that steer the runs of an experiment, during training or after."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from rapidfire_cli.cli.options import Format, Parent, Which, verb
+from rapidfire_cli.app.parameters import Verb
+from rapidfire_cli.cli.options import Format, Parent, Which, cli, verb
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 
@@ -127,6 +128,65 @@ def purge(
 
     selection = Selection(tuple(runs or ()), where, worse)
     raise typer.Exit(purge.purge(selection, Options(experiment, parent, None, dry_run, output)))
+
+
+class CloneVerb(Verb):
+    """Takes `--warm-start` with a value or without."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = ["--warm-start=all" if word == "--warm-start" else word for word in args]
+        return super().parse_args(ctx, words)
+
+
+@cli.command(cls=CloneVerb)
+def clone(
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KNOB=VALUE", help="Change a knob, or add one (+KNOB=VALUE)."),
+    ] = None,
+    warm: Annotated[
+        Literal["all", "matching"] | None,
+        typer.Option("--warm-start", help="Begin with the run's weights: all, or those that fit."),
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--from", metavar="EPOCH", help="Whose weights: last, best or epoch:N.")
+    ] = "last",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Epochs to train; default: as many as the run.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Train with another seed.")] = None,
+    replicate: Annotated[
+        bool, typer.Option("--replicate", help="Train a further replicate, which has its own seed.")
+    ] = False,
+    keep_schedule: Annotated[
+        bool,
+        typer.Option("--keep-schedule", help="Continue the learning-rate schedule where the run's was."),
+    ] = False,
+    experiment: Which = None,
+    parent: Parent = None,
+    if_state: IfState = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Train copies of runs with changed knobs.
+
+    With --warm-start, a copy begins with the weights that its run had at the end of an epoch.
+    """
+    from rapidfire_cli.app.control.selection import Selection
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import clone
+    from rapidfire_cli.requests import SOURCE, CloneRun
+
+    if not SOURCE.fullmatch(source):
+        raise typer.BadParameter("expected last, best or epoch:N", param_hint="--from")
+    if warm is None and (keep_schedule or source != "last"):
+        raise typer.BadParameter("--from and --keep-schedule need --warm-start")
+    selection = Selection(tuple(runs or ()), where, worse)
+    ask = CloneRun((), tuple(changes or ()), warm, source, epochs, seed, replicate, keep_schedule)
+    raise typer.Exit(clone.clone(selection, ask, Options(experiment, parent, if_state, dry_run, output)))
 
 
 @verb()

@@ -17,6 +17,7 @@ from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.requests import (
     AboutRuns,
     Answer,
+    CloneRun,
     Delete,
     Outcome,
     Purge,
@@ -37,6 +38,7 @@ class Effect(StrEnum):
     DELETE = "delete"
     RESTORE = "restore"
     PURGE = "purge"
+    CLONE = "clone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ def _ruled(about: AboutRuns, run: int, standing: Standing) -> _Ruled:
             return _restored(standing)
         case Purge():
             return _purged(run, standing)
+        case CloneRun():
+            return _cloned(about, standing)
     assert_never(about)
 
 
@@ -113,7 +117,8 @@ def _resumed(run: int, standing: Standing) -> _Ruled:
         case RunState.FAILED:
             return "applied", "retried from its last good checkpoint", "", Effect.RESUME
         case RunState.COMPLETED:
-            return "refused", "already completed", "", None
+            hint = f"`rapidfire clone {run} --warm-start --epochs N` trains it on for N epochs"
+            return "refused", "already completed", hint, None
         case RunState.DELETED:
             return _in_the_trash(run)
     assert_never(standing.state)
@@ -150,6 +155,12 @@ def _purged(run: int, standing: Standing) -> _Ruled:
     if standing.former is None:
         return "applied", "already purged", "", None
     return "applied", "purged", "", Effect.PURGE
+
+
+def _cloned(about: CloneRun, standing: Standing) -> _Ruled:
+    if about.warm and standing.state is RunState.DELETED and standing.former is None:
+        return "refused", "already purged: its weights are gone", "", None
+    return "applied", "cloned", "", Effect.CLONE
 
 
 def _in_the_trash(run: int) -> _Ruled:

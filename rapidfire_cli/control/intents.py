@@ -9,7 +9,7 @@ from typing import assert_never
 
 from rapidfire_cli.control.decisions import Effect
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import Delete, Purge, Restore, Resume, Stop, subject
+from rapidfire_cli.requests import CloneRun, Delete, Purge, Restore, Resume, Stop, subject
 
 
 def intents(taken: Iterable[RequestTaken]) -> dict[int, Effect]:
@@ -17,14 +17,14 @@ def intents(taken: Iterable[RequestTaken]) -> dict[int, Effect]:
     found: dict[int, Effect] = {}
     for each in taken:
         about = subject(each.request)
-        for run in (answer.run for answer in each.answers if answer.changed):
+        for run in (answer.born or answer.run for answer in each.answers if answer.changed):
             found.pop(run, None)
             match about:
                 case Stop():
                     found[run] = Effect.STOP
                 case Delete():
                     found[run] = Effect.DELETE
-                case Resume() | Restore() | Purge() | None:
+                case Resume() | Restore() | Purge() | CloneRun() | None:
                     pass
                 case _:
                     assert_never(about)

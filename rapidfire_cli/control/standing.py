@@ -60,7 +60,7 @@ def learn(standings: Standings, fact: Fact) -> None:
             standings[run] = replace(standings[run], bracket=None)
         case RunReplaced(run, by, bracket):
             standings[run] = replace(standings[run], bracket=None, replaced_by=by.number)
-            if not (by.origin and by.origin.apart):
+            if not by.is_apart:
                 standings[by.number] = replace(standings[by.number], bracket=bracket)
         case EpochEnded() | Saved() | TurnStarted() | TurnEnded() | RunOpened() | RunFailed():
             pass

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import AboutRuns, Delete, Purge, Restore, Resume, Stop, subject
+from rapidfire_cli.requests import AboutRuns, CloneRun, Delete, Purge, Restore, Resume, Stop, subject
 
 
 def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
@@ -26,6 +26,8 @@ def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
             return Restore(runs)
         case Restore():
             return Delete(runs)
+        case CloneRun():
+            return Delete(runs)
         case Purge():
             return "purged runs cannot be restored"
         case None:
@@ -35,5 +37,5 @@ def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
 
 
 def _changed(taken: RequestTaken) -> tuple[int, ...]:
-    """The runs that the request changed."""
-    return tuple(answer.run for answer in taken.answers if answer.changed)
+    """The runs that the request changed or made."""
+    return tuple(answer.born or answer.run for answer in taken.answers if answer.changed)

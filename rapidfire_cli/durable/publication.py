@@ -225,6 +225,22 @@ def append(path: Path, text: str) -> None:
     disk.sync(path)
 
 
+def twin(source: Path, target: Path) -> None:
+    """Publish the same files under another name, durably; their bytes are shared. Raises OSError.
+
+    `source` may be deleted meanwhile, which is an OSError, too; then nothing was published.
+    """
+    if target.exists():
+        return
+    disk.make_directory(target.parent)
+    with draft(target) as filled:
+        for file in sorted(source.iterdir()):
+            share(file, filled / file.name)
+        disk.sync(filled)
+        disk.rename(filled, target)
+        disk.sync(target.parent, target.parent.parent)
+
+
 def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
     """Give published payload files second names, durably: `names` are sources by target; bytes are shared.
 

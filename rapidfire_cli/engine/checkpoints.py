@@ -13,6 +13,7 @@ from rapidfire_cli.terms import Plain
 FORMER = "checkpoints"  # their place in the run's directory in format 2
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
+ORIGIN = "origin"  # the checkpoint of another run that a warm start begins with
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
 SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them
 FORMAT = 4  # of a checkpoint; 1 had the whole model in the weights file
@@ -42,6 +43,7 @@ class Reached:
     opened: RunOpened | None  # what its results depend on besides its config
     best: Best | None = None  # whose weights are in the checkpoint
     logged: Logged = NOTHING  # the epochs before
+    epoch_end: bool = False  # whether no step of a further epoch was taken
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
@@ -56,6 +58,7 @@ def to_facts(reached: Reached) -> dict[str, Plain]:
         "logged": asdict(reached.logged) if reached.logged.epochs else None,
         "opened": _spelt(reached.opened),
         "best": asdict(reached.best) if reached.best else None,
+        "epoch_end": reached.epoch_end,
         "format": FORMAT,
     }
 
@@ -72,6 +75,7 @@ def from_facts(facts: Mapping[str, Any]) -> Reached:
         RunOpened(facts["run"], **facts["opened"]) if facts.get("opened") else None,
         Best(**facts["best"]) if facts.get("best") else None,
         Logged(**facts["logged"]) if facts.get("logged") else NOTHING,
+        facts.get("epoch_end", False),
     )
 
 

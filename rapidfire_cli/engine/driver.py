@@ -218,6 +218,9 @@ class Driver:
             worker.kill()
         self._workers.clear()
 
+    def admit(self, run: Run) -> None:
+        self._tell(events.RunsAdded((entry(self._admit(run)),)))
+
     def _listen(self) -> None:
         crew = {id(worker): slot for slot, worker in self._workers.items()}
         pause = max(0.0, self._due - self._clock()) if self._untold else COMMIT_INTERVAL

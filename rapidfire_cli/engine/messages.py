@@ -20,7 +20,7 @@ from rapidfire_cli.facts import (
     TurnEnded,
 )
 from rapidfire_cli.records import by_name, from_plain, to_plain
-from rapidfire_cli.terms import Epoch, Keep, Objective, Split
+from rapidfire_cli.terms import Epoch, Keep, Objective, Split, WarmStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Assignment:
     config: str  # canonical JSON of the leaf config
     seed: int
     directory: str  # runs/<number>-<id>
+    warm_start: WarmStart | None = None  # from the checkpoint in its directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ Report: TypeAlias = (
 
 KINDS = by_name(
     (
-        *(Objective, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, EndTurn, Quit),
+        *(Objective, WarmStart, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, EndTurn, Quit),
         *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
         *(TurnEnded, Evicted, RunFailed, Evaluate, Predict, Export, Use, Used),
     )

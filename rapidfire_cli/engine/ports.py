@@ -84,6 +84,9 @@ class Fleet(Protocol):
     def enlist(self, job: Job) -> None:
         """Train a run that the fit did not know."""
 
+    def admit(self, run: Run) -> None:
+        """List a new run in the manifest, durably, and train it."""
+
 
 class Requests(Protocol):
     """What people ask for during a fit. Nothing here blocks."""

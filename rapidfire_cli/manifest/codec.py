@@ -12,7 +12,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
 from rapidfire_cli.syntax.serialize import whole
-from rapidfire_cli.terms import SEED_LIMIT, OomRetry, Origin, Plain, Run, canonical
+from rapidfire_cli.terms import SEED_LIMIT, Clone, OomRetry, Origin, Plain, Run, WarmStart, canonical
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "number": ("an integer of at least 1", lambda value: type(value) is int and value >= 1),
@@ -24,9 +24,10 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
         lambda value: type(value) is int and 0 <= value < SEED_LIMIT,
     ),
     "replicate": ("an integer of at least 0", lambda value: type(value) is int and value >= 0),
-    "origin": ('{"run": …, "why": "oom"}', lambda value: value is None or _is_origin(value)),
+    "origin": ('{"run": …, "why": "oom" or "clone"}', lambda value: value is None or _is_origin(value)),
+    "warm_start": ('{"run": ID, "epoch": …}', lambda value: value is None or _is_warm_start(value)),
 }
-"""What each field of a line must be; `replicate` is left out when it is 0, `origin` where there is none."""
+"""What each field of a line must be; `replicate` is left out when it is 0, and what there is none of."""
 
 
 def line(number: int, id: str, group: int, config: str, seed: int, replicate: int = 0) -> str:
@@ -38,7 +39,9 @@ def line(number: int, id: str, group: int, config: str, seed: int, replicate: in
 def write(run: Run) -> str:
     """The manifest line of a run, newline included."""
     whole = line(run.number, run.id, run.group, run.config, run.seed, run.replicate)
-    return f'{whole[:-2]},"origin":{canonical(spelt(run.origin))}}}\n' if run.origin else whole
+    origin = f',"origin":{canonical(spelt(run.origin))}' if run.origin else ""
+    warm = f',"warm_start":{canonical(spelt_warm(run.warm_start))}' if run.warm_start else ""
+    return f"{whole[:-2]}{origin}{warm}}}\n"
 
 
 def spelt(origin: Origin) -> dict[str, Plain]:
@@ -46,12 +49,22 @@ def spelt(origin: Origin) -> dict[str, Plain]:
     match origin:
         case OomRetry(run, apart):
             return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
+        case Clone(run):
+            return {"run": run, "why": "clone"}
     assert_never(origin)
 
 
 def origin_of(plain: Mapping[str, Any]) -> Origin:
     """Read an origin from plain data, the inverse of `spelt`."""
+    if plain["why"] == "clone":
+        return Clone(plain["run"])
     return OomRetry(plain["run"], plain.get("apart", False))
+
+
+def spelt_warm(warm: WarmStart) -> dict[str, Plain]:
+    """The warm start as plain data; flags are left out when they are false."""
+    flags: dict[str, Plain] = {"matching": warm.matching, "keep_schedule": warm.keep_schedule}
+    return {"run": warm.run, "epoch": warm.epoch, **{name: flag for name, flag in flags.items() if flag}}
 
 
 def header(file: ExperimentFile) -> str:
@@ -104,11 +117,11 @@ def _check_against(experiment: ExperimentFile, runs: Sequence[Run], file: str) -
     """Check that each run's id is that of the experiment. Raises Refusal."""
 
     @cache
-    def name(seed: int, replicate: int) -> Callable[[str], str]:
-        return identify(experiment.mlspec, experiment.data, seed, replicate)
+    def name(seed: int, replicate: int, warm: WarmStart | None) -> Callable[[str], str]:
+        return identify(experiment.mlspec, experiment.data, seed, replicate, warm)
 
     for place, run in enumerate(runs, 2):
-        right = name(run.seed, run.replicate)(run.config)
+        right = name(run.seed, run.replicate, run.warm_start)(run.config)
         if run.id != right or run.group > len(experiment.groups):
             message = "this run does not belong to the experiment in the first line"
             found = f"id {run.id}, group {run.group}"
@@ -133,7 +146,8 @@ def _run(words: str) -> Run:
     config = canonical(record["config"])
     config.encode()  # raises ValueError on lone surrogates, which no id can be made of
     origin = origin_of(record["origin"]) if record.get("origin") else None
-    return Run(**{**record, "config": config, "origin": origin})
+    warm = WarmStart(**record["warm_start"]) if record.get("warm_start") else None
+    return Run(**{**record, "config": config, "origin": origin, "warm_start": warm})
 
 
 def _check(record: Any) -> None:
@@ -150,6 +164,15 @@ def _is_origin(value: Any) -> bool:
     match value:
         case {"run": int(run), "why": "oom", **rest} if type(run) is int and run >= 1:
             return rest in ({}, {"apart": True})
+        case {"run": int(run), "why": "clone", **rest} if type(run) is int and run >= 1:
+            return rest == {}
+    return False
+
+
+def _is_warm_start(value: Any) -> bool:
+    match value:
+        case {"run": str(), "epoch": int(epoch), **rest} if type(epoch) is int and epoch >= 1:
+            return rest.keys() <= {"matching", "keep_schedule"} and set(rest.values()) <= {True}
     return False
 
 

@@ -1,26 +1,32 @@
 """What a run is and what a file describes, as hashes of canonical JSON."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from hashlib import sha256
 from typing import NamedTuple
 
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.serialize import KINDS, arguments
-from rapidfire_cli.terms import Plain, canonical
+from rapidfire_cli.terms import Plain, WarmStart, canonical
 
 ID_DIGITS = 16  # of SHA-256's 64: among 10^6 runs a chance of 3 in 10^8 that two different ones collide
 
 
 def identify(
-    mlspec: str | None, data: dict[str, Plain] | None, seed: int, replicate: int = 0
+    mlspec: str | None,
+    data: dict[str, Plain] | None,
+    seed: int,
+    replicate: int = 0,
+    warm: WarmStart | None = None,
 ) -> Callable[[str], str]:
     """The function from a leaf config's canonical JSON to its run's id.
 
     The id hashes the canonical JSON of {config, data, mlspec, replicate, seed}, `seed` being the one the run
     trains with. What merely says how runs are executed or ranked takes no part: the experiment's name, its
-    objective and its execution.
+    objective and its execution. With a warm start, it also hashes that.
     """
-    shared = canonical({"data": data, "mlspec": mlspec, "replicate": replicate, "seed": seed})
+    said: dict[str, Plain] = {"data": data, "mlspec": mlspec, "replicate": replicate, "seed": seed}
+    shared = canonical({**said, "warm_start": asdict(warm)} if warm else said)
     opening, closing = sha256(b'{"config":'), f",{shared[1:]}"  # `config` sorts first
 
     def name(config: str) -> str:

@@ -20,8 +20,8 @@ def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
     """Match runs with known ones by (id, k-th occurrence); the others keep their own number.
 
     Where an earlier run has that number, they take the next beyond all known ones. `known` holds every run
-    that the experiment ever numbered: a number once given is never given again. Replacements match no run:
-    they come with the one whose place they take.
+    that the experiment ever numbered: a number once given is never given again. Runs that were born during a
+    fit match none: they come with the one that they were made of (`successors`).
     """
     in_order = sorted(known, key=_number)
     taken = {run.number for run in in_order}
@@ -42,7 +42,7 @@ def number(runs: Iterable[Run], known: Iterable[Run]) -> Numbering:
 
 
 def successors(runs: Iterable[Run], known: Iterable[Run]) -> tuple[Run, ...]:
-    """The known runs that replaced one of `runs`, directly or in several steps, by number."""
+    """The known runs that were made of one of `runs`, directly or in several steps, by number."""
     groups = {run.number: run.group for run in runs}
     found = []
     for run in sorted(known, key=_number):

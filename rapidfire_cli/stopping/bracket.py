@@ -25,7 +25,7 @@ class BracketState:
         """Take in what happened, and what it decides."""
         decisions: list[Decision] = []
         match event:
-            case RunReplaced(run, by) if not (by.origin and by.origin.apart):
+            case RunReplaced(run, by) if not by.is_apart:
                 self.policy.replace(run, by.number)
                 self.limits[by.number] = self.limits.pop(run)
             case EpochEnded(run, epoch):

@@ -22,13 +22,14 @@ UPGRADES = {
     3: """
         CREATE TABLE requests (
           id TEXT PRIMARY KEY, at REAL NOT NULL, body TEXT NOT NULL, answers TEXT NOT NULL);
-        ALTER TABLE runs ADD COLUMN former TEXT""",
+        ALTER TABLE runs ADD COLUMN former TEXT;
+        ALTER TABLE runs ADD COLUMN warm_start TEXT""",
 }
 """What makes a journal of a version one of the next. In version 2 only interrupted runs were `stopped`."""
 
 _COLUMNS = """
     number, id, "group", config, seed, replicate, epochs, bracket, listed, epoch, step, durable, cause, code,
-    data, environment, NULL AS former"""
+    data, environment, NULL AS former, NULL AS warm_start"""
 _INTERRUPTED = "CASE state WHEN 'stopped' THEN 'interrupted' ELSE state END AS state"
 _REQUESTS = "CREATE TEMP TABLE requests (id TEXT, at REAL, body TEXT, answers TEXT)"
 READ_AS = {

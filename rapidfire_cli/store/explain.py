@@ -11,7 +11,7 @@ from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import OomRetry, RunState
 
 UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 
@@ -71,8 +71,14 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
         next((decision for decision in reversed(decisions) if number in decision.failed), None),
         lefts[-1] if lefts else None,
         next(_waits(row, begun.values(), past), None) if row.state in UNDER_WAY else None,
-        next((other.number for other in seen.rows if other.origin and other.origin.run == number), None),
+        _successor(seen, number),
     )
+
+
+def _successor(seen: Overview, number: int) -> int | None:
+    """The run that took this one's place."""
+    origins = ((row.number, row.origin) for row in seen.rows)
+    return next((by for by, origin in origins if isinstance(origin, OomRetry) and origin.run == number), None)
 
 
 def _rankings(

@@ -110,7 +110,7 @@ def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
 
 def is_apart(replaced: RunReplaced) -> bool:
     """Whether the other run trains outside the bracket of the one whose place it takes."""
-    return bool(replaced.by.origin and replaced.by.origin.apart)
+    return replaced.by.is_apart
 
 
 def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:

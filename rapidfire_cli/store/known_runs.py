@@ -1,5 +1,6 @@
 """The runs in the journal and their progress: what `fit` needs to continue."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from rapidfire_cli.store.connection import begun, reader
 from rapidfire_cli.store.metadata import read_metadata
 from rapidfire_cli.store.queries import origin_of
 from rapidfire_cli.store.source import Source
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import Run, RunState, WarmStart
 
 RUNS = """
     SELECT runs.number, id, "group", config, seed, replicate, state, durable, epoch, bracket, rule,
-           code, data, environment, origin, former
+           code, data, environment, origin, former,
+           warm_start
     FROM runs LEFT JOIN brackets ON bracket = brackets.number ORDER BY runs.number"""
 
 
@@ -50,9 +52,13 @@ def source_of(journal: Path) -> Source | None:
         return read_metadata(db).source if begun(db) else None
 
 
+def _warm_start(text: str | None) -> WarmStart | None:
+    return WarmStart(**json.loads(text)) if text else None
+
+
 def _known_run(row: tuple[Any, ...], chunks: int, before: int) -> KnownRun:
-    *run, state, durable, epoch, bracket, rule, code, data, environment, origin, former = row
-    known = replace(Run(*run), origin=origin_of(origin))
+    *run, state, durable, epoch, bracket, rule, code, data, environment, origin, former, warm = row
+    known = replace(Run(*run), origin=origin_of(origin), warm_start=_warm_start(warm))
     opened = RunOpened(known.number, code, data, environment) if code else None
     reached = durable * chunks // before, epoch
     past = RunState(former) if former else None

@@ -15,7 +15,7 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.metadata import Metadata, read_metadata
-from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, Origin, RunState, Split
+from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, OomRetry, Origin, RunState, Split
 
 RUNS = """
     SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin FROM runs
@@ -136,7 +136,7 @@ def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
 def lasting(rows: Iterable[RunRow]) -> list[RunRow]:
     """The runs that were not replaced."""
     every = list(rows)
-    replaced = {row.origin.run for row in every if row.origin}
+    replaced = {row.origin.run for row in every if isinstance(row.origin, OomRetry)}
     return [row for row in every if row.number not in replaced]
 
 

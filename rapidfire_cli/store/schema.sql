@@ -20,6 +20,7 @@ CREATE TABLE runs (
   seed      INTEGER NOT NULL,
   replicate INTEGER NOT NULL,
   origin    TEXT,                               -- JSON: of a replacement, whose place it takes and why
+  warm_start TEXT,                              -- JSON: the run and epoch whose weights it begins with
   epochs    INTEGER NOT NULL,                   -- to train
   bracket   INTEGER REFERENCES brackets (number),
   listed    INTEGER NOT NULL DEFAULT 1,         -- 0 once the file no longer asks for it

@@ -30,7 +30,7 @@ from rapidfire_cli.facts import (
     WorkerDied,
     WorkerStarted,
 )
-from rapidfire_cli.manifest.codec import spelt
+from rapidfire_cli.manifest.codec import spelt, spelt_warm
 from rapidfire_cli.requests import encode
 from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Run, canonical
@@ -63,8 +63,8 @@ REQUEST = "INSERT OR IGNORE INTO requests (id, at, body, answers) VALUES (?, ?, 
 LAST_TURN = "SELECT ifnull(max(rowid), 0) FROM turns"
 
 ENROLL = """
-    INSERT INTO runs (number, id, "group", config, seed, replicate, epochs, origin)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO runs (number, id, "group", config, seed, replicate, epochs, origin, warm_start)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET listed = 1, "group" = excluded."group" """
 BRACKET = "INSERT INTO brackets (number, rule) VALUES (?, ?)"
 MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
@@ -124,7 +124,7 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case RunAdmitted(run):
             yield ENROLL, row(run, run.leaf["train"]["epochs"])
         case RunReplaced(run, by, bracket):
-            if bracket is not None and not (by.origin and by.origin.apart):
+            if bracket is not None and not by.is_apart:
                 yield from ((MEMBER, (None, run)), (MEMBER, (bracket, by.number)))
         case RunPurged(run):
             yield PURGED, (run,)
@@ -141,4 +141,5 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
 def row(run: Run, epochs: int) -> tuple[object, ...]:
     """The row of a run for ENROLL."""
     origin = canonical(spelt(run.origin)) if run.origin else None
-    return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs, origin)
+    warm = canonical(spelt_warm(run.warm_start)) if run.warm_start else None
+    return (run.number, run.id, run.group, run.config, run.seed, run.replicate, epochs, origin, warm)

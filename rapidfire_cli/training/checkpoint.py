@@ -19,6 +19,7 @@ from rapidfire_cli.engine.checkpoints import (
     BEST,
     FINAL,
     MODEL,
+    ORIGIN,
     READABLE,
     STATE,
     Reached,
@@ -143,10 +144,11 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _outdated(directory: Path, newest: str, last: int) -> list[Path]:
-    """The checkpoints to delete: all but the last ones, and damaged newer ones."""
+    """The checkpoints to delete: all but the last ones, damaged newer ones, and a warm start's source."""
     present = newest_first(directory)
     kept = [path for path in present if path.name <= newest][:last]
-    return [path for path in present if path not in kept]
+    origin = directory / ORIGIN
+    return [path for path in present if path not in kept] + [origin] * origin.is_dir()
 
 
 def _name(run: LiveRun) -> str:
@@ -158,7 +160,7 @@ def _facts(run: LiveRun) -> dict[str, Plain]:
     number = run.assignment.run
     reached = Reached(
         *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history[run.logged.epochs :])),
-        *(run.fingerprint, run.best, run.logged),
+        *(run.fingerprint, run.best, run.logged, run.done == 0),
     )
     return {**to_facts(reached), "config": json.loads(run.assignment.config)}
 

@@ -15,7 +15,7 @@ from rapidfire_cli.engine.messages import Assignment, Setup
 from rapidfire_cli.facts import PREPARED, RunOpened, reading
 from rapidfire_cli.mlspec import MLSpec, Mode
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
-from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers
+from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers, warm_start
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
@@ -132,6 +132,8 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     if run.schedule:
         run.schedule.check_monitor({split: each.names for split, each in run.epoch_metrics.items()})
     restore(run)
+    if assignment.warm_start and not run.step:
+        warm_start.begin(run, assignment.warm_start)
     remade.settle(model)
     if not run.step:
         remainder.check_remainder(run)

@@ -109,6 +109,13 @@ def read(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
+def stored(path: Path) -> dict[str, Tensor | None]:
+    """What a file of weights holds, by every name; None for frozen weights that it leaves out."""
+    same, frozen = _metadata(path)
+    tensors: dict[str, Tensor | None] = {**read(path)}
+    return tensors | {name: tensors[first] for name, first in same.items()} | dict.fromkeys(frozen)
+
+
 def put(model: nn.Module, path: Path, made: Mapping[str, Tensor]) -> None:
     """Load a file of weights into a model of the same form; `made` are frozen weights that it may leave out.
 

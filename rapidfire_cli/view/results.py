@@ -12,7 +12,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Keep, Objective, RunState, Split
+from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Clone, Keep, Objective, OomRetry, RunState, Split
 from rapidfire_cli.view.knob_columns import knob_columns
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
@@ -40,8 +40,10 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
         *knob_columns(overview.metadata.varied, overview.rows, lambda row: row.config),
     ]
-    if any(row.origin for row in overview.rows):
-        columns.insert(1, Column("replaces", _origin, right=True))
+    if any(isinstance(row.origin, Clone) for row in overview.rows):
+        columns.insert(1, Column("clone of", lambda row: _origin(row, Clone), right=True))
+    if any(isinstance(row.origin, OomRetry) for row in overview.rows):
+        columns.insert(1, Column("replaces", lambda row: _origin(row, OomRetry), right=True))
     notes = [*failures(overview.rows, overview.home), *_kept(overview)]
     return Table(columns, overview.rows, notes=notes)
 
@@ -130,8 +132,8 @@ def in_order(known: Mapping[Split, Iterable[str]], objective: Metric) -> list[Me
     return list(dict.fromkeys((objective, *losses, *rest)))
 
 
-def _origin(row: RunRow) -> str:
-    return str(row.origin.run) if row.origin else NOTHING
+def _origin(row: RunRow, kind: type[OomRetry | Clone]) -> str:
+    return str(row.origin.run) if isinstance(row.origin, kind) else NOTHING
 
 
 def _partial_metrics(name: str) -> Column[RunRow]:

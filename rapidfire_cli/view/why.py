@@ -8,7 +8,7 @@ from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.store.explain import Explanation, Judgement
 from rapidfire_cli.store.facts import body
-from rapidfire_cli.terms import Plain, RunState, spoken
+from rapidfire_cli.terms import Clone, OomRetry, Plain, RunState, spoken
 from rapidfire_cli.view.wording import counted
 
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
@@ -87,9 +87,16 @@ def _waiting(wait: Wait | None) -> str:
 
 def _before(account: Explanation) -> Iterator[str]:
     """The history of the run before its state."""
-    if (origin := account.row.origin) is not None:
-        outside = "; it is outside the bracket, which already had results of that run" if origin.apart else ""
-        yield f"it replaced run {origin.run}, which ran out of memory{outside}"
+    match account.row.origin:
+        case OomRetry(run, apart):
+            outside = "; it is outside the bracket, which already had results of that run" if apart else ""
+            yield f"it replaced run {run}, which ran out of memory{outside}"
+        case Clone(run):
+            yield f"it was cloned from run {run}"
+        case None:
+            pass
+        case origin:
+            assert_never(origin)
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
         yield "it was promoted at " + "; ".join(_passed(account, each) for each in passed)

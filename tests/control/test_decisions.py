@@ -4,7 +4,7 @@ import pytest
 
 from rapidfire_cli.control.decisions import Effect, decide
 from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.requests import Answer, Ask, Delete, Purge, Request, Restore, Resume, Stop
+from rapidfire_cli.requests import Answer, Ask, CloneRun, Delete, Purge, Request, Restore, Resume, Stop
 from rapidfire_cli.terms import RunState
 
 UUID = "00000000-0000-4000-8000-000000000000"
@@ -66,9 +66,15 @@ PURGES = [
         if state is not DELETED
     ),
 ]
+CLONES = [
+    *((Standing(state), "applied", "cloned", Effect.CLONE) for state in RunState if state is not DELETED),
+    (Standing(DELETED, former=FAILED), "applied", "cloned", Effect.CLONE),
+    (Standing(DELETED), "refused", "already purged: its weights are gone", None),
+]
 CASES = [(Stop((3,)), *case) for case in STOPS] + [(Resume((3,)), *case) for case in RESUMES]
 CASES += [(Delete((3,)), *case) for case in DELETES] + [(Restore((3,)), *case) for case in RESTORES]
 CASES += [(Purge((3,)), *case) for case in PURGES]
+CASES += [(CloneRun((3,), warm="all"), *case) for case in CLONES]
 
 
 def request(ask: Ask, if_state: RunState | None = None) -> Request:
@@ -87,6 +93,11 @@ def test_a_run_that_does_not_exist_is_refused_and_the_others_are_not():
     assert [ruling.answer.outcome for ruling in rulings] == ["refused", "applied"]
 
 
+def test_a_purged_run_can_be_cloned_from_scratch():
+    [ruling] = decide(request(CloneRun((3,))), {3: Standing(DELETED)})
+    assert ruling.effect is Effect.CLONE
+
+
 def test_a_run_that_is_named_twice_counts_once():
     assert len(decide(request(Stop((2, 2))), {2: Standing(QUEUED)})) == 1
 
@@ -99,5 +110,5 @@ def test_if_state_refuses_runs_in_another_state():
 
 
 def test_every_state_is_a_case_of_every_verb():
-    for kind in (Stop, Resume, Delete, Restore, Purge):
+    for kind in (Stop, Resume, Delete, Restore, Purge, CloneRun):
         assert {case[1].state for case in CASES if isinstance(case[0], kind)} == {*RunState}

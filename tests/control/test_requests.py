@@ -5,15 +5,17 @@ import json
 import pytest
 
 from rapidfire_cli.records import to_plain
-from rapidfire_cli.requests import Purge, Request, Resume, Stop, Undo, decode_request, encode
+from rapidfire_cli.requests import CloneRun, Purge, Request, Resume, Stop, Undo, decode_request, encode
 
 REQUEST = Request("00000000-0000-4000-8000-000000000000", "cli", Stop((1, 2), at_once=True), "running")
+CLONE = Request(REQUEST.id, "cli", CloneRun((1,), ("a.b=1",), "all", "epoch:3", 2, 7, True, True))
 
 
 @pytest.mark.parametrize(
     "request_",
     [
         REQUEST,
+        CLONE,
         Request(REQUEST.id, "python", Resume((3,))),
         Request(REQUEST.id, "top", Undo(), means=Purge((4,))),
     ],
@@ -39,6 +41,10 @@ def test_a_request_is_read_as_it_was_sent(request_):
         {"ask": {"is": "Stop", "runs": [1], "how": "at once"}},
         {"ask": {"is": "Resume", "runs": ["1"]}},
         {"means": {"is": "Undo"}},
+        {"ask": {"is": "CloneRun", "runs": [1], "warm": "some"}},
+        {"ask": {"is": "CloneRun", "runs": [1], "source": "epoch:0"}},
+        {"ask": {"is": "CloneRun", "runs": [1], "epochs": -1}},
+        {"ask": {"is": "CloneRun", "runs": [1], "changes": [1]}},
         {"ask": {"is": "Purge", "runs": []}},
         {"ask": {"is": "Answer", "run": 1, "outcome": "applied", "text": ""}},
     ],

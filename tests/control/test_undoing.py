@@ -4,7 +4,19 @@ from rapidfire_cli.control.decisions import Effect
 from rapidfire_cli.control.intents import intents
 from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import Answer, Ask, Delete, Purge, Request, Restore, Resume, Stop, Undo, subject
+from rapidfire_cli.requests import (
+    Answer,
+    Ask,
+    CloneRun,
+    Delete,
+    Purge,
+    Request,
+    Restore,
+    Resume,
+    Stop,
+    Undo,
+    subject,
+)
 
 ME, ROOT = 1000, 0
 
@@ -24,6 +36,14 @@ def test_each_verb_has_its_inverse():
         (Restore((1,)), Delete((1,))),
     ]:
         assert undone([taken(ask)], ME) == inverse
+
+
+def test_undoing_a_clone_deletes_it():
+    request = Request("00000000-0000-4000-8000-000000000000", "cli", CloneRun((1, 2)), uid=ME)
+    made = RequestTaken(request, (Answer(1, "applied", "", changed=True, born=9), Answer(2, "refused", "")))
+    assert undone([made], ME) == Delete((9,))
+    assert undone([made, taken(Stop((9,)), uid=ROOT)], ME) == "someone else has changed run 9 since"
+    assert intents([taken(Stop((1,))), made]) == {1: Effect.STOP}
 
 
 def test_only_what_changed_something_and_was_ones_own_counts():

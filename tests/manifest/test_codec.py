@@ -10,7 +10,7 @@ from rapidfire_cli.manifest.codec import read, without_torn_line, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.ast import GridSearch
-from rapidfire_cli.terms import OomRetry, Run
+from rapidfire_cli.terms import Clone, OomRetry, Run, WarmStart
 from tests.manifest.trees import MIXED, file, grids
 
 GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
@@ -118,7 +118,25 @@ def test_an_origin_is_said_only_where_there_is_one_and_reads_back(origin):
     assert read(text, "manifest.jsonl") == (run,)
 
 
-@pytest.mark.parametrize("origin", [{}, {"run": 0, "why": "oom"}, {"run": 1, "why": "whim"}, 3])
+def test_a_clone_and_its_warm_start_read_back():
+    for warm in (WarmStart("0" * 16, 3), WarmStart("0" * 16, 3, matching=True, keep_schedule=True), None):
+        run = Run(4, "0" * 16, 1, "{}", 42, 1, Clone(3), warm)
+        assert read(write(run), "manifest.jsonl") == (run,)
+
+
+@pytest.mark.parametrize(
+    "warm", [{}, {"run": 1, "epoch": 1}, {"run": "1", "epoch": 0}, {"run": "1", "epoch": 1, "so": 1}]
+)
+def test_a_warm_start_that_is_none_is_named(warm):
+    line = json.dumps({**GOOD, "warm_start": warm})
+    with pytest.raises(Refusal, match="'warm_start' must be"):
+        read(line, "manifest.jsonl")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{}, {"run": 1, "why": "clone", "apart": True}, {"run": 0, "why": "oom"}, {"run": 1, "why": "whim"}, 3],
+)
 def test_an_origin_that_is_none_is_named(origin):
     line = json.dumps({"number": 1, "id": "0" * 16, "group": 1, "config": {}, "seed": 1, "origin": origin})
     with pytest.raises(Refusal, match="'origin' must be"):

@@ -167,7 +167,7 @@ def before_origins(path):
     """A journal as the first version kept it."""
     enrolled(path).close()
     with closing(sqlite3.connect(path)) as db:
-        for column in ("origin", "former"):
+        for column in ("origin", "former", "warm_start"):
             db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         db.executescript("DROP TABLE requests; PRAGMA user_version = 1")
 
@@ -201,7 +201,9 @@ def before_interruptions(path):
     journal.record([RunChanged(1, RunState.STOPPED), RunChanged(2, RunState.COMPLETED)])
     journal.close()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript("ALTER TABLE runs DROP COLUMN former; DROP TABLE requests; PRAGMA user_version = 2")
+        for column in ("former", "warm_start"):
+            db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+        db.executescript("DROP TABLE requests; PRAGMA user_version = 2")
 
 
 def test_a_run_that_an_older_journal_calls_stopped_was_interrupted(path):

@@ -35,6 +35,14 @@ class Blobs(MLSpec):
         return {"loss": functional.cross_entropy(logits, batch["labels"]), "logits": logits}
 
 
+class Wide(Blobs):
+    """As wide as `user_knobs.width` says."""
+
+    def create_model(self, cfg):
+        width = cfg["user_knobs"].get("width", 8)
+        return nn.Sequential(nn.Linear(6, width), nn.BatchNorm1d(width), nn.Linear(width, CLASSES))
+
+
 class Plain(Blobs):
     """Neither normalisation nor dropout, and weights only: every optimizer's step can be told by hand."""
 

@@ -8,6 +8,7 @@ and is carried out by whoever takes the lock next.
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.requests import Request, decode_request, encode
@@ -16,11 +17,18 @@ from rapidfire_cli.store.layout import ExperimentDir
 
 def note(home: ExperimentDir, request: Request) -> None:
     """Add the request; it is durable when this returns. Raises OSError."""
-    file = home.requests
-    before = "\n" if _is_torn(home) else ""
-    publication.append(file, f"{before}{encode(request)}\n")
-    if file.stat().st_size <= len(encode(request)) + 1:  # it is new, and so is its name
+    is_new = not home.requests.exists()
+    add_line(home.requests, f"{encode(request)}\n")
+    if is_new:
         disk.sync(home.path)
+
+
+def add_line(file: Path, line: str) -> None:
+    """Append the line, durably, after removing one that was cut off by a kill or a full disk."""
+    if _is_torn(file):
+        whole = file.read_bytes()
+        publication.write(file, whole[: whole.rfind(b"\n") + 1].decode())
+    publication.append(file, line)
 
 
 def noted(home: ExperimentDir) -> Iterator[Request]:
@@ -31,10 +39,10 @@ def noted(home: ExperimentDir) -> Iterator[Request]:
                 yield decode_request(line)
 
 
-def _is_torn(home: ExperimentDir) -> bool:
-    """Whether the last line lacks its end, as after a kill or on a full disk."""
+def _is_torn(path: Path) -> bool:
+    """Whether the last line lacks its end."""
     try:
-        with home.requests.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
     except OSError:  # there is no file yet, or nothing in it

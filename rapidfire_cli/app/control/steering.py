@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from rapidfire_cli.app.control import side_file, trash
+from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.control.decisions import Effect, Ruling, decide
 from rapidfire_cli.control.intents import intents
 from rapidfire_cli.control.standing import Standing, Standings, learn
@@ -23,10 +24,11 @@ from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.ports import Fleet
 from rapidfire_cli.facts import Fact, RequestTaken, RunAdmitted, RunChanged, RunLeft, RunPurged
-from rapidfire_cli.requests import Answer, Request, Stop, Undo, subject
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.requests import Answer, CloneRun, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import OomRetry, Run, RunState
+from rapidfire_cli.terms import Run, RunState
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 
@@ -40,6 +42,7 @@ class Steering:
         runs: Iterable[Run],
         standings: Standings,
         taken: Iterable[RequestTaken],
+        cloning: Cloning,
         job: Callable[[int], Job | None] = lambda run: None,
     ) -> None:
         """`job` says how a run is trained that this fit has not trained so far; None if it never does."""
@@ -49,6 +52,8 @@ class Steering:
         self._taken = [*taken]
         self._answered = {each.request.id: each.answers for each in self._taken}
         self._intents = intents(self._taken)  # that may not have come about
+        self._cloning = cloning
+        self._born: dict[int, Run] = {}  # clones that are about to be admitted
         self._job = job
 
     def handle(self, request: Request, fleet: Fleet) -> tuple[Answer, ...]:
@@ -56,7 +61,7 @@ class Steering:
         if request.id in self._answered:
             return self._answered[request.id]
         request, rulings = self._decided(request)
-        if any(ruling.effect for ruling in rulings):
+        if any(ruling.effect not in (None, Effect.CLONE) for ruling in rulings):
             side_file.note(self._home, request)
         taken = RequestTaken(request, tuple(ruling.answer for ruling in rulings))
         fleet.note([taken])
@@ -99,11 +104,28 @@ class Steering:
             if isinstance(means, str):
                 return request, (Ruling(Answer(0, "refused", means)),)
             request = replace(request, means=means)
-        return request, decide(request, self.standings)
+        rulings = decide(request, self.standings)
+        if isinstance(about := subject(request), CloneRun):
+            return request, tuple(self._cloned(ruling, about) for ruling in rulings)
+        return request, rulings
+
+    def _cloned(self, ruling: Ruling, about: CloneRun) -> Ruling:
+        """Make the clone that was decided about; it may be impossible. Raises OSError."""
+        if ruling.effect is not Effect.CLONE:
+            return ruling
+        run, known = ruling.answer.run, {**self._runs, **self._born}
+        try:
+            clone = self._cloning.clone(known[run], about, known)
+        except Refusal as refusal:
+            first = refusal.problems[0]
+            return Ruling(Answer(run, "refused", first.message, first.hint))
+        self._born[clone.number] = clone
+        answer = replace(ruling.answer, text=f"cloned as run {clone.number}", born=clone.number)
+        return Ruling(answer, Effect.CLONE)
 
     def _carry_out(self, request: Request, ruling: Ruling, fleet: Fleet) -> None:
         run, about = ruling.answer.run, subject(request)
-        if ruling.effect:
+        if ruling.effect not in (None, Effect.CLONE):
             self._intents.pop(run, None)
         match ruling.effect:
             case Effect.STOP:
@@ -121,6 +143,8 @@ class Steering:
             case Effect.PURGE:
                 trash.purge(self._home, self._runs[run])
                 fleet.note([RunPurged(run)])
+            case Effect.CLONE:
+                fleet.admit(self._born.pop(ruling.answer.born))
             case None:
                 pass
             case _:
@@ -164,7 +188,6 @@ def standings_of(known: Iterable[KnownRun], runs: Iterable[Run] = ()) -> Standin
         state = RunState.INTERRUPTED if one.state is RunState.RUNNING else one.state
         found[one.run.number] = Standing(state, one.bracket, former=one.former)
     for run in [one.run for one in known]:
-        match run.origin:
-            case OomRetry(replaced) if replaced in found:
-                found[replaced] = replace(found[replaced], replaced_by=run.number)
+        if run.replaces in found:
+            found[run.replaces] = replace(found[run.replaces], replaced_by=run.number)
     return found

@@ -12,6 +12,7 @@ from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
+from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
@@ -312,6 +313,7 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], news: Sequence[Fact]) -> Stee
         (*plan.runs, *(one.run for one in plan.stood.values())),
         standings_of(plan.stood.values(), plan.runs),
         taken,
+        Cloning(plan.loaded.home, plan.loaded.file),
         lambda run: _job(plan, runs[run]) if run in runs and run not in jobs else None,
     )
     steering.learn(news)

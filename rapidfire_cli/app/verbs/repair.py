@@ -162,10 +162,10 @@ def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterato
     """The replaced runs in the manifest."""
     brackets = {run.number: member.number for member in members for run in member.runs}
     for by in runs:
-        if by.origin:
-            bracket = brackets.get(by.origin.run)
-            yield RunReplaced(by.origin.run, by, bracket)
-            if bracket is not None and not by.origin.apart:
+        if by.replaces is not None:
+            bracket = brackets.get(by.replaces)
+            yield RunReplaced(by.replaces, by, bracket)
+            if bracket is not None and not by.is_apart:
                 brackets[by.number] = bracket
 
 
