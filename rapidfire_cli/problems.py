@@ -114,6 +114,7 @@ TITLES: Mapping[str, str] = {
     "E310": "max_epochs below the first rung",
     "E311": "`!zip` group with one member",
     "E312": "`!zip` lists of different lengths",
+    "E313": "warm start from an unknown run or epoch",
     "W301": "reversed range",
     "W302": "integer range of only 0 and 1",
     # E33: the runs of a group

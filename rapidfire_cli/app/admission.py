@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.engine.ports import NoRetry
@@ -17,23 +18,32 @@ MOST = 20  # retries in a row: a batch of a million rows is one row then (assume
 class FitAdmission:
     """Admits runs to the experiment in `home`; numbers from `free` on belong to no run.
 
-    Today's only source is `on_oom`: a retry with a changed config for each run that runs out of memory.
+    Sources are `on_oom`, a retry with a changed config for each run that runs out of memory, and warm starts
+    of the file: such a run is admitted once the weights that it begins with are durable.
     """
 
-    def __init__(self, home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run], free: int) -> None:
+    def __init__(
+        self,
+        home: ExperimentDir,
+        file: ExperimentFile,
+        runs: Iterable[Run],
+        free: int,
+        waiting: Waiting | None = None,
+    ) -> None:
         self._home = home
         self._file = file
         self._runs = {run.number: run for run in runs}
         self._free = free
+        self._waiting = waiting
 
     @property
     def is_open(self) -> bool:
-        """A retry follows from a run that is being trained, so none comes when nothing is left to train."""
-        return False
+        """Whether a run waits for weights that may still come; a retry follows from a run that trains."""
+        return self._waiting is not None and self._waiting.is_open
 
     def proposals(self) -> Sequence[Run]:
-        """No source goes by results yet."""
-        return ()
+        """The runs whose weights to begin with are durable by now."""
+        return self._waiting.ready() if self._waiting else ()
 
     def retry(self, run: int) -> Run | NoRetry:
         """The run that would take this one's place after it ran out of memory."""
@@ -54,18 +64,19 @@ class FitAdmission:
 
     def admit(self, run: Run) -> Assignment:
         """List the run in the manifest; that is durable when this returns. Raises OSError."""
-        publication.append(self._home.manifest, codec.write(run))
-        self._runs[run.number] = run
-        self._free = run.number + 1
+        if run.number not in self._runs:
+            publication.append(self._home.manifest, codec.write(run))
+            self._runs[run.number] = run
+            self._free = run.number + 1
         return assignment(self._home, run)
 
     def _retried_before(self, run: Run) -> int:
         return 0 if run.replaces is None else 1 + self._retried_before(self._runs[run.replaces])
 
 
-def assignment(home: ExperimentDir, run: Run) -> Assignment:
-    """The run as a worker needs it."""
-    return Assignment(run.number, run.config, run.seed, home.run_name(run), run.warm_start)
+def assignment(home: ExperimentDir, run: Run, kept: tuple[int, ...] = ()) -> Assignment:
+    """The run as a worker needs it; the ends of these epochs are `kept` for other runs."""
+    return Assignment(run.number, run.config, run.seed, home.run_name(run), run.warm_start, kept)
 
 
 def write_manifest(home: ExperimentDir, file: ExperimentFile, runs: Iterable[Run]) -> None:

@@ -1,5 +1,6 @@
 """The verbs that steer the runs of an experiment, during training or after."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -198,6 +199,18 @@ def undo(
     from rapidfire_cli.app.verbs import undo
 
     raise typer.Exit(undo.undo(Options(experiment, parent, None, dry_run, output)))
+
+
+@verb()
+def freeze(
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    experiment: Which = None,
+    parent: Parent = None,
+) -> None:
+    """Write an experiment file that reproduces the runs, clones included."""
+    from rapidfire_cli.app.verbs import freeze
+
+    raise typer.Exit(freeze.freeze(experiment, parent, file))
 
 
 @verb()

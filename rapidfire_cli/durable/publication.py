@@ -238,7 +238,7 @@ def twin(source: Path, target: Path) -> None:
             share(file, filled / file.name)
         disk.sync(filled)
         disk.rename(filled, target)
-        disk.sync(target.parent, target.parent.parent)
+        disk.sync(*target.parents[:3])
 
 
 def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:

@@ -13,6 +13,7 @@ from rapidfire_cli.terms import Plain
 FORMER = "checkpoints"  # their place in the run's directory in format 2
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
+KEPT = "kept"  # epoch ends that are never outdated
 ORIGIN = "origin"  # the checkpoint of another run that a warm start begins with
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
 SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them

@@ -53,6 +53,7 @@ class Assignment:
     seed: int
     directory: str  # runs/<number>-<id>
     warm_start: WarmStart | None = None  # from the checkpoint in its directory
+    kept: tuple[int, ...] = ()  # epochs whose ends stay durable, because other runs begin with them
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rapidfire_cli.manifest.counting import everything
 from rapidfire_cli.manifest.filters.filter import Filter, filters
 from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
-from rapidfire_cli.problems import Problem, Refusal, Severity, Span
+from rapidfire_cli.problems import Problem, Refusal, Severity, Span, did_you_mean
 from rapidfire_cli.syntax.ast import (
     Config,
     ExperimentFile,
@@ -66,7 +66,31 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
                 assert_never(group.generator)
 
 
+def _unknown_sources(file: ExperimentFile) -> Iterator[Problem]:
+    """Warm starts from a run that the file does not list, or from an epoch that it does not reach."""
+    warm = [
+        (group.at, start)
+        for group in file.groups
+        if isinstance(group.generator, Config) and (start := group.generator.warm_start)
+    ]
+    if not warm:
+        return
+    from rapidfire_cli.manifest.expand import listed  # which asks this module what is wrong with a file
+
+    epochs = {run.id: run.leaf["train"]["epochs"] for run in listed(file)}
+    for at, start in warm:
+        if start.run not in epochs:
+            span = nearest(file.origins, (*at, "warm_start", "run"))
+            hint = did_you_mean(start.run, epochs) or "`rapidfire expand FILE --output jsonl` prints the ids"
+            yield Problem("E313", f"no run of this file has the id `{start.run}`", span, hint=hint)
+        elif start.epoch > epochs[start.run]:
+            span = nearest(file.origins, (*at, "warm_start", "epoch"))
+            expected = f"an epoch up to {epochs[start.run]}"
+            yield Problem("E313", f"that run has no epoch {start.epoch}", span, expected=expected)
+
+
 def _wrong(file: ExperimentFile) -> Iterator[Problem]:
+    yield from _unknown_sources(file)
     if file.execution.on_oom:
         from rapidfire_cli.manifest.replacement import misplaced  # only files with changes wait for it
 

@@ -30,18 +30,27 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
 """What each field of a line must be; `replicate` is left out when it is 0, and what there is none of."""
 
 
-def line(number: int, id: str, group: int, config: str, seed: int, replicate: int = 0) -> str:
+def line(  # noqa: PLR0913, PLR0917 - the fields of a run
+    number: int,
+    id: str,
+    group: int,
+    config: str,
+    seed: int,
+    replicate: int = 0,
+    origin: Origin | None = None,
+    warm_start: WarmStart | None = None,
+) -> str:
     """The manifest line of the run with these fields, newline included."""
     tail = f',"replicate":{replicate}' if replicate else ""
+    tail += f',"origin":{canonical(spelt(origin))}' if origin else ""
+    tail += f',"warm_start":{canonical(spelt_warm(warm_start))}' if warm_start else ""
     return f'{{"number":{number},"id":"{id}","group":{group},"config":{config},"seed":{seed}{tail}}}\n'
 
 
 def write(run: Run) -> str:
     """The manifest line of a run, newline included."""
-    whole = line(run.number, run.id, run.group, run.config, run.seed, run.replicate)
-    origin = f',"origin":{canonical(spelt(run.origin))}' if run.origin else ""
-    warm = f',"warm_start":{canonical(spelt_warm(run.warm_start))}' if run.warm_start else ""
-    return f"{whole[:-2]}{origin}{warm}}}\n"
+    fields = (run.number, run.id, run.group, run.config, run.seed, run.replicate)
+    return line(*fields, run.origin, run.warm_start)
 
 
 def spelt(origin: Origin) -> dict[str, Plain]:

@@ -13,7 +13,7 @@ from rapidfire_cli.manifest.origin import asking
 from rapidfire_cli.manifest.sampling import Fractions, draws, streams
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.ast import Config, ExperimentFile, Generator, GridSearch
-from rapidfire_cli.terms import Run
+from rapidfire_cli.terms import Run, WarmStart
 
 COMPARED = 100_000  # runs: as many as `fit` takes without being told to take more
 COMPARED_TEXT = 2**26  # characters of leaf configs: half a second's work (measured)
@@ -51,23 +51,39 @@ def repeats(file: ExperimentFile) -> Iterator[tuple[int, int]]:
             yield run.number, earlier
 
 
-def _spell(file: ExperimentFile, run: Callable[[int, str, int, str, int, int], Spelt]) -> Iterator[Spelt]:
+def _spell(file: ExperimentFile, run: Callable[..., Spelt]) -> Iterator[Spelt]:
     if problems := find_problems(file):
         raise Refusal(problems)
+    return _spelt(file, run)
+
+
+def listed(file: ExperimentFile) -> Iterator[Run]:
+    """Every run of a file about which it was not asked what is wrong with it."""
+    return _spelt(file, Run)
+
+
+def _spelt(file: ExperimentFile, run: Callable[..., Spelt]) -> Iterator[Spelt]:
     number = count(1)
     return (
-        run(next(number), name(config), index, config, seed, replicate)
-        for index, copies, leaf_configs in _groups(file)
+        run(next(number), name(config), index, config, seed, replicate, *born)
+        for index, copies, leaf_configs, born in _groups(file)
         for config in leaf_configs
         for replicate, seed, name in copies
     )
 
 
-def _groups(file: ExperimentFile) -> Iterator[tuple[int, tuple[Replicate, ...], Iterator[str]]]:
-    """Each group's index, its replicates, and its leaf configs as canonical JSON."""
+def _groups(
+    file: ExperimentFile,
+) -> Iterator[tuple[int, tuple[Replicate, ...], Iterator[str], tuple[None, WarmStart] | tuple[()]]]:
+    """Each group's index, its replicates, its leaf configs as canonical JSON, and a warm start, if any."""
     for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1):
         leaf_configs = _leaf_configs(group.generator, fractions, asking(file, group))
-        yield index, replicates(file, group.generator.replicates), leaf_configs
+        match group.generator:
+            case Config(seed=seed, warm_start=warm) as single:
+                copies = replicates(file, single.replicates, seed, warm)
+            case several:
+                copies, warm = replicates(file, several.replicates), None
+        yield index, copies, leaf_configs, (None, warm) if warm else ()
 
 
 def _leaf_configs(generator: Generator, fractions: Fractions | None, span: Span | None) -> Iterator[str]:

@@ -45,11 +45,13 @@ class Replicate(NamedTuple):
     name: Callable[[str], str]
 
 
-def replicates(file: ExperimentFile, many: int) -> tuple[Replicate, ...]:
-    """As many replicates of the file's leaf configs; the first trains with the file's own seed."""
-    seeds = [seed_of(file.seed, k) for k in range(many)]
+def replicates(
+    file: ExperimentFile, many: int, seed: int | None = None, warm: WarmStart | None = None
+) -> tuple[Replicate, ...]:
+    """As many replicates of leaf configs; the first trains with this seed, by default the file's own."""
+    seeds = [seed_of(file.seed if seed is None else seed, k) for k in range(many)]
     return tuple(
-        Replicate(k, seed, identify(file.mlspec, file.data, seed, k)) for k, seed in enumerate(seeds)
+        Replicate(k, each, identify(file.mlspec, file.data, each, k, warm)) for k, each in enumerate(seeds)
     )
 
 

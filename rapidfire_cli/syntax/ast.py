@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rapidfire_cli.problems import Problem, Span
-from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain
+from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain, WarmStart
 
 if TYPE_CHECKING:
     from rapidfire_cli.stopping.rule import Rule
@@ -56,6 +56,8 @@ class Config:
 
     tree: dict[str, Tree]
     replicates: int = field(default=1, kw_only=True)
+    seed: int | None = field(default=None, kw_only=True)  # None for that of the file
+    warm_start: WarmStart | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

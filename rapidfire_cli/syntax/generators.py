@@ -24,6 +24,7 @@ from rapidfire_cli.syntax.metrics import lift
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 from rapidfire_cli.syntax.values import tree, value_sets
 from rapidfire_cli.syntax.zips import check_zips
+from rapidfire_cli.terms import WarmStart
 
 if TYPE_CHECKING:
     from rapidfire_cli.syntax.conditions.located import Known
@@ -58,13 +59,17 @@ def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator 
 
 
 def config(body: Body, diagnostics: Diagnostics) -> Config | None:
-    """config := `{` [replicates] section… `}`, without value sets."""
+    """config := `{` [replicates] [seed] [warm_start] section… `}`, without value sets."""
     for found in body.sets:
         hint = f"value sets are allowed under {SEARCHES}"
         diagnostics.error(
             "E301", "`config` cannot contain value sets", found.span, found=kind(found), hint=hint
         )
-    return None if body.arguments is None else Config(body.knobs, **body.arguments)
+    if body.arguments is None:
+        return None
+    warm = body.arguments.get("warm_start")
+    given = {"warm_start": WarmStart(**warm)} if warm else {}
+    return Config(body.knobs, **{**body.arguments, **given})
 
 
 def gridsearch(body: Body, diagnostics: Diagnostics) -> GridSearch | None:

@@ -123,7 +123,17 @@ REPLICATES = Integer(1, below=1001)  # assumed: larger numbers are typing errors
 _CONDITION = Text("a condition such as train.batch_size <= 128")
 CONDITIONS = AnyOf((_CONDITION, Items(_CONDITION)))
 FILTERS: Mapping[str, Shape] = {"where": CONDITIONS, "exclude": CONDITIONS}
-SINGLE = Record({"replicates": REPLICATES})
+WARM_START = Record(
+    {
+        "run": Text("the id of a run, 16 hex digits", "[0-9a-f]{16}"),
+        "epoch": Integer(1),
+        "matching": FLAG,
+        "keep_schedule": FLAG,
+    },
+    required=("run", "epoch"),
+)
+SEED = Integer(0, below=SEED_LIMIT)
+SINGLE = Record({"replicates": REPLICATES, "seed": SEED, "warm_start": WARM_START})
 GRIDSEARCH = Record({"early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **FILTERS})
 RANDOMSEARCH = Record(
     {"num_runs": Integer(1), "early_stopping": EARLY_STOPPING, "replicates": REPLICATES, **FILTERS},

@@ -17,7 +17,7 @@ from rapidfire_cli.syntax.ast import (
     SuccessiveHalving,
     Tree,
 )
-from rapidfire_cli.terms import Execution, Objective, Plain
+from rapidfire_cli.terms import Execution, Objective, Plain, WarmStart
 
 if TYPE_CHECKING:
     from rapidfire_cli.stopping.rule import Rule
@@ -47,14 +47,14 @@ def whole(file: ExperimentFile) -> dict[str, Plain]:
     return {**{key: value for key, value in said.items() if value is not None}, **opened}
 
 
-def arguments(record: "Generator | Range | Rule | Objective | Execution") -> dict[str, Plain]:
+def arguments(record: "Generator | Range | Rule | Objective | Execution | WarmStart") -> dict[str, Plain]:
     """A record's fields without those at their default, so that new fields do not change digests."""
     said = {field.name: getattr(record, field.name) for field in fields(record)}
     unsaid = {field.name: field.default for field in fields(record)}
     return {key: spelt(value) for key, value in said.items() if value != unsaid[key]}
 
 
-def spelt(tree: "Tree | Rule | Conditions") -> Plain:
+def spelt(tree: "Tree | Rule | Conditions | WarmStart") -> Plain:
     """A config as plain data."""
     match tree:
         case tuple():
@@ -71,6 +71,8 @@ def spelt(tree: "Tree | Rule | Conditions") -> Plain:
             return [spelt(value) for value in tree]
         case None | bool() | int() | float() | str():
             return tree
+        case WarmStart():
+            return arguments(tree)
         case _:
             return {"rule": tree.word, **arguments(tree)}
 

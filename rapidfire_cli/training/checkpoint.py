@@ -18,6 +18,7 @@ from rapidfire_cli.engine import epoch_log
 from rapidfire_cli.engine.checkpoints import (
     BEST,
     FINAL,
+    KEPT,
     MODEL,
     ORIGIN,
     READABLE,
@@ -69,6 +70,13 @@ def save(run: LiveRun) -> None:
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
     run.durable, run.unsaved, run.directories_synced = run.position, 0.0, True
     run.best_weights = weights_in(home / _name(run), BEST)
+
+
+def keep(run: LiveRun) -> None:
+    """Keep the checkpoint that was just saved for good. Raises Failure."""
+    home = Path(run.assignment.directory)
+    with guard_own_io():
+        publication.twin(home / _name(run), home / KEPT / _name(run))
 
 
 def restore(run: LiveRun) -> None:

@@ -263,6 +263,7 @@ class Executor:
                 check_state(run)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
+                self._keep_epoch(run)
             self._unsaved.setdefault(run.assignment.run, began)
             stopped = self._stop_requested()
             if stopped and mark is Mark.VALIDATION_BATCH:
@@ -274,6 +275,13 @@ class Executor:
                 now = self._checkpointed(run, now)
             began = now
         return False
+
+    def _keep_epoch(self, run: LiveRun) -> None:
+        """Make the end of an epoch durable that another run begins with."""
+        if run.epoch in run.assignment.kept:
+            run.streams = rng.capture()
+            self._save(run)
+            checkpoint.keep(run)
 
     def _checkpointed(self, run: LiveRun, now: float) -> float:
         """Save what is due by the clock: the run in its turn, and one that waits; returns the time."""

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from rapidfire_cli.requests import Answer, Ask, ask_plain
+from rapidfire_cli.requests import Answer, Ask, CloneRun, ask_plain
 from rapidfire_cli.store.requests_taken import Recorded
 from rapidfire_cli.terms import Plain
 from rapidfire_cli.view.formats import Record
@@ -67,7 +67,7 @@ def _when(seconds: float) -> str:
 
 
 def _verb(ask: Ask) -> str:
-    return type(ask).__name__.lower()
+    return "clone" if isinstance(ask, CloneRun) else type(ask).__name__.lower()
 
 
 def _spelt(ask: Ask) -> str:

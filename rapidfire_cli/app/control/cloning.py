@@ -10,7 +10,7 @@ from rapidfire_cli.app.control.trash import directory_of
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.durable import publication
 from rapidfire_cli.durable.publication import Damaged, claimed
-from rapidfire_cli.engine.checkpoints import ORIGIN, STATE, Reached, from_facts, newest_first
+from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, STATE, Reached, from_facts, newest_first
 from rapidfire_cli.manifest.check import checked
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.identity import identify, seed_of
@@ -126,7 +126,7 @@ class Cloning:
 def epoch_ends(directory: Path) -> dict[int, EpochEnd]:
     """The durable epoch ends of the run in this directory, by epoch."""
     found: dict[int, EpochEnd] = {}
-    for path in newest_first(directory):
+    for path in (*newest_first(directory), *newest_first(directory / KEPT)):
         try:
             reached = from_facts(claimed(path).facts)
         except (Damaged, KeyError, TypeError, ValueError):

@@ -16,6 +16,7 @@ from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
+from rapidfire_cli.app.control.waiting import Waiting, kept_epochs
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
@@ -74,6 +75,7 @@ class Plan:
     left: tuple[Run, ...]  # to train; failed runs are tried again
     source: Source | None  # the file that the directory belongs to from now on
     outline: Representatives  # of the runs
+    kept: Mapping[str, tuple[int, ...]]  # epochs that other runs begin with, by the id of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,9 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     members = memberships(loaded.file, whole, asked, stood, past, later)
     left = remaining(runs, stood, members, past)
     source = loaded.source or was
-    return Plan(loaded, runs, free, stood, members, past, left, source, representatives(runs))
+    return Plan(
+        loaded, runs, free, stood, members, past, left, source, representatives(runs), kept_epochs(runs)
+    )
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -201,17 +205,19 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     ):
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
-        jobs = {run.number: _job(plan, run) for run in plan.left}
+        waiting = Waiting(home, plan.runs, plan.left)
+        jobs = {run.number: _job(plan, run) for run in plan.left if run.number not in waiting.runs}
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
         found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
-        serving.begin(_steering(plan, jobs, news))
+        serving.begin(steering := _steering(plan, jobs, waiting, news))
+        waiting.standings = steering.standings
         seen = board(metadata, overview(home.journal, alive=True).rows)
         with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
-            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free)
+            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting)
             try:
                 driver.train(jobs, [each.bracket for each in found], journal, audience, admission)
             except CodeChanged as change:
@@ -221,6 +227,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                     f"{pause}\nhint: saved progress is kept; rerun the same command to continue"
                 ) from None
         journal.close()
+    for told in waiting.unbegun():
+        print(told, file=sys.stderr)
 
 
 @contextmanager
@@ -304,7 +312,7 @@ def _prepare(
     return answer
 
 
-def _steering(plan: Plan, jobs: Mapping[int, Job], news: Sequence[Fact]) -> Steering:
+def _steering(plan: Plan, jobs: Mapping[int, Job], waiting: Waiting, news: Sequence[Fact]) -> Steering:
     """What carries out requests during this fit, which trains a run again once somebody resumes it."""
     runs = {run.number: run for run in plan.runs}
     taken = [each.taken for each in requests_taken(plan.loaded.home.journal)]
@@ -314,7 +322,7 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], news: Sequence[Fact]) -> Stee
         standings_of(plan.stood.values(), plan.runs),
         taken,
         Cloning(plan.loaded.home, plan.loaded.file),
-        lambda run: _job(plan, runs[run]) if run in runs and run not in jobs else None,
+        lambda run: _job(plan, runs[run]) if run in runs and run not in (*jobs, *waiting.runs) else None,
     )
     steering.learn(news)
     return steering
@@ -353,7 +361,7 @@ def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
 
 
 def _job(plan: Plan, run: Run) -> Job:
-    asked = assignment(plan.loaded.home, run)
+    asked = assignment(plan.loaded.home, run, plan.kept.get(run.id, ()))
     goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

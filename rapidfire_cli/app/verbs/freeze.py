@@ -1,0 +1,59 @@
+"""`freeze`: an experiment file that reproduces the runs of an experiment, clones included."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from rapidfire_cli.app.files import reload
+from rapidfire_cli.app.overview import open_overview
+from rapidfire_cli.durable import publication
+from rapidfire_cli.manifest.identity import identify
+from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.store.known_runs import KnownRun, known_runs
+from rapidfire_cli.syntax.ast import Config, ExperimentFile, Group
+from rapidfire_cli.syntax.parser import slug
+from rapidfire_cli.syntax.printer import to_yaml
+from rapidfire_cli.terms import Run, RunState, WarmStart
+from rapidfire_cli.view.wording import counted
+
+LEFT_OUT = frozenset({RunState.STOPPED, RunState.PRUNED, RunState.FAILED, RunState.DELETED})
+
+
+def freeze(experiment: str | None, parent: str | None, file: Path) -> int:
+    """Write the file; return the exit code. Raises Refusal when no run is to be reproduced."""
+    home = open_overview(experiment, parent).home
+    runs = frozen_runs(known_runs(home.journal, 1))
+    if not runs:
+        raise Refusal([Problem("E602", f"no run of {home.path} is completed or to be trained")])
+    publication.write(file, to_yaml(frozen(reload(home.file), runs, slug(file.stem))))
+    print(f"wrote {file}: {counted(len(runs), 'run')}", file=sys.stderr)
+    return 0
+
+
+def frozen_runs(known: Iterable[KnownRun]) -> list[Run]:
+    """The completed and unfinished runs, and those whose weights they begin with, by number."""
+    by_id = {one.run.id: one.run for one in known}
+    chosen = {one.run.number: one.run for one in known if one.state not in LEFT_OUT}
+    for run in [*chosen.values()]:
+        start = run.warm_start
+        while start and (source := by_id.get(start.run)):
+            chosen[source.number] = source
+            start = source.warm_start
+    return [chosen[number] for number in sorted(chosen)]
+
+
+def frozen(file: ExperimentFile, runs: Iterable[Run], name: str) -> ExperimentFile:
+    """The file with a `config` group for each run; ids are those that the runs have there."""
+    ids: dict[str, str] = {}
+    groups = []
+    for run in runs:
+        warm = _renamed(run.warm_start, ids)
+        ids[run.id] = identify(file.mlspec, file.data, run.seed, 0, warm)(run.config)
+        seed = None if run.seed == file.seed else run.seed
+        groups.append(Group(Config(run.leaf, seed=seed, warm_start=warm)))
+    return replace(file, name=name, groups=tuple(groups))
+
+
+def _renamed(warm: WarmStart | None, ids: Mapping[str, str]) -> WarmStart | None:
+    return replace(warm, run=ids[warm.run]) if warm else None

@@ -1,0 +1,101 @@
+"""A session of steering a live fit from a shell, and the file that reproduces its outcome."""
+
+import json
+import time
+
+from tests.scenarios.conftest import Cli
+
+SWEEP = """\
+experiment: tiny
+mlspec: tests.scenarios.specs:Tiny
+gridsearch:
+  user_knobs: {pause: 0.04}
+  train:
+    epochs: !list [1, 6]
+    batch_size: !list [16, 32]
+    optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
+  named_metrics: [top1_accuracy]
+execution: {workers: 2}
+"""
+PATIENCE = 120  # seconds
+
+
+def states(cli: Cli) -> dict[int, str]:
+    return {run["number"]: run["state"] for run in cli.status()["runs"]}
+
+
+def wait_until(cli: Cli, number: int, state: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while states(cli).get(number) != state:
+        assert time.monotonic() < deadline, states(cli)
+        time.sleep(0.1)
+
+
+def asked(cli: Cli, *words: str) -> dict[int, str]:
+    """Ask the live fit; the outcome and text of each run."""
+    said = json.loads(cli.run(*words, "--output", "json").stdout)
+    assert said["live"]
+    return {answer["run"]: answer["text"] for answer in said["answers"]}
+
+
+def test_a_session_of_steering_and_its_frozen_file(cli):
+    cli.write(SWEEP)
+    fit = cli.start("fit", "experiment.yaml")
+    journal = cli.path / "rapidfire_experiments/tiny/journal.db"
+    while not journal.exists():
+        time.sleep(0.05)
+    wait_until(cli, 1, "completed")
+
+    assert set(asked(cli, "stop", "5-6").values()) <= {"stopping", "stopped"}
+    lr = "train.optimizer.args.lr=0.05"
+    assert asked(cli, "clone", "1", "--warm-start", "--set", lr, "--epochs", "2") == {1: "cloned as run 9"}
+    wait_until(cli, 5, "stopped")
+    wait_until(cli, 6, "stopped")
+    assert asked(cli, "resume", "5") == {5: "resumed"}
+    assert asked(cli, "delete", "6", "-y") == {6: "deleted"}
+    assert asked(cli, "undo") == {6: "restored, stopped"}
+    assert "run 1: refused: already completed" in cli.run("stop", "1", exits=2).stderr
+
+    _, said = fit.communicate()
+    assert fit.returncode == 0, said
+    assert "1 run stopped by hand (`rapidfire resume 6`)" in said
+    assert states(cli) == {**dict.fromkeys(range(1, 10), "completed"), 6: "stopped"}
+    requests = json.loads(cli.run("log", "--output", "json").stdout)["requests"]
+    assert [each["verb"] for each in requests] == ["stop", "clone", "resume", "delete", "undo", "stop"]
+
+    steered = cli.weights()
+    cli.run("freeze", "-o", "frozen.yaml")
+    cli.run("fit", "frozen.yaml")
+    assert cli.weights("frozen") == {run: steered[run] for run in cli.weights("frozen")}
+    assert len(cli.weights("frozen")) == 8
+
+
+FROZEN = """\
+mlspec: tests.scenarios.specs:Tiny
+config_group:
+  - config: {{train: {{epochs: 3, batch_size: 16, optimizer: {{name: Adam, args: {{lr: 0.01}}}}}}}}
+  - config:
+      warm_start: {{run: {id}, epoch: 1}}
+      train: {{epochs: 2, batch_size: 16, optimizer: {{name: Adam, args: {{lr: 0.1}}}}}}
+execution: {{workers: {workers}}}
+"""
+
+
+def test_a_run_begins_with_an_epoch_of_one_that_trains_on_whatever_happens_to_the_fit(cli):
+    text = FROZEN.partition("  - config:\n")[0].format()
+    cli.write(text, "parent.yaml")
+    parent = json.loads(cli.run("expand", "parent.yaml", "--output", "jsonl").stdout.splitlines()[0])["id"]
+    cli.write(FROZEN.format(id=parent, workers=1), "one.yaml")
+    cli.write(FROZEN.format(id=parent, workers=2), "two.yaml")
+    cli.run("fit", "one.yaml")
+    cli.run("fit", "two.yaml")
+    assert cli.weights("one") == cli.weights("two")
+    assert len(cli.weights("one")) == 2
+    cli.run("delete", "1", "2", "-y", "-e", "two")
+    cli.run("restore", "1", "-e", "two")
+    assert {
+        run["state"] for run in json.loads(cli.run("status", "-e", "two", "-o", "json").stdout)["runs"]
+    } == {
+        "completed",
+        "deleted",
+    }
