@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rapidfire_cli.app.admission import assignment
+from rapidfire_cli.app.control.background import BackgroundFit
 from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, check_size, home_of
@@ -18,6 +19,7 @@ from rapidfire_cli.app.streams import lags, settle, unblocked
 from rapidfire_cli.app.trained import Asked, choose, prepared, problem, tell_changes
 from rapidfire_cli.app.verbs.fit import Request, train
 from rapidfire_cli.automl import PYTHON, experiment_file
+from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.manifest.counting import total
@@ -26,7 +28,7 @@ from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.layout import parent_directory
-from rapidfire_cli.store.queries import Overview, RunRow
+from rapidfire_cli.store.queries import Overview, RunRow, overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, RunState
@@ -80,19 +82,50 @@ class Experiment:
         self._source = Source(name or self.mlspec, given=name is not None)
         self.dir = dir or os.environ.get("RAPIDFIRE_DIR")
 
+    @overload
     def run_fit(
         self,
         ml_config: Any,
         seed: int = DEFAULT_SEED,
         objective: Mapping[str, Any] | None = None,
         execution: Mapping[str, Any] | None = None,
-    ) -> Results:
+        background: Literal[False] = False,
+    ) -> Results: ...
+
+    @overload
+    def run_fit(
+        self,
+        ml_config: Any,
+        seed: int = DEFAULT_SEED,
+        objective: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | None = None,
+        *,
+        background: Literal[True],
+    ) -> BackgroundFit[Results]: ...
+
+    def run_fit(
+        self,
+        ml_config: Any,
+        seed: int = DEFAULT_SEED,
+        objective: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | None = None,
+        background: bool = False,
+    ) -> Results | BackgroundFit[Results]:
         """Train every run of `ml_config` that is not trained yet; a run that fails raises nothing.
 
         `objective` and `execution` are what they are in a file. Raises Refusal with everything that is wrong
         before anything is trained; a signal that stops training is raised once nothing can be lost.
+
+        With `background`, training goes on in a thread, and the handle that is returned steers it.
         """
         loaded = self._subject(ml_config, seed, objective, execution)
+        if background:
+            watch, home = _watch(_cell()), loaded.home
+            return BackgroundFit(
+                home,
+                lambda stop: results(train(loaded, Request(), stop, watch)),
+                lambda: results(overview(home.journal, is_held(home.lock))),
+            )
         with stop_signal() as stop:
             seen = train(loaded, Request(), stop, _watch(_cell()))
         _raise(stop)

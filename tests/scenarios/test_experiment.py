@@ -154,3 +154,39 @@ def test_the_package_says_what_it_offers():
         assert name in dir(rapidfire_cli) and getattr(rapidfire_cli, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Liszt'"):
         _ = rapidfire_cli.Liszt
+
+
+def test_a_fit_in_the_background_is_steered_by_its_handle(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    config = {
+        "user_knobs": {"pause": 0.01},
+        "train": {
+            "epochs": 2,
+            "batch_size": 32,
+            "optimizer": {"name": "Adam", "args": {"lr": List([0.01, 0.001])}},
+        },
+    }
+    execution = {"workers": 1}
+    fit = Experiment(Tiny, name="tiny", dir=tmp_path).run_fit(
+        GridSearch(config), execution=execution, background=True
+    )
+    [stopped] = fit.stop(2)  # while the worker starts: the answer comes when training begins
+    [cloned] = fit.clone(1, {"train.optimizer.args.lr": 0.5})
+    assert (stopped.text, cloned.born) == ("stopped", 3)
+    assert {run.number for run in fit.results.runs} == {1, 2, 3}
+    with pytest.raises(TimeoutError):
+        fit.wait(0)
+    done = fit.wait(120)
+    assert fit.is_done and {run.number: str(run.state) for run in done.runs} == {
+        1: "completed",
+        2: "stopped",
+        3: "completed",
+    }
+    assert [answer.text for answer in fit.resume(2)] == ["resumed"], "also after the fit"
+
+
+def test_what_a_fit_in_the_background_raises_is_raised_by_wait(tmp_path):
+    config = {"train": {"epochs": 1, "batch_size": 8, "optimizer": {"name": "Adamm", "args": {"lr": 0.1}}}}
+    fit = Experiment(Tiny, name="tiny", dir=tmp_path).run_fit(GridSearch(config), background=True)
+    with pytest.raises(Refusal):
+        fit.wait(120)

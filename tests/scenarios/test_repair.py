@@ -57,7 +57,8 @@ def killed(tmp_path_factory) -> Cli:
 
 @pytest.fixture
 def cli(killed, tmp_path) -> Cli:
-    shutil.copytree(killed.path, tmp_path, dirs_exist_ok=True)
+    sockets = shutil.ignore_patterns("*.sock")  # which a killed controller leaves behind
+    shutil.copytree(killed.path, tmp_path, dirs_exist_ok=True, ignore=sockets)
     return Cli(tmp_path)
 
 
@@ -120,6 +121,23 @@ def test_an_experiment_that_was_done_is_done_after_its_journal_is_rebuilt(traine
     assert (cli.metrics(), cli.weights()) == (metrics, weights)
     cli.run("fit", "experiment.yaml")
     assert (cli.metrics(), cli.weights()) == (metrics, weights)
+
+
+def test_what_people_stopped_and_deleted_does_not_come_back(trained, tmp_path):
+    cli = Cli(tmp_path)
+    shutil.copytree(trained.path, cli.path, dirs_exist_ok=True)
+    last = max(run["number"] for run in cli.status()["runs"])
+    cli.run("delete", str(last), "-y")
+    cli.run("resume", "--where", "train.batch_size == 64")
+    cli.run("stop", "--where", "train.batch_size == 64")
+    before = {run["number"]: run["state"] for run in cli.status()["runs"]}
+    assert before[last] == "deleted" and "stopped" in before.values()
+    lose(cli)
+    cli.run("repair", "-e", "tiny")
+    after = {run["number"]: run["state"] for run in cli.status()["runs"]}
+    assert after == before
+    cli.run("restore", str(last))
+    assert {run["number"]: run["state"] for run in cli.status()["runs"]}[last] == "completed"
 
 
 def test_a_damaged_checkpoint_proves_nothing_and_is_told(cli):

@@ -1,0 +1,131 @@
+"""A fit in a thread of its own, from Python, and the requests that steer it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rapidfire_cli.app.control.asking import new_request, send
+from rapidfire_cli.durable.lock import is_held
+from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.requests import (
+    Answer,
+    Ask,
+    CloneRun,
+    Delete,
+    Purge,
+    Restore,
+    Resume,
+    Stop,
+    Undo,
+    Warm,
+)
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.terms import Plain, canonical
+
+Outcome = TypeVar("Outcome")
+PAUSE = 0.02  # seconds between two looks at whether the fit has begun (assumed)
+
+
+class BackgroundFit(Generic[Outcome]):
+    """A fit that trains while the script goes on with its work.
+
+    Every request is answered for each of its runs, as on the command line. A script that ends waits for its
+    fits.
+    """
+
+    def __init__(
+        self, home: ExperimentDir, work: Callable[[StopSignal], Outcome], look: Callable[[], Outcome]
+    ) -> None:
+        """Start the fit: `work` trains until it is done or stopped, `look` reads what is known by now."""
+        self._home = home
+        self._look = look
+        self._stop = StopSignal()
+        self._outcome: Outcome | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), name="rapidfire fit")
+        self._thread.start()
+
+    @property
+    def results(self) -> Outcome:
+        """What the runs have reached by now. Raises Refusal before the first has begun."""
+        return self._look()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the fit has ended."""
+        return not self._thread.is_alive()
+
+    def wait(self, timeout: float | None = None) -> Outcome:
+        """Wait until the fit has ended; its results. Raises what it raised, and TimeoutError.
+
+        Ctrl-C interrupts the fit as it does in the foreground: what is trained is saved first.
+        """
+        try:
+            self._thread.join(timeout)
+        except KeyboardInterrupt:
+            self.interrupt()
+            raise
+        if self._thread.is_alive():
+            raise TimeoutError(f"the fit has not ended in {timeout:g} seconds")
+        if self._error:
+            raise self._error
+        assert self._outcome is not None
+        return self._outcome
+
+    def interrupt(self) -> None:
+        """End the fit once everything is saved; `run_fit` continues it."""
+        self._stop.ask()
+        self._thread.join()
+
+    def stop(self, *runs: int, now: bool = False) -> tuple[Answer, ...]:
+        """Stop runs at their next optimizer step, or `now`."""
+        return self._ask(Stop(runs, now))
+
+    def resume(self, *runs: int) -> tuple[Answer, ...]:
+        """Train stopped, pruned or failed runs on."""
+        return self._ask(Resume(runs))
+
+    def delete(self, *runs: int) -> tuple[Answer, ...]:
+        """Move runs to the trash."""
+        return self._ask(Delete(runs))
+
+    def restore(self, *runs: int) -> tuple[Answer, ...]:
+        """Bring deleted runs back."""
+        return self._ask(Restore(runs))
+
+    def purge(self, *runs: int) -> tuple[Answer, ...]:
+        """Free the disk of deleted runs."""
+        return self._ask(Purge(runs))
+
+    def clone(  # noqa: PLR0913 - the options of the command line
+        self,
+        run: int,
+        changes: dict[str, Plain] | None = None,
+        *,
+        warm_start: Warm | bool = False,
+        source: str = "last",
+        epochs: int | None = None,
+        seed: int | None = None,
+        replicate: bool = False,
+        keep_schedule: bool = False,
+    ) -> tuple[Answer, ...]:
+        """Train a copy of the run; `changes` are values by knob: `{"train.optimizer.args.lr": 0.1}`."""
+        sets = tuple(f"{knob}={canonical(value)}" for knob, value in (changes or {}).items())
+        warm: Warm | None = "all" if warm_start is True else warm_start or None
+        return self._ask(CloneRun((run,), sets, warm, source, epochs, seed, replicate, keep_schedule))
+
+    def undo(self) -> tuple[Answer, ...]:
+        """Revert the last request."""
+        return self._ask(Undo())
+
+    def _ask(self, ask: Ask) -> tuple[Answer, ...]:
+        while not (self.is_done or is_held(self._home.lock)):  # the fit is about to begin
+            time.sleep(PAUSE)
+        return send(self._home, new_request(ask, "python")).answers
+
+    def _run(self, work: Callable[[StopSignal], Outcome]) -> None:
+        try:
+            self._outcome = work(self._stop)
+        except BaseException as error:
+            self._error = error
