@@ -61,6 +61,13 @@ class Purge:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Keep the last durable epoch end of each of these runs, whatever is saved later."""
+
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CloneRun:
     """Train a copy of each of these runs, with changed knobs."""
 
@@ -79,10 +86,10 @@ class Undo:
     """Revert one's own last request."""
 
 
-Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | CloneRun | Undo
+Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | CloneRun | Undo
 """What can be asked for."""
 
-AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge | CloneRun
+AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | CloneRun
 """What names the runs that it is about."""
 
 
@@ -168,7 +175,7 @@ def _names_runs(ask: object) -> bool:
         return _are_numbers(ask.runs) and isinstance(ask.at_once, bool)
     if isinstance(ask, CloneRun):
         return _are_numbers(ask.runs) and _is_sound_clone(ask)
-    return isinstance(ask, Resume | Delete | Restore | Purge) and _are_numbers(ask.runs)
+    return isinstance(ask, Resume | Delete | Restore | Purge | Keep) and _are_numbers(ask.runs)
 
 
 def _is_sound_clone(ask: CloneRun) -> bool:

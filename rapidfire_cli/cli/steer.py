@@ -131,6 +131,25 @@ def purge(
     raise typer.Exit(purge.purge(selection, Options(experiment, parent, None, dry_run, output)))
 
 
+@verb()
+def keep(
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
+    experiment: Which = None,
+    parent: Parent = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Keep the last durable epoch end of runs, for clones to begin with."""
+    from rapidfire_cli.app.control.selection import Selection
+    from rapidfire_cli.app.control.steering_verb import Options
+    from rapidfire_cli.app.verbs import keep
+
+    selection = Selection(tuple(runs or ()), where, worse)
+    raise typer.Exit(keep.keep(selection, Options(experiment, parent, None, dry_run, output)))
+
+
 class CloneVerb(Verb):
     """Takes `--warm-start` with a value or without."""
 

@@ -19,6 +19,7 @@ from rapidfire_cli.requests import (
     Answer,
     CloneRun,
     Delete,
+    Keep,
     Outcome,
     Purge,
     Request,
@@ -38,6 +39,7 @@ class Effect(StrEnum):
     DELETE = "delete"
     RESTORE = "restore"
     PURGE = "purge"
+    KEEP = "keep"
     CLONE = "clone"
 
 
@@ -82,6 +84,8 @@ def _ruled(about: AboutRuns, run: int, standing: Standing) -> _Ruled:
             return _restored(standing)
         case Purge():
             return _purged(run, standing)
+        case Keep():
+            return _kept(run, standing)
         case CloneRun():
             return _cloned(about, standing)
     assert_never(about)
@@ -155,6 +159,12 @@ def _purged(run: int, standing: Standing) -> _Ruled:
     if standing.former is None:
         return "applied", "already purged", "", None
     return "applied", "purged", "", Effect.PURGE
+
+
+def _kept(run: int, standing: Standing) -> _Ruled:
+    if standing.state is RunState.DELETED:
+        return _in_the_trash(run)
+    return "applied", "kept", "", Effect.KEEP
 
 
 def _cloned(about: CloneRun, standing: Standing) -> _Ruled:

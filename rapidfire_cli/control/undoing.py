@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import AboutRuns, CloneRun, Delete, Purge, Restore, Resume, Stop, subject
+from rapidfire_cli.requests import AboutRuns, CloneRun, Delete, Keep, Purge, Restore, Resume, Stop, subject
 
 
 def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
@@ -28,6 +28,8 @@ def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
             return Delete(runs)
         case CloneRun():
             return Delete(runs)
+        case Keep():
+            return "a checkpoint that is kept stays"
         case Purge():
             return "purged runs cannot be restored"
         case None:

@@ -41,6 +41,7 @@ class Cloning:
 
     def __init__(self, home: ExperimentDir, file: ExperimentFile | None = None) -> None:
         """`file` is what is trained; by default, what the experiment's directory says."""
+        self.code: str | None = None  # that workers train with now: hashes as JSON, once that is known
         self._home = home
         self._given = file
 
@@ -70,6 +71,19 @@ class Cloning:
         if source:
             self._pin(source, clone, parent)
         return clone
+
+    def keep(self, run: Run) -> int:
+        """Keep the run's last durable epoch end; which epoch that is. Raises Refusal, and OSError."""
+        directory = self._home.run(run)
+        found = epoch_ends(directory)
+        if not found:
+            raise Refusal([_none_yet(run)])
+        last = found[max(found)]
+        try:
+            publication.twin(last.path, directory / KEPT / last.path.name)
+        except FileNotFoundError:  # it was outdated meanwhile
+            raise Refusal([_replaced(run)]) from None
+        return last.reached.epoch
 
     def config(self, parent: Run, ask: CloneRun) -> str:
         """The clone's leaf config. Raises Refusal with every problem, located in the changes."""
@@ -102,14 +116,17 @@ class Cloning:
         """The epoch end to begin with. Raises Refusal where it is not durable."""
         found = epoch_ends(directory_of(self._home, parent))
         if not found:
-            hint = "a run is saved when it completes, is pruned, or rests between two epochs for some time"
-            raise Refusal([_problem(f"no end of an epoch of run {parent.number} is durable yet", hint)])
+            raise Refusal([_none_yet(parent)])
         wanted = _wanted(ask.source, found)
         if wanted is None or wanted not in found:
             known = ", ".join(f"epoch:{epoch}" for epoch in sorted(found))
             epoch = "the best epoch" if ask.source == "best" else f"epoch {wanted}"
             message = f"{epoch} of run {parent.number} is not durable"
             raise Refusal([_problem(message, f"use `--from` with one of: {known}")])
+        opened = found[wanted].reached.opened
+        if self.code and opened and opened.code != self.code:
+            message = f"the code changed since run {parent.number} was trained"
+            raise Refusal([_problem(message, "leave `--warm-start` out to train from scratch")])
         if not (found[wanted].path / STATE).is_file():
             message = f"run {parent.number} kept only its weights"
             raise Refusal([_problem(message, "`execution: {keep: resume}` also keeps the optimizer's state")])
@@ -119,8 +136,7 @@ class Cloning:
         try:
             publication.twin(source.path, self._home.run(clone) / ORIGIN)
         except FileNotFoundError:  # it was outdated meanwhile
-            message = f"the checkpoint of run {parent.number} was replaced by a newer one"
-            raise Refusal([_problem(message, "try again")]) from None
+            raise Refusal([_replaced(parent)]) from None
 
 
 def epoch_ends(directory: Path) -> dict[int, EpochEnd]:
@@ -153,6 +169,15 @@ def _check_schedule(parent: Run, config: str) -> None:
     if changed:
         message = f"`--keep-schedule` needs the schedule unchanged, but `train.{changed[0]}` changed"
         raise Refusal([_problem(message, "leave `--keep-schedule` out to begin a new schedule")])
+
+
+def _none_yet(run: Run) -> Problem:
+    hint = "a run is saved when it completes, is pruned, or rests between two epochs for some time"
+    return _problem(f"no end of an epoch of run {run.number} is durable yet", hint)
+
+
+def _replaced(run: Run) -> Problem:
+    return _problem(f"the checkpoint of run {run.number} was replaced by a newer one", "try again")
 
 
 def _problem(message: str, hint: str) -> Problem:

@@ -23,14 +23,15 @@ from rapidfire_cli.control.standing import Standing, Standings, learn
 from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.ports import Fleet
-from rapidfire_cli.facts import Fact, RequestTaken, RunAdmitted, RunChanged, RunLeft, RunPurged
+from rapidfire_cli.facts import Fact, RequestTaken, RunAdmitted, RunChanged, RunLeft, RunOpened, RunPurged
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.requests import Answer, CloneRun, Request, Stop, Undo, subject
+from rapidfire_cli.requests import Answer, CloneRun, Keep, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Run, RunState
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
+DONE = (None, Effect.KEEP, Effect.CLONE)  # what needs no entry in `requests.jsonl`
 
 
 class Steering:
@@ -61,7 +62,7 @@ class Steering:
         if request.id in self._answered:
             return self._answered[request.id]
         request, rulings = self._decided(request)
-        if any(ruling.effect not in (None, Effect.CLONE) for ruling in rulings):
+        if any(ruling.effect not in DONE for ruling in rulings):
             side_file.note(self._home, request)
         taken = RequestTaken(request, tuple(ruling.answer for ruling in rulings))
         fleet.note([taken])
@@ -92,6 +93,8 @@ class Steering:
         for fact in facts:
             if isinstance(fact, RunAdmitted):
                 self._runs[fact.run.number] = fact.run
+            elif isinstance(fact, RunOpened):
+                self._cloning.code = fact.code
             learn(self.standings, fact)
 
     def _rests(self, run: int) -> bool:
@@ -107,6 +110,8 @@ class Steering:
         rulings = decide(request, self.standings)
         if isinstance(about := subject(request), CloneRun):
             return request, tuple(self._cloned(ruling, about) for ruling in rulings)
+        if isinstance(about, Keep):
+            return request, tuple(map(self._kept, rulings))
         return request, rulings
 
     def _cloned(self, ruling: Ruling, about: CloneRun) -> Ruling:
@@ -123,9 +128,20 @@ class Steering:
         answer = replace(ruling.answer, text=f"cloned as run {clone.number}", born=clone.number)
         return Ruling(answer, Effect.CLONE)
 
+    def _kept(self, ruling: Ruling) -> Ruling:
+        """Keep the checkpoint that was decided about, at once: doing so twice changes nothing."""
+        if ruling.effect is None:
+            return ruling
+        try:
+            epoch = self._cloning.keep(self._runs[ruling.answer.run])
+        except Refusal as refusal:
+            first = refusal.problems[0]
+            return Ruling(Answer(ruling.answer.run, "refused", first.message, first.hint))
+        return Ruling(replace(ruling.answer, text=f"kept the end of epoch {epoch}"), ruling.effect)
+
     def _carry_out(self, request: Request, ruling: Ruling, fleet: Fleet) -> None:
         run, about = ruling.answer.run, subject(request)
-        if ruling.effect not in (None, Effect.CLONE):
+        if ruling.effect not in DONE:
             self._intents.pop(run, None)
         match ruling.effect:
             case Effect.STOP:
@@ -145,7 +161,7 @@ class Steering:
                 fleet.note([RunPurged(run)])
             case Effect.CLONE:
                 fleet.admit(self._born.pop(ruling.answer.born))
-            case None:
+            case Effect.KEEP | None:
                 pass
             case _:
                 assert_never(ruling.effect)

@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -25,7 +25,8 @@ from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.durable import disk, failpoints, publication
-from rapidfire_cli.engine.checkpoints import newest_first
+from rapidfire_cli.durable.publication import Damaged, claimed
+from rapidfire_cli.engine.checkpoints import ORIGIN, from_facts, newest_first
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
 from rapidfire_cli.engine.local.backend import LocalBackend, log_of
@@ -289,7 +290,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
     if answer.prepares:
         answer = _prepare(plan, request, driver, continued)
     if answer:
-        resume_check.check_resume(plan.stood, plan.runs, answer, request.accepted)
+        resume_check.check_resume(_opened(plan), plan.runs, answer, request.accepted)
 
 
 def _prepare(
@@ -329,8 +330,21 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], waiting: Waiting, news: Seque
 
 
 def _continues(plan: Plan, run: Run) -> bool:
-    """Whether a checkpoint is there to go on from."""
-    return run.number in plan.stood and bool(newest_first(plan.loaded.home.run(run)))
+    """Whether a checkpoint is there to go on from, or to begin with."""
+    place = plan.loaded.home.run(run)
+    return run.number in plan.stood and (bool(newest_first(place)) or (place / ORIGIN).is_dir())
+
+
+def _opened(plan: Plan) -> Mapping[int, KnownRun]:
+    """The known runs with what they were last trained with, or what their warm start was trained with."""
+    found = {**plan.stood}
+    for run in (each for each in plan.left if each.warm_start and each.number in found):
+        origin = plan.loaded.home.run(run) / ORIGIN
+        if found[run.number].opened is None and origin.is_dir():
+            with suppress(Damaged, KeyError, TypeError, ValueError):  # the run itself will fail
+                opened = from_facts(claimed(origin).facts).opened
+                found[run.number] = replace(found[run.number], opened=opened)
+    return found
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:

@@ -8,9 +8,10 @@ from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import MODEL, ORIGIN, STATE, Best, Reached, name, to_facts
+from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.requests import Answer, CloneRun, Delete, Purge, Undo
+from rapidfire_cli.requests import Answer, CloneRun, Delete, Keep, Purge, Undo
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.terms import Clone, Run, RunState, WarmStart
 from tests.app.fake_workers import Cli, FaultRates
@@ -36,9 +37,16 @@ def cli(tmp_path):
 
 
 def save(
-    cli: Cli, step: int, epoch: int, epoch_end: bool = True, files=(f"{MODEL}.safetensors", STATE)
+    cli: Cli,
+    step: int,
+    epoch: int,
+    epoch_end: bool = True,
+    files=(f"{MODEL}.safetensors", STATE),
+    opened=None,
 ) -> None:
-    reached = Reached(1, epoch, step, epoch, 1, (), None, Best("quality", "max", 3, 0.5), epoch_end=epoch_end)
+    reached = Reached(
+        1, epoch, step, epoch, 1, (), opened, Best("quality", "max", 3, 0.5), epoch_end=epoch_end
+    )
     payload = {file: lambda path: path.write_text("weights") for file in files}
     publication.publish(cli.home.run(run(cli, 1)) / name(step, epoch), payload, to_facts(reached))
 
@@ -100,9 +108,36 @@ def test_a_deleted_run_can_be_cloned_until_it_is_purged(cli):
     assert asked(cli, CloneRun((1,), warm="all", seed=9)).text == "already purged: its weights are gone"
 
 
+def test_an_epoch_end_that_is_kept_outlives_later_checkpoints(cli):
+    assert asked(cli, Keep((1,))).text == "kept the end of epoch 8"
+    for path in cli.home.run(run(cli, 1)).glob("step-*"):
+        publication.remove(path)
+    assert asked(cli, Keep((1,))).text == "kept the end of epoch 8"
+    assert asked(cli, CloneRun((1,), warm="all", source="epoch:8")).born == 2
+
+
+def test_without_a_durable_epoch_end_nothing_can_be_kept_or_continued_warm(cli):
+    for step, epoch in ((30, 3), (80, 8)):
+        publication.remove(cli.home.run(run(cli, 1)) / name(step, epoch))
+    for ask in (Keep((1,)), CloneRun((1,), warm="all")):
+        assert asked(cli, ask).text == "no end of an epoch of run 1 is durable yet"
+
+
 def test_a_run_that_kept_only_its_weights_cannot_be_continued_warm(cli):
     save(cli, 80, 8, files=(f"{MODEL}.safetensors",))
     assert asked(cli, CloneRun((1,), warm="all")).text == "run 1 kept only its weights"
+
+
+def test_other_code_than_the_run_was_trained_with_is_refused(cli):
+    cloning = Cloning(cli.home)
+    publication.remove(cli.home.run(run(cli, 1)) / name(80, 8))
+    save(cli, 80, 8, opened=RunOpened(1, '{"specs": "a"}', "{}", "{}"))
+    cloning.code = '{"specs": "a"}'
+    ask = CloneRun((1,), (f"{LR}=0.25",), "all")
+    cloning.clone(run(cli, 1), ask, {1: run(cli, 1)})
+    cloning.code = '{"specs": "b"}'
+    with pytest.raises(Refusal, match="the code changed since run 1 was trained"):
+        cloning.clone(run(cli, 1), ask, {1: run(cli, 1)})
 
 
 def test_undoing_a_clone_deletes_it_and_its_number_is_not_given_again(cli):

@@ -153,6 +153,13 @@ def test_a_request_that_a_kill_interrupted_is_carried_out_by_the_next_holder_of_
     assert [*side_file.noted(home)][-1] == later, "it does not continue the torn line"
 
 
+def test_the_journal_is_read_and_written_by_one_table(home):
+    asked(home, Stop((1,)))
+    asked(home, Undo())
+    kinds = [type(each.taken.request.ask) for each in requests_taken(home.journal)]
+    assert kinds == [Stop, Undo] and requests_taken(home.journal)[1].taken.request.means == Resume((1,))
+
+
 def test_what_changes_nothing_is_only_in_the_journal(home):
     asked(home, Stop((9,)))
     assert not home.requests.exists()
