@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def fit_through(cli: Cli, luck: random.Random) -> None:
         for _ in islice(fit.stdout, luck.randint(1, 60)):
             pass
         time.sleep(luck.random() / 50)
-        os.kill(fit.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have come to its end
+            os.kill(fit.pid, signal.SIGKILL)
         fit.communicate()
     cli.run("fit", "experiment.yaml")
 

@@ -1,6 +1,8 @@
 """A session of steering a live fit from a shell, and the file that reproduces its outcome."""
 
 import json
+import os
+import signal
 import time
 
 from tests.scenarios.conftest import Cli
@@ -68,6 +70,37 @@ def test_a_session_of_steering_and_its_frozen_file(cli):
     cli.run("fit", "frozen.yaml")
     assert cli.weights("frozen") == {run: steered[run] for run in cli.weights("frozen")}
     assert len(cli.weights("frozen")) == 8
+
+
+STAYING = """\
+experiment: tiny
+mlspec: tests.scenarios.specs:Tiny
+config_group:
+  - config:
+      user_knobs: {pause: 0}
+      train: {epochs: 1, batch_size: 32, optimizer: {name: Adam, args: {lr: 0.01}}}
+  - config:
+      user_knobs: {pause: 5}
+      train: {epochs: 1, batch_size: 32, optimizer: {name: Adam, args: {lr: 0.01}}}
+execution: {workers: 2}
+"""
+
+
+def test_a_fit_that_stays_trains_what_is_asked_for_until_it_is_interrupted(cli):
+    cli.write(STAYING)
+    fit = cli.start("fit", "experiment.yaml", "--stay")
+    while not (cli.path / "rapidfire_experiments/tiny/journal.db").exists():
+        time.sleep(0.05)
+    wait_until(cli, 1, "completed")
+    wait_until(cli, 2, "running")
+    assert asked(cli, "stop", "2", "--now") == {2: "stopping"}
+    wait_until(cli, 2, "stopped")
+    assert asked(cli, "clone", "1", "--set", "train.epochs=2") == {1: "cloned as run 3"}
+    wait_until(cli, 3, "completed")
+    os.kill(fit.pid, signal.SIGINT)
+    _, said = fit.communicate()
+    assert fit.returncode == 130, said
+    assert "run 3  epoch 2/2" in said
 
 
 FROZEN = """\
