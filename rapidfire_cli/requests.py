@@ -79,6 +79,7 @@ class CloneRun:
     seed: int | None = None  # None for that of the run
     replicate: bool = False  # train the same config with the seed of a further replicate
     keep_schedule: bool = False  # continue the learning-rate schedule where the run's was
+    wait: bool = False  # for the end of an epoch, where none is durable yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ def _is_sound_clone(ask: CloneRun) -> bool:
         and all(each is None or (type(each) is int and each >= 0) for each in (ask.epochs, ask.seed))
         and isinstance(ask.replicate, bool)
         and isinstance(ask.keep_schedule, bool)
+        and isinstance(ask.wait, bool)
     )
 
 

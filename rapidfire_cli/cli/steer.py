@@ -185,6 +185,9 @@ def clone(
         bool,
         typer.Option("--keep-schedule", help="Continue the learning-rate schedule where the run's was."),
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end of an epoch, if none is durable yet.")
+    ] = False,
     experiment: Which = None,
     parent: Parent = None,
     if_state: IfState = None,
@@ -202,10 +205,10 @@ def clone(
 
     if not SOURCE.fullmatch(source):
         raise typer.BadParameter("expected last, best or epoch:N", param_hint="--from")
-    if warm is None and (keep_schedule or source != "last"):
-        raise typer.BadParameter("--from and --keep-schedule need --warm-start")
+    if warm is None and (keep_schedule or wait or source != "last"):
+        raise typer.BadParameter("--from, --keep-schedule and --wait need --warm-start")
     selection = Selection(tuple(runs or ()), where, worse)
-    ask = CloneRun((), tuple(changes or ()), warm, source, epochs, seed, replicate, keep_schedule)
+    ask = CloneRun((), tuple(changes or ()), warm, source, epochs, seed, replicate, keep_schedule, wait)
     raise typer.Exit(clone.clone(selection, ask, Options(experiment, parent, if_state, dry_run, output)))
 
 

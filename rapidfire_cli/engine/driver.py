@@ -175,8 +175,6 @@ class Driver:
         self._audience.tell(untold)
         self._due = self._clock() + COMMIT_INTERVAL
 
-    # What requests may do (Fleet)
-
     def note(self, facts: Sequence[Fact]) -> None:
         self._facts += facts
 
@@ -195,8 +193,7 @@ class Driver:
         return True
 
     def resume_run(self, run: int) -> bool:
-        known = self._scheduler.runs.get(run)
-        if known is None:
+        if (known := self._scheduler.runs.get(run)) is None:
             return False
         if known.phase not in UNFINISHED_PHASES:
             self._begun.discard(run)
@@ -217,6 +214,11 @@ class Driver:
         for worker in self._workers.values():
             worker.kill()
         self._workers.clear()
+
+    def keep_next(self, run: int) -> bool:
+        if job := self._jobs.get(run):
+            self._jobs[run] = replace(job, assignment=replace(job.assignment, keep_next=True))
+        return job is not None
 
     def admit(self, run: Run) -> None:
         self._tell(events.RunsAdded((entry(self._admit(run)),)))

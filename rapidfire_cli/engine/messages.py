@@ -54,6 +54,7 @@ class Assignment:
     directory: str  # runs/<number>-<id>
     warm_start: WarmStart | None = None  # from the checkpoint in its directory
     kept: tuple[int, ...] = ()  # epochs whose ends stay durable, because other runs begin with them
+    keep_next: bool = False  # the first epoch end that comes stays durable
 
 
 @dataclass(frozen=True, slots=True)

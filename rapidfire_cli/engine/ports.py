@@ -84,6 +84,9 @@ class Fleet(Protocol):
     def enlist(self, job: Job) -> None:
         """Train a run that the fit did not know."""
 
+    def keep_next(self, run: int) -> bool:
+        """Make the run's next epoch end durable for good; False if the fit does not train it."""
+
     def admit(self, run: Run) -> None:
         """List a new run in the manifest, durably, and train it."""
 

@@ -37,6 +37,7 @@ from functools import partial
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.checkpoints import KEPT
 from rapidfire_cli.engine.local.log_rotation import LOG
 from rapidfire_cli.engine.messages import (
     Assignment,
@@ -176,6 +177,7 @@ class Executor:
     def _placed(self, assignment: Assignment) -> Assignment:
         """With its directory spelt out."""
         if run := self._runs.get(assignment.run):
+            run.assignment = replace(run.assignment, keep_next=assignment.keep_next)
             return run.assignment
         return replace(assignment, directory=str(self._home / assignment.directory))
 
@@ -278,7 +280,8 @@ class Executor:
 
     def _keep_epoch(self, run: LiveRun) -> None:
         """Make the end of an epoch durable that another run begins with."""
-        if run.epoch in run.assignment.kept:
+        kept = Path(run.assignment.directory) / KEPT
+        if run.epoch in run.assignment.kept or (run.assignment.keep_next and not kept.is_dir()):
             run.streams = rng.capture()
             self._save(run)
             checkpoint.keep(run)

@@ -93,6 +93,7 @@ def test_a_fit_that_stays_trains_what_is_asked_for_until_it_is_interrupted(cli):
         time.sleep(0.05)
     wait_until(cli, 1, "completed")
     wait_until(cli, 2, "running")
+    assert "is durable yet" in cli.run("clone", "2", "--warm-start", exits=2).stderr
     assert asked(cli, "stop", "2", "--now") == {2: "stopping"}
     wait_until(cli, 2, "stopped")
     assert asked(cli, "clone", "1", "--set", "train.epochs=2") == {1: "cloned as run 3"}
@@ -112,6 +113,30 @@ config_group:
       train: {{epochs: 2, batch_size: 16, optimizer: {{name: Adam, args: {{lr: 0.1}}}}}}
 execution: {{workers: {workers}}}
 """
+
+
+def test_a_clone_waits_for_the_end_of_an_epoch_of_a_run_that_trains(cli):
+    cli.write(
+        SWEEP.replace("!list [1, 6]", "4")
+        .replace("!list [16, 32]", "32")
+        .replace("!list [0.01, 0.001]", "0.01")
+    )
+    fit = cli.start("fit", "experiment.yaml")
+    while not (cli.path / "rapidfire_experiments/tiny/journal.db").exists():
+        time.sleep(0.05)
+    wait_until(cli, 1, "running")
+    lr = "train.optimizer.args.lr=0.1"
+    told = asked(cli, "clone", "1", "--warm-start", "--wait", "--epochs", "1", "--set", lr)
+    assert told == {1: "waits for the end of an epoch of run 1"}
+    assert fit.wait() == 0
+    assert states(cli) == {1: "completed", 2: "completed"}
+    [clone] = [run for run in cli.status()["runs"] if run["number"] == 2]
+    assert clone["origin"] == {"run": 1, "why": "clone"}
+    kept = [*(cli.path / "rapidfire_experiments/tiny/runs").glob("1-*/kept/step-*")]
+    assert len(kept) == 1
+    cli.run("freeze", "-o", "frozen.yaml")
+    cli.run("fit", "frozen.yaml")
+    assert cli.weights("frozen") == cli.weights()
 
 
 def test_a_run_begins_with_an_epoch_of_one_that_trains_on_whatever_happens_to_the_fit(cli):

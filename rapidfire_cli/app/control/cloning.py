@@ -36,6 +36,10 @@ class EpochEnd:
     reached: Reached
 
 
+class NoneYet(Refusal):
+    """No end of an epoch of the run is durable yet."""
+
+
 class Cloning:
     """Makes clones of the runs of one experiment."""
 
@@ -116,7 +120,7 @@ class Cloning:
         """The epoch end to begin with. Raises Refusal where it is not durable."""
         found = epoch_ends(directory_of(self._home, parent))
         if not found:
-            raise Refusal([_none_yet(parent)])
+            raise NoneYet([_none_yet(parent)])
         wanted = _wanted(ask.source, found)
         if wanted is None or wanted not in found:
             known = ", ".join(f"epoch:{epoch}" for epoch in sorted(found))
@@ -172,7 +176,7 @@ def _check_schedule(parent: Run, config: str) -> None:
 
 
 def _none_yet(run: Run) -> Problem:
-    hint = "a run is saved when it completes, is pruned, or rests between two epochs for some time"
+    hint = "it is when the run completes, is pruned or rests for a while; `clone --wait` waits for it"
     return _problem(f"no end of an epoch of run {run.number} is durable yet", hint)
 
 

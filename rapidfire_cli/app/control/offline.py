@@ -43,6 +43,9 @@ class AtRest:
     def enlist(self, job: Job) -> None:
         raise AssertionError("nothing is trained here")
 
+    def keep_next(self, run: int) -> bool:
+        return False
+
     def admit(self, run: Run) -> None:
         side_file.add_line(self._home.manifest, codec.write(run))
         self.note([RunAdmitted(run)])

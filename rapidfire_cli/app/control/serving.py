@@ -32,10 +32,15 @@ class Serving:
 
     def __init__(self, listener: Listener | None, stays: bool) -> None:
         """`stays`: whether the fit waits for requests when nothing is left to train."""
-        self.is_open = stays
+        self._stays = stays
         self._listener = listener
         self._steering: Steering | None = None
         self._waiting: list[tuple[Client, bytes]] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether to wait for requests, or for what a clone begins with."""
+        return self._stays or (self._steering is not None and self._steering.awaits)
 
     def begin(self, steering: Steering) -> None:
         """From now on requests can be carried out."""

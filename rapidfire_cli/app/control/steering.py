@@ -16,14 +16,23 @@ from dataclasses import replace
 from typing import assert_never
 
 from rapidfire_cli.app.control import side_file, trash
-from rapidfire_cli.app.control.cloning import Cloning
+from rapidfire_cli.app.control.cloning import Cloning, NoneYet
 from rapidfire_cli.control.decisions import Effect, Ruling, decide
 from rapidfire_cli.control.intents import intents
 from rapidfire_cli.control.standing import Standing, Standings, learn
 from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.ports import Fleet
-from rapidfire_cli.facts import Fact, RequestTaken, RunAdmitted, RunChanged, RunLeft, RunOpened, RunPurged
+from rapidfire_cli.facts import (
+    Fact,
+    RequestTaken,
+    RunAdmitted,
+    RunChanged,
+    RunLeft,
+    RunOpened,
+    RunPurged,
+    Saved,
+)
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.requests import Answer, CloneRun, Keep, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
@@ -56,6 +65,19 @@ class Steering:
         self._cloning = cloning
         self._born: dict[int, Run] = {}  # clones that are about to be admitted
         self._job = job
+        self._awaiting = [
+            (answer.run, about)
+            for each in self._taken
+            for answer in each.answers
+            if answer.outcome == "accepted" and isinstance(about := subject(each.request), CloneRun)
+        ]  # clones that wait for the end of an epoch of a run
+        self._asked: set[int] = set()  # runs that were asked to keep one
+        self._saved = {run for run, _ in self._awaiting}  # runs of which more may be durable
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a clone waits for a run that trains."""
+        return any(self.standings[run].state in UNFINISHED for run, _ in self._awaiting)
 
     def handle(self, request: Request, fleet: Fleet) -> tuple[Answer, ...]:
         """Decide about the request and carry it out; the answers. Raises OSError when the disk refuses."""
@@ -75,7 +97,8 @@ class Steering:
         return taken.answers
 
     def settle(self, fleet: Fleet) -> None:
-        """Complete what is wanted of runs that no longer train. Raises OSError when the disk refuses."""
+        """Complete what was asked for before, as far as that can be done. Raises OSError."""
+        self._clone_awaited(fleet)
         resting = {run: effect for run, effect in self._intents.items() if self._rests(run)}
         for run, effect in resting.items():
             del self._intents[run]
@@ -95,7 +118,27 @@ class Steering:
                 self._runs[fact.run.number] = fact.run
             elif isinstance(fact, RunOpened):
                 self._cloning.code = fact.code
+            elif isinstance(fact, Saved | RunChanged):
+                self._saved.add(fact.run)
             learn(self.standings, fact)
+
+    def _clone_awaited(self, fleet: Fleet) -> None:
+        """Make the clones that waited for the end of an epoch, where it is durable now."""
+        for run in {run for run, _ in self._awaiting} - self._asked:
+            if fleet.keep_next(run):
+                self._asked.add(run)
+        saved, self._saved = self._saved, set()
+        for run, about in [each for each in self._awaiting if each[0] in saved]:
+            try:
+                clone = self._cloning.clone(self._runs[run], about, self._runs)
+            except NoneYet:
+                continue
+            except Refusal:  # it was made before, or cannot be made any more
+                self._awaiting.remove((run, about))
+                continue
+            self._awaiting.remove((run, about))
+            fleet.admit(clone)
+            fleet.record()
 
     def _rests(self, run: int) -> bool:
         return run in self.standings and self.standings[run].state is not RunState.RUNNING
@@ -122,6 +165,9 @@ class Steering:
         try:
             clone = self._cloning.clone(known[run], about, known)
         except Refusal as refusal:
+            if about.wait and isinstance(refusal, NoneYet) and self.standings[run].state in UNFINISHED:
+                self._awaiting.append((run, about))
+                return Ruling(Answer(run, "accepted", f"waits for the end of an epoch of run {run}"))
             first = refusal.problems[0]
             return Ruling(Answer(run, "refused", first.message, first.hint))
         self._born[clone.number] = clone
