@@ -127,6 +127,9 @@ def test_what_people_stopped_and_deleted_does_not_come_back(trained, tmp_path):
     cli = Cli(tmp_path)
     shutil.copytree(trained.path, cli.path, dirs_exist_ok=True)
     last = max(run["number"] for run in cli.status()["runs"])
+    foreseen = cli.run("delete", str(last), "--dry-run")
+    assert "deleted" in foreseen.stdout and "would go to the trash" in foreseen.stderr
+    assert cli.status()["runs"][-1]["state"] == "completed"
     cli.run("delete", str(last), "-y")
     cli.run("resume", "--where", "train.batch_size == 64")
     cli.run("stop", "--where", "train.batch_size == 64")

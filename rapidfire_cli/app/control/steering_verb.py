@@ -9,19 +9,21 @@ from typing import NamedTuple
 from rapidfire_cli.app.control.asking import Reply, new_request, send
 from rapidfire_cli.app.control.selection import Selection, selected
 from rapidfire_cli.app.control.steering import standings_of
+from rapidfire_cli.app.control.trash import directory_of, size_of
 from rapidfire_cli.app.errors import REFUSED
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.control.decisions import decide
 from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.control.undoing import undone
-from rapidfire_cli.requests import AboutRuns, Answer, Ask, Request, Undo
+from rapidfire_cli.requests import AboutRuns, Answer, Ask, Delete, Purge, Request, Stop, Undo
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.requests import answer_lines, answer_record
+from rapidfire_cli.view.wording import counted, size_text
 
 
 class Options(NamedTuple):
@@ -59,8 +61,25 @@ def steer(
 def steered(seen: Overview, ask: Ask, options: Options) -> int:
     """Ask for it and print the answers; return the exit code. Raises Held as `steer` does."""
     request = new_request(ask, "cli", options.if_state)
-    reply = _foreseen(request, seen) if options.dry_run else send(seen.home, request)
-    return show(reply, options)
+    if not options.dry_run:
+        return show(send(seen.home, request), options)
+    reply = _foreseen(request, seen)
+    code = show(reply, options)
+    print(f"dry run: nothing was changed{_effects(request, reply, seen)}", file=sys.stderr)
+    return code
+
+
+def _effects(request: Request, reply: Reply, seen: Overview) -> str:
+    """What the request would change for slots and disk: ` (1 run would stop training)`."""
+    changed = {answer.run for answer in reply.answers if answer.changed}
+    rows = [row for row in seen.rows if row.number in changed]
+    ends = sum(row.state is RunState.RUNNING for row in rows if isinstance(request.ask, Stop | Delete))
+    told = [f"{counted(ends, 'run')} would stop training"] * bool(ends)
+    if isinstance(request.ask, Delete | Purge):
+        size = sum(size_of(directory_of(seen.home, row)) for row in rows)
+        verb = "be freed" if isinstance(request.ask, Purge) else "go to the trash"
+        told.append(f"{size_text(size)} would {verb}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def show(reply: Reply, options: Options) -> int:
@@ -79,9 +98,7 @@ def _print_lines(reply: Reply, options: Options) -> None:
     for answer in reply.answers:
         stream = sys.stderr if answer.outcome == "refused" else sys.stdout
         print("\n".join(answer_lines(answer)), file=stream)
-    if options.dry_run:
-        print("dry run: nothing was changed", file=sys.stderr)
-    elif not reply.live and any(answer.changed for answer in reply.answers):
+    if not options.dry_run and not reply.live and any(answer.changed for answer in reply.answers):
         print("no fit is running; the next `rapidfire fit` goes by this", file=sys.stderr)
 
 

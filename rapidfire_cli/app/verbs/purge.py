@@ -23,6 +23,6 @@ def purge(selection: Selection, options: Options) -> int:
     freed = sum(size_of(directory_of(seen.home, run)) for run in deleted)
     runs = tuple(run.number for run in oldest_first(seen.home, deleted))
     code = steered(seen, Purge(runs), options)
-    if not code:
-        print(f"{'would free' if options.dry_run else 'freed'} {size_text(freed)}", file=sys.stderr)
+    if not (code or options.dry_run):
+        print(f"freed {size_text(freed)}", file=sys.stderr)
     return code
