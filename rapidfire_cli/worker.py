@@ -188,6 +188,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
             case Evict():
                 executor.evict(order)
             case Quit():
+                executor.close()
                 return
             case EndTurn() | Setup():  # a turn that ended before its EndTurn came; nothing is left to end
                 continue

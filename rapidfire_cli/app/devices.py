@@ -54,7 +54,7 @@ def advised(file: ExperimentFile, asked: DeviceRequest, slots: Sequence[Slot], t
     return advice(cores(), len(slots), threads, chosen)
 
 
-def setup(loaded: LoadedExperiment, slot: Slot, threads: int) -> Setup:
+def setup(loaded: LoadedExperiment, slot: Slot, threads: int, data_workers: int = 0) -> Setup:
     """The first order to the slot's worker."""
     file = loaded.file
     return Setup(
@@ -66,12 +66,21 @@ def setup(loaded: LoadedExperiment, slot: Slot, threads: int) -> Setup:
         chunks=file.execution.chunks,
         checkpoint_every=file.execution.checkpoint_every,
         data_cache=file.execution.data_cache,
+        data_workers=data_workers,
+        prefetch=file.execution.prefetch or 0,
         share=slot.share,
         measured=any("named_metrics" in group.generator.tree for group in file.groups),
         path=loaded.path,
         prepared=str(loaded.home.prepared),
         keep=file.execution.keep,
     )
+
+
+def data_workers(file: ExperimentFile, slots: Sequence[Slot]) -> int:
+    """The data workers of each slot; by default none on the CPU, whose cores train."""
+    if file.execution.data_workers is not None:
+        return file.execution.data_workers
+    return max(1, cores() // len(slots)) if slots[0].device != "cpu" else 0
 
 
 def _offer(asked: int | None) -> Offer:

@@ -41,6 +41,8 @@ class Setup:
     objective: Objective | None = None  # by which the best epoch's weights are kept
     keep: Keep = "resume"  # of a completed run
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
+    data_workers: int = 0  # processes that prepare rows ahead
+    prefetch: int = 0  # batches that they prepare ahead; 0 for two each
     prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
 
 

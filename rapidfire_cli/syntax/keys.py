@@ -191,6 +191,8 @@ EXECUTION = Record(
         "hang_timeout": OrNull(Number(above=0)),
         "chunks": Integer(1),
         "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
+        "data_workers": Integer(0),
+        "prefetch": Integer(1),
         "keep": Choice(("resume", "weights")),
         "workers": Integer(1),
         "threads": Integer(1),

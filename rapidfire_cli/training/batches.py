@@ -58,9 +58,10 @@ class Uncached:
 
     def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
         for number, batch in enumerate(cut(rows, size), first):
-            yield moved(self._batch(batch.tolist(), epoch, number), self.device)
+            yield moved(self.batch(batch.tolist(), epoch, number), self.device)
 
-    def _batch(self, indices: list[int], epoch: int, number: int) -> Any:
+    def batch(self, indices: Sequence[int], epoch: int, number: int) -> Any:
+        """One batch, on the CPU. Raises Failure that names the row, or the rows that do not fit."""
         with self.streams.apart():
             prepared = [self._prepared(index, epoch) for index in indices]
             self.streams.batch(number, epoch)

@@ -131,6 +131,10 @@ class Executor:
         if run := self._runs.get(order.run):
             self._accounted(run.assignment, partial(self._let_go, run))
 
+    def close(self) -> None:
+        """End what works for this worker."""
+        self._shared.rows.stop()
+
     def spare(self, idle: bool) -> float | None:
         """Save the resident run whose checkpoint is overdue longest.
 

@@ -25,6 +25,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.terms import canonical
 from rapidfire_cli.training import rng
+from rapidfire_cli.training.generators import Generators
 from rapidfire_cli.training.user_code import is_users
 
 SAMPLE = 64  # rows of a split that are hashed (assumed: fast even if each is an image to decode)
@@ -135,11 +136,16 @@ def _short(content: bytes | Iterable[bytes]) -> str:
 
 
 def _rows(rows: Dataset) -> Iterator[bytes]:
+    """Rows spread over the split; those that draw random numbers draw the same in every process."""
+    own = Generators({"dataset": rows})
+    stood = own.states()
     rng.reseed(0, "load_data")
+    own.reseed(0)
     count = len(rows)
     yield str(count).encode()
     for index in range(min(count, SAMPLE)):
         yield from _spelt(rows[index * count // min(count, SAMPLE)])
+    own.restore(stood)
 
 
 def _spelt(value: Any) -> Iterator[bytes]:

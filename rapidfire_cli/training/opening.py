@@ -19,6 +19,7 @@ from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, 
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
+from rapidfire_cli.training.data_pool import DataPool
 from rapidfire_cli.training.datasets import DataCache, Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
@@ -56,6 +57,8 @@ class Shared:
 def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
     """Nothing loaded yet; there is `room` for runs at rest, in bytes."""
     device = torch.device(setup.device)
+    code = canonical(dict(fingerprint.code()))
+    pool = DataPool(setup) if setup.data_workers else None
     torch.set_deterministic_debug_mode(usual_determinism(setup.device))
     with printing():  # as every run does, so that most turns find nothing to put back
         settings = ProcessSettings()
@@ -65,10 +68,10 @@ def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
         device,
         settings,
         DataCache(spec, json.loads(setup.data), settings),
-        RowCache(setup.data_cache, device),
+        RowCache(setup.data_cache, device, pool, code),
         Growth(room),
         SharedFiles(Path(setup.prepared if prepares(spec) else setup.misc)),
-        canonical(dict(fingerprint.code())),
+        code,
         canonical(dict(fingerprint.environment(setup.device, setup.threads))),
     )
 
@@ -152,7 +155,7 @@ def sourced(assignment: Assignment, loaded: Loaded, reads: Reads, shared: Shared
         spec.initialize_run(shared.misc.path, cfg, mode)
     drawn = not rng.unchanged_since(before)
     under = shared.settings.of_rows()
-    return Source(assignment.run, assignment.seed, leaf, spec, cfg, reads, drawn, loaded, under)
+    return Source(assignment, leaf, spec, cfg, reads, drawn, loaded, under)
 
 
 def _batch_sources(source: Source, shared: Shared) -> dict[str, BatchSource]:

@@ -29,20 +29,20 @@ class RowStreams:
     """Seeds all generators that rows of one split can draw from; `own` are those of user code."""
 
     def __init__(self, seed: int, split: Split, own: Generators) -> None:
-        self._seed = seed
-        self._split = split
-        self._own = own
+        self.seed = seed
+        self.split = split
+        self.own = own
 
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Prepare rows inside; afterwards every generator is where it was before."""
-        streams, own, threads = rng.capture(), self._own.states(), torch.get_num_threads()
+        streams, own, threads = rng.capture(), self.own.states(), torch.get_num_threads()
         torch.set_num_threads(THREADS)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            self._own.restore(own)
+            self.own.restore(own)
             rng.restore(streams)
 
     def row(self, index: int, epoch: int) -> None:
@@ -54,7 +54,7 @@ class RowStreams:
         self._begin("batch", number, epoch)
 
     def _begin(self, what: str, number: int, epoch: int) -> None:
-        when = f" epoch {epoch}" if self._split == TRAIN else ""
-        value = rng.derive(self._seed, f"{self._split} {what} {number}{when}")
+        when = f" epoch {epoch}" if self.split == TRAIN else ""
+        value = rng.derive(self.seed, f"{self.split} {what} {number}{when}")
         rng.seed_all(value)
-        self._own.reseed(value)
+        self.own.reseed(value)

@@ -17,15 +17,20 @@ from weakref import ref
 
 import torch
 
+from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import TRAIN, LeafConfig
 from rapidfire_cli.training import generators, rng
 from rapidfire_cli.training.batches import BatchSource, Cached, Row, Stacked, Uncached
+from rapidfire_cli.training.data_pool import DataPool
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.equality import differing, equal
+from rapidfire_cli.training.failure import one_line
 from rapidfire_cli.training.footprint import compact, footprint
 from rapidfire_cli.training.log import say
+from rapidfire_cli.training.pooled import Pooled, PooledRun
 from rapidfire_cli.training.row_streams import RowStreams
+from rapidfire_cli.training.shared_batches import packed
 from rapidfire_cli.training.stacking import Stacks, kind, stacked_size
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 
@@ -41,8 +46,7 @@ Content: TypeAlias = Stacked | tuple[Row, ...]
 class Source:
     """What a run's rows follow from, once its `initialize_run` is done."""
 
-    run: int
-    seed: int
+    assignment: Assignment
     leaf: LeafConfig
     spec: MLSpec
     cfg: TrackedConfig  # the one that `initialize_run` had, so that what it kept of it is noted too
@@ -50,6 +54,16 @@ class Source:
     drawn: bool  # whether `initialize_run` drew randomness
     loaded: Loaded
     under: Sequence[Any]  # settings of the process that rows may depend on
+
+    @property
+    def run(self) -> int:
+        """Its number."""
+        return self.assignment.run
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.assignment.seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ class Refusal:
     scope: Scope
     reason: str  # as the run's log has it; empty where training will show it
     size: int | None  # bytes that they take, where that is the reason
+    alone: str  # why data workers cannot prepare them; empty where they can, or where there are none
 
 
 class NotKept(Exception):  # noqa: N818 - what was found
@@ -104,9 +119,13 @@ class Draws(NotKept):
 class RowCache:
     """Prepared rows of at most `room` bytes; the least recently asked for go first, those in use never."""
 
-    def __init__(self, room: int, device: torch.device) -> None:
+    def __init__(self, room: int, device: torch.device, pool: DataPool | None = None, code: str = "") -> None:
+        """`pool` prepares rows that are not kept; `code` are hashes of the user's modules."""
         self._room = room
         self._device = device
+        self._pool = pool
+        self._code = code
+        self._pooled: dict[int, tuple[Source, PooledRun]] = {}
         self._entries: list[Entry] = []  # the most recently asked for last
         self._refusals: list[Refusal] = []
 
@@ -121,10 +140,7 @@ class RowCache:
         elif isinstance(found := self._look(split, source, other), Entry):
             entry = found
         else:
-            if found and found.reason:
-                told = f"rows of `{split}` are prepared again in every epoch: {found.reason}"
-                say(f"rapidfire: {told}")
-            return _uncached(split, source, self._device)
+            return self._not_kept(split, source, found)
         entry.users.add(source.run)
         self._entries.append(entry)
         return _batch_source(entry.content, split, source, self._device)
@@ -133,34 +149,77 @@ class RowCache:
         """The run is no longer here."""
         for entry in self._entries:
             entry.users.discard(run)
+        if run in self._pooled:
+            _, pooled = self._pooled.pop(run)
+            pooled.close()
+
+    def stop(self) -> None:
+        """End the data workers."""
+        if self._pool:
+            self._pool.stop()
+
+    def _not_kept(self, split: str, source: Source, found: Refusal | None) -> BatchSource:
+        rows = uncached(split, source, self._device)
+        if found and found.reason:
+            say(f"rapidfire: rows of `{split}` are prepared again in every epoch: {found.reason}")
+        if found is None or self._pool is None:
+            return rows
+        if found.alone:
+            say(f"rapidfire: rows of `{split}` are prepared without data workers: {found.alone}")
+            return rows
+        return Pooled(self._pooled_run(source, self._pool), rows)
+
+    def _pooled_run(self, source: Source, pool: DataPool) -> PooledRun:
+        """The run's place in the pool, for all its splits."""
+        if source.run in self._pooled:
+            of, pooled = self._pooled[source.run]
+            if of is source:
+                return pooled
+            pooled.close()
+        data = source.loaded.fingerprint
+        pooled = PooledRun(pool, source.assignment, self._code, data, source.under)
+        self._pooled[source.run] = source, pooled
+        return pooled
 
     def _look(self, split: str, source: Source, other: Callable[[], MLSpec]) -> Entry | Refusal | None:
         """The rows prepared, or why they are not kept; None where nothing may be kept."""
-        if not self._room:
+        if not self._room and not self._pool:
             return None
         known = next((one for one in self._refusals if one.scope.fits(split, source)), None)
         if known and (known.size is None or not self._has_room(known.size)):
             return known
         self._refusals = [one for one in self._refusals if one.scope.loaded() and one is not known]
-        drawn, reason = source.drawn, None
+        drawn, needed = source.drawn, None
         try:
-            try:
-                content, size = self._prepared(Trial(split, source, other(), seeded=False))
-            except Draws:
-                if split == TRAIN:
-                    raise
-                content, size = self._prepared(Trial(split, source, other(), seeded=True))
-                drawn = True
+            if self._room:
+                content, size, seeded = self._kept(split, source, other)
+                drawn = drawn or seeded
+                return Entry(self._scope(split, source, drawn), source.loaded, content, size)
+            reason = ""
         except NotKept as refused:
             reason, needed = refused.reason, refused.size
         except Exception:  # it may need what create_model prepares; if not, training will fail on it
-            reason, needed = "", None
+            reason = ""
+        alone = _dependence(split, source, other) if self._pool else ""
+        refusal = Refusal(self._scope(split, source, drawn), reason, needed, alone)
+        self._refusals = [*self._refusals[-REFUSALS + 1 :], refusal]
+        return refusal
+
+    def _scope(self, split: str, source: Source, drawn: bool) -> Scope:
         seed = source.seed if drawn else None
-        scope = Scope(ref(source.loaded), split, dict(source.reads), seed, source.under)
-        if reason is None:
-            return Entry(scope, source.loaded, content, size)
-        self._refusals = [*self._refusals[-REFUSALS + 1 :], Refusal(scope, reason, needed)]
-        return self._refusals[-1]
+        return Scope(ref(source.loaded), split, dict(source.reads), seed, source.under)
+
+    def _kept(self, split: str, source: Source, other: Callable[[], MLSpec]) -> tuple[Content, int, bool]:
+        """All rows of the split, their bytes, and whether they draw from the run's seed.
+
+        Raises NotKept, and what user code raises.
+        """
+        try:
+            return *self._prepared(Trial(split, source, other(), seeded=False)), False
+        except Draws:
+            if split == TRAIN:
+                raise
+        return *self._prepared(Trial(split, source, other(), seeded=True)), True
 
     def _prepared(self, trial: "Trial") -> tuple[Content, int]:
         """All rows of the split, and how many bytes they take. Raises NotKept, and what user code raises."""
@@ -237,6 +296,11 @@ class Trial:
                 raise NotKept(f"preparing row {index} twice gave different results{where}")
         self._check_draws()
 
+    def join(self, sample: dict[int, Row]) -> None:
+        """Collate the sample and send it on. Raises what user code or pickling it raises."""
+        self.streams.batch(0, epoch=1)
+        packed(self._spec.collate([*sample.values()], self._source.cfg))
+
     def stacks(self, sample: dict[int, Row]) -> dict[str, torch.Tensor] | None:
         """All rows, stacked; None where they are not all of one kind. Raises NotKept."""
         stacks = Stacks(sample[0], self.count)
@@ -278,6 +342,21 @@ class Trial:
             raise Draws(f"row_prep draws random numbers from a generator of its own ({path})")
 
 
+def _dependence(split: str, source: Source, other: Callable[[], MLSpec]) -> str:
+    """Why the rows do not come out the same in any order and in any process; empty where they do."""
+    try:
+        trial = Trial(split, source, other(), seeded=True)
+        with trial.streams.apart():
+            sample = trial.sample()
+            trial.repeat(sample)
+            trial.join(sample)
+    except NotKept as refused:
+        return refused.reason
+    except Exception as error:
+        return f"an instance that trains no run cannot prepare them: {one_line(error)}"
+    return ""
+
+
 def _batch_source(content: Content, split: str, source: Source, device: torch.device) -> BatchSource:
     if isinstance(content, Stacked):
         return content
@@ -285,7 +364,8 @@ def _batch_source(content: Content, split: str, source: Source, device: torch.de
     return Cached(split, content, partial(_collate, source), _streams(split, source), device, own)
 
 
-def _uncached(split: str, source: Source, device: torch.device) -> BatchSource:
+def uncached(split: str, source: Source, device: torch.device) -> Uncached:
+    """The rows of a split, prepared by the run's own MLSpec whenever they are needed."""
     dataset = source.loaded.splits[split]
     prepare, collate = partial(_prepare, source, split), partial(_collate, source)
     return Uncached(split, dataset, prepare, collate, _streams(split, source), device)

@@ -1,8 +1,13 @@
 """A line says when workers crowd the cores or leave most of them idle."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from rapidfire_cli.app.devices import advice
+from rapidfire_cli.app import devices
+from rapidfire_cli.app.devices import advice, data_workers
+from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.terms import Execution
 
 SPIN = "training can be several times slower"
 CROWD = "they slow each other down"
@@ -21,6 +26,23 @@ CROWD = "they slow each other down"
 def test_more_threads_than_cores_are_warned_of(cores, workers, threads, says):
     for chosen in (False, True):
         assert advice(cores, workers, threads, chosen) == f"warning: {says}"
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "slots", "expected"),
+    [
+        ("cpu", None, 2, 0),
+        ("cpu", 3, 2, 3),
+        ("cuda:0", None, 3, 5),
+        ("cuda:0", None, 99, 1),
+        ("cuda:0", 0, 1, 0),
+    ],
+)
+def test_gpus_have_the_cores_as_data_workers(monkeypatch, device, asked, slots, expected):
+    monkeypatch.setattr(devices, "cores", lambda: 16)
+    file = SimpleNamespace(execution=Execution(data_workers=asked))
+
+    assert data_workers(file, [Slot(index, device, "", 1.0) for index in range(slots)]) == expected
 
 
 def test_a_single_run_on_many_cores_gets_a_hint():

@@ -48,6 +48,8 @@ class TrainingSandbox:
         keep="resume",
         pace=1.0,
         room=2**40,
+        data_workers=0,
+        prefetch=0,
     ):
         self.directory = Path(directory)
         self.told = []
@@ -67,6 +69,8 @@ class TrainingSandbox:
             data_cache=data_cache,
             objective=objective,
             keep=keep,
+            data_workers=data_workers,
+            prefetch=prefetch,
         )
         self.executor = Executor(
             setup, self._tell, self._stop_requested, self.steps.append, Clock(pace), room

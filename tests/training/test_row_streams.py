@@ -10,49 +10,10 @@ from rapidfire_cli.training import rng
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.generators import Generators
 from rapidfire_cli.training.row_streams import RowStreams
+from tests.training.noisy import SPEC, Everywhere, noise
 from tests.training.sandbox import TrainingSandbox, leaf, same
-from tests.training.specs import Blobs
 
-HERE = __name__
 ROWS = torch.arange(6)
-
-
-def noise():
-    """A number from each global generator."""
-    return torch.tensor([random.gauss(0, 1), np.random.randn(), torch.randn(()).item()])
-
-
-class Everywhere(Blobs):
-    """Rows draw from every generator: global ones, one on `self`, one of the dataset, one without a seed."""
-
-    def load_data(self, data, cfg):
-        return {split: Noisy(rows) for split, rows in super().load_data(data, cfg).items()}
-
-    def initialize_run(self, misc_path, cfg, mode):
-        self.own = [np.random.default_rng(), np.random.RandomState(3), random.Random(4), torch.Generator()]
-
-    def row_prep(self, row, cfg, mode):
-        numpy, legacy, python, torchs = self.own
-        drawn = [numpy.normal(), legacy.randn(), python.gauss(0, 1), torch.randn((), generator=torchs).item()]
-        return {**row, "drawn": torch.cat((noise(), torch.tensor(drawn)))}
-
-    def collate(self, rows, cfg):
-        batch = super().collate(rows, cfg)
-        return {**batch, "x": batch["x"] + batch["drawn"][:, :1] + noise().sum(), "joined": noise()}
-
-
-class Noisy:
-    """Rows that the dataset itself makes noisy."""
-
-    def __init__(self, rows):
-        self.rows = rows
-        self.generator = np.random.default_rng()
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return {**self.rows[index], "noise": noise() + self.generator.normal()}
 
 
 def batches(place, rows=ROWS, size=3, epoch=1, first=0, split="train", run=1):
@@ -62,7 +23,7 @@ def batches(place, rows=ROWS, size=3, epoch=1, first=0, split="train", run=1):
 
 @pytest.fixture
 def place(tmp_path):
-    place = TrainingSandbox(tmp_path, f"{HERE}:Everywhere")
+    place = TrainingSandbox(tmp_path, SPEC)
     place.train(leaf(), until=1)
     return place
 
@@ -132,12 +93,12 @@ def test_rows_are_prepared_on_one_thread(place, monkeypatch):
 
 @pytest.mark.parametrize("room", [0, 2**20])
 def test_a_run_that_stops_inside_an_epoch_continues_with_the_rows_that_were_left(tmp_path, room):
-    undisturbed = TrainingSandbox(tmp_path / "one", f"{HERE}:Everywhere", data_cache=room)
+    undisturbed = TrainingSandbox(tmp_path / "one", SPEC, data_cache=room)
     undisturbed.train(leaf(), until=3)
-    stopped = TrainingSandbox(tmp_path / "two", f"{HERE}:Everywhere", data_cache=0)
+    stopped = TrainingSandbox(tmp_path / "two", SPEC, data_cache=0)
     stopped.stop_at = 3
     stopped.train(leaf(), until=3)
-    continued = TrainingSandbox(tmp_path / "two", f"{HERE}:Everywhere", data_cache=2**20 - room)
+    continued = TrainingSandbox(tmp_path / "two", SPEC, data_cache=2**20 - room)
     continued.train(leaf(), until=3)
 
     assert same(continued.weights(), undisturbed.weights())

@@ -17,7 +17,7 @@ from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting, kept_epochs
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, seats, setup
+from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.holding import held, start_over
@@ -254,7 +254,10 @@ def _driver(
     plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal, serving: Serving
 ) -> Iterator[Driver]:
     loaded, objective = plan.loaded, _objective(plan.loaded.file, plan.outline)
-    setups = {slot.index: replace(setup(loaded, slot, threads), objective=objective) for slot in slots}
+    beside = data_workers(loaded.file, slots)
+    setups = {
+        slot.index: replace(setup(loaded, slot, threads, beside), objective=objective) for slot in slots
+    }
     execution = loaded.file.execution
     driver = Driver(
         LocalBackend(slots, WORKER, setups, loaded.home.misc),

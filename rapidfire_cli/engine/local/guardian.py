@@ -15,15 +15,20 @@ MOST_DESCRIPTORS = 1 << 16  # assumed; a new worker has a handful
 
 def die_with(controller: int) -> None:
     """Tie this process and its group to the controller; leave at once if that is gone already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         life = os.pidfd_open(controller)
     except ProcessLookupError:
         vanish()
-    if os.getppid() != controller:  # the id may belong to another process by now
-        vanish()
+    end_with(controller)
     _post_guardian(life)
     os.close(life)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; leave at once if that is gone already."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the id may belong to another process by now
+        vanish()
 
 
 def vanish() -> None:

@@ -1,0 +1,182 @@
+"""A data worker: a process that prepares batches of rows ahead of the training of its worker.
+
+Theory of operation. It is started by exec, in the process group of the worker, with the descriptors of a
+socket and of a page of memory that both share. It imports the MLSpec, and for each run that it works for it
+loads the data and calls `initialize_run`, as the worker did; then it prepares the batches that it is asked
+for, one after the other, and writes them into memory that the worker has mapped. Rows follow from the seed,
+the epoch, the split and the index alone (`row_streams`), so it makes no difference which process prepares
+them. The page says which row of which task is being prepared, in case the process is killed.
+
+When the worker is gone, the kernel kills the process; it also ends when the socket is closed.
+"""
+
+import faulthandler
+import gc
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, assert_never
+
+import torch
+
+from rapidfire_cli.engine.local.guardian import end_with
+from rapidfire_cli.engine.local.log_rotation import LOG
+from rapidfire_cli.engine.messages import Assignment
+from rapidfire_cli.terms import Split
+from rapidfire_cli.training import opening, spec
+from rapidfire_cli.training.batches import Uncached
+from rapidfire_cli.training.data_link import (
+    Begin,
+    Close,
+    Done,
+    Failed,
+    Link,
+    Open,
+    Opened,
+    Page,
+    Refused,
+    Release,
+    Request,
+    Task,
+)
+from rapidfire_cli.training.device import prepare
+from rapidfire_cli.training.failure import blamed
+from rapidfire_cli.training.log import keep_standard, logged
+from rapidfire_cli.training.opening import Shared
+from rapidfire_cli.training.row_streams import THREADS, RowStreams
+from rapidfire_cli.training.rows import Source, uncached
+from rapidfire_cli.training.shadowing import forbid
+from rapidfire_cli.training.shared_batches import Segments, packed
+from rapidfire_cli.training.train_config import train_config
+
+STDERR = 2
+
+
+class Noted(RowStreams):
+    """Seeds for rows, and notes each on the page."""
+
+    def __init__(self, streams: RowStreams, page: Page) -> None:
+        super().__init__(streams.seed, streams.split, streams.own)
+        self._page = page
+
+    def row(self, index: int, epoch: int) -> None:
+        """Seed for a row."""
+        self._page.row(index)
+        super().row(index, epoch)
+
+    def batch(self, number: int, epoch: int) -> None:
+        """Seed for joining rows."""
+        self._page.row(Page.JOINING)
+        super().batch(number, epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A run that batches are prepared for."""
+
+    assignment: Assignment
+    source: Source
+    rows: dict[Split, Uncached] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Answer requests until the worker is gone."""
+    descriptor, page, parent = map(int, sys.argv[1:4])
+    end_with(parent)
+    faulthandler.enable(STDERR)
+    keep_standard()
+    forbid()
+    link = Link(socket.socket(fileno=descriptor))
+    try:
+        _serve(link, Page(page))
+    except (ConnectionError, BrokenPipeError):
+        os._exit(0)  # nothing here is worth waiting for
+
+
+def _serve(link: Link, page: Page) -> None:
+    requests = _requests(link)
+    begin = next(requests)
+    assert isinstance(begin, Begin)
+    sys.path[:] = begin.path
+    setup = replace(begin.setup, device="cpu", threads=THREADS, measured=False, data_workers=0)
+    prepare(setup)
+    shared = opening.shared(setup, spec.load(setup.mlspec))
+    gc.freeze()
+    clients: dict[int, Client] = {}
+    segments = Segments()
+    page.note(Page.WAITING)
+    for request in requests:
+        match request:
+            case Open():
+                page.note(Page.OPENING)
+                link.send(_opened(request, begin.setup.device, shared, clients))
+                page.note(Page.WAITING)
+            case Task():
+                page.note(request.number)
+                if client := clients.get(request.key):  # else its refusal was the answer
+                    _work(request, client, shared, segments, link, page)
+                page.note(Page.WAITING)
+            case Release():
+                segments.release(request.segments)
+            case Close():
+                if gone := clients.pop(request.key, None):
+                    shared.settings.forget(gone.assignment.run)
+            case Begin():
+                raise AssertionError("the first message comes once")
+            case _:
+                assert_never(request)
+
+
+def _requests(link: Link) -> Iterator[Request]:
+    while True:
+        yield from link.receive()
+
+
+def _opened(request: Open, device: str, shared: Shared, clients: dict[int, Client]) -> Opened | Refused:
+    assignment = request.assignment
+    its = train_config(json.loads(assignment.config))
+    try:
+        with _on_behalf(assignment, shared):
+            torch.set_deterministic_debug_mode(its.determinism(device))
+            loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
+            source = opening.sourced(assignment, loaded, {}, shared, "fit")
+            settings = shared.settings.of_rows()
+    except BaseException as error:  # whatever the user's code does, SystemExit included
+        return Refused(request.key, blamed(error).cause)
+    clients[request.key] = Client(assignment, source)
+    return Opened(request.key, shared.code, source.loaded.fingerprint, settings)
+
+
+def _work(task: Task, client: Client, shared: Shared, segments: Segments, link: Link, page: Page) -> None:
+    try:
+        with _on_behalf(client.assignment, shared):
+            rows = _rows(client, task.split, page)
+            placed = segments.place(packed(rows.batch(list(task.rows), task.epoch, task.batch)))
+    except BaseException as error:
+        failure = blamed(error)
+        link.send(Failed(task.number, failure.kind, failure.cause, failure.traceback))
+        return
+    descriptors = [] if placed.descriptor is None else [placed.descriptor]
+    link.send(Done(task.number, placed), descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _rows(client: Client, split: Split, page: Page) -> Uncached:
+    """The rows of a split; to find what they may draw from takes long."""
+    if split not in client.rows:
+        rows = uncached(split, client.source, torch.device("cpu"))
+        client.rows[split] = replace(rows, streams=Noted(rows.streams, page))
+    return client.rows[split]
+
+
+@contextmanager
+def _on_behalf(assignment: Assignment, shared: Shared) -> Iterator[Any]:
+    """Print to the run's log and under the run's settings."""
+    with logged(Path(assignment.directory, LOG)), shared.settings.of(assignment.run):
+        yield
