@@ -162,6 +162,7 @@ TITLES: Mapping[str, str] = {
     "E502": "directory instead of a file",
     "E503": "file that cannot be read",
     "E504": "file not found in git",
+    "E505": "file that already exists",
     "E510": "missing `mlspec`",
     "E511": "too many runs to train",
     "E512": "run not found",

@@ -6,9 +6,32 @@ from typing import Annotated
 import typer
 
 from rapidfire_cli.app import streams
+from rapidfire_cli.app.templates import Name
 from rapidfire_cli.cli.options import File, Format, MaxBytes, Parent, Sets, Unsets, encoded, verb
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.view.formats import Output
+
+
+@verb()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The project's directory.")] = Path(),
+    template: Annotated[Name, typer.Option(help="What to start from.")] = "digits",
+) -> None:
+    """Create an experiment file, its MLSpec and demo data to start from.
+
+    Existing files are never overwritten. The templates:
+
+    \b
+    digits     an MLP and a CNN on handwritten digits
+    imagenet   a ViT, ResNet, VGG or CNN on a folder of images
+    imdb       a BERT that classifies texts
+    causal_lm  a GPT-2 on text files
+    lora       LoRA adapters for a pretrained GPT-2
+    tabular    an MLP on tables, for classification and regression
+    """
+    from rapidfire_cli.app.verbs import init
+
+    raise typer.Exit(init.init(directory, template))
 
 
 @verb()
