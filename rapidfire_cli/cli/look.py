@@ -4,17 +4,31 @@ from typing import Annotated, Literal
 
 import typer
 
-from rapidfire_cli.cli.options import Format, Parent, Which, verb
+from rapidfire_cli.cli.options import Format, Parent, Run, Which, verb
 from rapidfire_cli.terms import Direction
 from rapidfire_cli.view.formats import Output
 
 
 @verb()
-def status(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
+def status(
+    experiment: Which = None,
+    parent: Parent = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="Include runs that the file no longer asks for.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Renew the table on the terminal until training is over.")
+    ] = False,
+    output: Format = Output.TABLE,
+) -> None:
     """Show the state of every run, during training or after."""
     from rapidfire_cli.app.verbs import status
 
-    raise typer.Exit(status.status(experiment, parent, output))
+    if watch and output is not Output.TABLE:
+        raise typer.BadParameter("--watch and --output cannot be combined")
+    if watch:
+        raise typer.Exit(status.watch(experiment, parent, whole))
+    raise typer.Exit(status.status(experiment, parent, whole, output))
 
 
 @verb()
@@ -42,6 +56,60 @@ def best(
     if minimize and maximize:
         raise typer.BadParameter("--min and --max cannot be combined")
     raise typer.Exit(best.best(experiment, parent, metric, direction, at, top, output))
+
+
+@verb()
+def show(run: Run, experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
+    """Show one run: its config, curves, times and failures."""
+    from rapidfire_cli.app.verbs import show
+
+    raise typer.Exit(show.show(run, experiment, parent, output))
+
+
+@verb()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, ranges (3-7), or `best`.")],
+    experiment: Which = None,
+    parent: Parent = None,
+    whole: Annotated[bool, typer.Option("--all", help="Also show the knobs that are equal.")] = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Show runs side by side: their metrics, and the knobs that differ."""
+    from rapidfire_cli.app.verbs import compare
+
+    raise typer.Exit(compare.compare(runs, experiment, parent, whole, output))
+
+
+@verb()
+def history(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="Numbers, ranges (3-7), or `best`.")
+    ] = None,
+    experiment: Which = None,
+    parent: Parent = None,
+    metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Print whole curves: every metric of every epoch."""
+    from rapidfire_cli.app.verbs import history
+
+    raise typer.Exit(history.history(runs or (), experiment, parent, metric, output))
+
+
+@verb()
+def logs(
+    run: Run,
+    experiment: Which = None,
+    parent: Parent = None,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=1, metavar="N", help="Only the last N lines.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
+) -> None:
+    """Print what a run printed."""
+    from rapidfire_cli.app.verbs import logs
+
+    raise typer.Exit(logs.logs(run, experiment, parent, tail, follow))
 
 
 @verb()

@@ -67,3 +67,4 @@ def encoded(output: Output) -> Output:
 
 
 Format = Annotated[Output, typer.Option("--output", "-o", callback=encoded, help="Output format.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's number, or `best`.")]

@@ -18,8 +18,8 @@ from rapidfire_cli.store.metadata import Metadata, read_metadata
 from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, OomRetry, Origin, RunState, Split
 
 RUNS = """
-    SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin FROM runs
-    WHERE listed OR ? ORDER BY number"""
+    SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin, listed
+    FROM runs WHERE listed OR ? ORDER BY number"""
 LAST_METRICS = """
     SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
     WHERE listed OR ?"""
@@ -68,6 +68,7 @@ class RunRow:
     origin: Origin | None = None  # of a replacement
     seed: int = DEFAULT_SEED
     best: Best | None = None  # None where no finished epoch has a value
+    listed: bool = True  # whether the file asks for it
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _row(
     best: Mapping[int, Best],
     alive: bool,
 ) -> RunRow:
-    number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin = found
+    number, id_, group, state, epoch, epochs, step, cause, config, seed, replicate, origin, listed = found
     shown = RunState.INTERRUPTED if state == RunState.RUNNING and not alive else RunState(state)
     last, early = metrics.get(number, {}), partial_metrics.get(number, {})
     return RunRow(
@@ -196,4 +197,5 @@ def _row(
         origin_of(origin),
         seed,
         best.get(number),
+        bool(listed),
     )

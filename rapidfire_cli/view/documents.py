@@ -60,6 +60,7 @@ def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
         "best": _best(row.best, splits),
         "partial_metrics": _spoken(row.partial_metrics),
         "error": row.error or None,
+        "listed": row.listed,
         "seed": row.seed,
         "replicate": row.replicate,
         "directory": str(directory),

@@ -21,6 +21,7 @@ from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_tit
 ADDRESS = re.compile(r"\b0x[0-9a-f]+\b")
 """What differs between the causes of runs that failed for the same reason."""
 
+REMOVED = "not in the file"
 KEPT: Mapping[Keep, str] = {"resume": "their weights and last checkpoint", "weights": "their weights only"}
 
 
@@ -40,6 +41,8 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
         *knob_columns(overview.metadata.varied, overview.rows, lambda row: row.config),
     ]
+    if not all(row.listed for row in overview.rows):
+        columns.insert(2, Column("file", lambda row: "" if row.listed else REMOVED))
     if any(isinstance(row.origin, Clone) for row in overview.rows):
         columns.insert(1, Column("clone of", lambda row: _origin(row, Clone), right=True))
     if any(isinstance(row.origin, OomRetry) for row in overview.rows):

@@ -41,7 +41,7 @@ def show(table: Table[Row], stream: TextIO) -> None:
         from rich.console import Console
 
         console = Console(file=stream, highlight=False)
-        for line in _coloured(table, console.width):
+        for line in coloured(table, console.width):
             console.print(line, no_wrap=True, overflow="ellipsis")
         return
     stream.writelines(f"{line}\n" for line in plain(table))
@@ -86,7 +86,8 @@ def _padded(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def _coloured(table: Table[Row], width: int) -> Iterator["Text"]:
+def coloured(table: Table[Row], width: int) -> Iterator["Text"]:
+    """The table's lines as a terminal shows them that is `width` cells wide."""
     from rich.text import Text
 
     texts = _texts(table)
