@@ -17,7 +17,9 @@ SIGNS: Mapping[RunState, str] = {
     RunState.FAILED: "✗",
     RunState.DELETED: "×",
 }
-PLAIN: Mapping[str, str] = dict(zip("★○·●■□✓✂✗×–—…→≤≥≠━╸─▁▂▃▄▅▆▇█", "*o.@#=+%xx--.><>!---_.:-=+*#", strict=True))
+PLAIN: Mapping[str, str] = dict(
+    zip("★○·●■□✓✂✗×–—…→≤≥≠━╸─▁▂▃▄▅▆▇█", "*o.@#=+%xx--.><>!---_.:-=+*#", strict=True)
+)
 """What stands for a sign where the terminal's encoding has only ASCII."""
 STYLES: Mapping[str, str] = {
     RunState.QUEUED: "dim",
