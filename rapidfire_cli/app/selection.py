@@ -16,12 +16,9 @@ _NUMBERS = re.compile(r"(?P<first>[1-9]\d{0,8})(-(?P<last>[1-9]\d{0,8}))?")
 
 
 def named_runs(words: Sequence[str], seen: Overview) -> list[RunRow]:
-    """The runs, each once, in the order in which they are named.
-
-    Raises Refusal for a word that is none, a run that does not exist, and `best` where no run has a result.
-    """
+    """The runs, each once, in the order of the words. Raises Refusal, also if one does not exist."""
     rows = {row.number: row for row in seen.rows}
-    numbers = dict.fromkeys(number for word in words for number in _numbers(word, rows, seen))
+    numbers = dict.fromkeys(named_numbers(words, seen))
     if unknown := [number for number in numbers if number not in rows]:
         raise Refusal([missing(seen, number) for number in unknown])
     return [rows[number] for number in numbers]
@@ -31,29 +28,36 @@ def named_run(word: str, seen: Overview) -> RunRow:
     """The one run. Raises Refusal as `named_runs` does, and for several."""
     rows = named_runs([word], seen)
     if len(rows) > 1:
-        raise Refusal([_invalid(word, f"{len(rows)} runs where one is expected", "a number (3) or `best`")])
+        message = f"`{word}` is {len(rows)} runs where one is expected"
+        raise Refusal([invalid_selection(RUN, word, message, "a number (3) or `best`")])
     return rows[0]
 
 
-def _numbers(word: str, rows: dict[int, RunRow], seen: Overview) -> Iterator[int]:
-    found = _NUMBERS.fullmatch(word)
-    if word == BEST:
-        yield _best(seen)
-    elif found is None or int(found["last"] or found["first"]) < int(found["first"]):
-        raise Refusal([_invalid(word, "invalid run", "a number (3), a range (3-7) or `best`")])
-    elif found["last"]:
-        numbers = range(int(found["first"]), int(found["last"]) + 1)
-        yield from sorted(rows.keys() & set(numbers)) or [numbers[0]]  # which does not exist
-    else:
-        yield int(found["first"])
+def named_numbers(words: Sequence[str], seen: Overview) -> Iterator[int]:
+    """The numbers of the runs, which may not exist. Raises Refusal for a word that says none."""
+    known = {row.number for row in seen.rows}
+    for word in words:
+        found = _NUMBERS.fullmatch(word)
+        if word == BEST:
+            yield _best(seen)
+        elif found is None or int(found["last"] or found["first"]) < int(found["first"]):
+            expected = "a number (3), a range (3-7) or `best`"
+            raise Refusal([invalid_selection(RUN, word, f"invalid selection of runs `{word}`", expected)])
+        elif found["last"]:
+            numbers = range(int(found["first"]), int(found["last"]) + 1)
+            yield from sorted(known.intersection(numbers)) or [numbers[0]]
+        else:
+            yield int(found["first"])
+
+
+def invalid_selection(option: str, text: str, message: str, expected: str) -> Problem:
+    """The problem of an argument that does not say which runs are meant."""
+    return Problem("E516", message, argument(option, text), expected=expected)
 
 
 def _best(seen: Overview) -> int:
     ranked = ranking([row for row in seen.rows if row.listed], seen.objective)
     if not ranked or ranked[0].value is None:
-        raise Refusal([_invalid(BEST, "no run has a result yet", "a number (3) or a range (3-7)")])
+        message = "no run is the best yet: none has a result"
+        raise Refusal([invalid_selection(RUN, BEST, message, "a number (3) or a range (3-7)")])
     return ranked[0].row.number
-
-
-def _invalid(word: str, message: str, expected: str) -> Problem:
-    return Problem("E512", message, argument(RUN, word), found=word, expected=expected)

@@ -104,7 +104,9 @@ def logs(
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=1, metavar="N", help="Only the last N lines.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print what is added until the run is over.")
+    ] = False,
 ) -> None:
     """Print what a run printed."""
     from rapidfire_cli.app.verbs import logs

@@ -5,9 +5,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast, get_args
 
-from rapidfire_cli.facts import CheckpointDamaged, Fact, RunFailed, RunLeft, RunReplaced, WorkerDied
+from rapidfire_cli.facts import CheckpointDamaged, RunFailed, RunLeft, RunReplaced, WorkerDied
 from rapidfire_cli.store.connection import reader
 from rapidfire_cli.store.facts import KINDS, fact
 
@@ -18,7 +18,8 @@ OPENED = "SELECT environment FROM runs WHERE number = ?"
 TROUBLES = """
     SELECT at, kind, body FROM events WHERE json_extract(body, '$.run') = ?
     AND kind IN (SELECT value FROM json_each(?)) ORDER BY seq"""
-TOLD = (RunFailed, CheckpointDamaged, WorkerDied, RunLeft, RunReplaced)
+
+TroubleFact: TypeAlias = RunFailed | CheckpointDamaged | WorkerDied | RunLeft | RunReplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Trouble:
     """Something that happened to a run, and when, in seconds since the epoch."""
 
     at: float
-    fact: Fact
+    fact: TroubleFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,6 @@ def run_record(journal: Path, run: int) -> RunRecord:
 
 
 def _troubles(db: sqlite3.Connection, run: int) -> Iterator[Trouble]:
-    names = json.dumps([name for name, each in KINDS.items() if each in TOLD])
+    names = json.dumps([name for name, each in KINDS.items() if each in get_args(TroubleFact)])
     for at, name, body in db.execute(TROUBLES, [run, names]):
-        yield Trouble(at, fact(name, json.loads(body)))
+        yield Trouble(at, cast("TroubleFact", fact(name, json.loads(body))))

@@ -3,14 +3,13 @@
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from rapidfire_cli.requests import Answer, Ask, CloneRun, ask_plain
 from rapidfire_cli.store.requests_taken import Recorded
 from rapidfire_cli.terms import Plain
 from rapidfire_cli.view.formats import Record
 from rapidfire_cli.view.tables import Column, Table
-from rapidfire_cli.view.wording import numbered
+from rapidfire_cli.view.wording import moment_text, numbered
 
 
 def answer_lines(answer: Answer) -> Iterator[str]:
@@ -36,7 +35,7 @@ def taken_record(recorded: Recorded) -> dict[str, Plain]:
     """A request and its answers as plain data."""
     request = recorded.taken.request
     return {
-        "at": _when(recorded.at),
+        "at": moment_text(recorded.at),
         "id": request.id,
         "source": request.source,
         "uid": request.uid,
@@ -52,7 +51,7 @@ def requests_table(recorded: Sequence[Recorded]) -> Table[Recorded]:
     """The requests, the first one first."""
     return Table(
         (
-            Column("at", lambda each: _when(each.at)),
+            Column("at", lambda each: moment_text(each.at)),
             Column("source", lambda each: each.taken.request.source),
             Column("uid", lambda each: str(each.taken.request.uid), right=True),
             Column("request", lambda each: _spelt(each.taken.request.ask)),
@@ -60,10 +59,6 @@ def requests_table(recorded: Sequence[Recorded]) -> Table[Recorded]:
         ),
         recorded,
     )
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _verb(ask: Ask) -> str:

@@ -1,22 +1,29 @@
 """What `show` prints: one run, with all that is known about it."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
-from rapidfire_cli.facts import CheckpointDamaged, Fact, RunFailed, RunLeft, RunReplaced, WorkerDied, reading
+from rapidfire_cli.facts import CheckpointDamaged, RunFailed, RunLeft, RunReplaced, WorkerDied, reading
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, known_metrics
-from rapidfire_cli.store.run_record import RunRecord, Trouble
+from rapidfire_cli.store.run_record import RunRecord, Trouble, TroubleFact
 from rapidfire_cli.store.series import Point
-from rapidfire_cli.terms import Plain
+from rapidfire_cli.terms import Clone, OomRetry, Plain
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.sparkline import sparkline
 from rapidfire_cli.view.tables import Column, Table
-from rapidfire_cli.view.wording import counted, duration_text, knob_text, metric_text, metric_title
+from rapidfire_cli.view.wording import (
+    counted,
+    duration_text,
+    knob_text,
+    metric_text,
+    metric_title,
+    moment_text,
+    numbered,
+)
 
 VARIED = "*"
 """The sign of a knob that varies between the experiment's runs."""
@@ -31,6 +38,7 @@ class RunPage:
     record: RunRecord
     points: Sequence[Point]  # of all its metrics, by epoch
     successor: int | None = None  # the run that took its place
+    clones: Sequence[int] = ()
 
 
 def run_page(page: RunPage) -> Iterator[str | Table[Any]]:
@@ -54,6 +62,7 @@ def run_page_document(page: RunPage) -> dict[str, Plain]:
         **run_document(page.row, page.seen),
         "varied": [*page.seen.metadata.varied],
         "successor": page.successor,
+        "clones": [*page.clones],
         "turns": {
             "count": record.turns,
             "began": record.began,
@@ -70,14 +79,26 @@ def _about(page: RunPage) -> Iterator[list[str]]:
     row, record = page.row, page.record
     yield [f"id {row.id}", f"group {row.group}", f"seed {row.seed}", f"replicate {row.replicate}"]
     yield [str(page.seen.home.run(row))]
-    if row.origin:
-        yield [f"took the place of run {row.origin.run}, which ran out of memory"]
+    match row.origin:
+        case OomRetry(former):
+            yield [f"took the place of run {former}, which ran out of memory"]
+        case Clone(parent):
+            yield [f"is a clone of run {parent}"]
+        case None:
+            pass
+        case _:
+            assert_never(row.origin)
+    if page.clones:
+        yield [f"was cloned as {numbered(page.clones)}"]
     if page.successor is not None:
         yield [f"ran out of memory; run {page.successor} took its place"]
     if record.began is not None and record.ended is not None:
         each = f"{record.trained / row.epoch:.3g} s per epoch" if row.epoch else ""
         spent = f"trained for {duration_text(record.trained)} in {counted(record.turns, 'turn')}"
-        yield [f"from {_moment(record.began)} to {_moment(record.ended)}", *filter(None, (spent, each))]
+        yield [
+            f"from {moment_text(record.began)} to {moment_text(record.ended)}",
+            *filter(None, (spent, each)),
+        ]
 
 
 def _config(page: RunPage) -> Table[tuple[str, Plain]]:
@@ -111,15 +132,11 @@ def _curves(page: RunPage) -> Table[Metric]:
     return Table(columns, metrics)
 
 
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-
-
 def _trouble(trouble: Trouble) -> str:
-    return f"{_moment(trouble.at)}  {_told(trouble.fact)}"
+    return f"{moment_text(trouble.at)}  {_told(trouble.fact)}"
 
 
-def _told(fact: Fact) -> str:
+def _told(fact: TroubleFact) -> str:
     match fact:
         case RunFailed(_, kind, cause, step):
             return f"failed ({kind}) at step {step:,}: {cause}"
@@ -131,4 +148,5 @@ def _told(fact: Fact) -> str:
             return f"left bracket {bracket}: {cause}"
         case RunReplaced(_, by):
             return f"replaced by run {by.number}"
-    raise AssertionError(fact)
+        case _:
+            assert_never(fact)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from unicodedata import east_asian_width
 
 from rapidfire_cli.terms import VALIDATION, Plain, Split
@@ -42,6 +43,11 @@ def duration_text(seconds: float) -> str:
     if days:
         return f"{days}d {hour:02}:{minute:02}:{second:02}"
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def moment_text(at: float) -> str:
+    """When it was, given in seconds since the epoch: `2026-11-29T02:15:51+00:00`."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def cells_of(text: str) -> int:

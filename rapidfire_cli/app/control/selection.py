@@ -5,18 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rapidfire_cli.app.files import argument, reload
+from rapidfire_cli.app.selection import invalid_selection, named_numbers
 from rapidfire_cli.facts import reading
 from rapidfire_cli.manifest.choice import chooser
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import Overview
-from rapidfire_cli.store.ranking import direction_of, known_metrics, ranking, unknown
+from rapidfire_cli.store.ranking import direction_of, known_metrics, unknown
 from rapidfire_cli.terms import RunState
 
-RUNS, WHERE, WORSE = "RUN", "--where", "--worse-than"
-BEST = "best"
+WHERE, WORSE = "--where", "--worse-than"
 
-_NUMBERS = re.compile(r"(?P<first>[1-9]\d{0,8})(-(?P<last>[1-9]\d{0,8}))?")
 _WORSE = re.compile(r"\s*(?P<metric>\S+)\s+(?P<value>\S+)\s*")
 
 
@@ -39,36 +38,14 @@ def selected(selection: Selection, seen: Overview) -> tuple[int, ...]:
     if not (selection.words or selection.where or selection.worse):
         hint = "name runs (`3`, `3-7`, `best`), or use `--where` or `--worse-than`"
         raise Refusal([Problem("E516", "no runs are selected", hint=hint)])
-    numbers = [*_named(selection.words, seen)] if selection.words else [row.number for row in seen.rows]
+    numbers = [row.number for row in seen.rows]
+    if selection.words:
+        numbers = [*named_numbers(selection.words, seen)]
     if selection.where is not None:
         numbers = [*_matching(selection.where, numbers, seen)]
     if selection.worse is not None:
         numbers = [*_worse(selection.worse, numbers, seen)]
     return tuple(dict.fromkeys(numbers))
-
-
-def _named(words: Sequence[str], seen: Overview) -> Iterator[int]:
-    known = {row.number for row in seen.rows}
-    for word in words:
-        found = _NUMBERS.fullmatch(word)
-        if word == BEST:
-            yield _best(seen)
-        elif found is None or int(found["last"] or found["first"]) < int(found["first"]):
-            expected = "a number (3), a range (3-7) or `best`"
-            raise Refusal([_invalid(RUNS, word, f"invalid selection of runs `{word}`", expected)])
-        elif found["last"]:
-            numbers = range(int(found["first"]), int(found["last"]) + 1)
-            yield from sorted(known.intersection(numbers)) or [numbers[0]]  # which is refused
-        else:
-            yield int(found["first"])
-
-
-def _best(seen: Overview) -> int:
-    ranked = ranking(seen.rows, seen.objective)
-    if not ranked or ranked[0].value is None:
-        message = "no run is the best yet: none has a result"
-        raise Refusal([_invalid(RUNS, BEST, message, "a number (3) or a range (3-7)")])
-    return ranked[0].row.number
 
 
 def _matching(condition: str, numbers: Sequence[int], seen: Overview) -> Iterator[int]:
@@ -86,7 +63,9 @@ def _worse(text: str, numbers: Sequence[int], seen: Overview) -> Iterator[int]:
     except ValueError:
         bound = None
     if found is None or bound is None:
-        raise Refusal([_invalid(WORSE, text, "invalid comparison", "METRIC VALUE, such as 'loss 2.0'")])
+        raise Refusal(
+            [invalid_selection(WORSE, text, "invalid comparison", "METRIC VALUE, such as 'loss 2.0'")]
+        )
     metric, objective = found["metric"], seen.objective
     known = known_metrics(seen.rows)
     if known and (problem := unknown(metric, known, argument(WORSE, text))):
@@ -98,7 +77,3 @@ def _worse(text: str, numbers: Sequence[int], seen: Overview) -> Iterator[int]:
         is_better = value is None or (value <= bound if lower else value >= bound)  # NaN never is
         if row.number in numbers and row.state is not RunState.DELETED and not is_better:
             yield row.number
-
-
-def _invalid(option: str, text: str, message: str, expected: str) -> Problem:
-    return Problem("E516", message, argument(option, text), expected=expected)
