@@ -113,6 +113,7 @@ class TurnEnded:
     step: int
     metrics: tuple[Metric, ...] = ()  # of training in the epoch under way; none between two epochs
     size: int = 0  # bytes that the run takes at rest: model, optimizer state
+    shared: int = 0  # bytes of the worker's memory that its residents share: frozen weights
 
 
 @dataclass(frozen=True, slots=True)

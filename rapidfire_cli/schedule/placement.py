@@ -86,7 +86,7 @@ class Placement:
     def open(self, slot: SlotEntry, room: int) -> None:
         """The slot's worker is up."""
         slot.move(WorkerReady)
-        slot.room, slot.failed_starts = room, 0
+        slot.room, slot.shared, slot.failed_starts = room, 0, 0
         self._mark([slot.slot])
 
     def close(self, slot: SlotEntry, counts_as_crash: bool = True) -> list[RunEntry]:

@@ -122,8 +122,9 @@ class Scheduler:
                 self.placement.open(self.slots[slot], room)
             case EpochEnded(run):
                 yield from self._report(self._run(run), event)
-            case TurnEnded(run, slot, at, size=size):
+            case TurnEnded(run, slot, at, size=size, shared=shared):
                 self.placement.grow(max(size, 1))
+                self.slots[slot].shared = shared
                 yield from self._end_turn(self._run(run), slot, at)
             case Saved(run, at):
                 self.placement.save(self._run(run), at)

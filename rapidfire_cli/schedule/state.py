@@ -66,6 +66,7 @@ class SlotEntry:
     slot: int
     phase: SlotPhase = SlotPhase.CLOSED
     room: int = 0  # bytes
+    shared: int = 0  # bytes of it that the residents share
     most: int | None = None  # residents at once, since memory ran out with more
     former: int | None = None  # what `most` was before that
     training: int | None = None
@@ -83,7 +84,7 @@ class SlotEntry:
         if others == 0:
             return True
         seats = self.most is None or others < self.most
-        return seats and not self.shut and size > 0 and (others + 1) * size <= self.room
+        return seats and not self.shut and size > 0 and self.shared + (others + 1) * size <= self.room
 
     @property
     def is_broken(self) -> bool:

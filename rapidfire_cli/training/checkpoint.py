@@ -47,7 +47,7 @@ def save(run: LiveRun) -> None:
     try:
         run.logged = epoch_log.log(home, run.history, run.logged)
         if not run.rewound:
-            run.frozen.drop_changed(run.model)
+            run.frozen.drop_changed(run.model, run.trusted)
         now = weights.weights(run.model, run.frozen.hashes)
         payload: dict[str, Writer] = {
             **_weights_payload(run, now),

@@ -23,6 +23,7 @@ Invariants:
 - Whatever user code raises fails that run alone. An error of the disk is reported as a failure of kind
   `disk`, which pauses the whole experiment.
 - `Evicted`, and the `TurnEnded` of a run that reached its goal, are reported after the run is durable.
+- A run that writes to frozen weights which it shares with others changes none of them: they are opened anew.
 - When a run is opened, its finished epochs are reported again, in case a report was lost with a worker.
 
 Why this way: importing torch and the user's code takes seconds, a turn takes milliseconds. A process that
@@ -199,6 +200,8 @@ class Executor:
             except Failure as failure:
                 run = self._runs.get(assignment.run)
                 say(f"rapidfire: the run failed: {failure.cause}")
+                if run:
+                    self._protect_others(run)
                 self._drop(assignment.run)
                 step = run.step if run else 0
                 self._tell(
@@ -213,6 +216,7 @@ class Executor:
             run.enter()
             stopped = self._advance(run, until, limit)
             run.leave()
+            self._protect_others(run)
             if stopped:
                 self._save_as_it_is(run)
         if run.ticks >= run.goal:
@@ -225,14 +229,29 @@ class Executor:
                 run.step,
                 run.partial_metrics,
                 self._size(run),
+                self._shared.pool.shared(each.frozen for each in self._runs.values()),
             )
         )
 
     def _size(self, run: LiveRun) -> int:
-        """Bytes that the run takes at rest: its tensors, or how much the process grew per run."""
+        """Bytes that the run takes at rest: its tensors, or how much the process grew per run.
+
+        Frozen weights count where no other run has them; those of a run that is alone are taken for shared.
+        """
+        alone = len(self._runs) == 1
+        size = run.size + (0 if alone else self._shared.pool.exclusive(run.frozen))
         if self._shared.device.type == "cpu":
-            return max(run.size, self._shared.growth.each(len(self._runs)))
-        return run.size
+            return max(size, self._shared.growth.each(len(self._runs)))
+        return size
+
+    def _protect_others(self, run: LiveRun) -> None:
+        """Save the runs to whose frozen weights this one wrote: they are opened again, with their own."""
+        disturbed = self._shared.pool.written(run.frozen)
+        for number, other in [*self._runs.items()] if disturbed else ():
+            if other.frozen in disturbed:
+                other.disturbed = True
+                if other.durable != other.position:
+                    self._save_waiting(number, self._clock())
 
     def _let_go(self, run: LiveRun) -> None:
         self._save_as_it_is(run)
@@ -242,9 +261,12 @@ class Executor:
     def _resident(self, assignment: Assignment) -> LiveRun:
         """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
         resident = self._runs.get(assignment.run)
-        if resident is None or resident.rewound:
+        if resident is None or resident.rewound or resident.disturbed:
+            if resident:
+                resident.frozen.release()
             with guard_user_code():
                 run = opened(assignment, self._shared)
+            self._shared.pool.join(run.frozen, run.model)
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
             for damage in run.damaged:
@@ -320,7 +342,8 @@ class Executor:
         self._drop(run.assignment.run)
 
     def _drop(self, number: int) -> None:
-        self._runs.pop(number, None)
+        if run := self._runs.pop(number, None):
+            run.frozen.release()
         self._unsaved.pop(number, None)
         self._shared.rows.release(number)
 

@@ -13,6 +13,7 @@ between two checkpoints read.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import xxhash
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.training.attributes import registered
+
+if TYPE_CHECKING:
+    from rapidfire_cli.training.weight_pool import Stored
 
 LARGE = 2**16  # bytes from which on it pays to hash a buffer instead of saving it (assumed)
 BLOCK = 2**22  # words hashed at once on a GPU: 32 MiB (assumed)
@@ -35,6 +39,7 @@ class Frozen:
 
     hashes: dict[str, str]
     marks: dict[str, str] = field(default_factory=dict)  # of the same tensors where they are now, on a GPU
+    stored: dict[str, "Stored"] = field(default_factory=dict)  # where other runs may use them
 
     def drop_changed(self, model: nn.Module, trusted: Collection[str] = ()) -> None:
         """Find the tensors that are not frozen or not the same any more: they are state from now on.
@@ -58,6 +63,21 @@ class Frozen:
         if tensor.device.type == "cpu":
             return hashed(tensor) == self.hashes[name]
         return name in self.marks and mixed(tensor) == self.marks[name]
+
+    @property
+    def shared(self) -> set[str]:
+        """Those that other runs use, too; they were found unchanged when the last turn ended."""
+        return {name for name, stored in self.stored.items() if len(stored.holders) > 1}
+
+    def mark(self, name: str) -> str:
+        """What changes with the bytes of the tensor where it is."""
+        return self.marks.get(name, self.hashes[name])
+
+    def release(self) -> None:
+        """Leave what is shared to the others."""
+        for stored in self.stored.values():
+            stored.holders.discard(self)
+        self.stored.clear()
 
     def settle(self, model: nn.Module) -> None:
         """Note what a GPU finds changed tensors by, now that they are there."""

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.frozen import Frozen
+from rapidfire_cli.training.model_state import registered_at
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
@@ -64,6 +65,8 @@ class LiveRun:
     opened: Changes  # of the settings, before its training began
     objective: Objective | None = None  # by which its best epoch is the best
     before: "Snapshot | None" = None  # the validation under way
+    training: bool = False  # its turn is on
+    disturbed: bool = False  # another run wrote to frozen weights that they shared: it must be opened anew
     rewound: "Snapshot | None" = None  # what it was, in the place of what a broken off validation made of it
     epoch: int = 0  # finished
     done: int = 0  # optimizer steps in the epoch under way
@@ -103,8 +106,9 @@ class LiveRun:
 
     @property
     def size(self) -> int:
-        """Bytes that the run holds at rest: its model and its optimizer's state."""
-        held = [*self.model.parameters(), *self.model.buffers()]
+        """Bytes that the run alone holds at rest: its model and its optimizer's state."""
+        pooled = {id(registered_at(self.model, name)) for name in self.frozen.stored}
+        held = [each for each in (*self.model.parameters(), *self.model.buffers()) if id(each) not in pooled]
         for state in self.optimizer.state.values():
             held += [value for value in state.values() if isinstance(value, Tensor)]
         return sum(map(nbytes, held))
@@ -115,12 +119,21 @@ class LiveRun:
         values = self.epoch_metrics[TRAIN].partial_values() if self.done else {}
         return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
+    @property
+    def trusted(self) -> Collection[str]:
+        """Frozen weights that it has not changed: only a run in its turn writes, maybe to what others use."""
+        if self.training:
+            return ()
+        return self.frozen.stored if self.disturbed else self.frozen.shared
+
     def enter(self) -> None:
         """Begin a turn: the process's random streams are the run's from now on."""
+        self.training = True
         rng.restore(self.streams)
 
     def leave(self) -> None:
         """End a turn: keep the random streams, and no gradients."""
+        self.training = False
         self.streams = rng.capture(like=self.streams)
         self.optimizer.zero_grad()
 

@@ -36,6 +36,7 @@ from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
 from rapidfire_cli.training.train_config import TrainConfig, train_config, usual_determinism
+from rapidfire_cli.training.weight_pool import WeightPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Shared:
     data: DataCache
     rows: RowCache
     growth: Growth
+    pool: WeightPool
     misc: SharedFiles
     code: str  # JSON: hashes of the user's modules, as the MLSpec was imported
     environment: str  # JSON: packages, device, threads
@@ -70,6 +72,7 @@ def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
         DataCache(spec, json.loads(setup.data), settings),
         RowCache(setup.data_cache, device, pool, code),
         Growth(room),
+        WeightPool(),
         SharedFiles(Path(setup.prepared if prepares(spec) else setup.misc)),
         code,
         canonical(dict(fingerprint.environment(setup.device, setup.threads))),
