@@ -3,7 +3,7 @@
 from rapidfire_cli.facts import EpochEnded, Metric, RunChanged, RunLeft, RunReplaced
 from rapidfire_cli.stopping.bracket import BracketEvent, BracketState, bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
-from rapidfire_cli.terms import Origin, Run, RunState
+from rapidfire_cli.terms import OomRetry, Run, RunState
 
 RULE = HalvingRule("loss", "min", min_epochs=1, max_epochs=4, reduction_factor=2)
 
@@ -18,7 +18,7 @@ def after(*past: BracketEvent, runs: int = 3) -> BracketState:
 
 
 def replacement(number: int, of: int, apart: bool) -> RunReplaced:
-    run = Run(number, f"{number:016x}", 1, "{}", 42, origin=Origin(of, apart=apart))
+    run = Run(number, f"{number:016x}", 1, "{}", 42, origin=OomRetry(of, apart=apart))
     return RunReplaced(of, run, 1)
 
 
