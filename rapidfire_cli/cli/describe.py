@@ -17,7 +17,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The project's directory.")] = Path(),
     template: Annotated[Name, typer.Option(help="What to start from.")] = "digits",
 ) -> None:
-    """Create an experiment file, its MLSpec and demo data to start from.
+    """Create an experiment with its MLSpec and demo data.
 
     Existing files are never overwritten. The templates:
 

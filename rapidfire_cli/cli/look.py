@@ -17,7 +17,7 @@ def status(
         bool, typer.Option("--all", help="Include runs that the file no longer asks for.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Renew the table on the terminal until training is over.")
+        bool, typer.Option("--watch", help="Wait until training is over; renew the table on a terminal.")
     ] = False,
     output: Format = Output.TABLE,
 ) -> None:
@@ -74,7 +74,7 @@ def compare(
     whole: Annotated[bool, typer.Option("--all", help="Also show the knobs that are equal.")] = False,
     output: Format = Output.TABLE,
 ) -> None:
-    """Show runs side by side: their metrics, and the knobs that differ."""
+    """Show the metrics of runs, and the knobs that differ."""
     from rapidfire_cli.app.verbs import compare
 
     raise typer.Exit(compare.compare(runs, experiment, parent, whole, output))

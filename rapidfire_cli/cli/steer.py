@@ -141,7 +141,7 @@ def keep(
     dry_run: DryRun = False,
     output: Format = Output.TABLE,
 ) -> None:
-    """Keep the last durable epoch end of runs, for clones to begin with."""
+    """Keep the last saved epoch of runs, for later clones."""
     from rapidfire_cli.app.control.selection import Selection
     from rapidfire_cli.app.control.steering_verb import Options
     from rapidfire_cli.app.verbs import keep
@@ -229,7 +229,7 @@ def freeze(
     experiment: Which = None,
     parent: Parent = None,
 ) -> None:
-    """Write an experiment file that reproduces the runs, clones included."""
+    """Write a file that reproduces all runs, clones included."""
     from rapidfire_cli.app.verbs import freeze
 
     raise typer.Exit(freeze.freeze(experiment, parent, file))

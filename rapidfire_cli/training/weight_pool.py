@@ -11,6 +11,7 @@ are saved, which needs no frozen weights, and opened again before they train. So
 time, and never changes a bit of theirs.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -24,7 +25,10 @@ from rapidfire_cli.training.batches import ALIGNED
 from rapidfire_cli.training.frozen import Frozen, address, hashed, mixed
 
 Key: TypeAlias = tuple[object, ...]
-"""Device, size and alignment of a storage, and the places and hashes of the tensors in it."""
+"""Device, size and alignment of a storage, the places and hashes of the tensors in it.
+
+The number before these tells storages of one run with equal bytes apart.
+"""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -51,16 +55,19 @@ class WeightPool:
     def join(self, frozen: Frozen, model: nn.Module) -> None:
         """Store a run's frozen weights where those of others are, or let others use its own."""
         tensors = registered(model)
+        seen: Counter[Key] = Counter()  # a run's own storages stay apart, even if they have equal bytes
         for names in _by_storage(frozen.hashes, tensors):
             own = {name: tensor for name in names if (tensor := tensors[name]) is not None}
             first = own[names[0]]
             storage = first.untyped_storage()
             if torch._C._storage_Use_Count(storage._cdata) != len(own) + 1:  # and Python's `storage`
                 continue
-            key = (
+            content: Key = (
                 *(first.device, storage.nbytes(), storage.data_ptr() % ALIGNED),
                 *((frozen.hashes[name], tensor.storage_offset()) for name, tensor in own.items()),
             )
+            key = (seen[content], *content)
+            seen[content] += 1
             stored = self._stored.get(key)
             if stored is None or not stored.is_unchanged:
                 views = tuple(tensor.detach() for tensor in own.values())

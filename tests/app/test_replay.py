@@ -122,7 +122,7 @@ def test_a_ledger_that_somebody_changed_is_found_out(told):
     told.cli.fit(sha(16), FaultRates())
     with closing(sqlite3.connect(told.cli.home.journal)) as db, db:
         db.execute(
-            "UPDATE events SET body = replace(body, '\"promoted\": false', '\"promoted\": true') "
+            "UPDATE events SET body = replace(body, '\"promoted\":false', '\"promoted\":true') "
             "WHERE seq = (SELECT min(seq) FROM events WHERE kind = 'decision')"
         )
     assert "they do NOT follow" in told.replay(exits=1)

@@ -139,5 +139,5 @@ def test_the_table_is_renewed_on_a_terminal_until_training_is_over(tmp_path):
     assert seen.rindex(b"completed") > seen.rindex(b"running")
 
 
-def test_a_table_cannot_be_renewed_in_a_pipe(trained):
-    assert "`--watch` needs a terminal" in trained.run("status", "--watch", exits=5).stderr
+def test_in_a_pipe_the_table_is_printed_once_training_is_over(trained):
+    assert trained.run("status", "--watch").stdout == trained.run("status").stdout

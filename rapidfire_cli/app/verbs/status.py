@@ -2,17 +2,18 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
-from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.durable.lock import is_held
-from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.queries import RunRow, overview
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.documents import experiment_document, run_document
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.results import status_table
-from rapidfire_cli.view.tables import coloured, show
+from rapidfire_cli.view.tables import Table, coloured, show
 
 LOOK = 0.5  # seconds between two looks at the journal (assumed)
 
@@ -30,20 +31,33 @@ def status(experiment: str | None, parent: str | None, whole: bool, output: Outp
 
 
 def watch(experiment: str | None, parent: str | None, whole: bool) -> int:
-    """Renew the table while the experiment trains, then print it. Raises Unavailable without a terminal."""
-    if not sys.stdout.isatty():
-        raise Unavailable("`--watch` needs a terminal; use `fit --output jsonl` to follow an experiment")
+    """Wait until the experiment no longer trains, then print the table; on a terminal renew it meanwhile."""
+    seen = open_overview(experiment, parent, unlisted=whole)
+    with _renewed() if sys.stdout.isatty() else nullcontext(_ignored) as renew:
+        while seen.state is RunState.RUNNING:
+            renew(status_table(seen))
+            time.sleep(LOOK)
+            seen = overview(seen.home.journal, is_held(seen.home.lock), whole)
+    show(status_table(seen), sys.stdout)
+    return 0
+
+
+@contextmanager
+def _renewed() -> Iterator[Callable[[Table[RunRow]], None]]:
+    """A screen of its own, and what shows a table there, as much of it as fits."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console(highlight=False)
-    seen = open_overview(experiment, parent, unlisted=whole)
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        while seen.state is RunState.RUNNING:
-            lines = [*coloured(status_table(seen), console.width)]
+
+        def renew(table: Table[RunRow]) -> None:
+            lines = [*coloured(table, console.width)]
             live.update(Text("\n").join(lines[: console.height]), refresh=True)
-            time.sleep(LOOK)
-            seen = overview(seen.home.journal, is_held(seen.home.lock), whole)
-    show(status_table(seen), sys.stdout)
-    return 0
+
+        yield renew
+
+
+def _ignored(table: Table[RunRow]) -> None:
+    """Nowhere to show it."""
