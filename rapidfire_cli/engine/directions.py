@@ -13,7 +13,7 @@ LESS = frozenset(
         *("calibration_error", "continuous_ranked_probability_score", "coverage_error", "eer"),
         *("hamming_distance", "hinge_loss", "jensen_shannon_divergence", "kl_divergence", "log_cosh_error"),
         *("mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error"),
-        *("mean_squared_log_error", "normalized_root_mean_squared_error", "ranking_loss"),
+        *("mean_squared_log_error", "normalized_root_mean_squared_error", "perplexity", "ranking_loss"),
         *("relative_squared_error", "symmetric_mean_absolute_percentage_error", "tweedie_deviance_score"),
         *("weighted_mean_absolute_percentage_error",),
     }
@@ -24,7 +24,7 @@ MORE = frozenset(
         *("cosine_similarity", "exact_match", "explained_variance", "f1_score", "jaccard_index"),
         *("kendall_rank_corr_coef", "log_auc", "matthews_corr_coef", "negative_predictive_value"),
         *("pearson_corr_coef", "precision", "r2_score", "ranking_average_precision", "recall"),
-        *("spearman_corr_coef", "specificity"),
+        *("spearman_corr_coef", "specificity", "token_accuracy"),
     }
 )
 LESS_ENDINGS = (LOSS, "error", "distance", "divergence", "deviance", "deviance_score", "perplexity")

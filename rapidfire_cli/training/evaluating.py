@@ -58,6 +58,6 @@ def _no_split(split: Split, present: list[Split]) -> Finding:
 def _no_metric(name: str, usual: tuple[str, ...]) -> Finding:
     return Finding(
         *(-1, (), "E420", f"unknown metric `{name}`"),
-        expected=f"one of {', '.join(usual)}, or a torchmetrics metric by its snake_case name",
-        hint=did_you_mean(name, [*usual, *metrics.names()]),
+        expected=f"one of {', '.join(usual)}, or {metrics.OFFERED}",
+        hint=metrics.close_to(name, usual),
     )

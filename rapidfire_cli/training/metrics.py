@@ -6,7 +6,7 @@ takes float32 whatever it gets, the metric is computed here.
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -14,15 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from rapidfire_cli.engine.directions import LESS, MORE
+from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import Direction
 from rapidfire_cli.training.attributes import Attributes, Unholdable
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.likelihood import PERPLEXITY, Perplexity
 from rapidfire_cli.training.moments import MOMENTS, Moments
 from rapidfire_cli.training.orders import CORRELATIONS, CURVES, correlation, curve
 from rapidfire_cli.training.predictions import IGNORED, Pair, shapes
 from rapidfire_cli.training.sums import BINARY, ENSEMBLE, MULTICLASS, MULTILABEL, REGRESSION, VECTORS
 
 ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
+TOKEN_ACCURACY = "token_accuracy"
+OWN = (PERPLEXITY, TOKEN_ACCURACY)  # beside those of torchmetrics
+OFFERED = f"top1_accuracy, topK_accuracy, {', '.join(OWN)}, or a torchmetrics metric by its snake_case name"
 
 
 class Measure(Protocol):
@@ -169,6 +174,11 @@ def known(name: str) -> bool:
     return bool(ACCURACY.fullmatch(name)) or name in names()
 
 
+def close_to(name: str, more: Iterable[str] = ()) -> str:
+    """A hint: the named metric, or the one of `more`, that was probably meant."""
+    return did_you_mean(name, [*more, "top1_accuracy", "top5_accuracy", *names()])
+
+
 def is_of_values(name: str) -> bool:
     """Whether the named metric compares values, and never classes."""
     of_classes = (name in _classification(prefix) for prefix in ("Binary", "Multiclass", "Multilabel"))
@@ -177,11 +187,11 @@ def is_of_values(name: str) -> bool:
 
 @cache
 def names() -> tuple[str, ...]:
-    """The snake_case names of torchmetrics' metrics of classes and of values whose direction is known."""
+    """The named metrics whose direction is known, except `topK_accuracy`."""
     found = {*_regression()}
     for prefix in ("Binary", "Multiclass", "Multilabel"):
         found |= {*_classification(prefix)}
-    return tuple(sorted(found & (LESS | MORE)))
+    return tuple(sorted({*OWN, *(found & (LESS | MORE))}))
 
 
 def direction_of(metric: Any) -> Direction | None:
@@ -192,10 +202,13 @@ def direction_of(metric: Any) -> Direction | None:
 
 def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
     """The metric `name` for logits and labels like these. Raises Failure where it is not defined for them."""
-    if accuracy := ACCURACY.fullmatch(name):
+    accuracy = ACCURACY.fullmatch(name)
+    if accuracy or name == TOKEN_ACCURACY:
         _check_accuracy(name, logits, labels)
         classes = 2 if binary(logits) else logits.shape[1]
-        return Classified(name, Accuracy(name, _top(int(accuracy[1]), classes)), classes)
+        return Classified(name, Accuracy(name, _top(int(accuracy[1]) if accuracy else 1, classes)), classes)
+    if name == PERPLEXITY and not binary(logits) and labels.ndim == 1:
+        return Classified(name, Perplexity(), logits.shape[1])
     for find in (_classifying, _regressing):
         if found := find(name, logits, labels):
             return found

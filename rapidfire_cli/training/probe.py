@@ -137,8 +137,8 @@ def _metrics(its: TrainConfig) -> Iterator[Finding]:
             yield Finding(
                 *(0, ("named_metrics", str(index)), "E420", f"unknown metric `{name}`"),
                 found=name,
-                expected="top1_accuracy, topK_accuracy, or a torchmetrics metric by its snake_case name",
-                hint=did_you_mean(name, ["top1_accuracy", "top5_accuracy", *metrics.names()]),
+                expected=metrics.OFFERED,
+                hint=metrics.close_to(name),
             )
 
 

@@ -131,6 +131,8 @@ MULTICLASS = {
     **{name: one_against_others(of, decided=True) for name, of in DECIDED.items()},
     **{name: one_against_others(of) for name, of in SCORED.items()},
     **dict.fromkeys(ALL_RIGHT, lambda z, y: sk.accuracy_score(y, z.argmax(1))),
+    "token_accuracy": lambda z, y: sk.accuracy_score(y, z.argmax(1)),
+    "perplexity": lambda z, y: np.exp(-log_softmax(z, 1)[np.arange(len(y)), y.astype(int)].mean()),
     "top2_accuracy": lambda z, y: sk.top_k_accuracy_score(y, z, k=2, labels=range(z.shape[1])),
     "calibration_error": lambda z, y: calibration(softmax(z, 1).max(1), z.argmax(1) == y),
     "cohen_kappa": lambda z, y: sk.cohen_kappa_score(y, z.argmax(1)),

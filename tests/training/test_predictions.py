@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torchmetrics
 from torch import nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.modeling_outputs import CausalLMOutput, TokenClassifierOutput
 
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader, counted, is_causal
 
 B, T, C = 4, 6, 3
@@ -165,3 +167,20 @@ def test_labels_that_count_are_counted():
     _, labels = tokens()
     for each in (labels, labels.flatten(), labels[:, -3]):
         assert Reader().weight({"loss": torch.tensor(0.5)}, {"labels": each}, B) == (each != -100).sum()
+
+
+@pytest.mark.parametrize("classes_last", [True, False])
+def test_perplexity_and_token_accuracy_are_torchmetrics_over_all_tokens_of_unequal_batches(classes_last):
+    reader, kept = Reader(), MetricBuffer(["perplexity", "token_accuracy"], {})
+    theirs, right = torchmetrics.text.Perplexity(ignore_index=-100).double(), []
+    for rows, tokens in ((3, 7), (2, 9), (1, 4)):
+        logits = torch.randn(rows, tokens, 5)
+        labels = torch.randint(5, (rows, tokens)).masked_fill(torch.rand(rows, tokens) < 0.3, -100)
+        given = logits if classes_last else logits.movedim(-1, 1)
+        kept.add({"loss": entropy(logits, labels), "logits": given, "labels": labels}, {}, reader)
+        theirs.update(logits.double(), labels)
+        right.append((logits.argmax(-1) == labels)[labels != -100])
+
+    values = kept.values()
+    assert values["perplexity"] == pytest.approx(theirs.compute().item(), rel=1e-6)
+    assert values["token_accuracy"] == pytest.approx(torch.cat(right).double().mean().item())
