@@ -62,6 +62,7 @@ class Execution:
     hang_timeout: float | None = 1800.0  # seconds that a step may take, a run's first ones excepted (assumed)
     chunks: int = 1  # turns per epoch
     data_cache: int = 2**30  # bytes of prepared rows kept per worker
+    disk_cache: int = 16 * 2**30  # bytes of prepared rows kept on disk (assumed: a small part of most disks)
     data_workers: int | None = None  # processes per worker that prepare rows ahead
     prefetch: int | None = None  # batches that they prepare ahead
     keep: Keep = "resume"  # of a completed run

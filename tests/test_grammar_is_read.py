@@ -45,6 +45,7 @@ execution:
   hang_timeout: 99
   chunks: 1
   data_cache: 1MiB
+  disk_cache: 1MiB
   data_workers: 1
   prefetch: 3
   keep: weights

@@ -66,6 +66,8 @@ def setup(loaded: LoadedExperiment, slot: Slot, threads: int, data_workers: int 
         chunks=file.execution.chunks,
         checkpoint_every=file.execution.checkpoint_every,
         data_cache=file.execution.data_cache,
+        disk_cache=file.execution.disk_cache,
+        rows=str(loaded.home.rows),
         data_workers=data_workers,
         prefetch=file.execution.prefetch or 0,
         share=slot.share,

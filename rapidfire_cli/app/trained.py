@@ -105,7 +105,7 @@ def prepared(chosen: Chosen, devices: DeviceRequest) -> tuple[Slot, Setup]:
     file, home = chosen.file, chosen.seen.home
     (slot, *_), _ = seats(file, devices)
     loaded = LoadedExperiment(file, mlspec_of(file, home.file), (), home)
-    return slot, replace(setup(loaded, slot, chosen.threads), data_cache=0)
+    return slot, replace(setup(loaded, slot, chosen.threads), data_cache=0, disk_cache=0)
 
 
 def answered(chosen: Chosen, answer: Used | Probed) -> Used:

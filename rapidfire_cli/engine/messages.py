@@ -43,6 +43,8 @@ class Setup:
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory
     data_workers: int = 0  # processes that prepare rows ahead
     prefetch: int = 0  # batches that they prepare ahead; 0 for two each
+    disk_cache: int = 0  # bytes of prepared rows on disk, of all workers together
+    rows: str = ""  # directory for these
     prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
 
 

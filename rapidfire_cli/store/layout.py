@@ -68,6 +68,10 @@ class ExperimentDir:
     def prepared(self) -> Path:
         return self.path / "prepared"
 
+    @property
+    def rows(self) -> Path:
+        return self.path / "rows"
+
     def run(self, run: Numbered) -> Path:
         """The directory of one run: `runs/<number>-<id>`."""
         return Path(self.run_name(run))

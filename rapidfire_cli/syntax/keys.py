@@ -185,12 +185,14 @@ OBJECTIVE = Record(
     {"metric": METRIC, "direction": DIRECTION, "at": Choice(("last", "best"))},
     required=("metric", "direction"),
 )
+SIZE = AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})")))
 EXECUTION = Record(
     {
         "checkpoint_every": Number(least=0),
         "hang_timeout": OrNull(Number(above=0)),
         "chunks": Integer(1),
-        "data_cache": AnyOf((Integer(0), Text("a size such as 512MiB", rf"\d{{1,9}} ?({'|'.join(SIZES)})"))),
+        "data_cache": SIZE,
+        "disk_cache": SIZE,
         "data_workers": Integer(0),
         "prefetch": Integer(1),
         "keep": Choice(("resume", "weights")),

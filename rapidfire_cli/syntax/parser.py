@@ -121,9 +121,10 @@ def _experiment(
 
 
 def _execution(given: dict[str, Any]) -> Execution:
-    if isinstance(size := given.get("data_cache"), str):
-        number, unit = re.findall(r"\d+|[A-Za-z]+", size)
-        given = {**given, "data_cache": int(number) * SIZES[unit]}
+    for name in ("data_cache", "disk_cache"):
+        if isinstance(size := given.get(name), str):
+            number, unit = re.findall(r"\d+|[A-Za-z]+", size)
+            given = {**given, name: int(number) * SIZES[unit]}
     if "on_oom" in given:
         from rapidfire_cli.syntax.on_oom import flat
 

@@ -48,8 +48,8 @@ from rapidfire_cli.training.device import prepare
 from rapidfire_cli.training.failure import blamed
 from rapidfire_cli.training.log import keep_standard, logged
 from rapidfire_cli.training.opening import Shared
+from rapidfire_cli.training.row_source import Source, uncached
 from rapidfire_cli.training.row_streams import THREADS, RowStreams
-from rapidfire_cli.training.rows import Source, uncached
 from rapidfire_cli.training.shadowing import forbid
 from rapidfire_cli.training.shared_batches import Segments, packed
 from rapidfire_cli.training.train_config import train_config

@@ -89,8 +89,8 @@ class Executor:
     ) -> None:
         """Import the MLSpec; there is `room` for runs at rest, in bytes. Raises SpecProblem."""
         self._home = Path.cwd()  # user code may go elsewhere
-        misc, prepared = (str(self._home / place) for place in (setup.misc, setup.prepared))
-        self._setup = replace(setup, misc=misc, prepared=prepared)
+        misc, prepared, rows = (str(self._home / place) for place in (setup.misc, setup.prepared, setup.rows))
+        self._setup = replace(setup, misc=misc, prepared=prepared, rows=rows)
         self._tell = tell
         self._stop_requested = stop_requested
         self._progress = progress

@@ -21,6 +21,7 @@ from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
 from rapidfire_cli.training.data_pool import DataPool
 from rapidfire_cli.training.datasets import DataCache, Loaded
+from rapidfire_cli.training.disk_rows import DiskRows
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import Frozen, frozen
@@ -30,7 +31,8 @@ from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
 from rapidfire_cli.training.memory import Growth
 from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader, is_causal
-from rapidfire_cli.training.rows import RowCache, Source
+from rapidfire_cli.training.row_source import Source
+from rapidfire_cli.training.rows import RowCache
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
@@ -61,6 +63,8 @@ def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
     device = torch.device(setup.device)
     code = canonical(dict(fingerprint.code()))
     pool = DataPool(setup) if setup.data_workers else None
+    environment = canonical(dict(fingerprint.environment(setup.device, setup.threads)))
+    on_disk = DiskRows(Path(setup.rows), setup.disk_cache, canonical([setup.mlspec, code, environment]))
     torch.set_deterministic_debug_mode(usual_determinism(setup.device))
     with printing():  # as every run does, so that most turns find nothing to put back
         settings = ProcessSettings()
@@ -70,12 +74,12 @@ def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
         device,
         settings,
         DataCache(spec, json.loads(setup.data), settings),
-        RowCache(setup.data_cache, device, pool, code),
+        RowCache(setup.data_cache, device, on_disk, pool, code),
         Growth(room),
         WeightPool(),
         SharedFiles(Path(setup.prepared if prepares(spec) else setup.misc)),
         code,
-        canonical(dict(fingerprint.environment(setup.device, setup.threads))),
+        environment,
     )
 
 

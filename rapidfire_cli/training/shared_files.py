@@ -35,7 +35,7 @@ class SharedFiles:
         if any(agrees(each, leaf) for each in self._settled):
             yield
             return
-        with _alone(self.path):
+        with alone(self.path):
             before = _listing(self.path)
             yield
             if _listing(self.path) == before:
@@ -43,7 +43,7 @@ class SharedFiles:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold the directory; the lock falls with the process. Without it, or without locks, nothing waits."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -39,7 +39,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import Frozen
 from rapidfire_cli.training.live_run import autocast
 from rapidfire_cli.training.opening import Shared, made_model, shared, sourced
-from rapidfire_cli.training.rows import Source
+from rapidfire_cli.training.row_source import Source
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.spec import load
 from rapidfire_cli.training.state import Origins, origins, unpack_trained

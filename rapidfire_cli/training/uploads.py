@@ -1,12 +1,14 @@
 """Copy batches to a GPU beside its computations."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from rapidfire_cli.training.batches import moved
+from rapidfire_cli.training.batches import Stacked, moved
 from rapidfire_cli.training.model_state import tensors_in
 
 
@@ -28,3 +30,17 @@ def uploaded(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
         for tensor in tensors_in(there):
             tensor.record_stream(current)  # its memory must not be used again before `current` is done
         yield there
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Stacked rows that stay in files: batches are selected there, then copied to the device."""
+
+    rows: Stacked
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
+        return uploaded(self.rows.batches(rows, size, epoch, first), self.device)

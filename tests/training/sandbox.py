@@ -50,6 +50,7 @@ class TrainingSandbox:
         room=2**40,
         data_workers=0,
         prefetch=0,
+        disk_cache=0,
     ):
         self.directory = Path(directory)
         self.told = []
@@ -71,6 +72,8 @@ class TrainingSandbox:
             keep=keep,
             data_workers=data_workers,
             prefetch=prefetch,
+            disk_cache=disk_cache,
+            rows=str(self.directory / "rows"),
         )
         self.executor = Executor(
             setup, self._tell, self._stop_requested, self.steps.append, Clock(pace), room

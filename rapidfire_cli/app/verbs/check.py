@@ -81,7 +81,7 @@ def _asked(
 def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
     """Start one worker, without a cache of prepared rows, so that each run's reads are seen."""
     (slot, *_), threads = seats(loaded.file, DeviceRequest())
-    setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0)}
+    setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0, disk_cache=0)}
     session = WorkerSession(LocalBackend([slot], WORKER, setups, loaded.home.misc), slot)
     try:
         yield session

@@ -201,6 +201,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     if told := advised(plan.loaded.file, request.devices, used, threads):
         print(told, file=sys.stderr)
     with (
+        _own_rows(home),
         taking_requests(home, request.stay) as serving,
         _driver(plan, slots, threads, stop, serving) as driver,
     ):
@@ -230,6 +231,18 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         journal.close()
     for told in waiting.unbegun():
         print(told, file=sys.stderr)
+
+
+@contextmanager
+def _own_rows(home: ExperimentDir) -> Iterator[None]:
+    """Delete the prepared rows of earlier fits, and afterwards those of this one."""
+    with suppress(FileNotFoundError):
+        disk.discard(home.rows)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the next fit deletes them
+            disk.discard(home.rows)
 
 
 @contextmanager
