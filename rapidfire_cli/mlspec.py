@@ -84,9 +84,18 @@ class MLSpec:
 
         `rapidfire predict` gives it batches without labels, and needs no loss.
         Metrics are fed by `logits` (B, C), where (B,) and (B, 1) mean binary, and `labels` (B,), which fall
-        back to `batch["labels"]`.
+        back to `batch["labels"]`. Other single numbers become metrics themselves: their means over an epoch,
+        weighted as the loss is.
         """
         raise NotImplementedError
+
+    def metric_inputs(self, outputs: Any, batch: Any, cfg: Cfg) -> "tuple[torch.Tensor, torch.Tensor]":
+        """The logits and the labels of a batch that metrics are fed by: by default those that are returned.
+
+        `outputs` is what `compute_forward` returned. Shapes as there; nothing is shifted for the next token.
+        """
+        logits, labels = outputs["logits"], outputs.get("labels")
+        return logits, batch["labels"] if labels is None else labels
 
     def predictions(self, outputs: Any, batch: Any, cfg: Cfg) -> Sequence[Mapping[str, Any]]:
         """What `rapidfire predict` writes for each row of a batch: columns by name, plain or as tensors.

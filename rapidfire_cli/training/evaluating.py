@@ -10,6 +10,7 @@ from rapidfire_cli.terms import LOSS, Split
 from rapidfire_cli.training import metrics
 from rapidfire_cli.training.loop import score
 from rapidfire_cli.training.opening import Shared, epoch_metrics, own_metrics
+from rapidfire_cli.training.returned import returned_names
 from rapidfire_cli.training.trained import Refused, Trained, reopened
 
 
@@ -34,16 +35,18 @@ def _values(trained: Trained, task: Evaluate, shared: Shared) -> tuple[dict[str,
     """Each metric's value, and the number of rows."""
     own = own_metrics(trained.spec, trained.source.cfg, trained.train)
     usual = (LOSS, *trained.train.named_metrics, *own)
-    more = tuple(name for name in task.metrics if name not in usual)
-    for name in more:
-        if not metrics.known(name):
-            raise Refused(_no_metric(name, usual))
+    returned = returned_names(shared.spec)
+    asked = tuple(name for name in task.metrics if name not in (*usual, *(returned or ())))
+    more = tuple(name for name in asked if metrics.known(name))
+    if returned is not None and (strange := [name for name in asked if name not in more]):
+        raise Refused(_no_metric(strange[0], (*usual, *returned)))
     named = (*trained.train.named_metrics, *more)
     its = replace(trained.train, named_metrics=named, on_nan="continue")
     feed = shared.rows.batch_source(task.split, trained.source, shared.spec)
-    total = epoch_metrics(its, own, trained.model, shared, [task.split])[task.split]
+    total = epoch_metrics(its, own, trained.source, trained.model, shared, [task.split])[task.split]
     for _ in score(trained, feed, its.eval_batch_size, total, trained.kept.step):
-        continue
+        if strange := [name for name in task.metrics if name not in total.names]:
+            raise Refused(_no_metric(strange[0], total.names))
     return total.values(), len(feed)
 
 

@@ -44,12 +44,14 @@ class MetricBuffer:
 
         Raises Failure.
         """
+        with nullcontext() if self._custom or reader.inputs else guard_knob(NAMED):
+            raw = reader.raw(outputs, batch)
         if self._custom:
-            self._raw.add(reader.raw(outputs, batch))
+            self._raw.add(raw)
         for group, read in ((self._flat, reader.flat), (self._rows, reader.rows)):
             if group.names:
                 with guard_knob(NAMED):
-                    pair = read(outputs, batch)
+                    pair = read(outputs, raw)
                 group.add(pair)
 
     def values(self) -> dict[str, float]:

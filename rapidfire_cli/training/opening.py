@@ -30,9 +30,11 @@ from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
 from rapidfire_cli.training.memory import Growth
 from rapidfire_cli.training.metric_buffer import MetricBuffer
-from rapidfire_cli.training.predictions import Reader, is_causal
+from rapidfire_cli.training.predictions import Inputs, Reader, is_causal
+from rapidfire_cli.training.returned import returned_names
 from rapidfire_cli.training.row_source import Source
 from rapidfire_cli.training.rows import RowCache
+from rapidfire_cli.training.scalars import Scalars
 from rapidfire_cli.training.settings import ProcessSettings
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
@@ -131,7 +133,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         optimizer=optimizer,
         schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
-        epoch_metrics=epoch_metrics(its, custom, model, shared, batch_sources),
+        epoch_metrics=epoch_metrics(its, custom, source, model, shared, batch_sources),
         origins=origins(model, spec),
         frozen=remade,
         streams=rng.first(assignment.seed),
@@ -139,8 +141,9 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         opened=shared.settings.changes(),
         objective=shared.setup.objective,
     )
-    if run.schedule:
-        run.schedule.check_monitor({split: each.names for split, each in run.epoch_metrics.items()})
+    if run.schedule and (returned := returned_names(shared.spec)) is not None:
+        known = {split: (*each.names, *returned) for split, each in run.epoch_metrics.items()}
+        run.schedule.check_monitor(known)
     restore(run)
     if assignment.warm_start and not run.step:
         warm_start.begin(run, assignment.warm_start)
@@ -227,15 +230,28 @@ def _scaler(its: TrainConfig, device: torch.device) -> torch.amp.GradScaler:
 
 
 def epoch_metrics(
-    its: TrainConfig, custom: Mapping[str, Any], model: nn.Module, shared: Shared, splits: Iterable[Split]
+    its: TrainConfig,
+    custom: Mapping[str, Any],
+    source: Source,
+    model: nn.Module,
+    shared: Shared,
+    splits: Iterable[Split],
 ) -> dict[Split, EpochMetrics]:
     """Nothing added up yet, for each split."""
     stride = 1 if shared.device.type == "cpu" else STRIDE
-    reader = Reader(is_causal(model))
+    reader = Reader(is_causal(model), inputs=_metric_inputs(source.spec, source.cfg))
     found = {}
     for split in splits:
         losses = LossMeter(LOSS if split == TRAIN else f"{split} {LOSS}", stride, fail=its.on_nan == "fail")
         own = {name: metric.clone() for name, metric in custom.items()}
         scores = MetricBuffer(its.named_metrics, own) if its.named_metrics or own else None
-        found[split] = EpochMetrics(losses, scores, reader)
+        scalars = Scalars(stride, scores.names if scores else ())
+        found[split] = EpochMetrics(losses, scores, scalars, reader)
     return found
+
+
+def _metric_inputs(spec: MLSpec, cfg: TrackedConfig) -> Inputs | None:
+    """The MLSpec's own choice of what metrics see."""
+    if type(spec).metric_inputs is MLSpec.metric_inputs:
+        return None
+    return lambda outputs, batch: spec.metric_inputs(outputs, batch, cfg)

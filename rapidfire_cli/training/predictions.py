@@ -8,7 +8,7 @@ entropy of one reading and not of the other. What one batch of a run has settled
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from rapidfire_cli.terms import LOSS
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.returns import described
 
 IGNORED = -100  # the label of what does not count (torch's and transformers' `ignore_index`)
 WEIGHT = "weight"
@@ -29,6 +30,9 @@ CLOSE = 1e-3  # relative: a cross entropy and the loss that bf16 made of it (ass
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Logits and labels."""
 
+Inputs: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
+"""What `metric_inputs` returns for outputs and a batch: a pair, if it is right."""
+
 
 @dataclass(slots=True)
 class Reader:
@@ -37,6 +41,7 @@ class Reader:
     causal: bool = False  # the model is a causal language model of transformers
     classes_last: bool | None = None  # (B, T, C) instead of (B, C, T)
     shifted: bool | None = None  # the logits of a token are for the label of the next one
+    inputs: Inputs | None = None  # what metrics see of outputs and batch, where the MLSpec says that itself
 
     def weight(self, outputs: Mapping[str, Any], batch: Any, rows: int) -> float | Tensor:
         """How much a batch counts: its `weight`, else the number of its labels that count, else its rows.
@@ -61,6 +66,8 @@ class Reader:
 
     def raw(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
         """Logits and labels as they come. Raises Failure."""
+        if self.inputs:
+            return _own_pair(self.inputs(outputs, batch))
         logits, labels = outputs.get("logits"), _labels(outputs, batch)
         for name, value in (("logits", logits), ("labels", labels)):
             if value is None:
@@ -70,30 +77,34 @@ class Reader:
                 raise Failure("error", f"metrics need `{name}` to be a tensor, not {kind}")
         return logits.detach(), labels.detach()  # type: ignore[union-attr]
 
-    def flat(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
-        """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure."""
-        logits, labels = self.raw(outputs, batch)
+    def flat(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
+        """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure.
+
+        `pair` is what `raw` made of the outputs.
+        """
+        logits, labels = pair
         if _is_per_row(logits, labels) and logits.shape[1] > 1:
             return logits, labels  # the common case, at a fraction of the cost
-        logits, labels = self._read(outputs, batch)
+        logits, labels = self._read(outputs, pair)
         if logits.ndim > labels.ndim:
             return logits.flatten(0, -2), labels.flatten()
         if logits.ndim == 2 and logits.shape[1] > 1:
             return logits, labels
         return logits.flatten(), labels.flatten()
 
-    def rows(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
+    def rows(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
         """Per row (B,) how many labels are predicted wrongly, and how many count. Raises Failure."""
-        logits, labels = self._read(outputs, batch)
+        logits, labels = self._read(outputs, pair)
         predicted = (logits > 0).long() if logits.ndim == labels.ndim else logits.argmax(-1)
         counts = (labels != IGNORED).reshape(len(labels), -1)
         wrong = (predicted != labels).reshape(len(labels), -1) & counts
         return wrong.sum(1), counts.sum(1)
 
-    def _read(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
+    def _read(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
         """Logits (B, …, C) and labels (B, …), or both (B, …) with one logit a label. Raises Failure."""
-        logits, labels = self.raw(outputs, batch)
-        if labels.ndim == 2 and logits.ndim == 3 and self._is_shifted(outputs, labels):
+        logits, labels = pair
+        is_usual = self.inputs is None  # what the MLSpec chooses itself, it has shifted itself
+        if is_usual and labels.ndim == 2 and logits.ndim == 3 and self._is_shifted(outputs, labels):
             logits, labels = logits[:, :-1], labels[:, 1:]
         single = (
             logits.shape == labels.shape or logits.ndim == 1 or 1 in (*logits.shape[1:], *labels.shape[1:])
@@ -136,9 +147,7 @@ class Reader:
         """Which of two readings of logits (B, T, T) is meant. Raises Failure where nothing can tell."""
         if self.classes_last is not None:
             return self.classes_last
-        if logits.ndim == 3 and any(
-            base.__module__.startswith("transformers.") for base in type(outputs).mro()
-        ):
+        if logits.ndim == 3 and is_of_transformers(outputs):
             return True
         loss = outputs[LOSS].item()
         last, second = (_close(logits, labels, loss), _close(logits.movedim(1, -1), labels, loss))
@@ -147,6 +156,11 @@ class Reader:
         cause = f"{shapes(logits, labels)} can be read as (B, T, C) or (B, C, T): the loss is the "
         cause += "cross entropy of neither" if not last else "cross entropy of both"
         raise Failure("error", f"{cause}; return logits.flatten(0, 1) and labels.flatten()")
+
+
+def is_of_transformers(outputs: object) -> bool:
+    """Whether these are a transformers model's outputs as it returned them."""
+    return any(base.__module__.startswith("transformers.") for base in type(outputs).mro())
 
 
 def is_causal(model: nn.Module) -> bool:
@@ -170,6 +184,16 @@ def shapes(logits: Tensor, labels: Tensor) -> str:
 
 def _shape(batch: Tensor) -> str:
     return f"(B, {', '.join(map(str, batch.shape[1:]))})" if batch.ndim > 1 else "(B,)"
+
+
+def _own_pair(chosen: Any) -> Pair:
+    """What `metric_inputs` returned. Raises Failure unless it is a pair of tensors."""
+    match chosen:
+        case (Tensor() as logits, Tensor() as labels):
+            return logits.detach(), labels.detach()
+    inside = f" ({', '.join(map(described, chosen))})" if isinstance(chosen, tuple | list) else ""
+    expected = "metric_inputs must return two tensors, (logits, labels)"
+    raise Failure("error", f"{expected}; it returned {described(chosen)}{inside}")
 
 
 def _labels(outputs: Mapping[str, Any], batch: Any) -> Any:

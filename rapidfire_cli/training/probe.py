@@ -16,6 +16,7 @@ from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import custom, fingerprint, metrics, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.opening import Shared, fingerprinted
+from rapidfire_cli.training.returned import Returned, returned_names
 from rapidfire_cli.training.signatures import mistaken
 from rapidfire_cli.training.tracked_config import TrackedConfig
 from rapidfire_cli.training.train_config import TrainConfig, train_config
@@ -29,11 +30,11 @@ def probe(order: Probe, shared: Shared) -> Probed:
     for index, text in enumerate((*order.leaves, *order.variants)):
         leaf = json.loads(text)
         its = train_config(leaf)
-        own = _own(leaf, shared.spec)
-        wrong = [*_findings(its, own, shared.setup.device), *rehearsals.findings(its, leaf)]
+        own, returned = _own(leaf, shared.spec), returned_names(shared.spec)
+        wrong = [*_findings(its, own, returned, shared.setup.device), *rehearsals.findings(its, leaf)]
         found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
         if index < len(order.leaves):
-            measured.append(_measured(its, own))
+            measured.append(_measured(its, own, returned))
     texts = canonical(dict(fingerprint.texts()))
     return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code, texts)
 
@@ -109,12 +110,12 @@ class _Rehearsals:
         return its.steps(rows)
 
 
-def _findings(its: TrainConfig, own: Any, device: str) -> Iterator[Finding]:
+def _findings(its: TrainConfig, own: Any, returned: Returned, device: str) -> Iterator[Finding]:
     yield from _metrics(its)
     unusable = () if own is None else custom.unusable(own, its.named_metrics)
     yield from (Finding(-1, ("mlspec",), "E422", each.cause, hint=each.hint) for each in unusable)
     yield from _unheeded(its)
-    yield from _monitor(its, own)
+    yield from _monitor(its, own, returned)
     yield from _combinations(its, device)
 
 
@@ -126,9 +127,11 @@ def _own(leaf: LeafConfig, spec: type[MLSpec]) -> Any:
         return None
 
 
-def _measured(its: TrainConfig, own: Any) -> tuple[str, ...]:
-    """The names of the leaf config's metrics; none when the MLSpec can only tell once a run has begun."""
-    return () if own is None else (LOSS, *its.named_metrics, *map(str, own))
+def _measured(its: TrainConfig, own: Any, returned: Returned) -> tuple[str, ...]:
+    """The names of the leaf config's metrics; none when only a run that has begun can tell."""
+    if own is None or returned is None:
+        return ()
+    return (LOSS, *its.named_metrics, *map(str, own), *returned)
 
 
 def _metrics(its: TrainConfig) -> Iterator[Finding]:
@@ -157,23 +160,24 @@ def _unheeded(its: TrainConfig) -> Iterator[Finding]:
         )
 
 
-def _monitor(its: TrainConfig, own: Any) -> Iterator[Finding]:
+def _monitor(its: TrainConfig, own: Any, returned: Returned) -> Iterator[Finding]:
     """A metric that ReduceLROnPlateau cannot watch: not measured, or of unknown better direction."""
     section = its.lr_scheduler
     if section is None or not schedulers.watches(section) or not isinstance(own, Mapping):
         return
-    monitor, known = section.get("monitor", LOSS), _measured(its, own)
+    monitor, known = section.get("monitor", LOSS), _measured(its, own, returned or ())
     _, name = reading(dict.fromkeys((TRAIN, VALIDATION), known), monitor)
-    if name not in known:
+    if name not in known and returned is not None:
         yield Finding(
             *(0, ("train", "lr_scheduler", "monitor"), "E421", f"no run measures `{monitor}`"),
             found=monitor,
             expected=f"one of {', '.join(known)}",
             hint=did_you_mean(monitor, known),
         )
-    elif name in own:
+    else:
         try:
-            schedulers.watching(section, metrics.direction_of(own[name]) or usual_direction(name))
+            said = metrics.direction_of(own[name]) if name in own else None
+            schedulers.watching(section, said or usual_direction(name))
         except Failure as failure:
             yield Finding(
                 *(0, ("train", "lr_scheduler", "args"), "E403", failure.cause),

@@ -24,6 +24,7 @@ PASSED = {  # how many arguments each method is given
     "row_prep": 3,
     "collate": 2,
     "compute_forward": 3,
+    "metric_inputs": 3,
     "predictions": 3,
     "metrics": 1,
     "state_dict": 0,

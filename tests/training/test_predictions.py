@@ -33,7 +33,8 @@ def entropy(logits, labels):
 
 def read(logits, labels, loss=None, reader=None):
     loss = torch.tensor(0.5) if loss is None else loss
-    return counted((reader or Reader()).flat({"loss": loss, "logits": logits, "labels": labels}, {}))
+    outputs = {"loss": loss, "logits": logits, "labels": labels}
+    return counted((reader or Reader()).flat(outputs, (logits, labels)))
 
 
 def same(pair, logits, labels):
@@ -90,7 +91,7 @@ def test_a_model_of_transformers_puts_classes_last():
     logits, labels = tokens(T)
     outputs = TokenClassifierOutput(loss=torch.tensor(0.5), logits=logits)
 
-    assert same(counted(Reader().flat(outputs, {"labels": labels})), logits, labels)
+    assert same(counted(Reader().flat(outputs, (logits, labels))), logits, labels)
 
 
 @pytest.mark.parametrize("shape", [(B,), (B, 1), (B, T), (B, T, 1)])
@@ -125,8 +126,8 @@ def test_a_causal_language_models_logits_are_for_the_next_token():
 
     assert isinstance(outputs, dict)
     assert reader.causal
-    assert same(counted(reader.flat(outputs, batch)), *following)
-    assert same(counted(reader.flat(dict(outputs), batch)), *following)
+    assert same(counted(reader.flat(outputs, reader.raw(outputs, batch))), *following)
+    assert same(counted(reader.flat(dict(outputs), reader.raw(outputs, batch))), *following)
     for each in (outputs, dict(outputs), {"loss": outputs.loss}):
         weight = reader.weight(each, batch, B)
         assert weight == (following[1] != -100).sum()
@@ -139,7 +140,7 @@ def test_a_causal_language_model_whose_labels_are_shifted_before_is_taken_as_it_
     logits = model(input_ids=words).logits
     outputs, reader = {"loss": entropy(logits, labels), "logits": logits}, Reader(is_causal(model))
 
-    assert same(reader.flat(outputs, {"labels": labels}), logits, labels)
+    assert same(reader.flat(outputs, (logits, labels)), logits, labels)
     assert reader.weight(outputs, {"labels": labels}, B) == B * T
 
 

@@ -1,0 +1,75 @@
+"""Which names compute_forward may return, as its source says: read, not run.
+
+A metric that no run will have is to be found before training, also one that is a number beside the loss. Most
+methods end in `return {"loss": …, "kl": …}`. Where the source does not say the names, the first epoch does.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from rapidfire_cli.mlspec import MLSpec
+from rapidfire_cli.training.scalars import NO_SCALARS
+
+METHOD = "compute_forward"
+
+Returned: TypeAlias = tuple[str, ...] | None
+"""Names of outputs; None where the source does not say them."""
+
+
+class _Unknown(Exception):  # noqa: N818 - never leaves this module
+    """The source does not say the names."""
+
+
+def returned_names(spec: type[MLSpec]) -> Returned:
+    """The names that may be numbers beside the loss; None where the source does not say them."""
+    try:
+        names = [*_names([cls for cls in spec.__mro__ if METHOD in vars(cls)])]
+    except (_Unknown, OSError, TypeError, ValueError, SyntaxError):  # where there is no source to read
+        return None
+    return tuple(name for name in dict.fromkeys(names) if name not in NO_SCALARS)
+
+
+def _names(owners: Sequence[type]) -> Iterator[str]:
+    """What the method of the first class returns; the others are what its `super()` means."""
+    if not owners or owners[0] is MLSpec:
+        raise _Unknown
+    method = vars(owners[0])[METHOD]
+    source = inspect.getsource(inspect.unwrap(getattr(method, "__func__", method)))
+    (function,) = ast.parse(textwrap.dedent(source)).body
+    for value in _returns(function):
+        yield from _keys(value, owners[1:])
+
+
+def _returns(node: ast.AST) -> Iterator[ast.expr]:
+    """What a function returns, without the functions inside it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Return) and child.value:
+            yield child.value
+        elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _returns(child)
+
+
+def _keys(value: ast.expr, above: Sequence[type]) -> Iterator[str]:
+    match value:
+        case ast.Dict(keys, values):
+            for key, one in zip(keys, values, strict=True):
+                if key is None:
+                    yield from _keys(one, above)
+                else:
+                    yield _constant(key)
+        case ast.IfExp(_, one, other):
+            yield from _keys(one, above)
+            yield from _keys(other, above)
+        case ast.Call(ast.Attribute(ast.Call(ast.Name("super")), attr)) if attr == METHOD:
+            yield from _names(above)
+        case _:
+            raise _Unknown
+
+
+def _constant(key: ast.expr) -> str:
+    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+        return key.value
+    raise _Unknown

@@ -1,0 +1,22 @@
+"""What a method of the user's returned, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def described(value: Any) -> str:
+    """`None`, `a Tensor of shape (8, 3)`, `the class Net`, `a dict with x, y`, `a tuple of 3`, `a str`."""
+    match value:
+        case None:
+            return "None"
+        case Tensor():
+            return f"a {type(value).__name__} of shape {tuple(value.shape)}"
+        case type():
+            return f"the class {value.__name__}"
+        case Mapping():
+            return f"a {type(value).__name__} with {', '.join(f'`{key}`' for key in value) or 'nothing'}"
+        case list() | tuple():
+            return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
