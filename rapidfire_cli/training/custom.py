@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfire_cli.terms import LOSS
+from rapidfire_cli.training.returns import described
 
 TABLES = (
     "ConfusionMatrix",
@@ -25,8 +26,9 @@ class Unusable:
 def unusable(metrics: Any, named: Sequence[str]) -> Iterator[Unusable]:
     """The problems with what `metrics` returned."""
     if not isinstance(metrics, Mapping) and not hasattr(metrics, "items"):
-        kind = type(metrics).__name__
-        yield Unusable(f"`metrics` returned a {kind}, not a dict", "return {name: torchmetrics.Metric, …}")
+        yield Unusable(
+            f"`metrics` returned {described(metrics)}, not a dict", "return {name: torchmetrics.Metric, …}"
+        )
         return
     for name, metric in metrics.items():
         if name == LOSS or name in named:

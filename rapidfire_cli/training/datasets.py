@@ -14,6 +14,7 @@ from rapidfire_cli.mlspec import Dataset, MLSpec
 from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.returns import described
 from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 
@@ -72,7 +73,7 @@ class DataCache:
 
 def _check(splits: Any) -> None:
     if not isinstance(splits, Mapping) or TRAIN not in splits:
-        found = f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else _kind(splits)
+        found = f"splits {', '.join(map(str, splits))}" if isinstance(splits, Mapping) else described(splits)
         raise Failure(
             "error", f"load_data must return a mapping of splits that includes `train`; it returned {found}"
         )

@@ -41,6 +41,7 @@ from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import clip, members
+from rapidfire_cli.training.returns import described
 
 
 class Mark(Enum):
@@ -125,6 +126,7 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
             with torch.enable_grad():  # user code may have turned it off
                 loss = loss * (weight / expected) if weight else loss
         if isinstance(weight, Tensor) or weight:
+            check_gradient(outputs[LOSS], run.model)
             run.scaler.scale(loss).backward()
             shares.append(loss.detach())
         if counted:
@@ -213,14 +215,23 @@ def check_loss(outputs: Any) -> None:
     """Raises Failure unless the outputs are a mapping with a scalar `loss`."""
     loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else None
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        cause = f"compute_forward must return a mapping with a scalar `loss`, not {_told(outputs)}"
+        cause = f"compute_forward must return a mapping with a scalar `loss`; it returned {_told(outputs)}"
         raise Failure("error", cause)
+
+
+def check_gradient(loss: Tensor, model: nn.Module) -> None:
+    """Raises Failure unless the loss can be differentiated."""
+    if loss.requires_grad:
+        return
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise Failure("error", "no parameter of the model requires a gradient, so there is nothing to train")
+    why = "it does not depend on a trained parameter, was detached, or computed under no_grad"
+    raise Failure("error", f"compute_forward returned a `loss` without a gradient: {why}")
 
 
 def _told(outputs: Any) -> str:
     """What was returned instead of a mapping with a scalar loss."""
-    if not isinstance(outputs, Mapping):
-        return f"a {type(outputs).__name__}"
-    if not isinstance(loss := outputs.get(LOSS), Tensor):
-        return f"a mapping with {', '.join(f'`{key}`' for key in outputs) or 'nothing'}"
-    return f"a `loss` of shape {tuple(loss.shape)}"
+    if not isinstance(outputs, Mapping) or LOSS not in outputs:
+        return described(outputs)
+    hint = "; return its mean" if isinstance(outputs[LOSS], Tensor) and outputs[LOSS].numel() else ""
+    return f"a `loss` that is {described(outputs[LOSS])}{hint}"

@@ -32,6 +32,7 @@ from rapidfire_cli.training.memory import Growth
 from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Inputs, Reader, is_causal
 from rapidfire_cli.training.returned import returned_names
+from rapidfire_cli.training.returns import described
 from rapidfire_cli.training.row_source import Source
 from rapidfire_cli.training.rows import RowCache
 from rapidfire_cli.training.scalars import Scalars
@@ -190,11 +191,11 @@ def _initialized(source: Source, shared: Shared) -> MLSpec:
 def made_model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> tuple[nn.Module, Frozen]:
     """The model that create_model makes, on the device, and what of it is frozen. Raises Failure."""
     rng.reseed(seed, "create_model")
-    model = spec.create_model(cfg)
+    model: object = spec.create_model(cfg)
     if not isinstance(model, nn.Module):
-        raise Failure(
-            "error", f"create_model must return a torch.nn.Module; it returned {type(model).__name__}"
-        )
+        hint = f"; return {model.__name__}(…), an instance" if isinstance(model, type) else ""
+        expected = "create_model must return a torch.nn.Module"
+        raise Failure("error", f"{expected}; it returned {described(model)}{hint}")
     made = frozen(model)
     return model.to(device), made
 

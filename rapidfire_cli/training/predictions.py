@@ -25,6 +25,7 @@ WEIGHT = "weight"
 CAUSAL_MODEL = re.compile(r"(?<!With)LMHeadModel$|ForCausalLM")
 CAUSAL_OUTPUT = "CausalLM"  # in the names of transformers' output classes
 BLOCK = 2**24  # logits whose cross entropies are taken at once (assumed: 64 MB)
+EXPECTED = "labels (B,) need logits (B, C) or (B,), and labels (B, T) need (B, T, C) or (B, C, T)"
 CLOSE = 1e-3  # relative: a cross entropy and the loss that bf16 made of it (assumed)
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
@@ -75,7 +76,7 @@ class Reader:
             if not isinstance(value, Tensor):
                 kind = type(value).__name__
                 raise Failure("error", f"metrics need `{name}` to be a tensor, not {kind}")
-        return logits.detach(), labels.detach()  # type: ignore[union-attr]
+        return _of_rows(logits.detach(), labels.detach())  # type: ignore[union-attr]
 
     def flat(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
         """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure.
@@ -113,7 +114,7 @@ class Reader:
             return logits, labels.reshape(logits.shape)
         fits = _fit(logits, labels)
         if not fits:
-            raise Failure("error", f"metrics cannot be computed from {shapes(logits, labels)}")
+            raise Failure("error", f"metrics cannot be computed from {shapes(logits, labels)}; {EXPECTED}")
         last = self._is_last(logits, labels, outputs) if len(fits) > 1 else fits == ["last"]
         if logits.ndim > 2:
             self.classes_last = last
@@ -178,7 +179,9 @@ def counted(pair: Pair) -> Pair:
 
 
 def shapes(logits: Tensor, labels: Tensor) -> str:
-    """`logits (B, 5) and labels (B,)`."""
+    """`logits (B, 5) and labels (B,)`; with numbers where they differ in B."""
+    if len(logits) != len(labels):
+        return f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)}"
     return f"logits {_shape(logits)} and labels {_shape(labels)}"
 
 
@@ -186,11 +189,19 @@ def _shape(batch: Tensor) -> str:
     return f"(B, {', '.join(map(str, batch.shape[1:]))})" if batch.ndim > 1 else "(B,)"
 
 
+def _of_rows(logits: Tensor, labels: Tensor) -> Pair:
+    """Logits and labels. Raises Failure unless both have a dimension of rows."""
+    for name, value in (("logits", logits), ("labels", labels)):
+        if not value.ndim:
+            raise Failure("error", f"metrics need `{name}` of every row (B, …), not a single number")
+    return logits, labels
+
+
 def _own_pair(chosen: Any) -> Pair:
     """What `metric_inputs` returned. Raises Failure unless it is a pair of tensors."""
     match chosen:
         case (Tensor() as logits, Tensor() as labels):
-            return logits.detach(), labels.detach()
+            return _of_rows(logits.detach(), labels.detach())
     inside = f" ({', '.join(map(described, chosen))})" if isinstance(chosen, tuple | list) else ""
     expected = "metric_inputs must return two tensors, (logits, labels)"
     raise Failure("error", f"{expected}; it returned {described(chosen)}{inside}")

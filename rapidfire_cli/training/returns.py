@@ -15,8 +15,10 @@ def described(value: Any) -> str:
             return f"a {type(value).__name__} of shape {tuple(value.shape)}"
         case type():
             return f"the class {value.__name__}"
+        case Mapping() if not value:
+            return f"an empty {type(value).__name__}"
         case Mapping():
-            return f"a {type(value).__name__} with {', '.join(f'`{key}`' for key in value) or 'nothing'}"
+            return f"a {type(value).__name__} with {', '.join(f'`{key}`' for key in value)}"
         case list() | tuple():
             return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"

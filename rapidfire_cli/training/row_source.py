@@ -13,6 +13,7 @@ from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.training import generators
 from rapidfire_cli.training.batches import Row, Uncached
 from rapidfire_cli.training.datasets import Loaded
+from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.row_streams import RowStreams
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
 
@@ -55,12 +56,23 @@ def streams_of(split: str, source: Source) -> RowStreams:
 
 
 def _prepare(source: Source, split: str, row: Any) -> Row:
-    return source.spec.row_prep(row, source.cfg, split)
+    return prepared(source.spec, source, split, row)
+
+
+def prepared(spec: MLSpec, source: Source, split: str, row: Any) -> Row:
+    """The row as this MLSpec, the run's own or another instance, prepares it. Raises Failure."""
+    found: Row | None = spec.row_prep(row, source.cfg, split)
+    if found is None:
+        raise Failure("error", "row_prep must return a dict of tensors and numbers; it returned None")
+    return found
 
 
 def collate_of(source: Source, rows: Sequence[Row]) -> Any:
     """The rows joined by the run's own MLSpec."""
-    return source.spec.collate(rows, source.cfg)
+    batch = source.spec.collate(rows, source.cfg)
+    if batch is None:
+        raise Failure("error", "collate must return the rows as one batch; it returned None")
+    return batch
 
 
 def plainly_collated(spec: MLSpec) -> bool:

@@ -10,7 +10,7 @@ from rapidfire_cli.training.batches import Row
 from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.failure import one_line
 from rapidfire_cli.training.footprint import compact, footprint
-from rapidfire_cli.training.row_source import Source, plainly_collated
+from rapidfire_cli.training.row_source import Source, plainly_collated, prepared
 from rapidfire_cli.training.row_streams import RowStreams
 from rapidfire_cli.training.shared_batches import packed
 from rapidfire_cli.training.stacking import Stacks
@@ -106,7 +106,7 @@ class Trial:
     def _row(self, index: int) -> Row:
         if self.seeded:
             self.streams.row(index, epoch=1)
-        return self._spec.row_prep(self._dataset[index], self.source.cfg, self.split)
+        return prepared(self._spec, self.source, self.split, self._dataset[index])
 
     def _check_draws(self) -> None:
         if self.seeded:

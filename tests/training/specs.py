@@ -329,8 +329,6 @@ class Misbehaving(Blobs):
                 return {**outputs, "loss": outputs["loss"] * float("nan")}
             case "forget":
                 return {"logits": outputs["logits"]}
-            case "vector":
-                return {"loss": outputs["logits"].sum(1)}
             case "number":
                 return 1.5
             case "print":

@@ -12,9 +12,8 @@ from tests.training.sandbox import TrainingSandbox, leaf
 CAUSES = {
     "raise": "ValueError: not to my liking (tests/training/specs.py:LINE, in compute_forward)",
     "exit": "SystemExit: 3 (tests/training/specs.py:LINE, in compute_forward)",
-    "forget": "compute_forward must return a mapping with a scalar `loss`, not a mapping with `logits`",
-    "vector": "compute_forward must return a mapping with a scalar `loss`, not a `loss` of shape (8,)",
-    "number": "compute_forward must return a mapping with a scalar `loss`, not a float",
+    "forget": "compute_forward must return a mapping with a scalar `loss`; it returned a dict with `logits`",
+    "number": "compute_forward must return a mapping with a scalar `loss`; it returned a float",
 }
 
 
@@ -91,14 +90,17 @@ def test_what_is_printed_is_in_the_log(tmp_path, capfd):
             "NoData",
             "load_data must return a mapping of splits that includes `train`; it returned splits test",
         ),
-        ("ListOfData", "load_data must return a mapping of splits that includes `train`; it returned list"),
+        (
+            "ListOfData",
+            "load_data must return a mapping of splits that includes `train`; it returned a list of 1",
+        ),
         (
             "StreamedData",
             "load_data's train split is a generator, not a map-style dataset (rows by index); its rows can "
             "only be iterated: return list(dataset), or datasets.Dataset.from_generator(…)",
         ),
         ("EmptyData", "load_data's train split is empty"),
-        ("NoModel", "create_model must return a torch.nn.Module; it returned dict"),
+        ("NoModel", "create_model must return a torch.nn.Module; it returned an empty dict"),
         ("Interrupted", "KeyboardInterrupt (tests/training/specs.py:LINE, in initialize_run)"),
     ],
 )

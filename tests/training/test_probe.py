@@ -128,7 +128,7 @@ def test_what_the_scheduler_would_ignore_is_refused(tmp_path, scheduler, path, c
     [
         ("loss", "`metrics` returned a metric `loss`, which the run already has"),
         ("named", "`metrics` returned a metric `top1_accuracy`, which the run already has"),
-        ("list", "`metrics` returned a list, not a dict"),
+        ("list", "`metrics` returned a list of 1, not a dict"),
         ("function", "metric `own` is a function, not a torchmetrics.Metric"),
         ("collection", "metric `own` is a collection, not a single number"),
         ("classes", "metric `own` has one value per class, not a single number"),

@@ -23,7 +23,7 @@ def test_metrics_and_validation_are_tried_too(tmp_path):
 
 def test_what_user_code_raises_is_a_finding_with_its_place(tmp_path):
     (finding,) = smoked(tmp_path, leaf(), "NoModel").findings
-    assert finding.found == "create_model must return a torch.nn.Module; it returned dict"
+    assert finding.found == "create_model must return a torch.nn.Module; it returned an empty dict"
 
 
 def test_a_metric_that_does_not_fit_is_to_blame_itself(tmp_path):
