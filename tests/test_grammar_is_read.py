@@ -86,6 +86,7 @@ TRAINED = {
     },
     "lr_scheduler": {"name": "ReduceLROnPlateau", "args": {}, "interval": "epoch", "monitor": "loss"},
     "precision": "fp32",
+    "steps_per_epoch": 2,
     "drop_last": True,
     "grad_accumulation": 1,
     "max_grad_norm": 1.0,

@@ -67,6 +67,7 @@ TRAIN = Record(
         "optimizer": AnyOf((OPTIMIZER, Items(OPTIMIZER, least=1))),
         "lr_scheduler": OrNull(LR_SCHEDULER),
         "precision": Choice(("fp32", "bf16", "fp16")),
+        "steps_per_epoch": OrNull(Integer(1)),
         "drop_last": FLAG,
         "grad_accumulation": Integer(1),
         "max_grad_norm": OrNull(Number(above=0)),

@@ -11,12 +11,14 @@ from weakref import WeakSet
 from torch.utils.data import DataLoader, IterableDataset
 
 from rapidfire_cli.mlspec import Dataset, MLSpec
-from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, canonical
+from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.returns import described
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.streams import Iterated, iterated
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
+from rapidfire_cli.training.train_config import train_config
 
 MEANT = frozenset({"val", "valid", "dev", VALIDATION})
 """What people call the validation split, in any case."""
@@ -29,11 +31,23 @@ KEPT = 4  # data sets that stay loaded while no run uses them: those asked for l
 class Loaded:
     """The datasets by split, and the runs that can use them."""
 
-    splits: Mapping[str, Dataset]
+    splits: Mapping[str, Dataset | Iterated]
     reads: Reads
     seed: int | None  # where load_data drew randomness
     fingerprint: str  # JSON: hashes of the splits
     changes: Changes  # of the process's settings; each run that shares the datasets shares these, too
+
+    def count(self, split: Split) -> int:
+        """The rows of a split; 0 where they can only be iterated."""
+        dataset = self.splits[split]
+        return 0 if isinstance(dataset, Iterated) else len(dataset)
+
+    def indexed(self, split: Split) -> Dataset:
+        """A split with rows by index. Raises Failure."""
+        dataset = self.splits[split]
+        if isinstance(dataset, Iterated):
+            raise Failure("error", f"the rows of `{split}` can only be iterated")
+        return dataset
 
     def fits(self, seed: int, leaf: LeafConfig) -> bool:
         """Whether a run with this seed and leaf config would load the same data."""
@@ -58,6 +72,9 @@ class DataCache:
         if loaded in self._kept:
             self._kept.remove(loaded)
         self._kept.append(loaded)
+        if isinstance(loaded.splits[TRAIN], Iterated) and not train_config(leaf).steps_per_epoch:
+            cause = "the rows of the train split can only be iterated: set `train.steps_per_epoch`"
+            raise Failure("error", cause, knob=("train", "steps_per_epoch"))
         return loaded
 
     def _load(self, seed: int, leaf: LeafConfig) -> Loaded:
@@ -65,10 +82,22 @@ class DataCache:
         rng.reseed(seed, "load_data")
         before, settings = rng.capture(), self._settings.all_changes()
         splits = self._spec().load_data(copy.deepcopy(self._data or {}), TrackedConfig(leaf, reads))
+        splits = _indexed(splits)
         _check(splits)
         drawn = None if rng.unchanged_since(before) else seed
         hashes = canonical(dict(fingerprint.data(splits)))
         return Loaded(splits, reads, drawn, hashes, self._settings.since(settings))
+
+
+def _indexed(splits: Any) -> Any:
+    """The splits with rows by index, as far as they have such; other splits than `train` are read whole."""
+    if not isinstance(splits, Mapping):
+        return splits
+    found = dict(splits)
+    for split, dataset in splits.items():
+        if _instead(dataset) and (rows := iterated(dataset)) and not _instead_of_rows(dataset):
+            found[split] = rows if split == TRAIN else [*rows.begin(0)]
+    return found
 
 
 def _check(splits: Any) -> None:
@@ -81,6 +110,8 @@ def _check(splits: Any) -> None:
         cause = f"load_data's split `{meant[0]}` would be ignored; rename it to `{VALIDATION}`"
         raise Failure("error", cause)
     for split, dataset in splits.items():
+        if isinstance(dataset, Iterated):
+            continue
         if instead := _instead(dataset):
             what = f"load_data's {split} split is a {_kind(dataset)}, not a map-style dataset (rows by index)"
             raise Failure("error", f"{what}; {instead}")
@@ -88,8 +119,8 @@ def _check(splits: Any) -> None:
             raise Failure("error", f"load_data's {split} split is empty")
 
 
-def _instead(dataset: Any) -> str:
-    """What to return instead of something without rows by index; empty if it is fine."""
+def _instead_of_rows(dataset: Any) -> str:
+    """What to return instead of something that holds no rows; empty if it may."""
     kind = _kind(dataset)
     if kind.startswith("pandas."):
         return "return datasets.Dataset.from_pandas(frame) or frame.to_dict('records')"
@@ -102,6 +133,13 @@ def _instead(dataset: Any) -> str:
         return "return its rows, such as datasets.load_dataset('csv', data_files=path)['train']"
     if isinstance(dataset, DataLoader):
         return "return the dataset that it loads; rapidfire makes the batches"
+    return ""
+
+
+def _instead(dataset: Any) -> str:
+    """What to return instead of something without rows by index; empty if it is fine."""
+    if instead := _instead_of_rows(dataset):
+        return instead
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         return "its rows can only be iterated: return list(dataset), or datasets.Dataset.from_generator(…)"
     return "" if hasattr(dataset, "__len__") else "it needs `__len__`"

@@ -13,6 +13,7 @@ import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.terms import canonical
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.generators import Generators
+from rapidfire_cli.training.streams import Iterated
 from rapidfire_cli.training.user_code import is_users
 
 SAMPLE = 64  # rows of a split that are hashed (assumed: fast even if each is an image to decode)
@@ -58,7 +60,7 @@ def hashed(source: bytes) -> str:
         return _short(source)
 
 
-def data(splits: Mapping[str, Dataset]) -> dict[str, str]:
+def data(splits: Mapping[str, Dataset | Iterated]) -> dict[str, str]:
     """A hash of each split; the random streams are left where they were."""
     before = rng.capture()
     try:
@@ -135,12 +137,17 @@ def _short(content: bytes | Iterable[bytes]) -> str:
     return digest.hexdigest()[:DIGITS]
 
 
-def _rows(rows: Dataset) -> Iterator[bytes]:
+def _rows(rows: Dataset | Iterated) -> Iterator[bytes]:
     """Rows spread over the split; those that draw random numbers draw the same in every process."""
-    own = Generators({"dataset": rows})
+    own = Generators({"dataset": rows.dataset if isinstance(rows, Iterated) else rows})
     stood = own.states()
     rng.reseed(0, "load_data")
     own.reseed(0)
+    if isinstance(rows, Iterated):
+        for row in islice(rows.begin(0), SAMPLE):
+            yield from _spelt(row)
+        own.restore(stood)
+        return
     count = len(rows)
     yield str(count).encode()
     for index in range(min(count, SAMPLE)):

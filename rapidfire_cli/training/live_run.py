@@ -26,6 +26,7 @@ from rapidfire_cli.training.model_state import registered_at
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.streams import Stream
 from rapidfire_cli.training.train_config import TrainConfig
 from rapidfire_cli.training.weights import Weights, nbytes, weights
 
@@ -63,6 +64,7 @@ class LiveRun:
     streams: rng.Streams  # while the run does not train
     settings: ProcessSettings
     opened: Changes  # of the settings, before its training began
+    stream: Stream | None = None  # of rows that can only be iterated
     objective: Objective | None = None  # by which its best epoch is the best
     before: "Snapshot | None" = None  # the validation under way
     training: bool = False  # its turn is on

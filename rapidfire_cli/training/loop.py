@@ -35,9 +35,10 @@ from torch import Tensor, nn
 
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
-from rapidfire_cli.training import rng, state
+from rapidfire_cli.training import state
 from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource, cut
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
+from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import clip, members
@@ -75,9 +76,9 @@ def train(run: LiveRun) -> Iterator[Mark]:
     while run.epoch < run.train.epochs:
         if run.done == 0:  # in the middle of an epoch, modules are in the mode that user code left them in
             run.model.train()
-        every = len(run.batch_sources[TRAIN])
-        order = rng.order(run.assignment.seed, run.epoch + 1, every)[: run.train.kept(every)]
-        left = order[run.done * run.train.step_size :]
+        count, is_stream = len(run.batch_sources[TRAIN]), run.stream is not None
+        rows_of_epoch = epoch_rows(run.train, run.assignment.seed, run.epoch + 1, count, is_stream)
+        left = rows_of_epoch[run.done * run.train.step_size :]
         batches = _batches(run, left)
         for rows in cut(left, run.train.step_size):
             if isinstance(run.optimizer, torch.optim.LBFGS):

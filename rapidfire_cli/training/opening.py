@@ -33,7 +33,7 @@ from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Inputs, Reader, is_causal
 from rapidfire_cli.training.returned import returned_names
 from rapidfire_cli.training.returns import described
-from rapidfire_cli.training.row_source import Source
+from rapidfire_cli.training.row_source import Source, stream_in
 from rapidfire_cli.training.rows import RowCache
 from rapidfire_cli.training.scalars import Scalars
 from rapidfire_cli.training.settings import ProcessSettings
@@ -116,6 +116,10 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
+    stream = stream_in(batch_sources[TRAIN])
+    if stream and isinstance(optimizer, torch.optim.LBFGS):
+        cause = "LBFGS reads a batch several times, and the rows of the train split can only be iterated"
+        raise Failure("error", cause, knob=("train", "optimizer"))
     steps = its.steps(len(batch_sources[TRAIN]))
     custom = own_metrics(spec, cfg, its)
     run = LiveRun(
@@ -140,6 +144,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         streams=rng.first(assignment.seed),
         settings=shared.settings,
         opened=shared.settings.changes(),
+        stream=stream,
         objective=shared.setup.objective,
     )
     if run.schedule and (returned := returned_names(shared.spec)) is not None:

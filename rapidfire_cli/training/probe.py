@@ -104,7 +104,7 @@ class _Rehearsals:
     def _steps(self, its: TrainConfig, leaf: LeafConfig) -> int | None:
         """The optimizer steps of an epoch; None where loading the data fails, as the run will."""
         try:
-            rows = len(self._shared.data.load(self._seed, leaf).splits[TRAIN])
+            rows = self._shared.data.load(self._seed, leaf).count(TRAIN)
         except Exception:
             return None
         return its.steps(rows)

@@ -11,11 +11,13 @@ from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.training import generators
-from rapidfire_cli.training.batches import Row, Uncached
+from rapidfire_cli.training.batches import BatchSource, Row, Uncached
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.row_streams import RowStreams
+from rapidfire_cli.training.streams import Iterated, Stream
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
+from rapidfire_cli.training.train_config import train_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,25 @@ class Source:
 
 def uncached(split: str, source: Source, device: torch.device) -> Uncached:
     """The rows of a split, prepared by the run's own MLSpec whenever they are needed."""
-    dataset = source.loaded.splits[split]
+    streams = streams_of(split, source)
+    dataset: Any = source.loaded.splits[split]
+    if isinstance(dataset, Iterated):
+        its = train_config(source.leaf)
+        dataset = Stream(dataset, streams, its.kept(0))
     prepare, collate = partial(_prepare, source, split), partial(collate_of, source)
-    return Uncached(split, dataset, prepare, collate, streams_of(split, source), device)
+    return Uncached(split, dataset, prepare, collate, streams, device)
+
+
+def stream_in(source: BatchSource) -> Stream | None:
+    """The stream that its rows come from, if they can only be iterated."""
+    return source.dataset if isinstance(source, Uncached) and isinstance(source.dataset, Stream) else None
 
 
 def streams_of(split: str, source: Source) -> RowStreams:
     """What seeds the rows of a split, with the run's own MLSpec."""
-    own = generators.within_reach(source.spec, dataset=source.loaded.splits[split])
+    dataset: Any = source.loaded.splits[split]
+    held = dataset.dataset if isinstance(dataset, Iterated) else dataset
+    own = generators.within_reach(source.spec, dataset=held)
     return RowStreams(source.seed, split, own)
 
 

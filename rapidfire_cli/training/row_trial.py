@@ -43,7 +43,7 @@ class Trial:
         self.seeded = seeded
         self.source = source
         self._spec = spec
-        self._dataset = source.loaded.splits[split]
+        self._dataset = source.loaded.indexed(split)
         self.count = len(self._dataset)
         self.plainly_collated = plainly_collated(spec)
         self._before = rng.capture()

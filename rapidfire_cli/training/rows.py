@@ -30,6 +30,7 @@ from rapidfire_cli.training.pooled import Pooled, PooledRun
 from rapidfire_cli.training.row_source import Source, collate_of, plainly_collated, streams_of, uncached
 from rapidfire_cli.training.row_trial import Draws, NotKept, Trial, dependence, mebibytes
 from rapidfire_cli.training.stacking import kind, stacked_size
+from rapidfire_cli.training.streams import Iterated
 from rapidfire_cli.training.tracked_config import Reads, agrees
 from rapidfire_cli.training.uploads import Mapped
 
@@ -97,6 +98,11 @@ class RowCache:
 
         `other` makes another instance of its MLSpec, initialised alike, to find out whether rows can be kept.
         """
+        if isinstance(source.loaded.splits[split], Iterated):
+            if self._pool:
+                reason = "they can only be iterated"
+                say(f"rapidfire: rows of `{split}` are prepared without data workers: {reason}")
+            return uncached(split, source, self._device)
         entry = next((one for one in self._entries if one.scope.fits(split, source)), None)
         if entry:
             self._entries.remove(entry)

@@ -39,7 +39,7 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
     own = list(ends({OWN: leaf[OWN]})) if leaf.get(OWN) else []
     read = tuple(path for path in own if seen(reads, path))
     unread = tuple(path for path in own if path not in read)
-    rows = len(shared.data.load(order.seed, leaf).splits[TRAIN])
+    rows = shared.data.load(order.seed, leaf).count(TRAIN)
     return Smoked((), read, unread, tuple(sought(reads)), rows)
 
 
@@ -61,7 +61,8 @@ def _tried(assignment: Assignment, shared: Shared, reads: Reads) -> str | None:
 def _end_of_epoch(run: LiveRun) -> None:
     """The epoch's last optimizer step, the first and the last validation batch, and the metrics over them."""
     if run.done < run.steps:
-        run.done = run.steps - 1
+        if run.stream is None:  # to skip rows of a stream is to read them
+            run.done = run.steps - 1
         next(train(run))
     if VALIDATION in run.batch_sources:
         rows, size = len(run.batch_sources[VALIDATION]), run.train.eval_batch_size

@@ -94,6 +94,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
     held = run.rewound.attributes if run.rewound else held_attributes(run)
     state = {
         "position": (run.epoch, run.done, run.step),
+        "stream": run.stream.state if run.stream else None,
         "seconds": run.seconds,
         "model": packed_model(run.model, run.origins.model, now, held, run.frozen.hashes),
         "attributes": held,
@@ -114,6 +115,8 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
     """Put everything back; the random streams last, as they come into force when the run trains."""
     unpack_trained(run, state, read)
     run.epoch, run.done, run.step = state["position"]
+    if run.stream and state.get("stream"):
+        run.stream.state = state["stream"]
     run.seconds = state["seconds"]
     _unpack_optimizer(run, moved(state["optimizer"], run.device))
     if run.schedule:

@@ -21,6 +21,7 @@ class TrainConfig:
     named_metrics: tuple[str, ...]
     eval_batch_size: int
     precision: Precision
+    steps_per_epoch: int | None  # optimizer steps, where an epoch is not the rows of the split
     drop_last: bool  # of an epoch's rows those that fill no batch
     grad_accumulation: int  # batches per optimizer step
     max_grad_norm: float | None
@@ -35,11 +36,12 @@ class TrainConfig:
 
     def steps(self, rows: int) -> int:
         """The optimizer steps of an epoch over so many rows."""
-        return math.ceil(self.kept(rows) / self.step_size)
+        return self.steps_per_epoch or math.ceil(self.kept(rows) / self.step_size)
 
     def kept(self, rows: int) -> int:
-        """How many of so many rows an epoch trains on."""
-        return rows - rows % self.batch_size if self.drop_last else rows
+        """On how many rows an epoch trains, of a split with so many."""
+        kept = rows - rows % self.batch_size if self.drop_last else rows
+        return self.steps_per_epoch * self.step_size if self.steps_per_epoch else kept
 
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
         """What torch does about operations without a deterministic form."""
@@ -64,6 +66,7 @@ def train_config(leaf: LeafConfig) -> TrainConfig:
         named_metrics=tuple(dict.fromkeys(cast("list[str]", leaf.get("named_metrics", [])))),
         eval_batch_size=train.get("eval_batch_size") or train["batch_size"],
         precision=train.get("precision", "fp32"),
+        steps_per_epoch=train.get("steps_per_epoch"),
         drop_last=train.get("drop_last", False),
         grad_accumulation=train.get("grad_accumulation", 1),
         max_grad_norm=train.get("max_grad_norm"),
