@@ -41,7 +41,7 @@ from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
-from rapidfire_cli.training.optimizers import clip, members
+from rapidfire_cli.training.optimizers import check_sparse, clip, members
 from rapidfire_cli.training.returns import described
 
 
@@ -85,6 +85,7 @@ def train(run: LiveRun) -> Iterator[Mark]:
                 reevaluated_step(run, rows)
             elif gradient(run, len(rows), batches):
                 for optimizer in members(run.optimizer):
+                    check_sparse(optimizer, run.model)
                     run.scaler.step(optimizer)
                 run.scaler.update()
             if run.schedule:

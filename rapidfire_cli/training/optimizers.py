@@ -161,6 +161,18 @@ def reevaluates(said: Said) -> bool:
     return any(OPTIMIZERS.find(section["name"]) is torch.optim.LBFGS for _, section in sections(said))
 
 
+def check_sparse(optimizer: Optimizer, model: nn.Module) -> None:
+    """Raises Failure where SparseAdam is to step with a dense gradient, of which torch says no name."""
+    if not isinstance(optimizer, torch.optim.SparseAdam):
+        return
+    taken = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in taken and parameter.grad is not None and not parameter.grad.is_sparse:
+            cause = f"SparseAdam needs sparse gradients, but the gradient of `{name}` is dense"
+            hint = "make it with `sparse=True`, or match it by another optimizer"
+            raise Failure("error", f"{cause}; {hint}", knob=("train", "optimizer"))
+
+
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
     """Clip the norm of all gradients together, sparse ones included."""
     trained = [parameter for parameter in parameters if parameter.grad is not None]
