@@ -26,6 +26,7 @@ golden: .venv/.dev  ## rewrite the golden files from what the code says now
 bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sweep
 	$(BIN)/python -m bench.sha
+	$(BIN)/python -m bench.data
 	$(BIN)/python bench/expand.py
 
 campaign: .venv/.dev  ## the long campaigns, whole, going on where they were left; writes docs/reliability-report.md

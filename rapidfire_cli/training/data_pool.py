@@ -2,8 +2,9 @@
 
 Theory of operation. A *feed* is the rest of an epoch of one run: batches in their order. It keeps at most
 `ahead` of them under way or ready, each a task of the data worker that has least to do, and hands them out in
-order. Tasks and answers pass only while training asks for a batch; in between, data workers work off what
-they were given. A feed outlives the turn that began it: batches that are ready wait for the run's next turn.
+order. When all of an epoch are given, the first ones of the validation and of the next epoch follow. Tasks
+and answers pass only while training asks for a batch; in between, data workers work off what they were given.
+A feed outlives the turn that began it: batches that are ready wait for the run's next turn.
 
 Data workers are started when the first batch is asked for and stay until the worker ends. Each opens a run by
 loading its data and calling its `initialize_run`. If one comes to other data, code or settings than the
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -56,6 +57,9 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.shared_batches import Placed, read
 
 EACH: Final = 2  # batches ahead per data worker, where `prefetch` does not say (as torch's DataLoader)
+EARLY: Final = (
+    4  # times `ahead`: batches that may be ready for all runs together, at an epoch's end (assumed)
+)
 STANDARD = (1, 2)  # the descriptors of stdout and stderr
 OTHER_ROWS: Final = "load_data returns other rows in another process"
 _START = """\
@@ -103,6 +107,11 @@ class DataPool:
         self._results: dict[int, Result] = {}
         self._forgotten: set[int] = set()
         self._keys, self._numbers = count(1), count(1)
+
+    @property
+    def room(self) -> int:
+        """Batches that may still be begun for later epochs, of all runs: what is ready takes memory."""
+        return EARLY * self.ahead - len(self._results)
 
     def open(self, assignment: Assignment) -> tuple[int, Opened]:
         """A key for the run, and what its rows depend on in data workers.
@@ -304,17 +313,23 @@ class Feed:
     ) -> None:
         self._pool = pool
         self._key = key
-        self._split = split
+        self.split = split
         self._size = size
-        self._epoch = epoch
+        self.epoch = epoch
+        self.then: Callable[[Feed], None] = _nothing  # when all that is left has been given
         self.left = rows  # that were not taken
         self._batch = first  # the number of the first of them
         self._given = 0  # rows of those left that are under way
         self._tasks: deque[int] = deque()
 
+    @property
+    def under_way(self) -> int:
+        """Batches that are under way or ready."""
+        return len(self._tasks)
+
     def continues(self, rows: Tensor, size: int, epoch: int, first: int) -> bool:
         """Whether what is left are these batches."""
-        same = (self._size, self._epoch, self._batch) == (size, epoch, first)
+        same = (self._size, self.epoch, self._batch) == (size, epoch, first)
         return same and self.left.equal(rows)
 
     def __iter__(self) -> Iterator[Any]:
@@ -338,12 +353,22 @@ class Feed:
         return batch
 
     def _fill(self) -> None:
-        while len(self._tasks) < self._pool.ahead and self._given < len(self.left):
+        self.fill(self._pool.ahead)
+        if self._given >= len(self.left) and self.under_way < self._pool.ahead:
+            self.then(self)
+
+    def fill(self, most: int) -> None:
+        """Give tasks until `most` are under way or ready."""
+        while len(self._tasks) < most and self._given < len(self.left):
             rows = self.left[self._given : self._given + self._size]
             number = self._batch + len(self._tasks)
-            task = self._pool.submit(self._key, self._split, self._epoch, number, rows)
+            task = self._pool.submit(self._key, self.split, self.epoch, number, rows)
             self._tasks.append(task)
             self._given += self._size
+
+
+def _nothing(feed: Feed) -> None:
+    """Nothing comes after it."""
 
 
 def _batch(worker: DataWorker, placed: Placed) -> Any:

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rapidfire_cli.engine.messages import Assignment
-from rapidfire_cli.terms import Split
-from rapidfire_cli.training.batches import Uncached
+from rapidfire_cli.terms import TRAIN, VALIDATION, Split
+from rapidfire_cli.training.batches import OUTSIDE_TRAINING, Uncached
 from rapidfire_cli.training.data_pool import OTHER_ROWS, DataPool, Feed, Unusable
+from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.log import say
+from rapidfire_cli.training.train_config import train_config
 from rapidfire_cli.training.uploads import uploaded
 
 
@@ -24,7 +28,15 @@ class PooledRun:
         self._expected = code, data, settings
         self._key: int | None = None
         self._unusable = False
+        self._sources: dict[Split, Uncached] = {}  # of the splits that data workers prepare
         self._feeds: dict[Split, Feed] = {}
+        self._early: dict[Split, Feed] = {}  # that come after these
+        self._epoch = 0  # that was trained last
+        self._its = train_config(json.loads(assignment.config))
+
+    def join(self, rows: Uncached) -> None:
+        """Rows of a split are prepared by data workers, too."""
+        self._sources[rows.split] = rows
 
     def feed(self, split: Split, rows: Tensor, size: int, epoch: int, first: int) -> Feed | None:
         """The batches of these rows: where they are what was left of the split's last ones, the same feed.
@@ -33,19 +45,54 @@ class PooledRun:
         """
         if (key := self._opened()) is None:
             return None
-        feed = self._feeds.get(split)
-        if feed is None or not feed.continues(rows, size, epoch, first):
-            if feed:
+        if split == TRAIN:
+            self._epoch = epoch
+        for known in (self._feeds, self._early):
+            if feed := known.pop(split, None):
+                if feed.continues(rows, size, epoch, first):
+                    break
                 feed.close()
-            feed = self._feeds[split] = Feed(self._pool, key, split, rows, size, epoch, first)
+        else:
+            feed = Feed(self._pool, key, split, rows, size, epoch, first)
+        feed.then = partial(self._look_ahead, key)
+        self._feeds[split] = feed
         return feed
 
     def close(self) -> None:
         """The run is gone."""
-        for feed in self._feeds.values():
+        for feed in (*self._feeds.values(), *self._early.values()):
             feed.close()
         if self._key is not None:
             self._pool.close(self._key)
+
+    def _look_ahead(self, key: int, feed: Feed) -> None:
+        """Begin what comes after a feed of which nothing is left to be given."""
+        room = min(self._pool.ahead, self._pool.room) - feed.under_way
+        for split, epoch in self._following(feed.split):
+            early = self._early.get(split)
+            if early is None or early.epoch != epoch:
+                if room <= 0:
+                    return
+                if early:
+                    early.close()
+                rows, size = self._rows_of(split, epoch)
+                early = self._early[split] = Feed(self._pool, key, split, rows, size, epoch, 0)
+            early.fill(room)
+            room -= early.under_way
+
+    def _following(self, split: Split) -> Iterator[tuple[Split, int]]:
+        if split == TRAIN and VALIDATION in self._sources:
+            yield VALIDATION, OUTSIDE_TRAINING
+        if TRAIN in self._sources and 0 < self._epoch < self._its.epochs:
+            yield TRAIN, self._epoch + 1
+
+    def _rows_of(self, split: Split, epoch: int) -> tuple[Tensor, int]:
+        """Rows and batch size, as the training loop will ask for them."""
+        count = len(self._sources[split])
+        if split == TRAIN:
+            rows = epoch_rows(self._its, self._assignment.seed, epoch, count, is_stream=False)
+            return rows, self._its.batch_size
+        return torch.arange(count, device="cpu"), self._its.eval_batch_size
 
     def _opened(self) -> int | None:
         if self._key is None and not self._unusable:
@@ -76,6 +123,7 @@ class Pooled:
         """`rows` prepares them in this process, with the same results."""
         self._run = run
         self._rows = rows
+        run.join(rows)
 
     def __len__(self) -> int:
         return len(self._rows)

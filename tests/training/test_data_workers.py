@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rapidfire_cli.training.data_pool import DataPool
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.shared_batches import Segments, packed, read
 from tests.training.noisy import FRAGILE, SPEC
@@ -123,3 +124,21 @@ def test_segments_are_used_again_and_replaced_when_they_are_too_small():
 
     assert (again.segment, again.descriptor, again.dropped) == (first.segment, None, ())
     assert larger.dropped == (first.segment,)
+
+
+def test_batches_of_the_validation_and_the_next_epoch_are_begun_before_an_epoch_ends(sandbox, monkeypatch):
+    asked = []
+    submit = DataPool.submit
+    take = DataPool.take
+    monkeypatch.setattr(
+        DataPool, "submit", lambda self, *task: asked.append(task[1:4]) or submit(self, *task)
+    )
+    monkeypatch.setattr(DataPool, "take", lambda self, task: asked.append("take") or take(self, task))
+    place = sandbox(data_workers=1, prefetch=3, data_cache=0)
+    place.train(leaf(batch_size=20, epochs=2), until=2)  # two batches an epoch, and one to validate
+
+    first, second = ([("train", epoch, batch) for batch in (0, 1)] for epoch in (1, 2))
+    validation = ("validation", 0, 0)
+    assert [task for task in asked if task != "take"] == [*first, validation, *second, validation]
+    assert asked[:6] == [*first, validation, "take", second[0], "take"]
+    assert not pool(place)._results

@@ -1,0 +1,166 @@
+"""How fast rows come, beside the work that they are and beside torch's DataLoader: `python -m bench.data`.
+
+1,000 JPEG files of 256x256 pixels. First eight runs of one epoch, whose rows are resized pictures: the
+seconds that they take, by where the rows are kept, over those of preparing every row once in a loop. Then
+random crops for a stand-in of a GPU, a step that sleeps 10 ms: the seconds over those that cannot be saved,
+max(steps, preparing / processes). Machines are noisy: the rounds of all are interleaved, the medians
+compared; read the ratios.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from bench.images import STEP, cropped, resized
+from rapidfire_cli.engine.messages import Assignment, Setup, Train
+from rapidfire_cli.facts import RunFailed
+from rapidfire_cli.training.executor import Executor
+
+PICTURES = 1000
+RUNS = 8
+BATCH = 20
+EPOCHS = 4
+PROCESSES = 2
+ROOM = 2**30
+
+
+class Crops(Dataset[Any]):
+    """The rows of the second part, for torch's DataLoader."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        return {"x": cropped(self.paths[index])}
+
+
+class Place:
+    """An executor in this process."""
+
+    def __init__(self, home: Path, spec: str, pictures: Path, **settings: Any) -> None:
+        self._home = home
+        self._number = 0
+        misc = home / "misc"
+        misc.mkdir(parents=True)
+        setup = Setup(
+            *(f"bench.images:{spec}", json.dumps({"path": f"{pictures}"}), f"{misc}", "cpu"),
+            threads=1,
+            chunks=1,
+            checkpoint_every=1e9,
+            rows=f"{home / 'rows'}",
+            **settings,
+        )
+        self.executor = Executor(setup, self._tell, lambda: False, lambda step: None)
+        self.executor.start()
+
+    def train(self, epochs: int, runs: int = 1) -> None:
+        """Train other runs to their ends."""
+        optimizer = {"name": "SGD", "args": {"lr": 1e-6}}
+        leaf = {"train": {"epochs": epochs, "batch_size": BATCH, "optimizer": optimizer}}
+        for _ in range(runs):
+            self._number += 1
+            home = self._home / "runs" / f"{self._number}"
+            self.executor.train(Train((Assignment(self._number, json.dumps(leaf), 42, f"{home}"),), epochs))
+
+    def _tell(self, report: Any) -> None:
+        if isinstance(report, RunFailed):
+            raise SystemExit(report.cause)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def draw(directory: Path, count: int) -> list[Path]:
+    """Pictures with some structure and some noise."""
+    directory.mkdir()
+    drawing = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(drawing.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((256, 256))
+        noisy = np.asarray(coarse, np.int16) + drawing.integers(-16, 16, (256, 256, 3))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(directory / f"{number:05}.jpg")
+    return sorted(directory.iterdir())
+
+
+def kept(home: Path, paths: list[Path], rounds: int) -> None:
+    """Eight runs whose rows are the same."""
+    each: dict[str, list[float]] = {}
+    places = {"in memory": {"data_cache": ROOM}, "on disk": {"disk_cache": ROOM}, "not at all": {}}
+    for turn in range(rounds):
+        once = seconds(lambda: [resized(path) for path in paths])
+        each.setdefault("", []).append(once)
+        for name, settings in places.items():
+            options = {"data_cache": 0, **settings}
+            place = Place(home / f"{name} {turn}", "Resized", paths[0].parent, **options)
+            each.setdefault(name, []).append(seconds(partial(place.train, 1, RUNS)) / once)
+    print(f"{len(paths)} pictures prepared once: {median(each.pop('')):.2f} s")
+    for name, ratios in each.items():
+        print(f"{RUNS} runs of one epoch, rows kept {name}: {median(ratios):.2f} x")
+
+
+def ahead(home: Path, paths: list[Path], rounds: int) -> None:
+    """Random crops, prepared while a step sleeps."""
+    steps = EPOCHS * len(paths) / BATCH * STEP
+    place = Place(home / "ahead", "Cropped", paths[0].parent, data_cache=0, data_workers=PROCESSES)
+    loader = DataLoader(*(Crops(paths), BATCH), shuffle=True, num_workers=PROCESSES, persistent_workers=True)
+    plain = Place(home / "plain", "Cropped", paths[0].parent, data_cache=0)
+    model = torch.nn.Linear(3, 1)
+
+    def load(epochs: int) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+        for _ in range(epochs):
+            for batch in loader:
+                optimizer.zero_grad()
+                time.sleep(STEP)
+                model(batch["x"][:, 0, 0].float()).mean().backward()
+                optimizer.step()
+
+    load(1)  # starts the processes
+    place.train(1)
+    ours, theirs, alone, least = [], [], [], []
+    for _ in range(rounds):
+        work = EPOCHS * seconds(lambda: [cropped(path) for path in paths])
+        least.append(max(steps, work / PROCESSES))
+        ours.append(seconds(lambda: place.train(EPOCHS)) / least[-1])
+        theirs.append(seconds(lambda: load(EPOCHS)) / least[-1])
+        alone.append(seconds(lambda: plain.train(EPOCHS)) / least[-1])
+    place.executor.close()
+    print(f"random crops, {EPOCHS} epochs: steps {steps:.2f} s, at least {median(least):.2f} s")
+    print(f"{PROCESSES} data workers: {median(ours):.2f} x ({', '.join(f'{each:.2f}' for each in ours)})")
+    print(f"torch's DataLoader: {median(theirs):.2f} x ({', '.join(f'{each:.2f}' for each in theirs)})")
+    print(f"no data workers: {median(alone):.2f} x")
+
+
+def main() -> None:
+    """Measure both parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as directory:
+        home = Path(directory)
+        paths = draw(home / "pictures", chosen.pictures)
+        ahead(home, paths, chosen.rounds)
+        kept(home, paths, chosen.rounds)
+
+
+if __name__ == "__main__":
+    main()
