@@ -5,14 +5,14 @@ BIN := .venv/bin
 CORE := tests/control tests/syntax tests/manifest tests/stopping tests/schedule tests/test_problems.py tests/store/test_facts.py \
 	tests/engine/test_messages.py tests/app/test_brackets.py tests/app/test_oom.py
 
-.PHONY: demo test check golden bench campaign clean docs picture setup
+.PHONY: demo test check golden gpu bench campaign clean docs picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
 	$(BIN)/rapidfire fit configs/digits.yaml
 
 test: .venv/.dev  ## every test, with a short seeded share of the long campaigns; the core's branch coverage
-	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --cov=rapidfire_cli $(CORE)
-	$(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --no-loadscope-reorder $(CORE:%=--ignore=%)
+	$(BIN)/python -m pytest -m "not campaign and not gpu" -n 2 --dist loadscope --cov=rapidfire_cli $(CORE)
+	$(BIN)/python -m pytest -m "not campaign and not gpu" -n 2 --dist loadscope --no-loadscope-reorder $(CORE:%=--ignore=%)
 
 check: .venv/.dev  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -22,6 +22,9 @@ check: .venv/.dev  ## format, lint, types, layers
 
 golden: .venv/.dev  ## rewrite the golden files from what the code says now
 	RAPIDFIRE_GOLDEN=write $(BIN)/python -m pytest -m "not campaign" tests -k 'golden or catalogue'
+
+gpu: .venv/.dev  ## what only a GPU can show, on the first one, in at most 8 minutes; without one it says so
+	timeout 480 $(BIN)/python -m pytest tests/gpu -m gpu -rP -p no:xdist --timeout=240
 
 bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sweep

@@ -51,6 +51,7 @@ class TrainingSandbox:
         data_workers=0,
         prefetch=0,
         disk_cache=0,
+        device="cpu",
     ):
         self.directory = Path(directory)
         self.told = []
@@ -63,7 +64,7 @@ class TrainingSandbox:
             data=json.dumps(data),
             misc=str(self.directory / "misc"),
             prepared=str(self.directory / "prepared"),
-            device="cpu",
+            device=device,
             threads=1,
             chunks=chunks,
             checkpoint_every=checkpoint_every,
