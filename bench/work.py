@@ -22,6 +22,7 @@ class Work:
     mlspec: str
     constants: Mapping[str, Any]
     axes: Mapping[str, list[Any]]
+    data: Any = None  # the file's `data` section
 
     @property
     def runs(self) -> int:
@@ -37,7 +38,10 @@ class Work:
     def file(self) -> str:
         """An experiment file of these runs."""
         lists = {path: {"!list": values} for path, values in self.axes.items()}
-        return json.dumps({"mlspec": self.mlspec, "seed": SEED, "gridsearch": self.leaf(lists)}, indent=1)
+        data = {} if self.data is None else {"data": self.data}
+        return json.dumps(
+            {"mlspec": self.mlspec, **data, "seed": SEED, "gridsearch": self.leaf(lists)}, indent=1
+        )
 
     def leaf(self, varied: Mapping[str, Any]) -> Leaf:
         """The nested config of the constants and these knobs."""
