@@ -78,12 +78,6 @@ def cause(tmp_path, spec, config=None, data_cache=2**20):
             "a dict",
             "it looks like columns (`x`, `labels`): return datasets.Dataset.from_dict(columns)",
         ),
-        (Endless(), "a Endless", "its rows can only be iterated: return list(dataset)"),
-        (
-            datasets.Dataset.from_dict(COLUMNS).to_iterable_dataset(),
-            "a datasets.IterableDataset",
-            "list(dataset)",
-        ),
         (DataLoader(TENSORS), "a torch.DataLoader", "return the dataset that it loads"),
         ("data/train.csv", "a str", "datasets.load_dataset"),
     ],
@@ -95,6 +89,13 @@ def test_splits_without_rows_by_index(tmp_path, monkeypatch, split, kind, instea
     told = cause(tmp_path, "Data")
     assert told.startswith(f"load_data's train split is {kind}, not a map-style dataset (rows by index); ")
     assert instead in told
+
+
+@pytest.mark.parametrize("split", [Endless(), datasets.Dataset.from_dict(COLUMNS).to_iterable_dataset()])
+def test_rows_that_can_only_be_iterated_have_no_epochs_by_themselves(tmp_path, monkeypatch, split):
+    monkeypatch.setattr(Data, "split", split)
+    told = "the rows of the train split can only be iterated: set `train.steps_per_epoch`"
+    assert cause(tmp_path, "Data").startswith(told)
 
 
 @pytest.mark.parametrize(
