@@ -3,7 +3,8 @@
 Four runs each, on two processes and the demo data of the templates: a ViT on images, an encoder on texts,
 LoRA adapters on a pretrained language model. Everybody calls the same MLSpec. What is compared are the
 seconds from the first run's start to the last one's end, loading and preparing included, imports and start-up
-left out; the rounds of all are interleaved. Machines are noisy: read the ratios. Losses must be the same bits.
+left out; the rounds of all are interleaved. Machines are noisy: read the ratios. Losses must have the same
+bits.
 """
 
 import argparse
