@@ -80,7 +80,7 @@ def test_rows_can_be_redone_by_hand():
 def test_rows_are_prepared_on_one_thread(place, monkeypatch):
     seen = []
     monkeypatch.setattr(Everywhere, "row_prep", lambda *_: seen.append(torch.get_num_threads()) or {"x": 1})
-    monkeypatch.setattr(Everywhere, "collate", lambda *_: seen.append(torch.get_num_threads()))
+    monkeypatch.setattr(Everywhere, "collate", lambda *_: seen.append(torch.get_num_threads()) or {"x": 1})
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
