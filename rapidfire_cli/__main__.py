@@ -6,6 +6,10 @@ import sys
 def main() -> None:
     """Run the command line; an interruption is no error, however early it comes."""
     try:
+        if sys.argv[1:2] == ["__complete"]:  # which a shell asks at every Tab
+            from rapidfire_cli.app.completion.answering import answer
+
+            raise SystemExit(answer(*sys.argv[2:]))
         from rapidfire_cli import cli
 
         cli.main()

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from rapidfire_cli.manifest.check import checked
 from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import Opener, Source
@@ -43,8 +42,15 @@ def reload(path: Path) -> ExperimentFile:
     return load(path, max_bytes=min(max(MAX_BYTES, path.stat().st_size), TRAINED))
 
 
+def parsed(path: Path) -> ExperimentFile:
+    """Parse the file at `path`, with the files it extends, without the checks of runs. Raises Refusal."""
+    return parse(read(path), str(path), MAX_BYTES, lambda text, file: _beside(text, file, MAX_BYTES))
+
+
 def understood(given: Given, data: bytes, opener: Opener) -> ExperimentFile:
     """Parse the file's bytes; `opener` reads the files they extend. Raises Refusal with every problem."""
+    from rapidfire_cli.manifest.check import checked
+
     return checked(parse(data, str(given.path), given.max_bytes, opener, changes(given)))
 
 

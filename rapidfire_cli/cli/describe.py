@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rapidfire_cli.app import streams
+from rapidfire_cli.app.completion.scripts import Shell
 from rapidfire_cli.app.templates import Name
 from rapidfire_cli.cli.options import File, Format, MaxBytes, Parent, Sets, Unsets, encoded, verb
 from rapidfire_cli.syntax.text import MAX_BYTES
@@ -157,3 +158,11 @@ def doctor(parent: Parent = None, output: Format = Output.TABLE) -> None:
     from rapidfire_cli.app.verbs import doctor
 
     raise typer.Exit(doctor.doctor(parent, output))
+
+
+@verb()
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+    """Print the script that completes verbs, runs and knobs in a shell."""
+    from rapidfire_cli.app.verbs import completion
+
+    raise typer.Exit(completion.completion(shell))

@@ -4,7 +4,6 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib import resources
 from pathlib import Path
 
 from rapidfire_cli.durable import disk
@@ -62,6 +61,8 @@ def writer(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous = FULL")
             _check_version(db, path)
             if not begun(db):
+                from importlib import resources
+
                 failpoint("commit", path)
                 db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
             elif _version(db) < VERSION:

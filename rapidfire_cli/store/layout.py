@@ -122,14 +122,15 @@ def find(parent: Path, word: str | None, name_of: Callable[[Path], str]) -> Expe
 
 
 def _newest(parent: Path) -> ExperimentDir:
-    homes = _homes(parent)
+    homes = experiments(parent)
     if not homes:
         hint = "start one with `rapidfire fit FILE`"
         raise Refusal([Problem("E601", f"no experiments found in {parent}", hint=hint)])
     return max(homes, key=_last_written)
 
 
-def _homes(parent: Path) -> list[ExperimentDir]:
+def experiments(parent: Path) -> list[ExperimentDir]:
+    """Those in the directory, by name."""
     return list(filter(is_kept, map(ExperimentDir, sorted(parent.glob("*")))))
 
 
@@ -143,6 +144,6 @@ def _last_written(home: ExperimentDir) -> int:
 
 
 def _missing(parent: Path, name: str) -> Problem:
-    names = [home.path.name for home in _homes(parent)]
+    names = [home.path.name for home in experiments(parent)]
     expected, hint = ", ".join(names), did_you_mean(name, names)
     return Problem("E601", f"experiment `{name}` not found in {parent}", expected=expected, hint=hint)

@@ -1,0 +1,1 @@
+"""Shell completion: what could be typed next, found without loading the command line."""
