@@ -171,6 +171,7 @@ TITLES: Mapping[str, str] = {
     "E515": "run to debug not found",
     "E516": "invalid selection of runs",
     "E517": "run that cannot be cloned",
+    "E518": "search that cannot be trained in shards",
     # E52: what Python hands over
     "E520": "value that is not plain data",
     "E521": "MLSpec that workers cannot import",

@@ -86,7 +86,17 @@ class Clone:
     run: int  # the number of that one
 
 
-Origin: TypeAlias = OomRetry | Clone
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A `search` proposed the run from the results of earlier ones."""
+
+    search: str  # names the search: 16 hex digits
+    place: int  # among the runs of the search: 1, 2, …
+    unfinished: tuple[int, ...] = ()  # the earlier runs of its group that were not trained to the end yet
+    failed: tuple[int, ...] = ()  # those that had ended without a value; all others had one
+
+
+Origin: TypeAlias = OomRetry | Clone | Proposal
 """Why a run was born during a fit; each way to be born is a class of this union."""
 
 

@@ -70,6 +70,8 @@ config_group:
       optimizer: {{name: SGD, args: {{lr: !list [0.1, 0.2]}}}}}}}}
   - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {FILTERS}, {SEARCH}}}
   - hyperband: {{{RUNGS}, {FILTERS}, {LOGARITHMIC}}}
+  - search: {{num_runs: 2, startup: 2, metric: quality, direction: max, sampler: tpe, {FILTERS[15:]},
+      train: {{epochs: 1, {SEARCH[8:]}}}
 """
 STOPPED = "".join(
     f"  - randomsearch: {{num_runs: 2, {stopping}, {FILTERS}, train: {{epochs: 2, {SEARCH[8:]}}}\n"
@@ -181,6 +183,7 @@ GENERATOR_CLASSES = {
     "randomsearch": ast.RandomSearch,
     "sha": ast.SuccessiveHalving,
     "hyperband": ast.Hyperband,
+    "search": ast.AdaptiveSearch,
 }
 
 STOPPING_CLASSES = {rule.word: rule for rule in RULES if rule.word}

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from rapidfire_cli.app.control.waiting import Waiting
+from rapidfire_cli.app.control.waiting import UNFINISHED, Waiting
+from rapidfire_cli.app.searching import Searches
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.engine.ports import NoRetry
@@ -18,8 +19,8 @@ MOST = 20  # retries in a row: a batch of a million rows is one row then (assume
 class FitAdmission:
     """Admits runs to the experiment in `home`; numbers from `free` on belong to no run.
 
-    Sources are `on_oom`, a retry with a changed config for each run that runs out of memory, and warm starts
-    of the file: such a run is admitted once the weights that it begins with are durable.
+    Sources are `on_oom`, a retry with a changed config for each run that runs out of memory, warm starts of
+    the file, each admitted once the weights that it begins with are durable, and the searches of the file.
     """
 
     def __init__(
@@ -29,21 +30,28 @@ class FitAdmission:
         runs: Iterable[Run],
         free: int,
         waiting: Waiting | None = None,
+        searches: Searches | None = None,
     ) -> None:
         self._home = home
         self._file = file
         self._runs = {run.number: run for run in runs}
         self._free = free
         self._waiting = waiting
+        self._searches = searches
 
     @property
     def is_open(self) -> bool:
-        """Whether a run waits for weights that may still come; a retry follows from a run that trains."""
-        return self._waiting is not None and self._waiting.is_open
+        """Whether a run waits for weights that may still come, or a search has runs left to propose.
+
+        A retry follows from a run that trains.
+        """
+        return any(source.is_open for source in (self._waiting, self._searches) if source)
 
     def proposals(self) -> Sequence[Run]:
-        """The runs whose weights to begin with are durable by now."""
-        return self._waiting.ready() if self._waiting else ()
+        """The runs whose weights to begin with are durable by now, and a run that a search proposes."""
+        begun = self._waiting.ready() if self._waiting else ()
+        born = self._searches.ready(self._free, self._unfinished) if self._searches else None
+        return (*begun, born) if born else begun
 
     def retry(self, run: int) -> Run | NoRetry:
         """The run that would take this one's place after it ran out of memory."""
@@ -68,7 +76,15 @@ class FitAdmission:
             publication.append(self._home.manifest, codec.write(run))
             self._runs[run.number] = run
             self._free = run.number + 1
+            if self._searches:
+                self._searches.learn(run)
         return assignment(self._home, run)
+
+    def _unfinished(self) -> int:
+        """How many runs can be trained, or are."""
+        assert self._waiting
+        standings = self._waiting.standings.items()
+        return sum(one.state in UNFINISHED and run not in self._waiting.runs for run, one in standings)
 
     def _retried_before(self, run: Run) -> int:
         return 0 if run.replaces is None else 1 + self._retried_before(self._runs[run.replaces])

@@ -1,5 +1,9 @@
-"""Hold an experiment's lock, and leave nothing behind where nothing came of it."""
+"""What a fit holds while it lasts: the experiment's lock, its prepared rows, and Python's garbage.
 
+Where nothing came of it, nothing is left behind.
+"""
+
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,6 +14,8 @@ from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.layout import ExperimentDir, is_kept, set_aside
+
+COLLECT_AFTER = 100_000  # objects more than were freed (assumed: some ten megabytes)
 
 
 @contextmanager
@@ -56,3 +62,32 @@ def start_over(home: ExperimentDir) -> Path | None:
         aside = set_aside(home)
     print(f"moved {home.path} to {aside}", file=sys.stderr)
     return aside
+
+
+@contextmanager
+def own_rows(home: ExperimentDir) -> Iterator[None]:
+    """Delete the prepared rows of earlier fits, and afterwards those of this one."""
+    with suppress(FileNotFoundError):
+        disk.discard(home.rows)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the next fit deletes them
+            disk.discard(home.rows)
+
+
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let Python's garbage collector look seldom, and never at what is there already.
+
+    A fit of thousands of runs keeps nearly everything to its end, and makes little garbage in cycles: looking
+    for it took a fifth of the controller's CPU.
+    """
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()

@@ -9,7 +9,7 @@ from rapidfire_cli.manifest.brackets import bracket_specs
 from rapidfire_cli.manifest.origin import key_of, nearest, origin
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Span, did_you_mean
-from rapidfire_cli.syntax.ast import ExperimentFile, Path
+from rapidfire_cli.syntax.ast import AdaptiveSearch, ExperimentFile, Path
 from rapidfire_cli.terms import TRAIN, VALIDATION, Run
 
 SPLITS = (TRAIN, VALIDATION)
@@ -93,3 +93,5 @@ def deciding(file: ExperimentFile) -> Iterator[tuple[str, Path, int | None]]:
     for index, group in enumerate(file.groups, 1):
         for metric, at in dict.fromkeys((spec.rule.metric, spec.at) for spec in bracket_specs(group)):
             yield metric, (*at, "metric"), index
+        if isinstance(group.generator, AdaptiveSearch):
+            yield group.generator.metric, (*group.at, "metric"), index

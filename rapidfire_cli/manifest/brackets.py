@@ -9,6 +9,7 @@ from rapidfire_cli.manifest.counting import count
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Config,
     GridSearch,
     Group,
@@ -39,7 +40,7 @@ def bracket_specs(group: Group) -> Iterator[BracketSpec]:
                 yield BracketSpec(plan.runs, rule, group.at)
         case (GridSearch() | RandomSearch()) as search if search.early_stopping:
             yield BracketSpec(count(group), search.early_stopping, (*group.at, "early_stopping"))
-        case Config() | GridSearch() | RandomSearch():
+        case Config() | GridSearch() | RandomSearch() | AdaptiveSearch():
             pass
         case _:
             assert_never(group.generator)

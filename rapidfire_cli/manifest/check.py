@@ -10,6 +10,7 @@ from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span, did_you_mean
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Config,
     ExperimentFile,
     GridSearch,
@@ -57,7 +58,7 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
                     yield _idle(
                         filter_, _span(file, group, filter_), f"none of the {everything(grid):,} leaf configs"
                     )
-            case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
+            case (RandomSearch() | SuccessiveHalving() | Hyperband() | AdaptiveSearch()) as search:
                 drawn = bool(fractions) and bool(filters(search))
                 left -= PATIENCE * len(canonical(arguments(search))) if drawn else 0
                 for filter_ in idle(search, fractions) if drawn and fractions and left >= 0 else ():
@@ -110,7 +111,7 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
                     yield _emptied(found, file, group, grid)
             case GridSearch():
                 pass
-            case (RandomSearch() | SuccessiveHalving() | Hyperband()) as search:
+            case (RandomSearch() | SuccessiveHalving() | Hyperband() | AdaptiveSearch()) as search:
                 yield from filter(None, [shortage(search, asking(file, group))])
             case _:
                 assert_never(group.generator)

@@ -12,7 +12,17 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.json_reader import read_json
 from rapidfire_cli.syntax.parser import understand
 from rapidfire_cli.syntax.serialize import whole
-from rapidfire_cli.terms import SEED_LIMIT, Clone, OomRetry, Origin, Plain, Run, WarmStart, canonical
+from rapidfire_cli.terms import (
+    SEED_LIMIT,
+    Clone,
+    OomRetry,
+    Origin,
+    Plain,
+    Proposal,
+    Run,
+    WarmStart,
+    canonical,
+)
 
 FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     "number": ("an integer of at least 1", lambda value: type(value) is int and value >= 1),
@@ -24,7 +34,10 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
         lambda value: type(value) is int and 0 <= value < SEED_LIMIT,
     ),
     "replicate": ("an integer of at least 0", lambda value: type(value) is int and value >= 0),
-    "origin": ('{"run": …, "why": "oom" or "clone"}', lambda value: value is None or _is_origin(value)),
+    "origin": (
+        '{"run": …, "why": "oom" or "clone"}, or that of a proposal',
+        lambda value: value is None or _is_origin(value),
+    ),
     "warm_start": ('{"run": ID, "epoch": …}', lambda value: value is None or _is_warm_start(value)),
 }
 """What each field of a line must be; `replicate` is left out when it is 0, and what there is none of."""
@@ -54,12 +67,16 @@ def write(run: Run) -> str:
 
 
 def spelt(origin: Origin) -> dict[str, Plain]:
-    """The origin as plain data; `apart` is left out when it is false."""
+    """The origin as plain data; `apart` is left out when it is false, and lists when they are empty."""
     match origin:
         case OomRetry(run, apart):
             return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
         case Clone(run):
             return {"run": run, "why": "clone"}
+        case Proposal(search, place, unfinished, failed):
+            basis: dict[str, Plain] = {"unfinished": [*unfinished], "failed": [*failed]}
+            known = {name: runs for name, runs in basis.items() if runs}
+            return {"search": search, "place": place, **known, "why": "proposal"}
     assert_never(origin)
 
 
@@ -67,6 +84,9 @@ def origin_of(plain: Mapping[str, Any]) -> Origin:
     """Read an origin from plain data, the inverse of `spelt`."""
     if plain["why"] == "clone":
         return Clone(plain["run"])
+    if plain["why"] == "proposal":
+        basis = (tuple(plain.get(name, ())) for name in ("unfinished", "failed"))
+        return Proposal(plain["search"], plain["place"], *basis)
     return OomRetry(plain["run"], plain.get("apart", False))
 
 
@@ -175,6 +195,12 @@ def _is_origin(value: Any) -> bool:
             return rest in ({}, {"apart": True})
         case {"run": int(run), "why": "clone", **rest} if type(run) is int and run >= 1:
             return rest == {}
+        case {"search": str(search), "place": int(place), "why": "proposal", **rest}:
+            basis = [rest.pop(name, []) for name in ("unfinished", "failed")]
+            numbers = [place, *(number for runs in basis if isinstance(runs, list) for number in runs)]
+            counted = all(type(number) is int and number >= 1 for number in numbers)
+            listed = all(isinstance(runs, list) for runs in basis)
+            return bool(re.fullmatch("[0-9a-f]{16}", search)) and counted and listed and rest == {}
     return False
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from rapidfire_cli.manifest.filters.filter import Filter, filters, fits, verdicts
 from rapidfire_cli.manifest.interval import point
-from rapidfire_cli.manifest.size import Search, asked, number_key, size
+from rapidfire_cli.manifest.size import Search, asked, budget, number_key, size
 from rapidfire_cli.manifest.template import ValueSet, weave
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.syntax.ast import ExperimentFile, List, Tree
@@ -52,7 +52,7 @@ def stream(seed: int, signature: str, occurrence: int) -> Fractions:
 
 def shortage(search: Search, span: Span | None) -> Problem | None:
     """What is wrong when there are fewer leaves than runs asked for."""
-    leaves, wanted = size(search.tree), asked(search)
+    leaves, wanted = size(search.tree), budget(search)
     if leaves is None or leaves >= wanted:
         return None
     return Problem(

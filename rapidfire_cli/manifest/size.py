@@ -7,9 +7,17 @@ from typing import TypeAlias, assert_never
 from rapidfire_cli.manifest.interval import points
 from rapidfire_cli.manifest.rungs import brackets
 from rapidfire_cli.manifest.template import Axis, axes
-from rapidfire_cli.syntax.ast import Hyperband, List, RandomSearch, Range, SuccessiveHalving, Tree
+from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
+    Hyperband,
+    List,
+    RandomSearch,
+    Range,
+    SuccessiveHalving,
+    Tree,
+)
 
-Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband
+Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband | AdaptiveSearch
 """The generators that draw."""
 
 
@@ -20,7 +28,14 @@ def asked(search: Search) -> int:
             return num_runs
         case Hyperband():
             return sum(bracket.runs for bracket in brackets(search)) // search.replicates
+        case AdaptiveSearch(num_runs=num_runs, startup=startup):
+            return min(num_runs, startup)
     assert_never(search)
+
+
+def budget(search: Search) -> int:
+    """How many distinct leaf configs the search is to train: those drawn, and those proposed later."""
+    return search.num_runs if isinstance(search, AdaptiveSearch) else asked(search)
 
 
 def number_key(search: Search) -> str:

@@ -7,8 +7,16 @@ from rapidfire_cli.manifest.filters.filter import filters
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.manifest.rungs import RunEpochs, Rung, run_epochs, rungs
 from rapidfire_cli.manifest.sampling import Fractions, streams, tried
-from rapidfire_cli.manifest.size import asked
-from rapidfire_cli.syntax.ast import Bracketed, Config, ExperimentFile, Generator, GridSearch, Group
+from rapidfire_cli.manifest.size import asked, budget
+from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
+    Bracketed,
+    Config,
+    ExperimentFile,
+    Generator,
+    GridSearch,
+    Group,
+)
 from rapidfire_cli.syntax.serialize import KINDS
 from rapidfire_cli.terms import Plain
 
@@ -20,13 +28,15 @@ class Summary:
     """A summary of a group, for people."""
 
     index: int  # 1, 2, …
-    kind: str  # config, gridsearch, randomsearch, sha
+    kind: str  # config, gridsearch, randomsearch, sha, …
     path: str  # config_group[2]
     count: int  # of its runs
     replicates: int = 1
     unfiltered: int | None = None  # where there are filters: its runs before them
     rungs: tuple[Rung, ...] = ()  # of successive halving, bracket by bracket
     run_epochs: RunEpochs | None = None  # where there are rungs
+    sampler: str = ""  # of a search
+    proposed: int = 0  # runs that a search proposes while others train
 
 
 def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
@@ -40,6 +50,7 @@ def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
             group.generator.replicates,
             _unfiltered(group.generator, fractions),
             *_ladder(group.generator),
+            *_search(group.generator),
         )
         for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1)
     )
@@ -58,6 +69,12 @@ def _unfiltered(generator: Generator, fractions: Fractions | None) -> int | None
 
 def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
     return (rungs(generator), run_epochs(generator)) if isinstance(generator, Bracketed) else ((), None)
+
+
+def _search(generator: Generator) -> tuple[str, int]:
+    if not isinstance(generator, AdaptiveSearch):
+        return "", 0
+    return generator.sampler, budget(generator) - asked(generator)
 
 
 def path(group: Group) -> str:

@@ -116,10 +116,29 @@ class Hyperband:
     exclude: Conditions = field(default=(), kw_only=True)
 
 
+@dataclass(frozen=True, slots=True)
+class AdaptiveSearch:
+    """`startup` leaf configs drawn as by a random search, and others proposed from the results."""
+
+    tree: dict[str, Tree]
+    num_runs: int  # startup runs included
+    metric: str
+    direction: Direction
+    sampler: Literal["tpe", "gp"] = "tpe"  # of Optuna
+    startup: int = 10  # as Optuna's samplers have it
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+    @property
+    def replicates(self) -> int:
+        """One run of each leaf config: a proposal follows from single results."""
+        return 1
+
+
 Bracketed: TypeAlias = SuccessiveHalving | Hyperband
 """The generators whose runs pass rungs."""
 
-Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed
+Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed | AdaptiveSearch
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.shapes import Record
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Bracketed,
     Conditions,
     Config,
@@ -55,6 +56,8 @@ def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator 
             return sha(body, diagnostics)
         case "hyperband":
             return hyperband(body, diagnostics)
+        case "search":
+            return search(body, diagnostics)
     return config(body, diagnostics)
 
 
@@ -116,6 +119,14 @@ def hyperband(body: Body, diagnostics: Diagnostics) -> Hyperband | None:
     brackets = Hyperband(body.knobs, **body.arguments)
     _check_rungs(body, brackets, diagnostics)
     return brackets
+
+
+def search(body: Body, diagnostics: Diagnostics) -> AdaptiveSearch | None:
+    """search := `{` `num_runs:` integer `metric:` … [sampler] [startup] [where] [exclude] section… `}`."""
+    if not body.sets:
+        message = "a search needs a value set"
+        diagnostics.missing("E309", message, body.opener.at, expected="a `!list` or `!range` for a knob")
+    return None if body.arguments is None else AdaptiveSearch(body.knobs, **body.arguments)
 
 
 def _with_rule(arguments: dict[str, Any]) -> dict[str, Any]:

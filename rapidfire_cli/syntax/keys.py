@@ -167,12 +167,24 @@ HYPERBAND = Record(
     },
     required=("max_epochs", "metric", "direction"),
 )
+SEARCH = Record(
+    {
+        "num_runs": Integer(1),
+        "metric": METRIC,
+        "direction": DIRECTION,
+        "sampler": Choice(("tpe", "gp")),
+        "startup": Integer(1),
+        **FILTERS,
+    },
+    required=("num_runs", "metric", "direction"),
+)
 GENERATORS = {
     "config": SINGLE,
     "gridsearch": GRIDSEARCH,
     "randomsearch": RANDOMSEARCH,
     "sha": SHA,
     "hyperband": HYPERBAND,
+    "search": SEARCH,
 }
 """What stands beside the sections, by the word that opens the group."""
 

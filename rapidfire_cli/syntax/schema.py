@@ -35,6 +35,7 @@ TAKES = {
     "randomsearch": ("!list", "!zip", "!range"),
     "sha": ("!range",),
     "hyperband": ("!list", "!zip", "!range"),
+    "search": ("!list", "!zip", "!range"),
 }
 """The value sets that each generator takes."""
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Conditions,
     Config,
     ExperimentFile,
@@ -28,6 +29,7 @@ KINDS: dict[type[Generator], str] = {
     RandomSearch: "randomsearch",
     SuccessiveHalving: "sha",
     Hyperband: "hyperband",
+    AdaptiveSearch: "search",
 }
 """The generators by the names that files give them."""
 

@@ -79,6 +79,8 @@ def group_lines(group: Summary) -> Iterator[str]:
     kind = "" if group.path == group.kind else f"  {group.kind}"
     configs = f", {group.replicates} replicates of each leaf config" if group.replicates > 1 else ""
     yield f"  {group.index}  {group.path}{kind}  {_size(group)}{configs}"
+    if group.proposed:
+        yield f"     and {counted(group.proposed, 'run')} that {group.sampler} proposes as results come"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]
     for number, rungs in enumerate(brackets, 1):
         called = f"bracket {number}" if len(brackets) > 1 else "rungs"

@@ -10,7 +10,7 @@ from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, known_metrics
 from rapidfire_cli.store.run_record import RunRecord, Trouble, TroubleFact
 from rapidfire_cli.store.series import Point
-from rapidfire_cli.terms import Clone, OomRetry, Plain
+from rapidfire_cli.terms import Clone, OomRetry, Plain, Proposal
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.sparkline import sparkline
@@ -84,6 +84,8 @@ def _about(page: RunPage) -> Iterator[list[str]]:
             yield [f"took the place of run {former}, which ran out of memory"]
         case Clone(parent):
             yield [f"is a clone of run {parent}"]
+        case Proposal(_, place):
+            yield [f"was proposed as number {place} of its search"]
         case None:
             pass
         case _:

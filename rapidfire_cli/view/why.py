@@ -8,8 +8,8 @@ from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.store.explain import Explanation, Judgement
 from rapidfire_cli.store.facts import body
-from rapidfire_cli.terms import Clone, OomRetry, Plain, RunState, spoken
-from rapidfire_cli.view.wording import counted
+from rapidfire_cli.terms import Clone, OomRetry, Plain, Proposal, RunState, spoken
+from rapidfire_cli.view.wording import counted, numbered
 
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
 
@@ -93,6 +93,8 @@ def _before(account: Explanation) -> Iterator[str]:
             yield f"it replaced run {run}, which ran out of memory{outside}"
         case Clone(run):
             yield f"it was cloned from run {run}"
+        case Proposal(_, place) as proposal:
+            yield f"it was proposed as number {place} of its search, from {_basis(proposal)}"
         case None:
             pass
         case origin:
@@ -110,6 +112,19 @@ def _before(account: Explanation) -> Iterator[str]:
         yield "rerun `fit` to retry it"
     if account.left:
         yield f"it left bracket {account.left.bracket}: {account.left.cause}"
+
+
+def _basis(proposal: Proposal) -> str:
+    """What a proposal followed from: `the results of the earlier runs (run 4 was unfinished)`."""
+    unfinished, failed = proposal.unfinished, proposal.failed
+    was = "was" if len(unfinished) == 1 else "were"
+    notes = [f"{numbered(unfinished)} {was} unfinished"] if unfinished else []
+    notes += [f"{numbered(failed)} had no value"] if failed else []
+    return (
+        f"the results of the earlier runs ({', '.join(notes)})"
+        if notes
+        else "the results of the earlier runs"
+    )
 
 
 def _passed(account: Explanation, judgement: Judgement) -> str:

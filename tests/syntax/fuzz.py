@@ -116,6 +116,7 @@ NAMES = [
         b"randomsearch",
         b"sha",
         b"hyperband",
+        b"search",
         b"config_group",
         b"extends",
         b"train",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.stopping.patience import PatienceRule
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Config,
     ExperimentFile,
     Generator,
@@ -209,11 +210,20 @@ def halvings(draw: Any) -> Generator:
     )
 
 
+@st.composite
+def adaptive(draw: Any) -> Generator:
+    tree = draw(trees(in_search))
+    tree["user_knobs"] = {**tree.get("user_knobs", {}), "drawn": draw(ranges)}
+    sampler = draw(st.sampled_from(["tpe", "gp"]))
+    return AdaptiveSearch(tree, draw(counts), draw(metrics), draw(directions), sampler, draw(counts))
+
+
 generators = st.one_of(
     st.builds(Config, trees(mappings), replicates=replicates, seed=st.none() | st.integers(0, 9)),
     st.builds(GridSearch, trees(in_grid), st.none() | rules),
     st.builds(RandomSearch, trees(in_search), counts, st.none() | rules),
     halvings(),
+    adaptive(),
 )
 
 files = st.builds(

@@ -4,6 +4,7 @@ import pytest
 
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
     Config,
     GridSearch,
     Hyperband,
@@ -313,6 +314,38 @@ def test_any_group_may_have_replicates(word: str):
 @pytest.mark.parametrize("replicates", ["0", "1001"])
 def test_replicates_are_within_bounds(replicates: str):
     assert [problem.code for problem in refused(f"config: {{replicates: {replicates}, {TRAIN}}}")] == ["E204"]
+
+
+SEARCH = {"num_runs": "9", "metric": "loss", "direction": "min"}
+
+
+def search(**changes: str | None) -> str:
+    train = "{epochs: 1, batch_size: !list [8, 16], optimizer: {name: Adam}}"
+    said = {**SEARCH, "train": train, **changes}
+    return f"search: {{{', '.join(f'{key}: {value}' for key, value in said.items() if value is not None)}}}"
+
+
+def test_a_search_has_usual_arguments():
+    found = generator(search())
+    assert isinstance(found, AdaptiveSearch)
+    assert (found.num_runs, found.metric, found.direction) == (9, "loss", "min")
+    assert (found.sampler, found.startup) == ("tpe", 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({"num_runs": None}, ["E202"]),
+        ({"metric": None}, ["E202"]),
+        ({"direction": None}, ["E202"]),
+        ({"sampler": "random"}, ["E205"]),
+        ({"startup": "0"}, ["E204"]),
+        ({"replicates": "2"}, ["E201"]),
+        ({"train": "{epochs: 1, batch_size: 8, optimizer: {name: Adam}}"}, ["E309"]),
+    ],
+)
+def test_a_search_has_rules(changes: dict[str, str | None], codes: list[str]):
+    assert [problem.code for problem in refused(search(**changes))] == codes
 
 
 RULE = "early_stopping: {rule: median, metric: loss, direction: min}"

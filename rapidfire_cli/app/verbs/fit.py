@@ -1,6 +1,5 @@
 """`fit`: train all runs of a file, except those already trained."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,10 @@ from rapidfire_cli.app.control.waiting import Waiting, kept_epochs
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
-from rapidfire_cli.app.holding import held, start_over
+from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
+from rapidfire_cli.app.searching import Searches, check_sampler
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, claimed
@@ -39,6 +39,7 @@ from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.search.proposing import continued, later_runs, searches
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
@@ -56,8 +57,6 @@ from rapidfire_cli.view.audience import shielded, waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
-
-COLLECT_AFTER = 100_000  # objects more than were freed (assumed: some ten megabytes)
 
 Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 """Who is told of the training, given the board before its first fact."""
@@ -77,6 +76,7 @@ class Plan:
     source: Source | None  # the file that the directory belongs to from now on
     outline: Representatives  # of the runs
     kept: Mapping[str, tuple[int, ...]]  # epochs that other runs begin with, by the id of the run
+    proposing: bool  # whether searches have runs left to propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,10 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
     home = loaded.home
     aside = start_over(home) if request.fresh else None
     try:
-        with held(home), _seldom_collected():
+        with held(home), seldom_collected():
             catch_up(home)
             plan = _plan(loaded, request.shard)
-            if plan.left or request.stay:
+            if plan.left or request.stay or plan.proposing:
                 _train(plan, request, stop, watch)
             else:
                 _settle(plan, request)
@@ -137,6 +137,9 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
 
 
 def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
+    check_sampler(loaded.file)
+    if shard and any(searches(loaded.file)):
+        raise Refusal([_sharded(loaded.file)])
     known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
     if not known:
         _check_for_lost(loaded.home)
@@ -145,17 +148,25 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     ever = [one.run for one in known]
     whole = number(loaded.runs, ever).listed
     asked = shard.of(whole) if shard else whole
-    later = successors(asked, ever)
-    runs = (*asked, *later)
+    proposals = continued(loaded.file, ever)
+    later = successors((*asked, *proposals), ever)
+    runs = (*asked, *proposals, *later)
     free = 1 + max((run.number for run in (*whole, *ever)), default=0)
     stood = {one.run.number: one for one in known}
     past = history(loaded.home.journal) if first_rule(loaded.file) else ()
     members = memberships(loaded.file, whole, asked, stood, past, later)
     left = remaining(runs, stood, members, past)
     source = loaded.source or was
-    return Plan(
-        loaded, runs, free, stood, members, past, left, source, representatives(runs), kept_epochs(runs)
-    )
+    outline, kept = representatives(runs), kept_epochs(runs)
+    wanted = sum(later_runs(each.search) for each in searches(loaded.file))
+    proposing = wanted > len(proposals)
+    return Plan(loaded, runs, free, stood, members, past, left, source, outline, kept, proposing)
+
+
+def _sharded(file: ExperimentFile) -> Problem:
+    at = file.groups[next(searches(file)).group - 1].at
+    hint = "leave `--shard` out, or use `randomsearch:`"
+    return Problem("E518", "a `search` cannot be trained in shards", nearest(file.origins, at), hint=hint)
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -201,9 +212,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     if told := advised(plan.loaded.file, request.devices, used, threads):
         print(told, file=sys.stderr)
     with (
-        _own_rows(home),
+        own_rows(home),
         taking_requests(home, request.stay) as serving,
         _driver(plan, slots, threads, stop, serving) as driver,
+        Searches(home, plan.loaded.file, plan.runs, len(slots)) as proposers,
     ):
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
@@ -219,7 +231,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
-            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting)
+            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting, proposers)
             try:
                 driver.train(jobs, [each.bracket for each in found], journal, audience, admission)
             except CodeChanged as change:
@@ -229,37 +241,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
                     f"{pause}\nhint: saved progress is kept; rerun the same command to continue"
                 ) from None
         journal.close()
-    for told in waiting.unbegun():
+    for told in (*waiting.unbegun(), *proposers.said):
         print(told, file=sys.stderr)
-
-
-@contextmanager
-def _own_rows(home: ExperimentDir) -> Iterator[None]:
-    """Delete the prepared rows of earlier fits, and afterwards those of this one."""
-    with suppress(FileNotFoundError):
-        disk.discard(home.rows)
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # the next fit deletes them
-            disk.discard(home.rows)
-
-
-@contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Let Python's garbage collector look seldom, and never at what is there already.
-
-    A fit of thousands of runs keeps nearly everything to its end, and makes little garbage in cycles: looking
-    for it took a fifth of the controller's CPU.
-    """
-    usual = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-        gc.unfreeze()
 
 
 @contextmanager
@@ -382,9 +365,11 @@ def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
 
 
 def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
-    """The file's objective, else the early-stopping rule's metric, else the default."""
+    """The file's objective, else the metric of an early-stopping rule or a search, else the default."""
     if rule := first_rule(file):
         return file.objective or Objective(rule.metric, rule.direction)
+    if found := next(searches(file), None):
+        return file.objective or Objective(found.search.metric, found.search.direction)
     metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)
     named = dict.fromkeys(name for names in metrics for name in names)
     return file.objective or usual_objective(list(named))

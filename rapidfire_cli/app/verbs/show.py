@@ -7,7 +7,7 @@ from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.app.selection import named_run
 from rapidfire_cli.store.run_record import run_record
 from rapidfire_cli.store.series import points
-from rapidfire_cli.terms import Clone, OomRetry
+from rapidfire_cli.terms import Clone, OomRetry, Proposal
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.run_page import RunPage, run_page, run_page_document
 from rapidfire_cli.view.tables import show as show_table
@@ -18,7 +18,11 @@ def show(run: str, experiment: str | None, parent: str | None, output: Output) -
     seen = open_overview(experiment, parent, unlisted=True)
     row = named_run(run, seen)
     journal = seen.home.journal
-    born = [each for each in seen.rows if each.origin and each.origin.run == row.number]
+    born = [
+        each
+        for each in seen.rows
+        if not isinstance(each.origin, Proposal | None) and each.origin.run == row.number
+    ]
     successor = next((each.number for each in born if isinstance(each.origin, OomRetry)), None)
     clones = [each.number for each in born if isinstance(each.origin, Clone)]
     record, curves = run_record(journal, row.number), [*points(journal, [row.number])]

@@ -1,0 +1,1 @@
+"""Searches that propose runs from the results of earlier ones."""

@@ -1,0 +1,96 @@
+"""What Optuna proposes, asked as a fit asks it."""
+
+import json
+import random
+
+import pytest
+
+from rapidfire_cli.search.proposing import Ended, Outcome, Question, Unfinished
+from rapidfire_cli.search.sampler_process import answer
+from rapidfire_cli.search.space import recognized
+from rapidfire_cli.syntax.ast import AdaptiveSearch, List, Range, Tree
+from rapidfire_cli.syntax.parser import parse
+from rapidfire_cli.terms import canonical
+
+TREE: dict[str, Tree] = {
+    "train": {
+        "lr": Range(0.0, 1.0, "float"),
+        "optimizer": List(({"name": "SGD", "momentum": Range(0.0, 0.9, "float")}, {"name": "Adam"})),
+        "depth": Range(1, 6, "int"),
+    }
+}
+
+
+def search(sampler: str = "tpe", tree: dict[str, Tree] = TREE, **more) -> AdaptiveSearch:
+    return AdaptiveSearch(tree, 50, "quality", "max", sampler, startup=5, **more)
+
+
+def config(lr: float, depth: int, momentum: float | None) -> str:
+    optimizer = {"name": "Adam"} if momentum is None else {"name": "SGD", "momentum": momentum}
+    return canonical({"train": {"lr": lr, "optimizer": optimizer, "depth": depth}})
+
+
+def known(runs: int, seed: int = 0) -> tuple[tuple[str, Outcome], ...]:
+    """Runs whose quality is best at a learning rate of 0.3."""
+    draw = random.Random(seed)
+    found = []
+    for _ in range(runs):
+        lr = draw.random()
+        momentum = draw.choice([None, draw.uniform(0, 0.9)])
+        found.append((config(lr, draw.randint(1, 6), momentum), Ended(-abs(lr - 0.3))))
+    return tuple(found)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_proposal_follows_from_the_question_alone(sampler):
+    asked = Question(search(sampler), 7, known(12))
+    first = answer(asked)
+    assert first == answer(asked) and first is not None
+    assert recognized(TREE, json.loads(first)) is not None
+    assert first not in {config for config, _ in asked.known}
+    assert answer(Question(search(sampler), 8, known(12))) != first
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_proposals_are_better_than_draws(sampler):
+    asked = [Question(search(sampler), seed, known(24, seed)) for seed in range(3)]
+    rates = [json.loads(answer(each) or "")["train"]["lr"] for each in asked]
+    assert sorted(abs(rate - 0.3) for rate in rates)[1] < 0.1
+
+
+def test_direction_matters():
+    least = AdaptiveSearch(TREE, 50, "quality", "min", startup=5)
+    rates = [
+        json.loads(answer(Question(least, seed, known(24, seed))) or "")["train"]["lr"] for seed in range(8)
+    ]
+    assert sorted(abs(rate - 0.3) for rate in rates)[4] > 0.2
+
+
+def test_failed_and_unfinished_runs_and_foreign_configs_are_known():
+    foreign = canonical({"train": {"lr": 5}})
+    unfinished = tuple((config(lr, 1, 0.8), Unfinished()) for lr in (0.27, 0.28, 0.29))
+    asked = (*known(8), (config(0.5, 1, None), Ended(None)), *unfinished)
+    assert answer(Question(search(), 7, (*asked, (foreign, Ended(9.0))))) == answer(
+        Question(search(), 7, asked)
+    )
+    assert answer(Question(search(), 7, asked)) != answer(Question(search(), 7, known(8)))
+
+
+def test_a_proposal_keeps_to_the_filters():
+    text = """mlspec: m:C
+search: {num_runs: 9, metric: q, direction: max, where: train.batch_size >= 40, train: {
+  epochs: 1, batch_size: !list [8, 16, 32, 64, 128],
+  optimizer: {name: Adam, args: {lr: !range {start: 0.1, end: 1.0}}}}}"""
+    [group] = parse(text.encode(), "f.yaml").groups
+    assert isinstance(group.generator, AdaptiveSearch)
+    for seed in range(8):
+        proposed = json.loads(answer(Question(group.generator, seed, ())) or "")
+        assert proposed["train"]["batch_size"] >= 40
+
+
+def test_a_search_proposes_what_is_left_of_few_configs_and_then_nothing():
+    few = search(tree={"a": List((1, 2, 3)), "b": List((1, 2))})
+    asked: tuple[tuple[str, Outcome], ...] = ()
+    while (found := answer(Question(few, len(asked), asked))) is not None:
+        asked = (*asked, (found, Ended(1.0)))
+    assert len({config for config, _ in asked}) == len(asked) == 6
