@@ -100,6 +100,7 @@ def restore(
     worse: Worse = None,
     experiment: Which = None,
     parent: Parent = None,
+    if_state: IfState = None,
     dry_run: DryRun = False,
     output: Format = Output.TABLE,
 ) -> None:
@@ -109,7 +110,7 @@ def restore(
     from rapidfire_cli.app.verbs import restore
 
     selection = Selection(tuple(runs or ()), where, worse)
-    raise typer.Exit(restore.restore(selection, Options(experiment, parent, None, dry_run, output)))
+    raise typer.Exit(restore.restore(selection, Options(experiment, parent, if_state, dry_run, output)))
 
 
 @verb()
@@ -119,6 +120,7 @@ def purge(
     worse: Worse = None,
     experiment: Which = None,
     parent: Parent = None,
+    if_state: IfState = None,
     dry_run: DryRun = False,
     output: Format = Output.TABLE,
 ) -> None:
@@ -128,7 +130,24 @@ def purge(
     from rapidfire_cli.app.verbs import purge
 
     selection = Selection(tuple(runs or ()), where, worse)
-    raise typer.Exit(purge.purge(selection, Options(experiment, parent, None, dry_run, output)))
+    raise typer.Exit(purge.purge(selection, Options(experiment, parent, if_state, dry_run, output)))
+
+
+@verb()
+def clean(
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    experiment: Which = None,
+    parent: Parent = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
+) -> None:
+    """Free the disk of runs that the file no longer asks for.
+
+    Also deletes prepared rows that a killed `fit` left. Runs in the trash are for `purge`.
+    """
+    from rapidfire_cli.app.verbs import clean
+
+    raise typer.Exit(clean.clean(experiment, parent, sure, dry_run, output))
 
 
 @verb()
@@ -138,6 +157,7 @@ def keep(
     worse: Worse = None,
     experiment: Which = None,
     parent: Parent = None,
+    if_state: IfState = None,
     dry_run: DryRun = False,
     output: Format = Output.TABLE,
 ) -> None:
@@ -147,7 +167,7 @@ def keep(
     from rapidfire_cli.app.verbs import keep
 
     selection = Selection(tuple(runs or ()), where, worse)
-    raise typer.Exit(keep.keep(selection, Options(experiment, parent, None, dry_run, output)))
+    raise typer.Exit(keep.keep(selection, Options(experiment, parent, if_state, dry_run, output)))
 
 
 class CloneVerb(Verb):
@@ -214,13 +234,17 @@ def clone(
 
 @verb()
 def undo(
-    experiment: Which = None, parent: Parent = None, dry_run: DryRun = False, output: Format = Output.TABLE
+    experiment: Which = None,
+    parent: Parent = None,
+    if_state: IfState = None,
+    dry_run: DryRun = False,
+    output: Format = Output.TABLE,
 ) -> None:
     """Revert your last request."""
     from rapidfire_cli.app.control.steering_verb import Options
     from rapidfire_cli.app.verbs import undo
 
-    raise typer.Exit(undo.undo(Options(experiment, parent, None, dry_run, output)))
+    raise typer.Exit(undo.undo(Options(experiment, parent, if_state, dry_run, output)))
 
 
 @verb()

@@ -1,7 +1,6 @@
 """`delete`: move runs to the trash."""
 
-import sys
-
+from rapidfire_cli.app.confirming import confirmed
 from rapidfire_cli.app.control.selection import Selection
 from rapidfire_cli.app.control.steering_verb import Options, steer
 from rapidfire_cli.requests import Delete
@@ -14,9 +13,4 @@ def delete(selection: Selection, sure: bool, options: Options) -> int:
 
 
 def _confirmed(runs: tuple[int, ...]) -> bool:
-    """Whether the person at the terminal agrees."""
-    if not sys.stdin.isatty():
-        print("error: `delete` asks before it deletes; use `-y` in scripts", file=sys.stderr)
-        return False
-    print(f"delete {numbered(runs)}? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return confirmed(f"delete {numbered(runs)}", "delete")
