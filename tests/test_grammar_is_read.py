@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rapidfire_cli.app import searching
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.shapes import AnyOf, Items, OrNull, Record, Variants
 from rapidfire_cli.stopping.registry import RULES
@@ -25,6 +26,7 @@ from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
 from rapidfire_cli.training.train_config import TrainConfig
 from tests.app.fake_workers import Cli, FaultRates
+from tests.app.test_searching import InProcess
 from tests.training.sandbox import TrainingSandbox
 
 PACKAGE = Path(__file__).parents[1] / "rapidfire_cli"
@@ -70,7 +72,7 @@ config_group:
       optimizer: {{name: SGD, args: {{lr: !list [0.1, 0.2]}}}}}}}}
   - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {FILTERS}, {SEARCH}}}
   - hyperband: {{{RUNGS}, {FILTERS}, {LOGARITHMIC}}}
-  - search: {{num_runs: 2, startup: 2, metric: quality, direction: max, sampler: tpe, {FILTERS[15:]},
+  - search: {{num_runs: 3, startup: 2, metric: quality, direction: max, sampler: tpe, {FILTERS[15:]},
       train: {{epochs: 1, {SEARCH[8:]}}}
 """
 STOPPED = "".join(
@@ -193,8 +195,9 @@ STOPPING_CLASSES = {rule.word: rule for rule in RULES if rule.word}
 def read_by_fit(tmp_path_factory) -> set[str]:
     """What a fit reads of a file that has every key, memory running out in it."""
     classes = (ast.ExperimentFile, ast.Range, Execution, Objective, *STOPPING_CLASSES.values())
-    with attributes(*classes, *GENERATOR_CLASSES.values()) as read:
-        cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1)
+    with pytest.MonkeyPatch.context() as patch, attributes(*classes, *GENERATOR_CLASSES.values()) as read:
+        patch.setattr(searching, "SamplerProcess", InProcess)
+        cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1, idle=3000)
         cli.fit(HEAD + EXECUTION + GROUPS + STOPPED, FaultRates(), workers=0)
         seen = overview(cli.home.path.with_name("watched") / "journal.db", alive=False)
         assert ranking(seen.rows, seen.objective)

@@ -41,6 +41,8 @@ from rapidfire_cli.terms import Proposal, Run, RunState
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 SAMPLER = (sys.executable, "-P", "-m", "rapidfire_cli.search.sampler_process")
+NEEDS = {"tpe": ("optuna",), "gp": ("optuna", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
+"""The packages that the samplers need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,9 @@ def outcome(row: RunRow, metric: str) -> Outcome:
 
 
 def check_sampler(file: ExperimentFile) -> None:
-    """Raises Unavailable if the file's searches need Optuna, and it is missing."""
-    if any(later_runs(each.search) for each in searches(file)) and find_spec("optuna") is None:
-        raise Unavailable("`search` needs Optuna: pip install 'rapidfire-cli[optuna]'")
+    """Raises Unavailable if a sampler of the file's searches needs a package that is missing."""
+    for search in (each.search for each in searches(file) if later_runs(each.search)):
+        for package in NEEDS[search.sampler]:
+            if find_spec(package) is None:
+                hint = "pip install 'rapidfire-cli[optuna]'"
+                raise Unavailable(f"`sampler: {search.sampler}` needs the package {package}: {hint}")

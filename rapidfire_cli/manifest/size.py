@@ -28,14 +28,19 @@ def asked(search: Search) -> int:
             return num_runs
         case Hyperband():
             return sum(bracket.runs for bracket in brackets(search)) // search.replicates
-        case AdaptiveSearch(num_runs=num_runs, startup=startup):
-            return min(num_runs, startup)
+        case AdaptiveSearch(num_runs=num_runs):
+            return min(num_runs, startup(search))
     assert_never(search)
 
 
 def budget(search: Search) -> int:
     """How many distinct leaf configs the search is to train: those drawn, and those proposed later."""
     return search.num_runs if isinstance(search, AdaptiveSearch) else asked(search)
+
+
+def startup(search: AdaptiveSearch) -> int:
+    """How many runs are drawn before others are proposed, if there are so many; as Optuna has it."""
+    return search.startup or (10 if search.sampler in ("tpe", "gp") else 1)
 
 
 def number_key(search: Search) -> str:

@@ -48,8 +48,14 @@ class Question:
     """All that a proposal follows from."""
 
     search: AdaptiveSearch
-    seed: int
+    seed: int  # of the search
+    place: int
     known: tuple[tuple[str, Outcome], ...]  # leaf configs as canonical JSON, by run number
+
+    @property
+    def seed_of_place(self) -> int:
+        """A seed for this proposal alone."""
+        return _hashed([self.seed, self.place])
 
 
 def searches(file: ExperimentFile) -> Iterator[NamedSearch]:
@@ -94,9 +100,9 @@ def continued(file: ExperimentFile, known: Iterable[Run]) -> tuple[Run, ...]:
 
 def question(file: ExperimentFile, each: NamedSearch, place: int, known: Mapping[Run, Outcome]) -> Question:
     """What the proposal with this place follows from; `known` are the group's runs with their outcomes."""
-    seed = int.from_bytes(sha256(canonical([file.seed, each.name, place]).encode()).digest()[:4])
     in_order = sorted(known.items(), key=lambda pair: pair[0].number)
-    return Question(each.search, seed, tuple((run.config, outcome) for run, outcome in in_order))
+    found = tuple((run.config, outcome) for run, outcome in in_order)
+    return Question(each.search, _hashed([file.seed, each.name]), place, found)
 
 
 def proposed(
@@ -134,6 +140,11 @@ def _with(outcome: Outcome, known: Mapping[Run, Outcome]) -> tuple[int, ...]:
 def ended(value: float | None) -> Ended:
     """The outcome of a run with this value: NaN and infinities count as none."""
     return Ended(value if value is not None and math.isfinite(value) else None)
+
+
+def _hashed(said: Plain) -> int:
+    """A number of 32 bits, which every sampler takes as a seed."""
+    return int.from_bytes(sha256(canonical(said).encode()).digest()[:4])
 
 
 def _in_group(run: Run, group: int) -> Run:

@@ -4,10 +4,11 @@ A parameter is named by its knob's path; inside a `!list`, by the alternative to
 one parameter. A float range with a `step` is chosen by index, so that the values are the exact ones.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, assert_never, cast
 
 from rapidfire_cli.manifest.interval import points
 from rapidfire_cli.syntax.ast import List, Range, Tree
@@ -64,6 +65,70 @@ def leaf(tree: Tree, choose: Choose) -> Plain:
 def recognized(tree: Tree, config: Plain) -> Chosen | None:
     """The choices that make the leaf config; None if the tree cannot give it."""
     return next(_matches(tree, config, "", "", {}), None)
+
+
+def parameters(tree: Tree) -> dict[str, Distribution]:
+    """All parameters of the tree, those of every alternative included."""
+    return dict(_parameters(tree, "", ""))
+
+
+def at(among: Distribution, fraction: float) -> int | float:
+    """The parameter's value at a fraction, from 0 to 1, of its width."""
+    match among:
+        case Choices(many):
+            return min(int(fraction * many), many - 1)
+        case Integers(low, high, log=True):
+            return min(max(round(_between(math.log(low - 0.5), math.log(high + 0.5), fraction)), low), high)
+        case Integers(low, high, step):
+            many = (high - low) // step + 1
+            return low + step * min(int(fraction * many), many - 1)
+        case Floats(low, high, log):
+            value = (
+                _between(math.log(low), math.log(high), fraction) if log else low + fraction * (high - low)
+            )
+            return min(max(value, low), high)
+    assert_never(among)
+
+
+def fraction(among: Distribution, value: float) -> float:
+    """The fraction of the parameter's width at which the value is, from 0 to 1; the inverse of `at`."""
+    match among:
+        case Choices(many):
+            return (value + 0.5) / many
+        case Integers(low, high, log=True):
+            return _part(math.log(low - 0.5), math.log(high + 0.5), math.log(value))
+        case Integers(low, high, step):
+            return ((value - low) // step + 0.5) / ((high - low) // step + 1)
+        case Floats(low, high, log):
+            return _part(*map(math.log, (low, high, value))) if log else _part(low, high, value)
+    assert_never(among)
+
+
+def _between(low: float, high: float, fraction: float) -> float:
+    """The number whose logarithm is at the fraction between both."""
+    return math.exp(low + fraction * (high - low))
+
+
+def _part(low: float, high: float, value: float) -> float:
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _parameters(tree: Tree, at: str, context: str) -> Iterator[tuple[str, Distribution]]:
+    match tree:
+        case List(values, label):
+            yield _name(at, context, label), Choices(len(values))
+            for index, value in enumerate(values):
+                yield from _parameters(value, f"{at}[{index}]", f"{at}[{index}]")
+        case Range():
+            yield at, _distribution(tree)
+        case dict():
+            for key, value in tree.items():
+                yield from _parameters(value, _below(at, key), context)
+        case list():
+            for place, value in enumerate(tree):
+                yield from _parameters(value, _below(at, place), context)
+        case _:
+            pass
 
 
 def _leaf(tree: Tree, choose: Choose, at: str, context: str) -> Plain:

@@ -124,8 +124,8 @@ class AdaptiveSearch:
     num_runs: int  # startup runs included
     metric: str
     direction: Direction
-    sampler: Literal["tpe", "gp"] = "tpe"  # of Optuna
-    startup: int = 10  # as Optuna's samplers have it
+    sampler: Literal["tpe", "gp", "cmaes", "qmc"] = "tpe"
+    startup: int | None = None  # None for what is usual with the sampler
     where: Conditions = field(default=(), kw_only=True)
     exclude: Conditions = field(default=(), kw_only=True)
 

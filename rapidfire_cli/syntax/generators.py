@@ -126,7 +126,24 @@ def search(body: Body, diagnostics: Diagnostics) -> AdaptiveSearch | None:
     if not body.sets:
         message = "a search needs a value set"
         diagnostics.missing("E309", message, body.opener.at, expected="a `!list` or `!range` for a knob")
-    return None if body.arguments is None else AdaptiveSearch(body.knobs, **body.arguments)
+    if body.arguments is None:
+        return None
+    found = AdaptiveSearch(body.knobs, **body.arguments)
+    if found.sampler == "cmaes":
+        _check_evolution(body, diagnostics)
+    return found
+
+
+def _check_evolution(body: Body, diagnostics: Diagnostics) -> None:
+    """An evolution strategy varies numbers, and at least two of them."""
+    lists = [found for found in body.sets if isinstance(found, Alternatives)]
+    for found in lists:
+        message, hint = "`sampler: cmaes` supports only `!range`", "use `tpe`, `gp` or `qmc`"
+        diagnostics.error("E308", message, found.span, found=kind(found), expected="!range", hint=hint)
+    if len(body.sets) == 1 and not lists:
+        message = "`sampler: cmaes` needs at least two value sets"
+        expected = "another `!range`, or `sampler: tpe`"
+        diagnostics.missing("E309", message, body.opener.at, expected=expected)
 
 
 def _with_rule(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -172,7 +172,7 @@ SEARCH = Record(
         "num_runs": Integer(1),
         "metric": METRIC,
         "direction": DIRECTION,
-        "sampler": Choice(("tpe", "gp")),
+        "sampler": Choice(("tpe", "gp", "cmaes", "qmc")),
         "startup": Integer(1),
         **FILTERS,
     },

@@ -156,6 +156,8 @@ def test_a_search_cannot_be_sharded(tmp_path):
 
 def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(searching, "find_spec", lambda name: None)
-    with pytest.raises(Unavailable, match=r"pip install 'rapidfire-cli\[optuna\]'"):
+    with pytest.raises(
+        Unavailable, match=r"`sampler: tpe` needs the package optuna: pip install 'rapidfire-cli\[optuna\]'"
+    ):
         place(tmp_path).fit(text(), FaultRates(), 1)
     assert place(tmp_path).fit(text(3, 3), FaultRates(), 1), "nothing is to be proposed"

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.search.space import Choices, Distribution, Floats, Integers, leaf, recognized
+from rapidfire_cli.search.space import (
+    Choices,
+    Distribution,
+    Floats,
+    Integers,
+    at,
+    fraction,
+    leaf,
+    parameters,
+    recognized,
+)
 from rapidfire_cli.syntax.ast import List, Range, Tree
 from tests.manifest.trees import searches
 
@@ -84,10 +94,31 @@ def test_the_choices_of_a_config_are_recognized_in_it(tree: Tree, seed: int):
             case Floats(low, high):
                 return draw.uniform(low, high)
 
-    config, _ = chosen(tree, pick)
+    config, asked = chosen(tree, pick)
+    assert asked.items() <= parameters(tree).items()
     found = recognized(tree, config)
     assert found is not None
     assert leaf(tree, lambda name, _: found[name].value) == config
+
+
+@pytest.mark.parametrize(
+    "among",
+    [
+        Choices(5),
+        Integers(1, 64, log=True),
+        Integers(3, 15, 4),
+        Integers(7, 7),
+        Floats(1e-4, 1.0, log=True),
+        Floats(-2.0, 3.0),
+    ],
+)
+def test_a_parameter_is_a_fraction_of_its_width_and_back(among: Distribution):
+    values = [at(among, step / 1000) for step in range(1001)]
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (pytest.approx(lowest(among)), pytest.approx(highest(among)))
+    for value in values:
+        assert 0 <= fraction(among, value) <= 1
+        assert at(among, fraction(among, value)) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(

@@ -316,6 +316,7 @@ def test_replicates_are_within_bounds(replicates: str):
     assert [problem.code for problem in refused(f"config: {{replicates: {replicates}, {TRAIN}}}")] == ["E204"]
 
 
+ONE_RANGE = "{epochs: 1, batch_size: !range {start: 8, end: 16}, optimizer: {name: Adam}}"
 SEARCH = {"num_runs": "9", "metric": "loss", "direction": "min"}
 
 
@@ -329,7 +330,7 @@ def test_a_search_has_usual_arguments():
     found = generator(search())
     assert isinstance(found, AdaptiveSearch)
     assert (found.num_runs, found.metric, found.direction) == (9, "loss", "min")
-    assert (found.sampler, found.startup) == ("tpe", 10)
+    assert found.sampler == "tpe" and found.startup is None
 
 
 @pytest.mark.parametrize(
@@ -339,6 +340,8 @@ def test_a_search_has_usual_arguments():
         ({"metric": None}, ["E202"]),
         ({"direction": None}, ["E202"]),
         ({"sampler": "random"}, ["E205"]),
+        ({"sampler": "cmaes"}, ["E308"]),
+        ({"sampler": "cmaes", "train": ONE_RANGE}, ["E309"]),
         ({"startup": "0"}, ["E204"]),
         ({"replicates": "2"}, ["E201"]),
         ({"train": "{epochs: 1, batch_size: 8, optimizer: {name: Adam}}"}, ["E309"]),
