@@ -26,19 +26,21 @@ config_group:
       reduction_factor: 2
       metric: loss
       direction: min
-      user_knobs: {{pause: 0.15}}
+      user_knobs: {{pause: {pause}}}
       train: {{batch_size: 32, optimizer: {{name: SGD, args: {{momentum: 0.9, lr: !range [0.001, 0.1]}}}}}}
   - gridsearch:
-      user_knobs: {{pause: 0.15}}
+      user_knobs: {{pause: {pause}}}
       train:
         epochs: {epochs}
         batch_size: 32
         optimizer: {{name: Adam, args: {{lr: !list {rates}}}}}
         lr_scheduler: {{name: StepLR, args: {{step_size: 3}}}}
 """
-LONG = EXPERIMENT.format(halved=8, epochs=16, rates=[0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005])
+LONG = EXPERIMENT.format(
+    pause=0.15, halved=8, epochs=16, rates=[0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005]
+)
 """148 epochs, in which many kills find room."""
-SHORT = EXPERIMENT.format(halved=4, epochs=4, rates=[0.01, 0.003])
+SHORT = EXPERIMENT.format(pause=0.08, halved=4, epochs=4, rates=[0.01, 0.003])
 LONGEST = 2.0  # seconds that anything may outlive its controller
 PATIENCE = 600.0  # seconds for a sweep to end, or for one more epoch of it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}

@@ -215,7 +215,7 @@ def test_a_second_fit_is_turned_away(cli):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_loses_nothing_and_the_same_command_continues(trained, tmp_path, stop):
     cli = Cli(tmp_path)
-    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.2"))  # 15 seconds on two workers
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.06"))  # 5 seconds on two workers
     process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     assert process.stdout
     for line in process.stdout:

@@ -70,18 +70,18 @@ def expected(sandbox):
 
 def test_bits_do_not_depend_on_where_rows_are_kept(sandbox):
     weights, epochs = expected(sandbox)
-    for kept in ({"data_cache": ROOM}, {"data_cache": 0, "disk_cache": ROOM}, {"data_cache": 0}):
-        for workers in (0, 1):
-            options = {**kept, "data_workers": workers, "chunks": 2}
-            place = sandbox(f"{kept}{workers}", **options)
-            place.stop_at = 3
-            place.train(config(), until=6)
-            if "disk_cache" in kept:
-                assert set(sources(place).values()) == {Mapped}
-            place = sandbox(f"{kept}{workers}", **options)  # another process, inside an epoch
-            place.train(config(), until=6)
-            assert same(place.weights(), weights)
-            assert place.epochs() == epochs
+    memory, disk, nowhere = {"data_cache": ROOM}, {"data_cache": 0, "disk_cache": ROOM}, {"data_cache": 0}
+    for kept, workers in ((memory, 0), (disk, 0), (disk, 1), (nowhere, 1)):
+        options = {**kept, "data_workers": workers, "chunks": 2}
+        place = sandbox(f"{kept}{workers}", **options)
+        place.stop_at = 3
+        place.train(config(), until=6)
+        if "disk_cache" in kept:
+            assert set(sources(place).values()) == {Mapped}
+        place = sandbox(f"{kept}{workers}", **options)  # another process, inside an epoch
+        place.train(config(), until=6)
+        assert same(place.weights(), weights)
+        assert place.epochs() == epochs
 
 
 def test_rows_are_written_once_for_all_workers_and_by_what_they_depend_on(sandbox):
