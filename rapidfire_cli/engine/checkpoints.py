@@ -14,7 +14,7 @@ FORMER = "checkpoints"  # their place in the run's directory in format 2
 NAME = re.compile(r"step-\d{10,}-epoch-\d{6,}")
 STATE = "state.pt"
 KEPT = "kept"  # epoch ends that are never outdated
-ORIGIN = "origin"  # the checkpoint of another run that a warm start begins with
+ORIGIN = "origin"  # the checkpoint of another run that a run begins with
 MODEL, FINAL, BEST = "model", "final", "best"  # weights: in a checkpoint, and in the run's own directory
 SUFFIXES = (".safetensors", ".pt")  # of weights: the second where safetensors cannot hold them
 FORMAT = 4  # of a checkpoint; 1 had the whole model in the weights file
@@ -32,6 +32,14 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """The run's first epochs are those of another one, which differs in `epochs` alone."""
+
+    run: int  # the number of that one
+    epoch: int  # 1, 2, …
+
+
+@dataclass(frozen=True, slots=True)
 class Reached:
     """The progress of a run at a checkpoint, and the metrics of its last epochs."""
 
@@ -45,6 +53,8 @@ class Reached:
     best: Best | None = None  # whose weights are in the checkpoint
     logged: Logged = NOTHING  # the epochs before
     epoch_end: bool = False  # whether no step of a further epoch was taken
+    epochs_read: bool = True  # whether user code may have read how many epochs the run has
+    began: Began | None = None
 
 
 def to_facts(reached: Reached) -> dict[str, Plain]:
@@ -60,6 +70,8 @@ def to_facts(reached: Reached) -> dict[str, Plain]:
         "opened": _spelt(reached.opened),
         "best": asdict(reached.best) if reached.best else None,
         "epoch_end": reached.epoch_end,
+        "epochs_read": reached.epochs_read,
+        "began": asdict(reached.began) if reached.began else None,
         "format": FORMAT,
     }
 
@@ -77,6 +89,8 @@ def from_facts(facts: Mapping[str, Any]) -> Reached:
         Best(**facts["best"]) if facts.get("best") else None,
         Logged(**facts["logged"]) if facts.get("logged") else NOTHING,
         facts.get("epoch_end", False),
+        facts.get("epochs_read", True),
+        Began(**facts["began"]) if facts.get("began") else None,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rapidfire_cli.engine.checkpoints import Began
 from rapidfire_cli.facts import BracketBegun, Decision, RunLeft, Verdict
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.stopping.bracket import BracketState, bracket_state
@@ -37,6 +38,7 @@ class Explanation:
     left: RunLeft | None = None  # the last bracket that it left
     wait: Wait | None = None
     successor: int | None = None  # the run in its place
+    began: Began | None = None  # with the epochs of another run
 
     @property
     def ending(self) -> Judgement | None:

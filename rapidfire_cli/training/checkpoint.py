@@ -6,6 +6,7 @@ where that is not the last one. The newest two are kept while a run trains; of a
 """
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rapidfire_cli.engine.checkpoints import (
     ORIGIN,
     READABLE,
     STATE,
+    Began,
     Reached,
     epochs_of,
     from_facts,
@@ -36,6 +38,7 @@ from rapidfire_cli.terms import Keep, Plain
 from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, guard_own_io, one_line, refused
 from rapidfire_cli.training.live_run import LiveRun
+from rapidfire_cli.training.log import say
 from rapidfire_cli.training.state import packed, unpack
 
 LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged
@@ -96,6 +99,29 @@ def restore(run: LiveRun) -> None:
         raise Failure(
             "checkpoint", f"no usable checkpoint in {home}: all are damaged ({'; '.join(run.damaged)})"
         )
+    if (origin := home / ORIGIN).is_dir() and not run.assignment.warm_start:
+        _begin_with(run, origin)
+
+
+def _begin_with(run: LiveRun, origin: Path) -> None:
+    """Begin with the epochs of a run that differs in `epochs` alone, where this one would train the same."""
+    try:
+        published = publication.verify(origin)
+    except Damaged as damage:
+        run.damaged.append(str(damage))
+        return
+    reached, number = from_facts(published.facts), run.assignment.run
+    told = f"rapidfire: trains from scratch, without the epochs of run {reached.run}"
+    if reached.epochs_read or run.epochs_read:
+        say(f"{told}: the MLSpec reads `train.epochs`")
+        return
+    if reached.opened != replace(run.fingerprint, run=reached.run):
+        say(f"{told}: code, data, packages, device or threads changed")
+        return
+    _load(run, published)
+    run.history = [replace(ended, run=number) for ended in run.history]
+    run.began = Began(reached.run, reached.epoch)
+    run.durable = (0, 0)  # in its own directory
 
 
 def finish(run: LiveRun, keep: Keep) -> None:
@@ -168,7 +194,7 @@ def _facts(run: LiveRun) -> dict[str, Plain]:
     number = run.assignment.run
     reached = Reached(
         *(number, run.epoch, run.step, run.ticks, run.chunks, tuple(run.history[run.logged.epochs :])),
-        *(run.fingerprint, run.best, run.logged, run.done == 0),
+        *(run.fingerprint, run.best, run.logged, run.done == 0, run.epochs_read, run.began),
     )
     return {**to_facts(reached), "config": json.loads(run.assignment.config)}
 
@@ -187,6 +213,7 @@ def _load(run: LiveRun, published: Published) -> None:
     run.history = [*(reached.history if epochs is None else epochs)]
     run.logged = NOTHING if epochs is None else reached.logged
     run.durable = run.position
+    run.epochs_were_read, run.began = reached.epochs_read, reached.began
     best, asked = reached.best, run.objective
     if best and asked and (best.metric, best.direction) == (asked.metric, asked.direction):
         run.best, run.best_weights = best, weights_in(published.path, BEST)

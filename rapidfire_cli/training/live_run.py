@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from rapidfire_cli.engine.checkpoints import Best
+from rapidfire_cli.engine.checkpoints import Began, Best
 from rapidfire_cli.engine.epoch_log import NOTHING, Logged
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.facts import EpochEnded, Metric, RunOpened, reading
@@ -27,12 +27,14 @@ from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.streams import Stream
+from rapidfire_cli.training.tracked_config import Reads, seen
 from rapidfire_cli.training.train_config import TrainConfig
 from rapidfire_cli.training.weights import Weights, nbytes, weights
 
 if TYPE_CHECKING:
     from rapidfire_cli.training.state import Origins, Snapshot
 
+EPOCHS = ("train", "epochs")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Position: TypeAlias = tuple[int, int]
@@ -64,6 +66,7 @@ class LiveRun:
     streams: rng.Streams  # while the run does not train
     settings: ProcessSettings
     opened: Changes  # of the settings, before its training began
+    reads: Reads  # of its config
     stream: Stream | None = None  # of rows that can only be iterated
     objective: Objective | None = None  # by which its best epoch is the best
     before: "Snapshot | None" = None  # the validation under way
@@ -77,6 +80,8 @@ class LiveRun:
     outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
     history: list[EpochEnded] = field(default_factory=list)
     logged: Logged = NOTHING  # of these
+    epochs_were_read: bool = False  # before it was opened
+    began: Began | None = None  # with epochs of another run
     best: Best | None = None  # epoch so far, by the objective
     best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
     damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
@@ -105,6 +110,11 @@ class LiveRun:
     def goal(self) -> int:
         """The ticks of the whole run."""
         return self.train.epochs * self.chunks
+
+    @property
+    def epochs_read(self) -> bool:
+        """Whether user code has read how many epochs the run has, so that its bits may depend on it."""
+        return self.epochs_were_read or seen(self.reads, EPOCHS)
 
     @property
     def size(self) -> int:

@@ -144,6 +144,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         streams=rng.first(assignment.seed),
         settings=shared.settings,
         opened=shared.settings.changes(),
+        reads=source.reads,
         stream=stream,
         objective=shared.setup.objective,
     )

@@ -30,6 +30,7 @@ def why_document(account: Explanation) -> dict[str, Plain]:
         "epochs": row.epochs,
         "why": [*why(account)],
         **({"origin": spelt(row.origin)} if row.origin else {}),
+        **({"began": asdict(account.began)} if account.began else {}),
         "waits": asdict(account.wait) if account.wait else None,
         "left": body(account.left) if account.left else None,
         "counted_as_failed": body(account.counted) if account.counted else None,
@@ -99,6 +100,9 @@ def _before(account: Explanation) -> Iterator[str]:
             pass
         case origin:
             assert_never(origin)
+    if began := account.began:
+        first = "epoch is that" if began.epoch == 1 else f"{began.epoch} epochs are those"
+        yield f"its first {first} of run {began.run}, from which it differs in `train.epochs` alone"
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
         yield "it was promoted at " + "; ".join(_passed(account, each) for each in passed)

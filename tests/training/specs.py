@@ -643,3 +643,19 @@ class Telling(Plain):
     def compute_forward(self, model, batch, cfg):
         print("mode", torch.get_deterministic_debug_mode())
         return super().compute_forward(model, batch, cfg)
+
+
+class CountingEpochs(Blobs):
+    """Scales the loss by the number of epochs."""
+
+    def compute_forward(self, model, batch, cfg):
+        told = super().compute_forward(model, batch, cfg)
+        return {**told, "loss": told["loss"] / cfg["train"]["epochs"]}
+
+
+class SomeBlobs(Blobs):
+    """As many rows as the data section says."""
+
+    def load_data(self, data, cfg):
+        splits = super().load_data(data, cfg)
+        return {**splits, "train": splits["train"][: data.get("rows", 37)]}

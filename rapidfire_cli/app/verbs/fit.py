@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
+from rapidfire_cli.app.beginnings import begin_with_known
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
 from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
 from rapidfire_cli.app.control.cloning import Cloning
@@ -219,6 +220,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     ):
         _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
+        begin_with_known(home, plan.loaded.file, _alone(plan), plan.stood.values())
         waiting = Waiting(home, plan.runs, plan.left)
         jobs = {run.number: _job(plan, run) for run in plan.left if run.number not in waiting.runs}
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
@@ -328,10 +330,17 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], waiting: Waiting, news: Seque
     return steering
 
 
+def _alone(plan: Plan) -> list[Run]:
+    """The new runs that no early-stopping rule compares with others."""
+    compared = {run.number for member in plan.members for run in member.runs}
+    return [run for run in plan.left if run.number not in plan.stood and run.number not in compared]
+
+
 def _continues(plan: Plan, run: Run) -> bool:
     """Whether a checkpoint is there to go on from, or to begin with."""
     place = plan.loaded.home.run(run)
-    return run.number in plan.stood and (bool(newest_first(place)) or (place / ORIGIN).is_dir())
+    begins = bool(run.warm_start) and (place / ORIGIN).is_dir()
+    return run.number in plan.stood and (bool(newest_first(place)) or begins)
 
 
 def _opened(plan: Plan) -> Mapping[int, KnownRun]:

@@ -1,5 +1,8 @@
 """`why`: explain the state of one run from the ledger of early stopping."""
 
+from dataclasses import replace
+
+from rapidfire_cli.app.beginnings import began_with
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.store.explain import explain
@@ -15,6 +18,7 @@ def why(run: int, experiment: str | None, parent: str | None, output: Output) ->
     found = explain(
         seen, history(seen.home.journal), run
     )  # read last, so that it includes everything read before
+    found = replace(found, began=began_with(seen.home, found.row))
     print_either(
         output,
         lambda: print("\n".join(sentences(found))),
