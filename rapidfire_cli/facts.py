@@ -197,6 +197,15 @@ class BracketBegun:
 
 
 @dataclass(frozen=True, slots=True)
+class RunJoined:
+    """A run that was born during the fit is compared with a bracket from now on."""
+
+    run: int
+    bracket: int
+    epochs: int  # that it trains when nothing ends it
+
+
+@dataclass(frozen=True, slots=True)
 class RunLeft:
     """A run is compared with its bracket no longer; `cause` says in a few words why."""
 
@@ -248,6 +257,7 @@ Fact: TypeAlias = (
     | RunPurged
     | RequestTaken
     | BracketBegun
+    | RunJoined
     | RunLeft
     | Decision
 )

@@ -93,7 +93,10 @@ class Proposal:
     search: str  # names the search: 16 hex digits
     place: int  # among the runs of the search: 1, 2, …
     unfinished: tuple[int, ...] = ()  # the earlier runs of its group that were not trained to the end yet
-    failed: tuple[int, ...] = ()  # those that had ended without a value; all others had one
+    failed: tuple[int, ...] = ()  # those that had ended without a value
+    pruned: tuple[
+        tuple[int, int], ...
+    ] = ()  # those that had been pruned, with their epochs; others were completed
 
 
 Origin: TypeAlias = OomRetry | Clone | Proposal

@@ -73,7 +73,7 @@ config_group:
   - sha: {{num_runs: 4, {RUNGS}, min_early_stopping_rate: 0, mode: sync, {FILTERS}, {SEARCH}}}
   - hyperband: {{{RUNGS}, {FILTERS}, {LOGARITHMIC}}}
   - search: {{num_runs: 3, startup: 2, metric: quality, direction: max, sampler: tpe, {FILTERS[15:]},
-      train: {{epochs: 1, {SEARCH[8:]}}}
+      {STOPPING["median"]}, train: {{epochs: 1, {SEARCH[8:]}}}
 """
 STOPPED = "".join(
     f"  - randomsearch: {{num_runs: 2, {stopping}, {FILTERS}, train: {{epochs: 2, {SEARCH[8:]}}}\n"

@@ -11,7 +11,7 @@ from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import OomRetry, Run
+from rapidfire_cli.terms import OomRetry, Proposal, Run
 
 MOST = 20  # retries in a row: a batch of a million rows is one row then (assumed)
 
@@ -53,6 +53,10 @@ class FitAdmission:
         born = self._searches.ready(self._free, self._unfinished) if self._searches else None
         return (*begun, born) if born else begun
 
+    def bracket_of(self, run: Run) -> int | None:
+        """The bracket that the proposed run joins, if any."""
+        return self._searches.brackets.get(run.group) if self._searches and _is_proposal(run) else None
+
     def retry(self, run: int) -> Run | NoRetry:
         """The run that would take this one's place after it ran out of memory."""
         on_oom, former = self._file.execution.on_oom, self._runs[run]
@@ -88,6 +92,10 @@ class FitAdmission:
 
     def _retried_before(self, run: Run) -> int:
         return 0 if run.replaces is None else 1 + self._retried_before(self._runs[run.replaces])
+
+
+def _is_proposal(run: Run) -> bool:
+    return isinstance(run.origin, Proposal)
 
 
 def assignment(home: ExperimentDir, run: Run, kept: tuple[int, ...] = ()) -> Assignment:

@@ -1,12 +1,20 @@
 """Early stopping for `fit`: brackets, their recorded results, and which runs are left to train."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import assert_never
 
 from rapidfire_cli.engine.jobs import Bracket, Job, entry
-from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, RunChanged, RunLeft, RunReplaced
+from rapidfire_cli.facts import (
+    BracketBegun,
+    Decision,
+    EpochEnded,
+    RunChanged,
+    RunJoined,
+    RunLeft,
+    RunReplaced,
+)
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.registry import settings
@@ -32,6 +40,8 @@ class Membership:
     number: int
     rule: Rule
     runs: tuple[Run, ...]
+    group: int  # of the file
+    is_open: bool = False  # whether runs that a search proposes join it
 
 
 def first_rule(file: ExperimentFile) -> Rule | None:
@@ -46,17 +56,19 @@ def memberships(
     stood: Mapping[int, KnownRun],
     past: Sequence[Past],
     later: Sequence[Run] = (),
+    proposing: Collection[int] = (),
 ) -> tuple[Membership, ...]:
     """The brackets of the runs `asked` for: a shard of the `whole` experiment, or all of it.
 
     A run stays in its bracket while the file gives it the same rule. New runs, and unfinished ones whose rule
-    has changed, form new brackets: what was decided stands. Those that came `later` take others' places.
+    has changed, form new brackets: what was decided stands. Those that came `later` take others' places. Runs
+    that groups are still `proposing` will join the newest bracket of their group.
     """
     left, numbers = _left(past), {run.number for run in asked}
     instead = {run.replaces: run for run in later if run.replaces is not None}
     free = 1 + max((event.bracket for event in past if isinstance(event, BracketBegun)), default=0)
     found: list[Membership] = []
-    for spec, members in _shared(file, whole):
+    for index, spec, members in _shared(file, whole):
         parts: dict[int, list[Run]] = {}
         wanted = [run for run in members if run.number in numbers]
         for run in (each for one in wanted for each in _line(one, instead)):
@@ -64,8 +76,12 @@ def memberships(
             bracket = _bracket(known, rule, left, replaced=run.number in instead)
             if bracket is not None:
                 parts.setdefault(bracket, []).append(run)
+        if index in proposing and not parts:
+            parts[NEW] = []
         for bracket, part in parts.items():
-            found.append(Membership(bracket or free, spec.rule, tuple(part)))
+            last = bracket == max(parts, key=lambda each: each or free)
+            number = bracket or free
+            found.append(Membership(number, spec.rule, tuple(part), index, index in proposing and last))
             free += bracket == NEW
     return tuple(found)
 
@@ -78,14 +94,14 @@ def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:
         found = instead.get(found.number)
 
 
-def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[BracketSpec, list[Run]]]:
+def _shared(file: ExperimentFile, runs: Sequence[Run]) -> Iterator[tuple[int, BracketSpec, list[Run]]]:
     grouped: dict[int, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.group, []).append(run)
     for index, group in enumerate(file.groups, 1):
         members = iter(grouped.get(index, ()))
         for spec in bracket_specs(group):
-            yield spec, list(islice(members, spec.runs))
+            yield index, spec, list(islice(members, spec.runs))
 
 
 def _left(past: Sequence[Past]) -> dict[int, str]:
@@ -98,6 +114,8 @@ def _left(past: Sequence[Past]) -> dict[int, str]:
                 rules[bracket] = rule
                 for run in runs:
                     left.pop(run, None)
+            case RunJoined(run):
+                left.pop(run, None)
             case RunLeft(run, bracket):
                 left[run] = rules[bracket]
             case RunReplaced(_, by, int(bracket)) if is_apart(event):
@@ -183,8 +201,8 @@ class Revived:
 def revived(
     members: Sequence[Membership], jobs: Mapping[int, Job], chunks: int, past: Sequence[Past]
 ) -> tuple[Revived, ...]:
-    """The brackets with runs left to train, after replaying their recorded results."""
-    alive = [member for member in members if any(run.number in jobs for run in member.runs)]
+    """The brackets with runs left to train or to come, after replaying their recorded results."""
+    alive = [member for member in members if member.is_open or any(run.number in jobs for run in member.runs)]
     told = by_bracket(past)
     return tuple(_revived(member, jobs, chunks, told[member.number]) for member in alive)
 

@@ -12,7 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ from rapidfire_cli.search.proposing import (
     ended,
     later_runs,
     proposed,
+    pruned,
     question,
     searches,
 )
@@ -66,6 +67,7 @@ class Searches:
         self._searches = list(searches(file))
         self._asked: _Asked | None = None
         self._sampler = SamplerProcess()
+        self.brackets: Mapping[int, int] = {}  # that proposals join, by group
         self.said: list[str] = []  # about searches that ended early
 
     def __enter__(self) -> Self:
@@ -172,10 +174,11 @@ def outcome(row: RunRow, metric: str) -> Outcome:
     """What became of a run, as far as the ledger knows."""
     if row.state in UNFINISHED:
         return Unfinished()
-    if row.state is not RunState.COMPLETED:
+    if row.state not in (RunState.COMPLETED, RunState.PRUNED):
         return ended(None)
     split, name = reading({split: [*named] for split, named in row.metrics.items()}, metric)
-    return ended(row.metrics.get(split, {}).get(name))
+    value = row.metrics.get(split, {}).get(name)
+    return pruned(row.epoch, value) if row.state is RunState.PRUNED else ended(value)
 
 
 def check_sampler(file: ExperimentFile) -> None:

@@ -13,6 +13,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunPurged,
@@ -56,6 +57,8 @@ def learn(standings: Standings, fact: Fact) -> None:
         case BracketBegun(bracket, _, runs):
             for run in runs:
                 standings[run] = replace(standings[run], bracket=bracket)
+        case RunJoined(run, bracket):
+            standings[run] = replace(standings[run], bracket=bracket)
         case RunLeft(run):
             standings[run] = replace(standings[run], bracket=None)
         case RunReplaced(run, by, bracket):

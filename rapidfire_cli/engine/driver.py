@@ -48,6 +48,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunReplaced,
@@ -149,13 +150,14 @@ class Driver:
         self._take()
         if self._requests:
             self._requests.settle(self)
-        self.record([RunChanged(run, RunState.INTERRUPTED) for run in self._interrupted()])
+        left = [run for run in sorted(self._begun) if self._scheduler.runs[run].phase in UNFINISHED_PHASES]
+        self.record([RunChanged(run, RunState.INTERRUPTED) for run in left])
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
         """Let the scheduler know every job."""
         compared = {entry.run for bracket in brackets for entry in bracket.entries}
-        free = [job for run, job in self._jobs.items() if run not in compared]
-        self._tell(events.RunsAdded(tuple(entry(job) for job in free)))
+        free = tuple(entry(job) for run, job in self._jobs.items() if run not in compared)
+        self._tell(events.RunsAdded(free))
         for bracket in brackets:
             self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number, bracket.metric))
 
@@ -184,8 +186,7 @@ class Driver:
         self._publish()
 
     def stop_run(self, run: int, at_once: bool) -> bool:
-        known = self._scheduler.runs.get(run)
-        if known is None or known.phase not in UNFINISHED_PHASES:
+        if (known := self._scheduler.runs.get(run)) is None or known.phase not in UNFINISHED_PHASES:
             return False
         self._tell(events.RunStopAsked(run))
         if at_once and known.phase is RunPhase.TRAINING:
@@ -205,10 +206,6 @@ class Driver:
         self._jobs[run], self._epochs[run] = job, job.epoch
         self._tell(events.RunsAdded((entry(job),)))
 
-    def _interrupted(self) -> list[int]:
-        """The runs that began and are not finished."""
-        return [run for run in sorted(self._begun) if self._scheduler.runs[run].phase in UNFINISHED_PHASES]
-
     def close(self) -> None:
         """End every worker at once; what is to be kept is durable already."""
         for worker in self._workers.values():
@@ -221,7 +218,7 @@ class Driver:
         return job is not None
 
     def admit(self, run: Run) -> None:
-        self._tell(events.RunsAdded((entry(self._admit(run)),)))
+        self._tell(self._admit(run))
 
     def _listen(self) -> None:
         crew = {id(worker): slot for slot, worker in self._workers.items()}
@@ -319,19 +316,20 @@ class Driver:
         self._failures[failure.run] = replace(failure, cause=f"{failure.cause}{rest}")
         self._tell(events.MemoryRanOut(slot, failure.run, retry))
 
-    def _admit(self, run: Run) -> Job:
+    def _admit(self, run: Run) -> events.RunsAdded:
         """Let in a run that was born during the fit: listed in the manifest before anybody knows of it."""
         assert self._admission
-        goal = run.leaf["train"]["epochs"] * self._scheduler.chunks
-        job = self._jobs[run.number] = Job(self._admission.admit(run), goal)
-        self._epochs[run.number] = 0
-        self._facts.append(RunAdmitted(run))
-        return job
+        epochs, bracket = run.leaf["train"]["epochs"], self._admission.bracket_of(run)
+        job = Job(self._admission.admit(run), epochs * self._scheduler.chunks)
+        self._jobs[run.number], self._epochs[run.number] = job, 0
+        self._facts += [RunAdmitted(run), *([RunJoined(run.number, bracket, epochs)] if bracket else [])]
+        return events.RunsAdded((entry(job),), bracket=bracket or 0)
 
     def _take_proposals(self) -> None:
         """Admit the runs that are proposed, unless the fit is to stop."""
-        if self._admission and not self._scheduler.stopping and (born := self._admission.proposals()):
-            self._tell(events.RunsAdded(tuple(entry(self._admit(run)) for run in born)))
+        if self._admission and not self._scheduler.stopping:
+            for run in self._admission.proposals():
+                self.admit(run)
 
     @property
     def _finished(self) -> bool:

@@ -59,6 +59,9 @@ class Admission(Protocol):
     def proposals(self) -> Sequence[Run]:
         """The runs to be trained from now on, each once; asked again and again, so it must not block."""
 
+    def bracket_of(self, run: Run) -> int | None:
+        """The bracket that the proposed run joins, if any."""
+
     def retry(self, run: int) -> Run | NoRetry:
         """The run that would take this one's place after it ran out of memory."""
 

@@ -40,6 +40,8 @@ def bracket_specs(group: Group) -> Iterator[BracketSpec]:
                 yield BracketSpec(plan.runs, rule, group.at)
         case (GridSearch() | RandomSearch()) as search if search.early_stopping:
             yield BracketSpec(count(group), search.early_stopping, (*group.at, "early_stopping"))
+        case AdaptiveSearch(num_runs=runs, early_stopping=Rule() as rule):
+            yield BracketSpec(runs, rule, (*group.at, "early_stopping"))
         case Config() | GridSearch() | RandomSearch() | AdaptiveSearch():
             pass
         case _:

@@ -73,8 +73,12 @@ def spelt(origin: Origin) -> dict[str, Plain]:
             return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
         case Clone(run):
             return {"run": run, "why": "clone"}
-        case Proposal(search, place, unfinished, failed):
-            basis: dict[str, Plain] = {"unfinished": [*unfinished], "failed": [*failed]}
+        case Proposal(search, place, unfinished, failed, pruned):
+            basis: dict[str, Plain] = {
+                "unfinished": [*unfinished],
+                "failed": [*failed],
+                "pruned": [[*each] for each in pruned],
+            }
             known = {name: runs for name, runs in basis.items() if runs}
             return {"search": search, "place": place, **known, "why": "proposal"}
     assert_never(origin)
@@ -85,8 +89,9 @@ def origin_of(plain: Mapping[str, Any]) -> Origin:
     if plain["why"] == "clone":
         return Clone(plain["run"])
     if plain["why"] == "proposal":
-        basis = (tuple(plain.get(name, ())) for name in ("unfinished", "failed"))
-        return Proposal(plain["search"], plain["place"], *basis)
+        unfinished, failed = (tuple(plain.get(name, ())) for name in ("unfinished", "failed"))
+        pruned = tuple((run, epoch) for run, epoch in plain.get("pruned", ()))
+        return Proposal(plain["search"], plain["place"], unfinished, failed, pruned)
     return OomRetry(plain["run"], plain.get("apart", False))
 
 
@@ -196,12 +201,16 @@ def _is_origin(value: Any) -> bool:
         case {"run": int(run), "why": "clone", **rest} if type(run) is int and run >= 1:
             return rest == {}
         case {"search": str(search), "place": int(place), "why": "proposal", **rest}:
-            basis = [rest.pop(name, []) for name in ("unfinished", "failed")]
-            numbers = [place, *(number for runs in basis if isinstance(runs, list) for number in runs)]
-            counted = all(type(number) is int and number >= 1 for number in numbers)
-            listed = all(isinstance(runs, list) for runs in basis)
-            return bool(re.fullmatch("[0-9a-f]{16}", search)) and counted and listed and rest == {}
+            pruned = rest.pop("pruned", [])
+            paired = isinstance(pruned, list) and all(_are_counts(pair) and len(pair) == 2 for pair in pruned)
+            counts = [[place], *(rest.pop(name, []) for name in ("unfinished", "failed"))]
+            named = bool(re.fullmatch("[0-9a-f]{16}", search))
+            return named and paired and all(map(_are_counts, counts)) and rest == {}
     return False
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is int and each >= 1 for each in value)
 
 
 def _is_warm_start(value: Any) -> bool:

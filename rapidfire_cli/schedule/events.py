@@ -32,11 +32,14 @@ class RunsExpected:
 
 @dataclass(frozen=True, slots=True)
 class RunsAdded:
-    """More runs wait to be trained; with a policy, which has begun, they are of its bracket."""
+    """More runs wait to be trained; with a policy, which has begun, they are of its bracket.
+
+    With a bracket alone, they join that one.
+    """
 
     runs: tuple[NewRun, ...]
     policy: Policy | None = None
-    bracket: int = 0  # 1, 2, … with a policy
+    bracket: int = 0  # 1, 2, …; 0 for none
     metric: str = ""  # that the policy compares
 
 

@@ -67,7 +67,7 @@ from rapidfire_cli.schedule.events import (
 from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
-from rapidfire_cli.stopping.rule import Policy
+from rapidfire_cli.stopping.rule import OpenPolicy, Policy
 from rapidfire_cli.terms import OomRetry, Run
 
 MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
@@ -158,7 +158,17 @@ class Scheduler:
             self.policies[added.bracket] = added.policy
             self.metrics[added.bracket] = added.metric
         for entry in added.runs:
-            yield from self._enter(entry, added.bracket if added.policy else None)
+            joins = added.bracket and added.policy is None
+            yield from self._enter(
+                self._joined(entry, added.bracket) if joins else entry, added.bracket or None
+            )
+
+    def _joined(self, entry: NewRun, bracket: int) -> NewRun:
+        """The run in a bracket that has begun, with what that lets it train to."""
+        policy = self.policies.get(bracket)
+        if not isinstance(policy, OpenPolicy):
+            raise IllegalTransition(f"run {entry.run} cannot join bracket {bracket}")
+        return replace(entry, limit=policy.join(entry.run, entry.goal // self.chunks) * self.chunks)
 
     def _enter(self, entry: NewRun, bracket: int | None) -> Iterator[Action]:
         if entry.run in self.runs:

@@ -6,7 +6,7 @@ group with their results. Its origin records which runs had none yet, so it can 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeAlias
@@ -31,7 +31,15 @@ class Ended:
     value: float | None
 
 
-Outcome: TypeAlias = Unfinished | Ended
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Early stopping ended the run after an epoch, with this value of the metric."""
+
+    epoch: int
+    value: float
+
+
+Outcome: TypeAlias = Unfinished | Ended | Pruned
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,12 @@ def continued(file: ExperimentFile, known: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(sorted(found, key=lambda run: run.number))
 
 
+def still_proposing(file: ExperimentFile, proposals: Iterable[Run]) -> frozenset[int]:
+    """The groups whose searches have runs left to propose after these."""
+    made = Counter(run.group for run in proposals)
+    return frozenset(each.group for each in searches(file) if later_runs(each.search) > made[each.group])
+
+
 def question(file: ExperimentFile, each: NamedSearch, place: int, known: Mapping[Run, Outcome]) -> Question:
     """What the proposal with this place follows from; `known` are the group's runs with their outcomes."""
     in_order = sorted(known.items(), key=lambda pair: pair[0].number)
@@ -115,22 +129,35 @@ def proposed(
 ) -> Run:
     """The run with the proposed config."""
     name = identify(file.mlspec, file.data, file.seed)(config)
-    origin = Proposal(each.name, place, _with(Unfinished(), known), _with(Ended(None), known))
+    cut = sorted((run.number, found.epoch) for run, found in known.items() if isinstance(found, Pruned))
+    basis = (_with(Unfinished(), known), _with(Ended(None), known), tuple(cut))
+    origin = Proposal(each.name, place, *basis)
     return Run(number, name, each.group, config, file.seed, origin=origin)
 
 
 def asked_again(
-    file: ExperimentFile, each: NamedSearch, run: Run, runs: Iterable[Run], values: Mapping[int, float | None]
+    file: ExperimentFile,
+    each: NamedSearch,
+    run: Run,
+    runs: Iterable[Run],
+    values: Mapping[int, Sequence[float | None]],
 ) -> Question:
-    """What a recorded proposal followed from; `values` are the metric's last ones by run number, by now."""
+    """What a recorded proposal followed from; `values` are the metric's by run number, epoch by epoch."""
     assert isinstance(run.origin, Proposal)
-    known: dict[Run, Outcome] = {}
-    for other in (one for one in runs if one.group == run.group and one.number < run.number):
-        if other.number in run.origin.unfinished:
-            known[other] = Unfinished()
-        else:
-            known[other] = ended(None if other.number in run.origin.failed else values.get(other.number))
-    return question(file, each, run.origin.place, known)
+    origin, cut = run.origin, dict(run.origin.pruned)
+
+    def outcome(number: int) -> Outcome:
+        if number in origin.unfinished:
+            return Unfinished()
+        if number in origin.failed:
+            return Ended(None)
+        curve = values.get(number, ())
+        if number in cut:
+            return pruned(cut[number], curve[cut[number] - 1] if cut[number] <= len(curve) else None)
+        return ended(curve[-1] if curve else None)
+
+    others = [other for other in runs if other.group == run.group and other.number < run.number]
+    return question(file, each, origin.place, {other: outcome(other.number) for other in others})
 
 
 def _with(outcome: Outcome, known: Mapping[Run, Outcome]) -> tuple[int, ...]:
@@ -140,6 +167,11 @@ def _with(outcome: Outcome, known: Mapping[Run, Outcome]) -> tuple[int, ...]:
 def ended(value: float | None) -> Ended:
     """The outcome of a run with this value: NaN and infinities count as none."""
     return Ended(value if value is not None and math.isfinite(value) else None)
+
+
+def pruned(epoch: int, value: float | None) -> Outcome:
+    """The outcome of a pruned run; without a number it has ended without a value."""
+    return Pruned(epoch, value) if value is not None and math.isfinite(value) else Ended(None)
 
 
 def _hashed(said: Plain) -> int:

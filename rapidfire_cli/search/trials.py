@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from rapidfire_cli.manifest.size import startup
-from rapidfire_cli.search.proposing import Ended, Outcome, Question
+from rapidfire_cli.search.proposing import Ended, Outcome, Pruned, Question, Unfinished
 from rapidfire_cli.search.space import Choices, Chosen, Distribution, Floats, Integers, leaf, recognized
 from rapidfire_cli.syntax.ast import AdaptiveSearch
 from rapidfire_cli.terms import Plain
@@ -51,14 +51,28 @@ def _trial(search: AdaptiveSearch, config: str, outcome: Outcome) -> FrozenTrial
     chosen: Chosen | None = recognized(search.tree, json.loads(config))
     if chosen is None:
         return None
-    value = outcome.value if isinstance(outcome, Ended) else None
-    failed = TrialState.FAIL if isinstance(outcome, Ended) else TrialState.RUNNING
+    state, value, seen = _state(outcome)
     return create_trial(
-        state=failed if value is None else TrialState.COMPLETE,
+        state=state,
         value=value,
+        intermediate_values=seen,
         params={name: choice.value for name, choice in chosen.items()},
         distributions={name: _distribution(choice.distribution) for name, choice in chosen.items()},
     )
+
+
+def _state(outcome: Outcome) -> tuple[TrialState, float | None, dict[int, float]]:
+    """How Optuna names the outcome: its state, its final value, and values by epoch."""
+    match outcome:
+        case Unfinished():
+            return TrialState.RUNNING, None, {}
+        case Ended(None):
+            return TrialState.FAIL, None, {}
+        case Ended(value):
+            return TrialState.COMPLETE, value, {}
+        case Pruned(epoch, value):
+            return TrialState.PRUNED, value, {epoch: value}
+    assert_never(outcome)
 
 
 def _distribution(among: Distribution) -> BaseDistribution:

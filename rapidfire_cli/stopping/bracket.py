@@ -4,10 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
-from rapidfire_cli.facts import Decision, EpochEnded, RunChanged, RunLeft, RunReplaced, compared_value
-from rapidfire_cli.stopping.rule import Policy, Rule
+from rapidfire_cli.facts import (
+    Decision,
+    EpochEnded,
+    RunChanged,
+    RunJoined,
+    RunLeft,
+    RunReplaced,
+    compared_value,
+)
+from rapidfire_cli.stopping.rule import OpenPolicy, Policy, Rule
 
-BracketEvent: TypeAlias = EpochEnded | RunChanged | RunLeft | RunReplaced
+BracketEvent: TypeAlias = EpochEnded | RunChanged | RunJoined | RunLeft | RunReplaced
 """The facts that a bracket takes in; of changes, only that a run failed."""
 
 
@@ -28,6 +36,9 @@ class BracketState:
             case RunReplaced(run, by) if not by.is_apart:
                 self.policy.replace(run, by.number)
                 self.limits[by.number] = self.limits.pop(run)
+            case RunJoined(run, epochs=goal):
+                assert isinstance(self.policy, OpenPolicy)
+                self.limits[run] = self.policy.join(run, goal)
             case EpochEnded(run, epoch):
                 value = compared_value(event.metrics, self.metric)
                 decisions = self.policy.report(run, epoch, value)

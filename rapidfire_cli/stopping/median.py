@@ -65,6 +65,11 @@ class Median:
         self.heard = dict.fromkeys(goals, ())
         return self.minimum
 
+    def join(self, run: int, goal: int) -> int:
+        """The run is judged by what is known by then."""
+        self.goals[run], self.heard[run] = goal, ()
+        return self.minimum
+
     def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """Judge the run by what is known of its epoch now, then let it count for the others."""
         heard = self.heard.get(run)

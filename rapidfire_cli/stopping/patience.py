@@ -84,6 +84,11 @@ class Patience:
         self.runs = {run: Progress(goal, self.epochs) for run, goal in goals.items()}
         return self.epochs
 
+    def join(self, run: int, goal: int) -> int:
+        """Nobody is compared with it."""
+        self.runs[run] = Progress(goal, self.epochs)
+        return self.epochs
+
     def report(self, run: int, epoch: int, value: float | None) -> list[Decision]:
         """Note an improvement; judge the run where it may train no further."""
         found = self.runs.get(run)

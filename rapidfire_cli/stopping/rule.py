@@ -15,7 +15,7 @@ rule or a policy.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rapidfire_cli.facts import Decision, Verdict
 from rapidfire_cli.shapes import DIRECTION, METRIC, Shape
@@ -50,6 +50,14 @@ class Policy(Protocol):
 
         A decision does not hold it: where nobody waits for a rung, that would be n² values.
         """
+
+
+@runtime_checkable
+class OpenPolicy(Policy, Protocol):
+    """A policy whose runs need not all be known from the start, as that of every rule with a word."""
+
+    def join(self, run: int, goal: int) -> int:
+        """Take in one more run and its epochs; how many it may train at first."""
 
 
 def setting(shape: Shape, about: str) -> Mapping[str, Any]:

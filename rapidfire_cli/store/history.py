@@ -11,6 +11,7 @@ from rapidfire_cli.facts import (
     EpochEnded,
     Fact,
     RunChanged,
+    RunJoined,
     RunLeft,
     RunReplaced,
 )
@@ -21,11 +22,12 @@ from rapidfire_cli.terms import RunState
 
 EVENTS = """
     SELECT kind, body FROM events
-    WHERE kind IN ('bracket_begun', 'epoch_ended', 'run_changed', 'run_left', 'run_replaced', 'decision')
+    WHERE kind IN (
+        'bracket_begun', 'epoch_ended', 'run_changed', 'run_joined', 'run_left', 'run_replaced', 'decision')
     ORDER BY seq"""
 
 
-Past: TypeAlias = BracketBegun | EpochEnded | RunChanged | RunReplaced | RunLeft | Decision
+Past: TypeAlias = BracketBegun | EpochEnded | RunChanged | RunJoined | RunReplaced | RunLeft | Decision
 """The facts that early stopping is about; of changes, only that a run failed."""
 
 
@@ -52,6 +54,8 @@ def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
             case BracketBegun(bracket, _, runs):
                 for run in runs:
                     homes.setdefault(run, set()).add(bracket)
+            case RunJoined(run, bracket):
+                homes.setdefault(run, set()).add(bracket)
             case RunReplaced(run, by):
                 homes.setdefault(by.number, set()).update(homes.get(run, ()))
             case EpochEnded() | RunChanged() | RunLeft() | Decision():
@@ -67,7 +71,7 @@ def by_bracket(past: Sequence[Past]) -> dict[int, list[Past]]:
 
 def _concerned(event: Past, homes: Mapping[int, set[int]]) -> Collection[int]:
     match event:
-        case BracketBegun(bracket) | RunLeft(_, bracket) | Decision(bracket):
+        case BracketBegun(bracket) | RunJoined(_, bracket) | RunLeft(_, bracket) | Decision(bracket):
             return (bracket,)
         case EpochEnded(run) | RunChanged(run) | RunReplaced(run):
             return homes.get(run, ())
@@ -84,7 +88,7 @@ def bracket_events(began: BracketBegun, past: Sequence[Past]) -> Iterator[Bracke
     runs = set(goals(began, past))
     for index, event in enumerate(past):
         match event:
-            case RunReplaced(bracket=began.bracket):
+            case RunReplaced(bracket=began.bracket) | RunJoined(bracket=began.bracket):
                 yield event
             case EpochEnded(run) if run in runs:
                 yield event
@@ -93,7 +97,9 @@ def bracket_events(began: BracketBegun, past: Sequence[Past]) -> Iterator[Bracke
             case RunLeft(run, began.bracket):
                 runs.discard(run)  # it may finish an epoch yet
                 yield event
-            case BracketBegun() | RunReplaced() | EpochEnded() | RunChanged() | RunLeft() | Decision():
+            case BracketBegun() | RunReplaced() | EpochEnded() | RunChanged() | Decision():
+                pass
+            case RunJoined() | RunLeft():
                 pass
             case _:
                 assert_never(event)
@@ -103,6 +109,8 @@ def goals(began: BracketBegun, past: Sequence[Past]) -> dict[int, int]:
     """The epochs of every run that is or was in the bracket."""
     found = began.goals
     for event in past:
+        if isinstance(event, RunJoined) and event.bracket == began.bracket:
+            found[event.run] = event.epochs
         if isinstance(event, RunReplaced) and event.bracket == began.bracket and not is_apart(event):
             found[event.by.number] = found[event.run]
     return found
@@ -128,7 +136,7 @@ def _counted_failures(bracket: int, past: Sequence[Past]) -> set[int]:
                 gone.add(run)
             case Decision() if event.bracket == bracket:
                 counted.update(last[run] for run in event.failed if run not in gone)
-            case BracketBegun() | EpochEnded() | RunLeft() | Decision():
+            case BracketBegun() | EpochEnded() | RunJoined() | RunLeft() | Decision():
                 pass
             case _:
                 assert_never(event)

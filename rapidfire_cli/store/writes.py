@@ -20,6 +20,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunPurged,
@@ -119,6 +120,8 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case BracketBegun(bracket, rule, runs):
             yield BRACKET, (bracket, rule)
             yield from ((MEMBER, (bracket, run)) for run in runs)
+        case RunJoined(run, bracket):
+            yield MEMBER, (bracket, run)
         case RunLeft(run):
             yield MEMBER, (None, run)
         case RunAdmitted(run):

@@ -126,6 +126,7 @@ class AdaptiveSearch:
     direction: Direction
     sampler: Literal["tpe", "gp", "cmaes", "qmc"] = "tpe"
     startup: int | None = None  # None for what is usual with the sampler
+    early_stopping: "Rule | None" = None
     where: Conditions = field(default=(), kw_only=True)
     exclude: Conditions = field(default=(), kw_only=True)
 

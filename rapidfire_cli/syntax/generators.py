@@ -122,13 +122,13 @@ def hyperband(body: Body, diagnostics: Diagnostics) -> Hyperband | None:
 
 
 def search(body: Body, diagnostics: Diagnostics) -> AdaptiveSearch | None:
-    """search := `{` `num_runs:` integer `metric:` … [sampler] [startup] [where] [exclude] section… `}`."""
+    """search := `{` `num_runs:` integer `metric:` … [sampler] … [where] [exclude] section… `}`."""
     if not body.sets:
         message = "a search needs a value set"
         diagnostics.missing("E309", message, body.opener.at, expected="a `!list` or `!range` for a knob")
     if body.arguments is None:
         return None
-    found = AdaptiveSearch(body.knobs, **body.arguments)
+    found = AdaptiveSearch(body.knobs, **_with_rule(body.arguments))
     if found.sampler == "cmaes":
         _check_evolution(body, diagnostics)
     return found

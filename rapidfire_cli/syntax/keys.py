@@ -174,6 +174,7 @@ SEARCH = Record(
         "direction": DIRECTION,
         "sampler": Choice(("tpe", "gp", "cmaes", "qmc")),
         "startup": Integer(1),
+        "early_stopping": EARLY_STOPPING,
         **FILTERS,
     },
     required=("num_runs", "metric", "direction"),

@@ -14,6 +14,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunPurged,
@@ -103,7 +104,7 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             _settle(board, board.lines[run], fact)
         case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged():
             pass
-        case RunReplaced() | BracketBegun() | RunLeft() | Decision() | RequestTaken():
+        case RunReplaced() | BracketBegun() | RunJoined() | RunLeft() | Decision() | RequestTaken():
             pass
         case _:
             assert_never(fact)

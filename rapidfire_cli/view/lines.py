@@ -13,6 +13,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunPurged,
@@ -80,7 +81,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
-        case BracketBegun() | RunLeft() | RunAdmitted() | RunPurged() | RequestTaken():
+        case BracketBegun() | RunJoined() | RunLeft() | RunAdmitted() | RunPurged() | RequestTaken():
             pass
         case _:
             assert_never(fact)

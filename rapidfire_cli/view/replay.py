@@ -10,7 +10,7 @@ from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import Plain, spoken
 from rapidfire_cli.view.results import numbers_text
-from rapidfire_cli.view.wording import counted, duration_text
+from rapidfire_cli.view.wording import counted, duration_text, numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,42 @@ class Rehearsal:
     def agrees(self) -> bool:
         """Whether every kept decision follows; NaN is equal to itself here."""
         return repr(self.again[: len(self.kept)]) == repr(self.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedAgain:
+    """A search's recorded proposals, computed once more from the recorded results."""
+
+    group: int
+    sampler: str
+    proposals: int
+    differing: tuple[int, ...]  # runs that would be proposed with another config
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every proposal follows."""
+        return not self.differing
+
+
+def search_line(found: ProposedAgain) -> str:
+    """`search in group 1: 30 proposals by tpe, all follow from the recorded results`."""
+    holds = "all follow from the recorded results"
+    if found.differing:
+        holds = f"those of {numbered(found.differing)} do NOT follow from the recorded results"
+    return (
+        f"search in group {found.group}: {counted(found.proposals, 'proposal')} by {found.sampler}, {holds}"
+    )
+
+
+def search_document(found: ProposedAgain) -> dict[str, Plain]:
+    """The same for programs."""
+    return {
+        "group": found.group,
+        "sampler": found.sampler,
+        "proposals": found.proposals,
+        "differing": [*found.differing],
+        "agrees": found.agrees,
+    }
 
 
 def rehearsal_line(found: Rehearsal) -> str:

@@ -124,6 +124,7 @@ def _basis(proposal: Proposal) -> str:
     was = "was" if len(unfinished) == 1 else "were"
     notes = [f"{numbered(unfinished)} {was} unfinished"] if unfinished else []
     notes += [f"{numbered(failed)} had no value"] if failed else []
+    notes += [f"{numbered([run for run, _ in proposal.pruned])} had been pruned"] if proposal.pruned else []
     return (
         f"the results of the earlier runs ({', '.join(notes)})"
         if notes

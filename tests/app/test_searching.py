@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sqlite3
 from concurrent.futures import Future
 
 import pytest
@@ -11,12 +12,20 @@ from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
+from rapidfire_cli.app.verbs.replay import Setting, replay
+from rapidfire_cli.app.verbs.why import why
+from rapidfire_cli.facts import BracketBegun
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.search.proposing import Question, asked_again, searches
 from rapidfire_cli.search.sampler_process import answer
+from rapidfire_cli.stopping.bracket import bracket_state
+from rapidfire_cli.stopping.registry import rule_of
+from rapidfire_cli.store.curves import curves
+from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Proposal, Run, RunState
+from rapidfire_cli.view.formats import Output
 from tests.app.fake_workers import Cli, FaultRates
 from tests.shares import share
 
@@ -62,7 +71,7 @@ def place(path, fails=()) -> Cli:
 
 def trained(cli: Cli) -> list[Run]:
     known = known_runs(cli.home.journal, 1)
-    assert all(one.state in (RunState.COMPLETED, RunState.FAILED) for one in known)
+    assert all(one.state in (RunState.COMPLETED, RunState.FAILED, RunState.PRUNED) for one in known)
     return [one.run for one in known]
 
 
@@ -71,7 +80,7 @@ def again(cli: Cli) -> list[str | None]:
     file = load_experiment(Given(cli.path / "file.yaml"), str(cli.home.path.parent)).file
     [each] = searches(file)
     rows = overview(cli.home.journal, alive=False).rows
-    values = {row.number: row.metrics.get("validation", {}).get("quality") for row in rows}
+    values = {run: curve.values for run, curve in curves(rows, cli.past, "quality").items()}
     runs = trained(cli)
     born = [run for run in runs if isinstance(run.origin, Proposal)]
     return [answer(asked_again(file, each, run, runs, values)) for run in born]
@@ -123,6 +132,62 @@ def test_the_journal_reproduces_every_proposal(tmp_path, workers):
     assert again(cli) == configs(proposals)
     met = any(isinstance(run.origin, Proposal) and run.origin.unfinished for run in proposals)
     assert met == (workers > 1)
+
+
+MEDIAN = "early_stopping: {rule: median, metric: quality, direction: max}"
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_proposed_runs_are_stopped_early_with_the_others(tmp_path, workers):
+    cli = place(tmp_path)
+    cli.fit_through(text(14, 4, MEDIAN), FaultRates(seed=5, crashes=0.02, saves=0.5), workers)
+    born = [run for run in trained(cli) if isinstance(run.origin, Proposal)]
+    assert any(cli.states[run.number] is RunState.PRUNED for run in born)
+    assert any(run.origin.pruned for run in born if isinstance(run.origin, Proposal))
+    assert again(cli) == configs(born)
+    [began] = [event for event in cli.past if isinstance(event, BracketBegun)]
+    kept = [*cli.decisions]
+    assert {verdict.run for each in kept for verdict in each.verdicts} == set(range(1, 15))
+    found = bracket_state(rule_of(began.rule), 1, began.goals, bracket_events(began, cli.past))
+    assert found.decisions == kept
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_search_whose_runs_are_all_trained_gets_a_new_bracket_with_a_new_rule(tmp_path):
+    cli = place(tmp_path)
+    assert cli.fit(text(4, 4, MEDIAN), FaultRates(), 1)
+    patience = "early_stopping: {rule: patience, metric: quality, direction: max, epochs: 1}"
+    assert cli.fit(text(6, 4, patience), FaultRates(), 1)
+    brackets = {one.run.number: one.bracket for one in known_runs(cli.home.journal, 1)}
+    assert brackets == {1: 1, 2: 1, 3: 1, 4: 1, 5: 2, 6: 2}
+    assert {each.rule for each in cli.decisions if each.bracket == 2} == {"patience"}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_replay_checks_proposals_and_why_says_what_they_knew(tmp_path, capsys):
+    cli = place(tmp_path, fails=(0.5,))
+    cli.fit_through(text(9, 4, MEDIAN), FaultRates(seed=1), 3)
+    home, parent = str(cli.home.path), str(cli.home.path.parent)
+    assert replay(home, parent, Setting(), 1, Output.TABLE) == 0
+    assert (
+        "search in group 1: 5 proposals by tpe, all follow from the recorded results"
+        in capsys.readouterr().out
+    )
+    assert replay(home, parent, Setting(), 1, Output.JSON) == 0
+    assert json.loads(capsys.readouterr().out)["searches"] == [
+        {"group": 1, "sampler": "tpe", "proposals": 5, "differing": [], "agrees": True}
+    ]
+    born = next(run for run in trained(cli) if isinstance(run.origin, Proposal) and run.origin.unfinished)
+    assert isinstance(born.origin, Proposal)
+    assert why(born.number, home, parent, Output.TABLE) == 0
+    said = capsys.readouterr().out
+    assert f"it was proposed as number {born.origin.place} of its search, from the results of " in said
+    assert "unfinished" in said
+    with sqlite3.connect(cli.home.journal) as db:
+        db.execute("UPDATE runs SET config = replace(config, '\"lr\":0.', '\"lr\":0.1') WHERE number > 4")
+    assert replay(home, parent, Setting(), 1, Output.TABLE) == 1
+    assert "do NOT follow" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("at_once")

@@ -67,6 +67,9 @@ class Proposer:
     def is_open(self) -> bool:
         return bool(self.waiting)
 
+    def bracket_of(self, run: Run) -> int | None:
+        return None
+
     def proposals(self) -> Sequence[Run]:
         ended = {run for run, (state, _) in ends(self.notebook).items() if state is RunState.COMPLETED}
         return [self.waiting.pop(0)] if self.waiting and self.waiting[0].number - 1 in ended else []

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rapidfire_cli.search.proposing import Ended, Outcome, Question, Unfinished
+from rapidfire_cli.search.proposing import Ended, Outcome, Pruned, Question, Unfinished
 from rapidfire_cli.search.sampler_process import answer
 from rapidfire_cli.search.space import recognized
 from rapidfire_cli.syntax.ast import AdaptiveSearch, List, Range, Tree
@@ -66,6 +66,16 @@ def test_direction_matters():
         for seed in range(8)
     ]
     assert sorted(abs(rate - 0.3) for rate in rates)[4] > 0.2
+
+
+def test_pruned_runs_rank_below_those_that_were_trained_to_the_end():
+    """With values as good as those of the others, they still repel."""
+    cut = tuple(
+        (config, Pruned(1, found.value or 0)) for config, found in known(12, 1) if isinstance(found, Ended)
+    )
+    ended = tuple((config, Ended(found.value)) for config, found in cut)
+    asked = [Question(search(), 7, 25, (*known(12), *more)) for more in (cut, ended)]
+    assert answer(asked[0]) == answer(asked[0]) != answer(asked[1])
 
 
 def test_failed_and_unfinished_runs_and_foreign_configs_are_known():

@@ -16,6 +16,7 @@ from rapidfire_cli.facts import (
     RunAdmitted,
     RunChanged,
     RunFailed,
+    RunJoined,
     RunLeft,
     RunOpened,
     RunPurged,
@@ -62,6 +63,7 @@ EVERY: tuple[Fact, ...] = (
         ),
     ),
     BracketBegun(1, "{}", (3, 4), (8, 8)),
+    RunJoined(5, 1, 8),
     RunLeft(3, 1, "the rule changed", worst=True),
     Decision(
         1, "halving", 1, 1, 2, 1, -math.inf, 3, (Verdict(3, None, 2, False), Verdict(4, 0.5, 1, True)), (3,)

@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rapidfire_cli.facts import BracketBegun, Decision, EpochEnded, Metric, RunChanged, RunLeft, RunReplaced
+from rapidfire_cli.facts import (
+    BracketBegun,
+    Decision,
+    EpochEnded,
+    Metric,
+    RunChanged,
+    RunJoined,
+    RunLeft,
+    RunReplaced,
+)
 from rapidfire_cli.store.history import Past, bracket_events, by_bracket
 from rapidfire_cli.terms import OomRetry, Run, RunState
 
@@ -31,7 +40,7 @@ def pasts(draw: st.DrawFn) -> list[Past]:
     replacement = 10
     for _ in range(draw(st.integers(0, 12))):
         run, bracket = draw(st.sampled_from(known)), draw(st.sampled_from(sorted(homes)))
-        match draw(st.sampled_from(["finished", "failed", "replaced", "left", "decision"])):
+        match draw(st.sampled_from(["finished", "failed", "replaced", "joined", "left", "decision"])):
             case "finished":
                 events.append(epoch_ended(run, draw(st.integers(1, 9))))
             case "failed":
@@ -39,6 +48,10 @@ def pasts(draw: st.DrawFn) -> list[Past]:
                 failed.add(run)
             case "replaced" if run in homes[bracket]:
                 events.append(RunReplaced(run, replacing(run, replacement, draw(st.booleans())), bracket))
+                known.append(replacement)
+                replacement += 1
+            case "joined":
+                events.append(RunJoined(replacement, bracket, 9))
                 known.append(replacement)
                 replacement += 1
             case "left":

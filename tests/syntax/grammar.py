@@ -215,7 +215,9 @@ def adaptive(draw: Any) -> Generator:
     tree = draw(trees(in_search))
     tree["user_knobs"] = {**tree.get("user_knobs", {}), "drawn": draw(ranges)}
     sampler = draw(st.sampled_from(["tpe", "gp", "qmc"]))
-    return AdaptiveSearch(tree, draw(counts), draw(metrics), draw(directions), sampler, draw(counts))
+    return AdaptiveSearch(
+        tree, draw(counts), draw(metrics), draw(directions), sampler, draw(counts), draw(st.none() | rules)
+    )
 
 
 generators = st.one_of(

@@ -339,6 +339,7 @@ def test_a_search_has_usual_arguments():
         ({"num_runs": None}, ["E202"]),
         ({"metric": None}, ["E202"]),
         ({"direction": None}, ["E202"]),
+        ({"early_stopping": "{rule: halving, metric: loss, direction: min}"}, ["E205"]),
         ({"sampler": "random"}, ["E205"]),
         ({"sampler": "cmaes"}, ["E308"]),
         ({"sampler": "cmaes", "train": ONE_RANGE}, ["E309"]),

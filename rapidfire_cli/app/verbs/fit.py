@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -40,7 +40,7 @@ from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.search.proposing import continued, later_runs, searches
+from rapidfire_cli.search.proposing import continued, searches, still_proposing
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
@@ -77,7 +77,7 @@ class Plan:
     source: Source | None  # the file that the directory belongs to from now on
     outline: Representatives  # of the runs
     kept: Mapping[str, tuple[int, ...]]  # epochs that other runs begin with, by the id of the run
-    proposing: bool  # whether searches have runs left to propose
+    proposing: Collection[int]  # groups whose searches have runs left to propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +155,13 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     free = 1 + max((run.number for run in (*whole, *ever)), default=0)
     stood = {one.run.number: one for one in known}
     past = history(loaded.home.journal) if first_rule(loaded.file) else ()
-    members = memberships(loaded.file, whole, asked, stood, past, later)
+    proposing = still_proposing(loaded.file, proposals)
+    members = memberships(
+        loaded.file, (*whole, *proposals), (*asked, *proposals), stood, past, later, proposing
+    )
     left = remaining(runs, stood, members, past)
     source = loaded.source or was
     outline, kept = representatives(runs), kept_epochs(runs)
-    wanted = sum(later_runs(each.search) for each in searches(loaded.file))
-    proposing = wanted > len(proposals)
     return Plan(loaded, runs, free, stood, members, past, left, source, outline, kept, proposing)
 
 
@@ -227,6 +228,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
+        proposers.brackets = {member.group: member.number for member in plan.members if member.is_open}
         serving.begin(steering := _steering(plan, jobs, waiting, news))
         waiting.standings = steering.standings
         seen = board(metadata, overview(home.journal, alive=True).rows)
@@ -374,11 +376,11 @@ def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
 
 
 def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
-    """The file's objective, else the metric of an early-stopping rule or a search, else the default."""
-    if rule := first_rule(file):
-        return file.objective or Objective(rule.metric, rule.direction)
+    """The file's objective, else the metric of a search or an early-stopping rule, else the default."""
     if found := next(searches(file), None):
         return file.objective or Objective(found.search.metric, found.search.direction)
+    if rule := first_rule(file):
+        return file.objective or Objective(rule.metric, rule.direction)
     metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)
     named = dict.fromkeys(name for names in metrics for name in names)
     return file.objective or usual_objective(list(named))

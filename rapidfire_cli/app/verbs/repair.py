@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from rapidfire_cli.engine.checkpoints import (
     weights_in,
 )
 from rapidfire_cli.engine.epoch_log import NAME
-from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunReplaced, Saved
+from rapidfire_cli.facts import EpochEnded, Fact, RunChanged, RunJoined, RunReplaced, Saved
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.problems import Problem, Refusal
@@ -35,7 +35,7 @@ from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.layout import ExperimentDir, find, parent_directory
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import Proposal, Run, RunState
 from rapidfire_cli.view.wording import counted
 
 
@@ -151,16 +151,25 @@ def _rebuilt(
     journal.enroll(metadata_of(file, outline), runs, [outline.epochs[run.number] for run in runs])
     listed = [run for run in runs if run.origin is None]
     members = memberships(file, listed, listed, {}, ())
-    replaced = list(_replacements(members, runs))  # before the results of their brackets
+    homes = {member.group: member.number for member in members}
+    joined = [
+        RunJoined(run.number, homes[run.group], outline.epochs[run.number])
+        for run in runs
+        if isinstance(run.origin, Proposal) and run.group in homes
+    ]
+    replaced = list(_replacements(members, joined, runs))  # before the results of their brackets
     lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
-    journal.record([*changes(members, {}, outline.epochs), *replaced, *facts, *lost])
+    journal.record([*changes(members, {}, outline.epochs), *joined, *replaced, *facts, *lost])
     journal.close()
     return made
 
 
-def _replacements(members: Sequence[Membership], runs: Sequence[Run]) -> Iterator[RunReplaced]:
+def _replacements(
+    members: Sequence[Membership], joined: Iterable[RunJoined], runs: Sequence[Run]
+) -> Iterator[RunReplaced]:
     """The replaced runs in the manifest."""
     brackets = {run.number: member.number for member in members for run in member.runs}
+    brackets |= {each.run: each.bracket for each in joined}
     for by in runs:
         if by.replaces is not None:
             bracket = brackets.get(by.replaces)

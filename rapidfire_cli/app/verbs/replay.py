@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
+from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.facts import BracketBegun, Decision
@@ -16,17 +18,21 @@ from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, bracket_events, history
+from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import direction_of, ranking
-from rapidfire_cli.terms import Direction, Objective
+from rapidfire_cli.terms import Direction, Objective, Plain, Proposal
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.replay import (
+    ProposedAgain,
     Rehearsal,
     rehearsal_document,
     rehearsal_line,
     replay_document,
     replay_lines,
     replay_records,
+    search_document,
+    search_line,
 )
 
 FACTOR = 3  # the default factor (Li et al. 2018 use 4, hyperband 3)
@@ -48,10 +54,10 @@ def replay(experiment: str | None, parent: str | None, setting: Setting, slots: 
 
     Raises Refusal when the setting fits no run.
     """
-    seen = open_overview(experiment, parent)
+    seen = open_overview(experiment, parent, unlisted=setting == Setting())
     past = history(seen.home.journal)
     if setting == Setting():
-        return _rehearse(past, output)
+        return _rehearse(seen, past, output)
     found = [*_replays(seen, past, setting, slots)]
     print_either(
         output,
@@ -101,21 +107,44 @@ def _compared_by(each: Compared, objective: Objective, setting: Setting) -> tupl
     return setting.metric, setting.direction or direction_of(setting.metric, each.rows)
 
 
-def _rehearse(past: Sequence[Past], output: Output) -> int:
-    """Replay every bracket and compare its decisions with the recorded ones."""
+def _rehearse(seen: Overview, past: Sequence[Past], output: Output) -> int:
+    """Replay every bracket and search, and compare decisions and proposals with the recorded ones."""
     found = [_rehearsed(event, past) for event in past if isinstance(event, BracketBegun)]
-    if not found:
+    proposed = [*_proposals(seen, past)]
+    if not found and not proposed:
         print(
             "these runs had no early stopping; --reduction-factor or --min-epochs simulates it",
             file=sys.stderr,
         )
+    lines = [*map(rehearsal_line, found), *map(search_line, proposed)]
+    brackets: list[Plain] = [*map(rehearsal_document, found)]
+    searched: list[Plain] = [*map(search_document, proposed)]
     print_either(
         output,
-        lambda: sys.stdout.writelines(f"{rehearsal_line(each)}\n" for each in found),
-        lambda: {"brackets": [*map(rehearsal_document, found)]},
-        lambda: map(rehearsal_document, found),
+        lambda: sys.stdout.writelines(f"{line}\n" for line in lines),
+        lambda: {"brackets": brackets, **({"searches": searched} if searched else {})},
+        lambda: chain(map(rehearsal_document, found), map(search_document, proposed)),
     )
-    return int(any(not each.agrees for each in found))
+    agrees = all(each.agrees for each in found) and all(each.agrees for each in proposed)
+    return int(not agrees)
+
+
+def _proposals(seen: Overview, past: Sequence[Past]) -> Iterator[ProposedAgain]:
+    """Compute every proposal once more. Raises Unavailable if its sampler is missing."""
+    if not any(isinstance(row.origin, Proposal) for row in seen.rows):
+        return
+    from rapidfire_cli.app.searching import check_sampler
+    from rapidfire_cli.search.proposing import asked_again, searches
+    from rapidfire_cli.search.sampler_process import answer
+
+    check_sampler(file := reload(seen.home.file))
+    runs = [known.run for known in known_runs(seen.home.journal, seen.metadata.chunks)]
+    for each in searches(file):
+        values = {run: curve.values for run, curve in curves(seen.rows, past, each.search.metric).items()}
+        born = [run for run in runs if isinstance(run.origin, Proposal) and run.origin.search == each.name]
+        again = {run.number: answer(asked_again(file, each, run, runs, values)) for run in born}
+        other = tuple(run.number for run in born if again[run.number] != run.config)
+        yield ProposedAgain(each.group, each.search.sampler, len(born), other)
 
 
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
