@@ -1,5 +1,6 @@
 """control.sock: who may use it, how it is found, and that neither end waits for the other."""
 
+import ctypes
 import json
 import os
 import socket
@@ -14,6 +15,9 @@ from rapidfire_cli.app.control.listener import address, listening
 from rapidfire_cli.durable.lock import Held, lock
 from rapidfire_cli.requests import Stop, decode_request, encode
 from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.queries import overview
+from rapidfire_cli.store.requests_taken import requests_taken
+from tests.store.sweep import enrolled
 
 REQUEST = new_request(Stop((1,)), "cli")
 
@@ -37,6 +41,44 @@ def test_the_socket_is_its_owners_alone_and_goes_with_the_listener(home):
     with listening(home.control):
         assert stat.S_IMODE(home.control.stat().st_mode) == 0o600
     assert not home.control.exists()
+
+
+NOBODY = 65534
+PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+def as_nobody(work) -> bool:
+    """Whether `work` raises PermissionError in a process of another user."""
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else its own /proc/self/fd is closed to it
+            work()
+        except PermissionError:
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_nobody_else_on_the_machine_can_send_a_request(tmp_path):
+    """Though everybody may enter the directory and read what is in it."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.owner() == tmp_path.owner() and parent.stat().st_mode & 0o7 == 0:
+            parent.chmod(0o755)
+    home = ExperimentDir(tmp_path / "digits")
+    enrolled(home.journal).close()
+    with lock(home.lock, "fit"), listening(home.control) as made:
+        assert as_nobody(lambda: send(home, REQUEST)), "during a fit"
+        assert made.pending() == []
+    assert as_nobody(lambda: send(home, REQUEST)), "without one"
+    assert not home.requests.exists()
+    assert requests_taken(home.journal) == ()
+    assert not as_nobody(lambda: overview(home.journal, alive=False)), "it may look"
 
 
 def test_a_socket_that_a_killed_controller_left_behind_is_replaced(home):
