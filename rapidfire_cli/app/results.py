@@ -14,6 +14,7 @@ from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.audience import drawable
 from rapidfire_cli.view.documents import ranking_document, run_document
 from rapidfire_cli.view.formats import Output, Record, json_line
+from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.results import failures, ranking_table
 from rapidfire_cli.view.wording import counted, ranges
 
@@ -64,10 +65,10 @@ def _print_failures(seen: Overview, known: bool) -> None:
 def print_ranking(
     seen: Overview, ranked: Sequence[Ranked], output: Output, document: Callable[[], Record], more: str = ""
 ) -> None:
-    objective, varied = seen.objective, seen.metadata.varied
+    objective, paths = seen.objective, varied(seen)
     print_rows(
         output,
-        lambda: ranking_table(ranked, objective, measured(seen.rows, objective.metric), varied, more),
+        lambda: ranking_table(ranked, objective, measured(seen.rows, objective.metric), paths, more),
         document,
         lambda: (run_document(row, seen) for place in ranked for row in place.rows),
     )

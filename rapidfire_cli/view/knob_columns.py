@@ -1,10 +1,12 @@
 """The columns of the knobs that vary between runs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
-from rapidfire_cli.manifest.knob_paths import ABSENT, cell
-from rapidfire_cli.terms import LeafConfig
+from rapidfire_cli.manifest.knob_paths import ABSENT, cell, dotted, knobs
+from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.terms import Clone, LeafConfig
 from rapidfire_cli.view.tables import Column, Row
 from rapidfire_cli.view.wording import NOTHING, knob_text
 
@@ -19,6 +21,20 @@ def short_names(paths: Sequence[str]) -> list[str]:
         next((end for end in own if sharing[end] == 1), path)
         for path, own in zip(paths, endings, strict=True)
     ]
+
+
+def varied(seen: Overview) -> tuple[str, ...]:
+    """The knobs that vary between the runs of the file, then those that only clones changed."""
+    configs = {row.number: row for row in seen.rows}
+    clones = [(row, configs.get(row.origin.run)) for row in seen.rows if isinstance(row.origin, Clone)]
+    changed = [_changed(row.config, parent.config) for row, parent in clones if parent]
+    return tuple(dict.fromkeys((*seen.metadata.varied, *chain.from_iterable(changed))))
+
+
+def _changed(config: LeafConfig, before: LeafConfig) -> Iterator[str]:
+    """The knobs that have another value, or are new or gone."""
+    paths = dict.fromkeys(dotted(path) for leaf in (config, before) for path, _ in knobs(dict(leaf)))
+    return (path for path in paths if cell(config, path) != cell(before, path))
 
 
 def knob_columns(

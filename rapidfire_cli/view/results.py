@@ -13,7 +13,7 @@ from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Clone, Keep, Objective, OomRetry, RunState, Split
-from rapidfire_cli.view.knob_columns import knob_columns
+from rapidfire_cli.view.knob_columns import knob_columns, varied
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
 from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_title, numbered
@@ -39,7 +39,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         *_best(overview.rows, overview.objective, objective, lambda row: (row,)),
         *metrics[1:],
         *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
-        *knob_columns(overview.metadata.varied, overview.rows, lambda row: row.config),
+        *knob_columns(varied(overview), overview.rows, lambda row: row.config),
     ]
     if not all(row.listed for row in overview.rows):
         columns.insert(2, Column("file", lambda row: "" if row.listed else REMOVED))
@@ -58,11 +58,12 @@ def _kept(overview: Overview) -> Iterator[str]:
 
 
 def ranking_table(
-    ranked: Sequence[Ranked], objective: Objective, measured: Metric, varied: Sequence[str], more: str = ""
+    ranked: Sequence[Ranked], objective: Objective, measured: Metric, paths: Sequence[str], more: str = ""
 ) -> Table[Ranked]:
     """The leaf configs best first: what they are ranked by, the other metrics, the knobs that vary.
 
-    `measured` is the objective's metric where it is measured; `more` says how to see those that are left out.
+    `measured` is the objective's metric where it is measured, `paths` are those knobs, and `more` says how to
+    see the leaf configs that are left out.
     """
     rows = [row for place in ranked for row in place.rows]
     known = known_metrics(rows)
@@ -74,7 +75,7 @@ def ranking_table(
         Column("", lambda place: BEST if _counts(place) and place.rank == 1 else "", styles={BEST: "yellow"}),
         Column("run", lambda place: numbers_text(row.number for row in place.rows), right=True),
         *([*best, *metrics] if objective.at == "best" else [*metrics[:1], *best, *metrics[1:]]),
-        *knob_columns(varied, ranked, lambda place: place.row.config),
+        *knob_columns(paths, ranked, lambda place: place.row.config),
     ]
     if any(row.state is not RunState.COMPLETED for row in rows):
         columns.insert(3, Column("state", lambda place: _states(place.rows), styles=STYLES))

@@ -12,6 +12,7 @@ from rapidfire_cli.store.run_record import RunRecord, Trouble, TroubleFact
 from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import Clone, OomRetry, Plain, Proposal
 from rapidfire_cli.view.documents import run_document
+from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.sparkline import sparkline
 from rapidfire_cli.view.tables import Column, Table
@@ -60,7 +61,7 @@ def run_page_document(page: RunPage) -> dict[str, Plain]:
     record = page.record
     return {
         **run_document(page.row, page.seen),
-        "varied": [*page.seen.metadata.varied],
+        "varied": [*varied(page.seen)],
         "successor": page.successor,
         "clones": [*page.clones],
         "turns": {
@@ -104,14 +105,14 @@ def _about(page: RunPage) -> Iterator[list[str]]:
 
 
 def _config(page: RunPage) -> Table[tuple[str, Plain]]:
-    varied = set(page.seen.metadata.varied)
+    paths = set(varied(page.seen))
     rows = [(dotted(path), value) for path, value in knobs(page.row.config)]
     columns: list[Column[tuple[str, Plain]]] = [
-        Column("", lambda knob: VARIED if knob[0] in varied else ""),
+        Column("", lambda knob: VARIED if knob[0] in paths else ""),
         Column("knob", lambda knob: knob[0]),
         Column("value", lambda knob: knob_text(knob[1])),
     ]
-    notes = [f"{VARIED} varies between runs"] if any(path in varied for path, _ in rows) else []
+    notes = [f"{VARIED} varies between runs"] if any(path in paths for path, _ in rows) else []
     return Table(columns, rows, notes=notes)
 
 

@@ -157,3 +157,33 @@ def test_a_run_begins_with_an_epoch_of_one_that_trains_on_whatever_happens_to_th
         "completed",
         "deleted",
     }
+
+
+HALVED = """\
+experiment: tiny
+mlspec: tests.scenarios.specs:Tiny
+sha:
+  num_runs: 2
+  min_epochs: 1
+  max_epochs: 3
+  reduction_factor: 2
+  metric: loss
+  direction: min
+  train: {batch_size: 16, optimizer: {name: Adam, args: {lr: !range {start: 1.0e-4, end: 1.0e-1, log: true}}}}
+"""
+
+
+def test_a_pruned_run_is_resumed_to_its_full_length_from_its_checkpoint(cli):
+    cli.write(HALVED)
+    cli.run("fit", "experiment.yaml")
+    [pruned] = [run for run, state in states(cli).items() if state == "pruned"]
+    resumed = cli.run("resume", str(pruned))
+    assert resumed.stdout == f"run {pruned}: resumed\n" and "the next `rapidfire fit`" in resumed.stderr
+    printed = cli.run("fit", "experiment.yaml", "--output", "jsonl").stdout
+    turns = [each for each in map(json.loads, printed.splitlines()) if each["event"] == "turn_ended"]
+    assert turns[0]["at"] == 2, "its first epoch was not trained again"
+    assert states(cli) == {1: "completed", 2: "completed"}
+    trained = cli.weights()
+    cli.run("freeze", "-o", "frozen.yaml")
+    cli.run("fit", "frozen.yaml")
+    assert cli.weights("frozen") == trained, "the bits of training from scratch"

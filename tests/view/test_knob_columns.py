@@ -2,7 +2,12 @@
 
 import pytest
 
-from rapidfire_cli.view.knob_columns import knob_value, numeric, short_names
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.terms import Clone, RunState, canonical
+from rapidfire_cli.view.knob_columns import knob_value, numeric, short_names, varied
+from rapidfire_cli.view.results import status_table
+from tests.store.sweep import METADATA, VARIED, leaf, row
 
 
 @pytest.mark.parametrize(
@@ -53,3 +58,22 @@ def test_a_knob_that_a_run_lacks_is_a_dash():
 def test_numbers_stand_on_the_right_even_where_one_is_missing():
     assert numeric(["0.1", "1e-05", "–"])
     assert not numeric(["0.1", "mlp"])
+
+
+def test_knobs_that_only_clones_change_have_columns_after_those_of_the_file(tmp_path):
+    config = leaf(1)
+    config["train"]["epochs"] = 9
+    config["train"]["optimizer"] = {"name": "SGD", "args": {"lr": 0.5, "momentum": 0.9}}
+    clone = row(3, leaf=canonical(config), origin=Clone(1))
+    alone = row(4, leaf=canonical({**config, "user_knobs": {"width": 8}}), origin=Clone(99))
+    seen = Overview(
+        METADATA,
+        RunState.COMPLETED,
+        (row(1), row(2), clone, alone),
+        ExperimentDir(tmp_path),
+        METADATA.objective,
+    )
+    changed = ("train.epochs", "train.optimizer.args.momentum", "train.optimizer.name")
+    assert varied(seen) == (*VARIED, *changed), "a clone whose origin is not shown is compared with nothing"
+    titles = [column.title for column in status_table(seen).columns]
+    assert titles[-5:] == ["batch_size", "lr", "epochs", "momentum", "optimizer.name"]
