@@ -101,6 +101,14 @@ def make_temporary(path: Path) -> None:
     path.mkdir()
 
 
+def permit_as(like: Path, *paths: Path) -> None:
+    """Give files the permissions of another: those of libraries may be private, as temporary files are."""
+    mode = stat.S_IMODE(like.stat().st_mode)
+    for path in paths:
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
+
+
 def sync(*paths: Path) -> None:
     """Sync files and directories to the disk, all at once."""
     for path in paths:

@@ -83,6 +83,7 @@ def publish(
             write_payload(temporary / name)
         with disk.create(temporary / MANIFEST) as manifest:
             manifest.write(_proof(facts, {name: _measure(temporary / name) for name in payload}))
+        disk.permit_as(temporary / MANIFEST, *(temporary / name for name in payload))
         disk.sync(*(temporary / name for name in (*payload, MANIFEST)), temporary)
         if target.exists():  # one that was damaged, and skipped
             remove(target)
@@ -118,6 +119,7 @@ def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping
     """Publish a draft with the files that were `measured`, replacing what is there. Raises OSError."""
     with disk.create(filled / MANIFEST) as manifest:
         manifest.write(_proof(facts, files))
+    disk.permit_as(filled / MANIFEST, *(filled / name for name in files))
     directories = [path for path in filled.rglob("*") if path.is_dir()]
     disk.sync(*(filled / name for name in (*files, MANIFEST)), *directories, filled)
     if target.exists():

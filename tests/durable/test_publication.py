@@ -41,6 +41,21 @@ def test_what_is_published_is_proved_with_its_facts(published):
     assert {file.name for file in published.iterdir()} == {"a", "b", "MANIFEST.json"}
 
 
+def test_whoever_may_read_the_manifest_may_read_the_files(tmp_path):
+    def private(path: Path) -> None:
+        written("first")(path)
+        path.chmod(0o600)
+
+    target, filled = tmp_path / "step-1", tmp_path / "export"
+    publish(target, {"a": private}, {})
+    with publication.draft(filled) as draft:
+        private(draft / "a")
+        publication.issue(draft, filled, publication.measured(draft), {})
+
+    for file in (target / "a", filled / "a"):
+        assert file.stat().st_mode == file.with_name(publication.MANIFEST).stat().st_mode
+
+
 def test_a_publication_of_the_same_name_is_replaced_whole(published):
     publish(published, {"c": written("third")}, {"step": 2})
     assert verify(published).facts == {"step": 2}
