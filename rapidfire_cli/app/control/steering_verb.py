@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rapidfire_cli.app.control.asking import Reply, new_request, send
+from rapidfire_cli.app.control.forecast import forecast
 from rapidfire_cli.app.control.selection import Selection, selected
 from rapidfire_cli.app.control.steering import standings_of
 from rapidfire_cli.app.control.trash import directory_of, size_of
@@ -18,12 +19,13 @@ from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.requests import AboutRuns, Answer, Ask, Delete, Purge, Request, Stop, Undo
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
+from rapidfire_cli.store.pace import pace
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.requests import answer_lines, answer_record
-from rapidfire_cli.view.wording import counted, size_text
+from rapidfire_cli.view.wording import counted, duration_text, size_text
 
 
 class Options(NamedTuple):
@@ -70,7 +72,7 @@ def steered(seen: Overview, ask: Ask, options: Options) -> int:
 
 
 def _effects(request: Request, reply: Reply, seen: Overview) -> str:
-    """What the request would change for slots and disk: ` (1 run would stop training)`."""
+    """What the request would change for slots, disk and time: ` (1 run would stop training)`."""
     changed = {answer.run for answer in reply.answers if answer.changed}
     rows = [row for row in seen.rows if row.number in changed]
     ends = sum(row.state is RunState.RUNNING for row in rows if isinstance(request.ask, Stop | Delete))
@@ -79,6 +81,10 @@ def _effects(request: Request, reply: Reply, seen: Overview) -> str:
         size = sum(size_of(directory_of(seen.home, row)) for row in rows)
         verb = "be freed" if isinstance(request.ask, Purge) else "go to the trash"
         told.append(f"{size_text(size)} would {verb}")
+    by_number = {row.number: row for row in seen.rows}
+    if changed and (found := forecast(request.ask, changed, by_number, pace(seen.home.journal))):
+        before, after = duration_text(found.before), duration_text(found.after)
+        told.append(f"finished in at most {after} instead of {before}")
     return f" ({', '.join(told)})" if told else ""
 
 
