@@ -1,24 +1,24 @@
-"""Track the plain Python attributes of a run's objects that change in training, for checkpoints.
+"""Track the plain Python attributes of a run's objects that change during training, for checkpoints.
 
-Theory of operation. torch registers parameters and buffers; everything else that a module or an MLSpec keeps
-(a temperature, a cached length, a list of past losses, a generator) is a plain attribute that no `state_dict`
-holds. `Attributes` walks all that is reachable from named roots when a run is made, and notes a mark of what
-each place holds. Objects are made anew by the same code on every worker, so only the difference counts:
-`changed` walks again and returns the places whose marks differ, as data that `torch.load` reads with
-`weights_only=True`; `restore` puts them into the objects of another worker. A place is the path of attribute
-names, keys and indices that leads to it.
+Theory of operation. torch registers parameters and buffers. Everything else that a module or an MLSpec keeps
+(a temperature, a cached length, a list of past losses, a random generator) is a plain attribute, which no
+`state_dict` holds. When a run is created, `Attributes` walks everything reachable from named roots. It
+records a mark of the value at each place. A place is the path of attribute names, keys and indices that leads
+to a value. The same code creates the objects on every worker, so only differences must be saved: `changed`
+walks again and returns the places whose marks differ, as data that `torch.load` reads with
+`weights_only=True`. `restore` puts these values into the objects of another worker.
 
-Most runs never change an attribute. So `changed` first compares which objects each container holds, by
-identity, which takes a tenth of a walk. That proves something only where all that is held is immutable or
-such a container itself; where it is not, and once something has changed, `changed` walks.
+Most runs never change an attribute. Therefore `changed` first compares, by identity, which objects each
+container holds; this takes a tenth of the time of a walk. The comparison is sufficient only if everything in
+the containers is immutable or another container. Otherwise, or after the first change, `changed` walks.
 
-What can be held: None, numbers, text, bytes, tensors, arrays, generators of random numbers, containers of
-these, and objects of classes written in Python, by their own attributes. What cannot: an object that was
-replaced by one of another type or that was not there before, an iterator that moved on, a foreign object that
-was replaced. Those raise Unholdable, so that a run never continues with other bits than it would have had.
+Supported values: None, numbers, text, bytes, tensors, arrays, random generators, containers of these, and
+objects of classes written in Python (by their attributes). Unsupported changes: an object that is new or was
+replaced by one of another type, an iterator that advanced, a foreign object that was replaced. These raise
+Unholdable, so that a run never continues with other bits than it would have had.
 
-Not looked into: classes, modules of code, functions other than by name, hooks, what a foreign object keeps
-inside (a tokenizer written in Rust), and, below the MLSpec, objects of other people's packages.
+Not inspected: classes, modules of code, functions other than by name, hooks, the inside of foreign objects
+(such as a tokenizer written in Rust), and, below the MLSpec, objects of third-party packages.
 """
 
 import io
@@ -45,14 +45,14 @@ from rapidfire_cli.training.plain import (
     mark,
 )
 
-MODEL = "model"  # the root that the model is below
+MODEL = "model"  # the name of the model's root
 
 Place: TypeAlias = tuple[Any, ...]
 State: TypeAlias = dict[Place, Any]
 
 TREE = ("_parameters", "_buffers", "_modules")
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
-"""What nn.Module keeps for itself; `training` is among it, which `training/state.py` keeps."""
+"""The attributes of nn.Module itself. They include `training`, which `training/state.py` saves."""
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that does the same
 CODE = (
@@ -64,11 +64,11 @@ OPAQUE = ("logging", "threading", "concurrent", "multiprocessing", "socket", "sq
 """Packages whose objects lead to the state of the whole process."""
 
 OPEN = ("torch", "torchmetrics", "transformers", "peft")
-"""Packages whose objects are looked into wherever they are met; those of others only below the model."""
+"""Packages whose objects are always inspected; objects of other packages only below the model."""
 
 DELETED = "deleted"
-EXTRA = "get_extra_state()"  # takes an attribute's place: what the module's own method returns
-AT = "#"  # before the position of a key that no file could hold
+EXTRA = "get_extra_state()"  # used in a place instead of an attribute: the result of the module's method
+AT = "#"  # before the position of a key that a file cannot hold
 
 
 class Unholdable(Exception):  # noqa: N818 - a property of the state
@@ -76,7 +76,7 @@ class Unholdable(Exception):  # noqa: N818 - a property of the state
 
 
 class Seen(NamedTuple):
-    """The value of a place, and a mark that stays equal while it is unchanged."""
+    """The value at a place, and a mark that stays equal while the value is unchanged."""
 
     kind: str  # data, object, alias, tensor of the model, code, iterator
     mark: Any
@@ -86,7 +86,7 @@ class Seen(NamedTuple):
 class Attributes:
     """The attributes of everything reachable from `roots`, and their values when the run was created.
 
-    `registered` are the tensors that a checkpoint holds anyway, by name: they are referred to, not held.
+    Parameters and buffers of `model` are in the checkpoint anyway: places refer to them by name.
     """
 
     def __init__(self, roots: Mapping[str, object], model: nn.Module) -> None:
@@ -96,14 +96,17 @@ class Attributes:
         self._before = {
             place: seen
             if seen.kind in ("code", "derived")
-            else seen._replace(value=None)  # an id lasts no longer
+            else seen._replace(value=None)  # only an id needs its value kept alive
             for place, seen in found.items()
         }
         containers = _containers(found.values(), model) or ()
-        self._contents = [(each, content_of(each)) for each in containers]  # empty once they prove nothing
+        self._contents = [(each, content_of(each)) for each in containers]  # empty: `changed` must walk
 
     def changed(self) -> State:
-        """Every place whose content changed, as tensors and plain data. Raises Unholdable."""
+        """Return every place whose value changed, with the value as tensors and plain data.
+
+        Raises Unholdable if a checkpoint cannot hold a changed value.
+        """
         if self._contents and all(holds(container, content) for container, content in self._contents):
             return {}
         self._contents.clear()
@@ -117,12 +120,12 @@ class Attributes:
             owners = [place[:end] for end in range(1, len(place))]
             if place not in now and not any(owner in state or owner in gone for owner in owners):
                 gone.append(place)
-        return state | dict.fromkeys(reversed(gone), (DELETED, None))  # the last of a list first
+        return state | dict.fromkeys(reversed(gone), (DELETED, None))  # delete from the end of a list
 
     def restore(self, state: State) -> None:
         """Restore the result of `changed` into objects that were just created by the same code.
 
-        Tensors take the place of those that are there, so that those which shared memory share it again.
+        Tensors replace the present ones, so that tensors that shared memory share it again.
         """
         tensors = registered(self._model)
         unpack = Unpacking(tensors)
@@ -174,7 +177,7 @@ class Attributes:
 
 
 class _Walk:
-    """A walk over everything reachable, each object once, where it is met first."""
+    """A walk over everything reachable. It visits each object once, at the first place that leads to it."""
 
     def __init__(self, model: nn.Module) -> None:
         self.found: dict[Place, Seen] = {}
@@ -185,19 +188,19 @@ class _Walk:
         }
 
     def visit(self, place: Place, value: Any) -> None:
-        """Note the value of the place, and everything reachable from it."""
+        """Record the value at the place, and everything reachable from it."""
         if (kind := type(value)) in ATOMS:  # the common case, at a fraction of the cost
             self.found[place] = Seen("data", (kind, value), value)
         elif (name := self._registered.get(id(value))) is not None:
             self.found[place] = Seen("registered", name, name)
         elif isinstance(value, Tensor) and value.grad_fn is not None:
             self.found[place] = Seen("derived", id(value), value)
-        elif place[-1] == EXTRA:  # what it says may stay the same while it changes
+        elif place[-1] == EXTRA:  # the method may return the same object with changed content
             self.found[place] = Seen("data" if mark(value) is not None else "code", UNKNOWN, value)
         elif place[-1] != "_modules" and (found := mark(value)) is not None:
             self.found[place] = Seen("data", found, value)
         elif type(value).__module__.partition(".")[0] == OURS:
-            return  # a view of the config, which is made anew at each look and says nothing new
+            return  # a view of the config: each access creates a new one, and its content is constant
         elif (met := self._places.get(id(value))) is not None:
             self.found[place] = Seen("alias", met, met)
         else:
@@ -213,7 +216,7 @@ class _Walk:
         elif code:
             self.found[place] = Seen("code", id(value), value)
         else:
-            lasting = isinstance(value, nn.Module)  # lazy modules become those of another class
+            lasting = isinstance(value, nn.Module)  # lazy modules change their class
             name = "" if lasting else f"{type(value).__module__}.{type(value).__qualname__}"
             self.found[place] = Seen("object", name, value)
             for key, below in self._parts(value):
@@ -225,7 +228,7 @@ class _Walk:
             speaks = type(value).get_extra_state is not nn.Module.get_extra_state
             for key, below in vars(value).items():
                 if key == "_modules" and not below:
-                    continue  # a layer, mostly
+                    continue  # usually a layer
                 if key not in skipped and not (speaks and key not in TREE and mark(below) is None):
                     yield key, below
             if speaks:
@@ -239,7 +242,7 @@ class _Walk:
 
 
 def registered(model: nn.Module) -> dict[str, Tensor | None]:
-    """Every parameter and buffer of the model, by dotted name; None where there is none yet."""
+    """Every parameter and buffer of the model, by dotted name; None for one that is not set."""
     return {
         f"{prefix}.{name}" if prefix else name: tensor
         for prefix, module in model.named_modules(remove_duplicate=True)
@@ -248,7 +251,7 @@ def registered(model: nn.Module) -> dict[str, Tensor | None]:
 
 
 def _own(value: Any) -> Iterator[tuple[str, Any]]:
-    """An object's own attributes, of a module only what was not yielded before."""
+    """An object's own attributes; nothing for a module, whose attributes `_parts` yields."""
     if isinstance(value, nn.Module):
         return
     yield from getattr(value, "__dict__", {}).items()
@@ -260,7 +263,7 @@ def _own(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_code(value: Any, below_model: bool) -> bool:
-    """Whether the value is not an object of a class written in Python, or not one to look into."""
+    """Whether the value must not be inspected: code, or an object of a foreign class."""
     cls: Any = type(value)
     if isinstance(value, nn.Module) or cls in CONTAINERS:
         return False
@@ -269,7 +272,7 @@ def _is_code(value: Any, below_model: bool) -> bool:
 
 @cache
 def _in_python(cls: Any) -> bool:
-    """Whether instances of the class have attributes that Python sees, and lead nowhere else."""
+    """Whether Python can see all attributes of the class's instances, and its package is not opaque."""
     heap = bool(cls.__flags__ & HEAP_TYPE)
     own = any("__dict__" in vars(one) or "__slots__" in vars(one) for one in cls.__mro__[:-1])
     return heap and own and cls.__module__.partition(".")[0] not in OPAQUE
@@ -277,7 +280,7 @@ def _in_python(cls: Any) -> bool:
 
 @cache
 def _is_open(cls: Any) -> bool:
-    """Whether the class is the user's own, or one of a package that models are made of."""
+    """Whether the class is the user's own, or belongs to a package that models are built from."""
     return cls.__module__.partition(".")[0] in OPEN or fingerprint.is_users_own(cls.__module__)
 
 

@@ -1,7 +1,8 @@
 """Sources of batches: a split's rows, prepared in every epoch or cached, with bitwise equal results.
 
-A row may depend on the epoch and its index, and a batch on its number in the epoch besides, but never on what
-was prepared before. So a run that leaves an epoch in its middle continues with the very rows that were left.
+A row may depend on the epoch and its index; a batch may also depend on its number in the epoch. Neither
+depends on what was prepared before. So a run that is interrupted within an epoch continues with exactly the
+rows that are left.
 """
 
 import copy
@@ -26,7 +27,7 @@ TOGETHER = (
     1000  # batches selected at once, where they are small (assumed: a tensor takes half a kB beside its rows)
 )
 OUTSIDE_TRAINING = 0  # instead of an epoch
-ALIGNED = 64  # bytes: where torch's CPU allocator begins a tensor; kernels may round otherwise elsewhere
+ALIGNED = 64  # bytes: the alignment of torch's CPU allocator; kernels may round differently at others
 
 
 class BatchSource(Protocol):
@@ -35,10 +36,10 @@ class BatchSource(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, rows: Tensor, size: int, epoch: int, first: int = 0) -> Iterator[Any]:
-        """The rows at these indices (rows,), in batches of `size`; created lazily.
+        """Yield the rows at these indices (rows,) in batches of `size`, each created when it is needed.
 
-        They are those of `epoch` (from 1; 0 outside training), in which the first batch has the number
-        `first` (from 0).
+        `epoch` counts from 1 (0 outside training). `first` is the number of the first batch in the epoch,
+        from 0.
         """
 
 
@@ -61,7 +62,7 @@ class Uncached:
             yield moved(self.batch(batch.tolist(), epoch, number), self.device)
 
     def batch(self, indices: Sequence[int], epoch: int, number: int) -> Any:
-        """One batch, on the CPU. Raises Failure that names the row, or the rows that do not fit."""
+        """Return one batch, on the CPU. Raises Failure that names the row, or the rows that do not fit."""
         with self.streams.apart():
             prepared = [self._prepared(index, epoch) for index in indices]
             self.streams.batch(number, epoch)
@@ -79,7 +80,7 @@ class Uncached:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """Cached rows that only `collate` can join; one of the user's own may change them, and gets copies."""
+    """Cached rows that only `collate` can join. A user's `collate` may change rows, so it gets copies."""
 
     split: str
     rows: Sequence[Row]
@@ -125,7 +126,7 @@ class Stacked:
                 yield dict(zip(chosen, batch, strict=True))
 
     def _together(self, size: int) -> int:
-        """How many batches to select at once, each of which begins where it would if selected alone."""
+        """How many batches to select at once, so that each is aligned as if it were selected alone."""
         weights = [field[:size].nbytes for field in self.fields.values()]
         if any(weight % ALIGNED for weight in weights):
             return 1
@@ -133,12 +134,12 @@ class Stacked:
 
 
 def cut(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """The rows' indices in batches of `size`, each made when it is asked for: an epoch may have millions."""
+    """Yield the rows' indices in batches of `size`, lazily, since an epoch may have millions of batches."""
     return (rows[begin : begin + size] for begin in range(0, len(rows), size))
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in it on `device`."""
+    """Return the batch with all its tensors moved to `device`."""
     if device.type == "cpu":
         return batch
     match batch:

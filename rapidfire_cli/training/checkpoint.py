@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run needs to continue bit for bit, published whole.
+"""Checkpoints: everything a run needs to continue bit for bit, published as a whole.
 
-A checkpoint holds the model's weights, the rest of the run's state, and the weights of its best epoch so far,
-where that is not the last one. The newest two are kept while a run trains; of a completed run what
-`execution.keep` says, and beside it the final and the best weights under names of their own.
+A checkpoint holds the model's weights, the rest of the run's state, and the weights of the best epoch so far.
+While a run trains, its newest two checkpoints are kept. After it is completed, `execution.keep` decides what
+is kept; the final and the best weights are published beside it under their own names.
 """
 
 import json
@@ -41,7 +41,7 @@ from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import say
 from rapidfire_cli.training.state import packed, unpack
 
-LAST = 2  # checkpoints kept: the last, and the one before it should the last be damaged
+LAST = 2  # checkpoints kept: the last, and the one before it in case the last is damaged
 
 
 def save(run: LiveRun) -> None:
@@ -67,7 +67,7 @@ def save(run: LiveRun) -> None:
         )
     except Failure:
         raise
-    except Exception as error:  # safetensors and torch have their own words for a full disk
+    except Exception as error:  # safetensors and torch raise their own errors when the disk is full
         if found := disk_error(error):
             raise refused(found) from error
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
@@ -76,7 +76,7 @@ def save(run: LiveRun) -> None:
 
 
 def keep(run: LiveRun) -> None:
-    """Keep the checkpoint that was just saved for good. Raises Failure."""
+    """Mark the checkpoint that was just saved as permanent. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
         publication.twin(home / _name(run), home / KEPT / _name(run))
@@ -104,7 +104,7 @@ def restore(run: LiveRun) -> None:
 
 
 def _begin_with(run: LiveRun, origin: Path) -> None:
-    """Begin with the epochs of a run that differs in `epochs` alone, where this one would train the same."""
+    """Load the epochs of the origin, which differs only in `epochs`, if this run would train them equally."""
     try:
         published = publication.verify(origin)
     except Damaged as damage:
@@ -125,7 +125,7 @@ def _begin_with(run: LiveRun, origin: Path) -> None:
 
 
 def finish(run: LiveRun, keep: Keep) -> None:
-    """Publish the final weights and those of the best epoch. Raises Failure."""
+    """Publish the final weights and the weights of the best epoch. Raises Failure."""
     home = Path(run.assignment.directory)
     last = home / _name(run)
     with guard_own_io():
@@ -143,7 +143,7 @@ def finish(run: LiveRun, keep: Keep) -> None:
 
 
 def show_best(run: LiveRun) -> None:
-    """Publish the best weights of a run that ends early next to its log. Raises Failure."""
+    """Publish the best weights of a run that ends early, next to its log. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
         if named := _best_link(home, home / _name(run)):
@@ -151,13 +151,16 @@ def show_best(run: LiveRun) -> None:
 
 
 def _best_link(home: Path, checkpoint: Path) -> dict[Path, Path]:
-    """The best weights' name in the run's own directory, and their file in the checkpoint."""
+    """Map the name of the best weights in the run's directory to their file in the checkpoint."""
     found = weights_in(checkpoint, BEST)
     return {home / f"{BEST}{found.suffix}": found} if found else {}
 
 
 def _weights_payload(run: LiveRun, now: weights.Weights) -> dict[str, Writer]:
-    """The model's weights and the best epoch's, which may be the same, or in the checkpoint before."""
+    """The writers of the model's weights and of the best epoch's weights.
+
+    The best weights may be the model's own, or already be in the previous checkpoint.
+    """
     payload: dict[str, Writer] = {f"{MODEL}{now.suffix}": now.write}
     if run.best is None:
         return payload
@@ -178,7 +181,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _outdated(directory: Path, newest: str, last: int) -> list[Path]:
-    """The checkpoints to delete: all but the last ones, damaged newer ones, and a warm start's source."""
+    """The checkpoints to delete: those older than the `last` ones, damaged newer ones, and the origin."""
     present = newest_first(directory)
     kept = [path for path in present if path.name <= newest][:last]
     origin = directory / ORIGIN
@@ -200,7 +203,10 @@ def _facts(run: LiveRun) -> dict[str, Plain]:
 
 
 def _load(run: LiveRun, published: Published) -> None:
-    """Raises Failure where the checkpoint cannot be used by this version, or does not fit the model."""
+    """Load the checkpoint into the run.
+
+    Raises Failure if this version cannot use the checkpoint, or if it does not fit the model.
+    """
     reached, file = from_facts(published.facts), weights_in(published.path, MODEL)
     if published.facts.get("format") not in READABLE or not file or not (published.path / STATE).is_file():
         cause = (

@@ -12,7 +12,7 @@ TABLES = (
     "ROC",
     "PrecisionRecallCurve",
     "StatScores",
-)  # ends of the names of torchmetrics' classes
+)  # suffixes of torchmetrics class names
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Unusable:
 
 
 def unusable(metrics: Any, named: Sequence[str]) -> Iterator[Unusable]:
-    """The problems with what `metrics` returned."""
+    """Yield the problems with what the MLSpec's `metrics` method returned."""
     if not isinstance(metrics, Mapping) and not hasattr(metrics, "items"):
         yield Unusable(
             f"`metrics` returned {described(metrics)}, not a dict", "return {name: torchmetrics.Metric, …}"

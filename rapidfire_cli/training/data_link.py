@@ -1,4 +1,4 @@
-"""What a worker and its data workers say to each other: pickled records over a socket pair."""
+"""The messages between a worker and its data workers: pickled records over a socket pair."""
 
 import errno
 import mmap
@@ -17,12 +17,12 @@ from rapidfire_cli.training.shared_batches import Placed
 
 LENGTH = struct.Struct("!I")
 CHUNK = 1 << 18  # bytes read at once (assumed)
-DESCRIPTORS = 64  # read at once, at most: one a batch
+DESCRIPTORS = 64  # the most that are read at once: one per batch
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first message: what the worker was set up with, and where its modules were found."""
+    """The first message: the worker's setup and its module search path."""
 
     setup: Setup
     path: tuple[str, ...]
@@ -38,7 +38,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The run is gone."""
+    """Forget the run."""
 
     key: int
 
@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Nobody reads these segments any more."""
+    """These segments are no longer read and can be reused."""
 
     segments: tuple[int, ...]
 
@@ -67,7 +67,7 @@ Request: TypeAlias = Begin | Open | Close | Task | Release
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the rows of the run depend on in this process; the worker compares it with its own."""
+    """The hashes and settings on which the run's rows depend; the worker compares them with its own."""
 
     key: int
     code: str
@@ -93,7 +93,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why the batch of a task cannot be prepared: the parts of a Failure."""
+    """The batch of a task cannot be prepared; the fields are those of a Failure."""
 
     task: int
     kind: str
@@ -105,29 +105,29 @@ Answer: TypeAlias = Opened | Refused | Done | Failed
 
 
 class Page:
-    """The shared page: the data worker writes it, the worker reads it."""
+    """The shared page of memory: the data worker writes it, the worker reads it."""
 
-    STARTING, OPENING, WAITING = -3, -2, -1  # instead of a task
-    JOINING = -1  # instead of a row
+    STARTING, OPENING, WAITING = -3, -2, -1  # written in place of a task
+    JOINING = -1  # written in place of a row
 
     def __init__(self, descriptor: int) -> None:
         self._cells = memoryview(mmap.mmap(descriptor, SIZE)).cast("q")
 
     def note(self, task: int, row: int = 0) -> None:
-        """What is being worked at: a task, and a row's index in its split."""
+        """Write the task being worked on, and the row's index in its split."""
         self._cells[0], self._cells[1] = task, row
 
     def row(self, row: int) -> None:
-        """Another row of the same task."""
+        """Write the index of the next row of the same task."""
         self._cells[1] = row
 
     def read(self) -> tuple[int, int]:
-        """The task and the row."""
+        """Return the task and the row."""
         return self._cells[0], self._cells[1]
 
 
 class Link:
-    """One end of the socket pair; descriptors travel beside the messages."""
+    """One end of the socket pair; file descriptors are sent beside the messages."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -135,18 +135,18 @@ class Link:
         self._descriptors: deque[int] = deque()
 
     def fileno(self) -> int:
-        """The descriptor to poll."""
+        """Return the descriptor to poll."""
         return self._connection.fileno()
 
     def send(self, message: Request | Answer, descriptors: Sequence[int] = ()) -> None:
-        """Send a message; waits for room. Raises OSError when the other end is gone."""
+        """Send a message; block while the socket is full. Raises OSError if the other end is gone."""
         body = pickle.dumps(message)
         data = memoryview(LENGTH.pack(len(body)) + body)
         sent = socket.send_fds(self._connection, [data], list(descriptors))
         self._connection.sendall(data[sent:])
 
     def receive(self) -> Iterator[Any]:
-        """Wait for data, then the whole messages at hand. Raises OSError when the other end is gone."""
+        """Wait for data and yield all complete messages. Raises OSError if the other end is gone."""
         data, descriptors, _, _ = socket.recv_fds(self._connection, CHUNK, DESCRIPTORS)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the other end is closed")
@@ -161,7 +161,7 @@ class Link:
             yield pickle.loads(body)
 
     def descriptor(self) -> int:
-        """The next descriptor that came with a message."""
+        """Return the next descriptor that was received with a message."""
         return self._descriptors.popleft()
 
     def close(self) -> None:

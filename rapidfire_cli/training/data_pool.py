@@ -1,19 +1,20 @@
 """The data workers of a worker: processes that prepare batches ahead, for all runs that it trains.
 
 Theory of operation. A *feed* is the rest of an epoch of one run: batches in their order. It keeps at most
-`ahead` of them under way or ready, each a task of the data worker that has least to do, and hands them out in
-order. When all of an epoch are given, the first ones of the validation and of the next epoch follow. Tasks
-and answers pass only while training asks for a batch; in between, data workers work off what they were given.
-A feed outlives the turn that began it: batches that are ready wait for the run's next turn.
+`ahead` batches in preparation or ready. Each batch is a task of the data worker that has the fewest tasks.
+The feed yields batches in order. When all tasks of an epoch are submitted, the first ones of the validation
+and of the next epoch follow. Messages are exchanged only while training waits for a batch; in between, data
+workers process their queued tasks. A feed outlives the turn that created it: ready batches wait for the next
+turn.
 
-Data workers are started when the first batch is asked for and stay until the worker ends. Each opens a run by
-loading its data and calling its `initialize_run`. If one comes to other data, code or settings than the
-worker has, or fails at it, the run's rows are prepared in the worker instead (`Unusable`).
+Data workers are started when the first batch is requested and live until the worker ends. Each opens a run by
+loading its data and calling its `initialize_run`. If a data worker finds data, code or settings that differ
+from the worker's, or if opening fails, the run's rows are prepared in the worker instead (`Unusable`).
 
-If a data worker ends, the task that it was working at fails, with the row that its page names; what else it
-was to do goes to another that takes its place. So a row that kills its process fails only its run.
+If a data worker ends, the task that it was processing fails with the row that its page names. Its other tasks
+go to a new data worker. So a row that kills its process fails only its own run.
 
-Not torch's DataLoader: it draws from the global streams when an epoch begins, starts its processes anew for
+Why not torch's DataLoader: it draws from the global streams when an epoch begins, restarts its processes for
 each epoch, forks after CUDA and threads have started, and needs /dev/shm.
 """
 
@@ -56,7 +57,7 @@ from rapidfire_cli.training.data_link import (
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.shared_batches import Placed, read
 
-EACH: Final = 2  # batches ahead per data worker, where `prefetch` does not say (as torch's DataLoader)
+EACH: Final = 2  # batches ahead per data worker, if `prefetch` is not set (as in torch's DataLoader)
 EARLY: Final = (
     4  # times `ahead`: batches that may be ready for all runs together, at an epoch's end (assumed)
 )
@@ -79,28 +80,28 @@ class Unusable(Exception):  # noqa: N818 - what was found
 
 @dataclass(slots=True, eq=False)
 class DataWorker:
-    """A data worker, as the worker sees it."""
+    """The worker's record of one data worker: its process, its link and its tasks."""
 
     process: subprocess.Popen[bytes]
     link: Link
     page: Page
-    tasks: dict[int, Task] = field(default_factory=dict)  # given and not answered, in their order
-    runs: set[int] = field(default_factory=set)  # keys of those that it was asked to open
+    tasks: dict[int, Task] = field(default_factory=dict)  # sent and not answered, in order
+    runs: set[int] = field(default_factory=set)  # keys of the runs that it was asked to open
     segments: dict[int, mmap.mmap] = field(default_factory=dict)
-    unread: deque[int] = field(default_factory=deque)  # segments that nobody reads any more
+    unread: deque[int] = field(default_factory=deque)  # segments that are no longer read
 
 
 class DataPool:
-    """At most `count` data workers, which prepare `ahead` batches of a feed."""
+    """The data workers of one worker, which prepare up to `ahead` batches of each feed."""
 
     def __init__(self, setup: Setup) -> None:
-        """Nothing is started yet. Data workers are to find what this process finds now."""
+        """Record this process's environment for the data workers; they are started later."""
         self._setup = setup
         self.ahead = setup.prefetch or EACH * setup.data_workers
         self._count = min(setup.data_workers, self.ahead)
         self._path = tuple(sys.path)
         self._home, self._environment = Path.cwd(), dict(os.environ)
-        self._output = [os.dup(each) for each in STANDARD]  # a run's log takes their place in its turns
+        self._output = [os.dup(each) for each in STANDARD]  # a turn redirects them to the run's log
         self._workers: list[DataWorker] = []
         self._runs: dict[int, Assignment] = {}
         self._answers: dict[int, list[Opened | Refused | Failure]] = {}
@@ -110,13 +111,13 @@ class DataPool:
 
     @property
     def room(self) -> int:
-        """Batches that may still be begun for later epochs, of all runs: what is ready takes memory."""
+        """How many batches may still be started early, over all runs: ready batches take memory."""
         return EARLY * self.ahead - len(self._results)
 
     def open(self, assignment: Assignment) -> tuple[int, Opened]:
-        """A key for the run, and what its rows depend on in data workers.
+        """Open the run in all data workers; return its key, and what its rows depend on there.
 
-        Raises Unusable where one of them cannot open it, and Failure where one ended over it.
+        Raises Unusable if a data worker cannot open the run, and Failure if one died while opening it.
         """
         key = next(self._keys)
         self._runs[key] = assignment
@@ -142,7 +143,7 @@ class DataPool:
         raise Unusable(OTHER_ROWS)
 
     def close(self, key: int) -> None:
-        """The run is gone; what is prepared for it no longer matters."""
+        """Close the run in all data workers and drop its batches."""
         self._runs.pop(key, None)
         self.forget(
             [task for worker in self._workers for task, its in worker.tasks.items() if its.key == key]
@@ -153,13 +154,13 @@ class DataPool:
                 self._send(worker, Close(key))
 
     def submit(self, key: int, split: Split, epoch: int, batch: int, rows: Tensor) -> int:
-        """Have a batch prepared; the number of the task."""
+        """Submit a batch for preparation and return the number of its task."""
         task = Task(next(self._numbers), key, split, epoch, batch, tuple(rows.tolist()))
         self._give(task)
         return task.number
 
     def take(self, task: int) -> Any:
-        """The batch of a task, waiting for it. Raises Failure."""
+        """Wait for the batch of a task and return it. Raises Failure."""
         while task not in self._results:
             self._listen()
         result = self._results.pop(task)
@@ -168,7 +169,7 @@ class DataPool:
         return result
 
     def forget(self, tasks: Iterable[int]) -> None:
-        """Nobody will take these."""
+        """Drop the results of these tasks, which will not be taken."""
         under_way = {task for worker in self._workers for task in worker.tasks}
         for task in tasks:
             self._results.pop(task, None)
@@ -187,7 +188,7 @@ class DataPool:
         self._output.clear()
 
     def _all(self) -> list[DataWorker]:
-        """As many data workers as there should be."""
+        """Return all data workers; start the missing ones."""
         while len(self._workers) < self._count:
             self._workers.append(self._start())
         return self._workers
@@ -229,11 +230,11 @@ class DataPool:
     def _send(self, worker: DataWorker, message: Any) -> None:
         try:
             worker.link.send(message)
-        except OSError:  # it has ended; `_listen` finds what it said before
+        except OSError:  # it has ended; `_listen` reads what it sent before
             return
 
     def _listen(self) -> None:
-        """Wait until a data worker has something to say, or has ended, and note it."""
+        """Wait until a data worker answers or ends, and process that."""
         poll = select.poll()
         by_descriptor = {worker.link.fileno(): worker for worker in self._workers}
         for descriptor in by_descriptor:
@@ -251,7 +252,7 @@ class DataPool:
             case Opened() | Refused():
                 if answer.key in self._answers:
                     self._answers[answer.key].append(answer)
-                elif isinstance(answer, Refused):  # by one that took the place of another
+                elif isinstance(answer, Refused):  # by the successor of one that ended
                     self._fail(worker, answer.key, Failure("error", answer.reason))
             case Done():
                 del worker.tasks[answer.task]
@@ -269,16 +270,16 @@ class DataPool:
             self._results[task] = result
 
     def _fail(self, worker: DataWorker, key: int, failure: Failure) -> None:
-        """All tasks of a run fail."""
+        """Fail all tasks of a run on this data worker."""
         for task in [task for task in worker.tasks.values() if task.key == key]:
             del worker.tasks[task.number]
             self._settle(task.number, failure)
 
     def _replace(self, worker: DataWorker) -> None:
-        """A data worker has ended: blame what it worked at, and give the rest to another."""
+        """Handle the end of a data worker: fail the task it was processing, and reassign the others."""
         self._workers.remove(worker)
         worker.link.close()
-        worker.process.kill()  # only its socket may be closed
+        worker.process.kill()  # it may be alive with a closed socket
         ended = _spelt(worker.process.wait())
         at, row = worker.page.read()
         if blamed := worker.tasks.pop(at, None):
@@ -297,7 +298,7 @@ class DataPool:
                 self._give(task)
 
     def _blame_opening(self, worker: DataWorker, answer: Refused | Failure) -> None:
-        """It ended before it had answered: nothing waits for it, as another would end, too."""
+        """Answer for a data worker that ended while opening runs. No retry: a new one would end as well."""
         for key in [key for key in self._answers if key in worker.runs]:
             self._answers[key] += [answer] * self._count
         failure = answer if isinstance(answer, Failure) else Failure("error", answer.reason)
@@ -316,19 +317,19 @@ class Feed:
         self.split = split
         self._size = size
         self.epoch = epoch
-        self.then: Callable[[Feed], None] = _nothing  # when all that is left has been given
-        self.left = rows  # that were not taken
-        self._batch = first  # the number of the first of them
-        self._given = 0  # rows of those left that are under way
+        self.then: Callable[[Feed], None] = _nothing  # called when all rows left have been submitted
+        self.left = rows  # not yet taken by training
+        self._batch = first  # the number of the first batch left
+        self._given = 0  # how many of the rows left have been submitted
         self._tasks: deque[int] = deque()
 
     @property
     def under_way(self) -> int:
-        """Batches that are under way or ready."""
+        """The number of batches that are in preparation or ready."""
         return len(self._tasks)
 
     def continues(self, rows: Tensor, size: int, epoch: int, first: int) -> bool:
-        """Whether what is left are these batches."""
+        """Whether the batches left in this feed are exactly these."""
         same = (self._size, self.epoch, self._batch) == (size, epoch, first)
         return same and self.left.equal(rows)
 
@@ -337,7 +338,7 @@ class Feed:
             yield self._next()
 
     def close(self) -> None:
-        """Nobody will take what is left."""
+        """Drop all batches that are left."""
         self._pool.forget(self._tasks)
         self._tasks.clear()
         self.left = self.left[:0]
@@ -358,7 +359,7 @@ class Feed:
             self.then(self)
 
     def fill(self, most: int) -> None:
-        """Give tasks until `most` are under way or ready."""
+        """Submit batches until `most` are in preparation or ready."""
         while len(self._tasks) < most and self._given < len(self.left):
             rows = self.left[self._given : self._given + self._size]
             number = self._batch + len(self._tasks)
@@ -368,7 +369,7 @@ class Feed:
 
 
 def _nothing(feed: Feed) -> None:
-    """Nothing comes after it."""
+    """Do nothing when a feed has submitted everything."""
 
 
 def _batch(worker: DataWorker, placed: Placed) -> Any:

@@ -1,14 +1,14 @@
 """A data worker: a process that prepares batches of rows ahead of the training of its worker.
 
-Theory of operation. It is started by exec, in the process group of the worker, with the descriptors of a
-socket and of a page of memory that both share. It imports the MLSpec, and for each run that it works for it
-loads the data and calls `initialize_run`, as the worker did; then it prepares the batches that it is asked
-for, one after the other, and writes them into memory that the worker has mapped. Rows follow from the seed,
-the epoch, the split and the index alone (`row_streams`), so it makes no difference which process prepares
-them. The page says which row of which task is being prepared, in case the process is killed.
+Theory of operation. The worker starts it by exec, in the worker's process group, with the descriptors of a
+socket and of a shared page of memory. It imports the MLSpec. For each run it loads the data and calls
+`initialize_run`, as the worker did. Then it prepares the requested batches, one after the other, and writes
+them into memory that the worker has mapped. A row is a function of the seed, the epoch, the split and its
+index (`row_streams`), so any process prepares the same rows. The page says which row of which task is being
+prepared, in case the process is killed.
 
-It runs at a lower priority than the worker: on a machine whose processors are all busy, a step that waits for
-its turn costs time, a batch that is prepared ahead does not.
+It runs at a lower priority than the worker: when all processors are busy, a delayed training step costs time,
+but a delayed batch ahead does not.
 
 When the worker is gone, the kernel kills the process; it also ends when the socket is closed.
 """
@@ -62,26 +62,26 @@ NICER = 5  # than the worker; measured: a sweep of random crops on two busy core
 
 
 class Noted(RowStreams):
-    """Seeds for rows, and notes each on the page."""
+    """Random streams of rows that also write each row's index to the page."""
 
     def __init__(self, streams: RowStreams, page: Page) -> None:
         super().__init__(streams.seed, streams.split, streams.own)
         self._page = page
 
     def row(self, index: int, epoch: int) -> None:
-        """Seed for a row."""
+        """Seed the streams for a row."""
         self._page.row(index)
         super().row(index, epoch)
 
     def batch(self, number: int, epoch: int) -> None:
-        """Seed for joining rows."""
+        """Seed the streams for joining the rows of a batch."""
         self._page.row(Page.JOINING)
         super().batch(number, epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A run that batches are prepared for."""
+    """A run for which batches are prepared."""
 
     assignment: Assignment
     source: Source
@@ -123,7 +123,7 @@ def _serve(link: Link, page: Page) -> None:
                 page.note(Page.WAITING)
             case Task():
                 page.note(request.number)
-                if client := clients.get(request.key):  # else its refusal was the answer
+                if client := clients.get(request.key):  # otherwise its refusal was the answer
                     _work(request, client, shared, segments, link, page)
                 page.note(Page.WAITING)
             case Release():
@@ -151,7 +151,7 @@ def _opened(request: Open, device: str, shared: Shared, clients: dict[int, Clien
             loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
             source = opening.sourced(assignment, loaded, {}, shared, "fit")
             settings = shared.settings.of_rows()
-    except BaseException as error:  # whatever the user's code does, SystemExit included
+    except BaseException as error:  # anything that user code raises, including SystemExit
         return Refused(request.key, blamed(error).cause)
     clients[request.key] = Client(assignment, source)
     return Opened(request.key, shared.code, source.loaded.fingerprint, settings)
@@ -173,7 +173,7 @@ def _work(task: Task, client: Client, shared: Shared, segments: Segments, link: 
 
 
 def _rows(client: Client, split: Split, page: Page) -> Uncached:
-    """The rows of a split; to find what they may draw from takes long."""
+    """Return the rows of a split. This is slow: it searches the generators that they may draw from."""
     if split not in client.rows:
         rows = uncached(split, client.source, torch.device("cpu"))
         client.rows[split] = replace(rows, streams=Noted(rows.streams, page))
@@ -182,6 +182,6 @@ def _rows(client: Client, split: Split, page: Page) -> Uncached:
 
 @contextmanager
 def _on_behalf(assignment: Assignment, shared: Shared) -> Iterator[Any]:
-    """Print to the run's log and under the run's settings."""
+    """Run the block with output to the run's log and under the run's settings."""
     with logged(Path(assignment.directory, LOG)), shared.settings.of(assignment.run):
         yield

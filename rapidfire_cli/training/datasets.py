@@ -21,10 +21,10 @@ from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees
 from rapidfire_cli.training.train_config import train_config
 
 MEANT = frozenset({"val", "valid", "dev", VALIDATION})
-"""What people call the validation split, in any case."""
+"""Usual names of the validation split, compared without regard to case."""
 
-LIBRARIES = frozenset({"pandas", "polars", "torch", "datasets"})  # worth naming with the type
-KEPT = 4  # data sets that stay loaded while no run uses them: those asked for last (assumed)
+LIBRARIES = frozenset({"pandas", "polars", "torch", "datasets"})  # messages name them with the type
+KEPT = 4  # data sets that stay loaded while no run uses them: the most recently used (assumed)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -33,17 +33,17 @@ class Loaded:
 
     splits: Mapping[str, Dataset | Iterated]
     reads: Reads
-    seed: int | None  # where load_data drew randomness
+    seed: int | None  # the run's seed if load_data drew random numbers
     fingerprint: str  # JSON: hashes of the splits
-    changes: Changes  # of the process's settings; each run that shares the datasets shares these, too
+    changes: Changes  # of the process's settings; runs that share the datasets share them
 
     def count(self, split: Split) -> int:
-        """The rows of a split; 0 where they can only be iterated."""
+        """The number of rows of a split; 0 if they can only be iterated."""
         dataset = self.splits[split]
         return 0 if isinstance(dataset, Iterated) else len(dataset)
 
     def indexed(self, split: Split) -> Dataset:
-        """A split with rows by index. Raises Failure."""
+        """Return a split whose rows have indices. Raises Failure if they can only be iterated."""
         dataset = self.splits[split]
         if isinstance(dataset, Iterated):
             raise Failure("error", f"the rows of `{split}` can only be iterated")
@@ -61,11 +61,11 @@ class DataCache:
         self._spec = spec
         self._data = data
         self._settings = settings
-        self._loaded: WeakSet[Loaded] = WeakSet()  # runs and prepared rows hold those that they use
+        self._loaded: WeakSet[Loaded] = WeakSet()  # runs and prepared rows hold references to theirs
         self._kept: deque[Loaded] = deque(maxlen=KEPT)
 
     def load(self, seed: int, leaf: LeafConfig) -> Loaded:
-        """The data for a run. Raises Failure, and what load_data raises."""
+        """Return the data for a run; load it if needed. Raises Failure, and what load_data raises."""
         found = next((loaded for loaded in self._loaded if loaded.fits(seed, leaf)), None)
         loaded = found or self._load(seed, leaf)
         self._loaded.add(loaded)
@@ -90,7 +90,7 @@ class DataCache:
 
 
 def _indexed(splits: Any) -> Any:
-    """The splits with rows by index, as far as they have such; other splits than `train` are read whole."""
+    """The splits with rows by index where possible; iterable splits other than `train` are read whole."""
     if not isinstance(splits, Mapping):
         return splits
     found = dict(splits)
@@ -120,7 +120,7 @@ def _check(splits: Any) -> None:
 
 
 def _instead_of_rows(dataset: Any) -> str:
-    """What to return instead of something that holds no rows; empty if it may."""
+    """A hint on what to return instead of an object that is not a dataset; empty if it may be one."""
     kind = _kind(dataset)
     if kind.startswith("pandas."):
         return "return datasets.Dataset.from_pandas(frame) or frame.to_dict('records')"
@@ -137,7 +137,7 @@ def _instead_of_rows(dataset: Any) -> str:
 
 
 def _instead(dataset: Any) -> str:
-    """What to return instead of something without rows by index; empty if it is fine."""
+    """A hint on what to return instead of an object without rows by index; empty if it has them."""
     if instead := _instead_of_rows(dataset):
         return instead
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
@@ -146,7 +146,7 @@ def _instead(dataset: Any) -> str:
 
 
 def _kind(dataset: Any) -> str:
-    """The type's name, with the library that it comes from."""
+    """The name of the dataset's type, with its library if that is a well-known one."""
     cls = type(dataset)
     library = cls.__module__.partition(".")[0]
     return f"{library}.{cls.__name__}" if library in LIBRARIES else cls.__name__

@@ -4,7 +4,7 @@ import os
 
 from rapidfire_cli.engine.messages import Setup
 
-AT_REST = 0.5  # of the free memory; the rest is for activations, batches and data (assumed)
+AT_REST = 0.5  # share of the free memory; the rest is for activations, batches and data (assumed)
 
 
 def prepare(setup: Setup) -> tuple[str, int]:
@@ -18,12 +18,12 @@ def prepare(setup: Setup) -> tuple[str, int]:
 
     dynamo.defer()
     profiler.listen()
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it is slow
     torch.set_num_threads(setup.threads)
     torch.set_num_interop_threads(1)
     _warm_up(setup)
     if setup.device == "cpu":
-        torch.set_deterministic_debug_mode("warn")  # as most runs want it: they change nothing then
+        torch.set_deterministic_debug_mode("warn")  # what most runs need, so that they need not change it
         return "cpu", int(memory.free(setup.share) * AT_REST)
     if not torch.cuda.is_available():
         cause = "was built without CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
@@ -34,6 +34,6 @@ def prepare(setup: Setup) -> tuple[str, int]:
 
 
 def _warm_up(setup: Setup) -> None:
-    """Import in advance what the first turn needs: torchmetrics takes two seconds."""
+    """Import what the first turn needs: torchmetrics takes two seconds."""
     if setup.measured:
         import torchmetrics.classification  # noqa: F401

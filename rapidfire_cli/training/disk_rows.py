@@ -1,13 +1,13 @@
 """Prepared rows on disk: a file per field, mapped by all workers of a fit and shared through the page cache.
 
-Theory of operation. Rows that exceed the memory for prepared rows, and that stack, are written to a directory
-of the experiment, one publication for each split and for what its rows depend on. The first worker that needs
-them writes; others that need the same wait until they are there. What a killed writer leaves is deleted, and
-what is damaged is written again. A publication is named after its size and a hash of what it is known by, so
-that the names alone, drafts included, tell how much of the room is taken.
+Theory of operation. Stackable rows that exceed the memory for prepared rows are written to a directory of the
+experiment. There is one publication for each split and each combination of what its rows depend on. The first
+worker that needs the rows writes them; other workers that need the same rows wait. The leftovers of a killed
+writer are deleted, and damaged files are written again. The name of a publication contains its size and a
+hash of its facts, so the names alone, including those of drafts, show how much space is used.
 
-The directory belongs to one fit, which deletes it when it begins and ends: a later fit may find other images
-behind the same paths, which no hash of the rows would show.
+The directory belongs to one fit, which deletes it when it begins and when it ends: a later fit may find other
+images behind the same paths, and a hash of the rows cannot detect that.
 """
 
 import hashlib
@@ -35,27 +35,27 @@ from rapidfire_cli.training.shared_files import alone
 from rapidfire_cli.training.stacking import Stacks, kind
 from rapidfire_cli.training.tracked_config import Reads, agrees
 
-NAME: Final = re.compile(r"(?:\.tmp-\d+-)?(\d+)-[0-9a-f]+")  # of a publication or its draft: the bytes
-HIDDEN: Final = "."  # begins the names of drafts
-FREE: Final = 0.5  # of the disk's free space that one split may take (assumed)
-PAUSE: Final = 0.05  # seconds between two looks whether another worker has finished (assumed)
+NAME: Final = re.compile(r"(?:\.tmp-\d+-)?(\d+)-[0-9a-f]+")  # of a publication or draft; group 1: bytes
+HIDDEN: Final = "."  # the prefix of drafts
+FREE: Final = 0.5  # share of the disk's free space that one split may take (assumed)
+PAUSE: Final = 0.05  # seconds between two checks whether another worker has finished (assumed)
 CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows on disk, and what they depend on."""
+    """Rows found on disk, and what they depend on."""
 
     rows: Stacked
     reads: Reads
-    seed: int | None  # where they depend on it
+    seed: int | None  # None if the rows do not depend on it
 
 
 class DiskRows:
-    """At most `room` bytes of prepared rows below `path`."""
+    """A store of at most `room` bytes of prepared rows below `path`."""
 
     def __init__(self, path: Path, room: int, worker: str) -> None:
-        """`worker` is what all rows of this worker depend on."""
+        """Create the store; `worker` is a hash of what all rows of this worker depend on."""
         self._path = path
         self._room = room
         self._worker = worker
@@ -64,7 +64,7 @@ class DiskRows:
         return self._room > 0
 
     def find(self, split: Split, source: Source) -> Found | None:
-        """The rows of the split that the run would prepare, if they are there and undamaged."""
+        """Return the rows that the run would prepare for the split, if they are present and undamaged."""
         for path in self._published():
             try:
                 facts = publication.claimed(path).facts
@@ -76,9 +76,9 @@ class DiskRows:
         return None
 
     def prepared(self, trial: Trial, sample: Mapping[int, Row], size: int) -> Found:
-        """All rows of the split, which take `size` bytes, prepared here or by another worker meanwhile.
+        """Write all rows of the split, or wait for another worker that does, and return them.
 
-        Raises NotKept, and what user code raises.
+        `size` is their size in bytes. Raises NotKept, and what user code raises.
         """
         facts = self._facts(trial)
         if any(value.device != CPU for value in sample[0].values() if isinstance(value, Tensor)):
@@ -88,7 +88,7 @@ class DiskRows:
             while (draft := self._draft(target, size, stack)) is None:
                 if found := self.find(trial.split, trial.source):
                     return found
-                if target.exists():  # rows that depend on knobs which only some of them read
+                if target.exists():  # other rows: only some of them read the knobs that differ
                     target = self._target(size, {**facts, "leaf": trial.source.assignment.config})
                 time.sleep(PAUSE)
             made = _written(trial, sample, draft)
@@ -102,7 +102,7 @@ class DiskRows:
         return self._path / f"{size}-{hashlib.sha256(canonical(facts).encode()).hexdigest()[:16]}"
 
     def _draft(self, target: Path, size: int, stack: ExitStack) -> Path | None:
-        """A directory to write them to, on the stack; None where another worker has written them, or does."""
+        """A draft directory, entered on the stack; None if another worker wrote or is writing the rows."""
         with _writing():
             disk.make_directory(self._path, lasting=False)
             with alone(self._path):
@@ -141,7 +141,7 @@ class DiskRows:
         return {**own, "seed": source.seed if drawn else None, "reads": cast("Plain", reads)}
 
     def _own(self, split: Split, source: Source) -> dict[str, Plain]:
-        """What a run has in common with every other that can use its rows of the split."""
+        """The facts that a run shares with all runs that can use its rows of the split."""
         under = [repr(each) for each in source.under]
         data = source.loaded.fingerprint
         return {"worker": self._worker, "split": split, "data": data, "under": cast("Plain", under)}
@@ -156,7 +156,10 @@ def _reads(facts: Mapping[str, Any]) -> Reads:
 
 
 def _written(trial: Trial, sample: Mapping[int, Row], draft: Path) -> dict[str, Plain]:
-    """Write all rows, a file per field; how to read them. Raises NotKept, and what user code raises."""
+    """Write all rows, a file per field; return the facts needed to read them.
+
+    Raises NotKept, and what user code raises.
+    """
     one = Stacks(sample[0], 1)
     with ExitStack() as stack:
         files: dict[str, BufferedWriter] = {}
@@ -178,7 +181,7 @@ def _bytes(field: Tensor) -> Tensor:
 
 
 def _mapped(path: Path, facts: Mapping[str, Any]) -> Found:
-    """The published rows, mapped; what would write to them gets pages of its own."""
+    """Map the published rows into memory, copy-on-write."""
     count, fields = facts["count"], {}
     for number, (name, dtype, shape) in enumerate(facts["fields"]):
         kind_ = getattr(torch, dtype)
@@ -192,11 +195,11 @@ def _mapped(path: Path, facts: Mapping[str, Any]) -> Found:
 
 @contextmanager
 def _closing(file: BufferedWriter) -> Iterator[BufferedWriter]:
-    """Close the file; an error of the disk is NotKept."""
+    """Close the file at the end; raise NotKept for a disk error."""
     try:
         yield file
     except BaseException:
-        file.raw.close()  # what is buffered is not worth another attempt
+        file.raw.close()  # drop the buffer instead of writing it
         raise
     with _writing():
         file.close()
@@ -204,7 +207,7 @@ def _closing(file: BufferedWriter) -> Iterator[BufferedWriter]:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Errors of the disk are no reason to fail: the rows are not kept."""
+    """Turn disk errors into NotKept: they must not fail the run."""
     try:
         yield
     except OSError as error:
