@@ -29,6 +29,7 @@ gpu: .venv/.dev  ## what only a GPU can show, on the first one, in at most 8 min
 bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sweep
 	$(BIN)/python -m bench.sha
+	$(BIN)/python -m bench.search --seeds 5
 	$(BIN)/python -m bench.data
 	$(BIN)/python bench/expand.py
 

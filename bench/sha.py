@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-from bench.search import Found, Search
+from bench.halving import Found, Search
 from bench.work import PROCESSES, SEED
 from rapidfire_cli.app.files import load
 from rapidfire_cli.facts import EpochEnded, Metric

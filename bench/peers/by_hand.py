@@ -62,21 +62,21 @@ def loaded(split: str, rows: Tensor, size: int) -> Iterable[Batch]:
     return DataLoader(data()[split], size, sampler=rows.tolist(), collate_fn=collate, generator=own)
 
 
-def train(leaf: Leaf, feed: Feed) -> Figures:
+def train(leaf: Leaf, feed: Feed, seed: int = SEED) -> Figures:
     """Train a run from its first epoch to its last."""
-    return [figure for epoch in epochs(leaf, feed) for figure in epoch]
+    return [figure for epoch in epochs(leaf, feed, seed) for figure in epoch]
 
 
-def epochs(leaf: Leaf, feed: Feed) -> Iterator[tuple[float, ...]]:
+def epochs(leaf: Leaf, feed: Feed, seed: int = SEED) -> Iterator[tuple[float, ...]]:
     """Train a run epoch by epoch; each gives its figures."""
     size = leaf["train"]["batch_size"]
-    torch.manual_seed(derive(SEED, "create_model"))
+    torch.manual_seed(derive(seed, "create_model"))
     model = SPEC.create_model(leaf)
     optimizer = torch.optim.Adam(model.parameters(), **leaf["train"]["optimizer"]["args"])
-    torch.manual_seed(derive(SEED, "training"))
+    torch.manual_seed(derive(seed, "training"))
     held_out = torch.arange(len(data()["validation"]))
     for epoch in range(1, leaf["train"]["epochs"] + 1):
-        shuffled = order(SEED, epoch, len(data()["train"]))
+        shuffled = order(seed, epoch, len(data()["train"]))
         model.train()
         trained = passed(model, leaf, feed("train", shuffled, size), optimizer)
         model.eval()

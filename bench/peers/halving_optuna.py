@@ -10,8 +10,8 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from bench.halving import Found, Search
 from bench.peers.by_hand import data, epochs, sliced
-from bench.search import Found, Search
 from bench.work import PROCESSES
 
 STUDY = "digits"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.search import Found, Search
+from bench.halving import Found, Search
 from bench.work import DIGITS, PROCESSES, SEED
 
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ from tempfile import TemporaryDirectory
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from bench.halving import Found, Search
 from bench.peers.by_hand import epochs, sliced
 from bench.peers.ray_tune import started
-from bench.search import Found, Search
 from bench.work import PROCESSES
 
 

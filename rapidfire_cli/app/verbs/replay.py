@@ -17,7 +17,7 @@ from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
-from rapidfire_cli.store.history import Past, bracket_events, history
+from rapidfire_cli.store.history import Past, bracket_events, goals, history
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import direction_of, ranking
@@ -151,4 +151,4 @@ def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
     rule = rule_of(began.rule)
     again = bracket_state(rule, began.bracket, began.goals, bracket_events(began, past)).decisions
     kept = [event for event in past if isinstance(event, Decision) and event.bracket == began.bracket]
-    return Rehearsal(began.bracket, rule, len(began.runs), tuple(kept), tuple(again))
+    return Rehearsal(began.bracket, rule, len(goals(began, past)), tuple(kept), tuple(again))
