@@ -10,6 +10,7 @@ _HOMES = {
     **dict.fromkeys(("Experiment", "load_run"), "experiment"),
     **dict.fromkeys(("List", "Range", "Zip", "LIST", "RANGE"), "automl"),
     **dict.fromkeys(("GridSearch", "RandomSearch", "SuccessiveHalving", "Hyperband"), "automl"),
+    "AdaptiveSearch": "automl",
 }
 """Where the names live that are imported when somebody asks for them."""
 

@@ -1,5 +1,6 @@
 from rapidfire_cli.automl import LIST as LIST
 from rapidfire_cli.automl import RANGE as RANGE
+from rapidfire_cli.automl import AdaptiveSearch as AdaptiveSearch
 from rapidfire_cli.automl import GridSearch as GridSearch
 from rapidfire_cli.automl import Hyperband as Hyperband
 from rapidfire_cli.automl import List as List

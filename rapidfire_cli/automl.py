@@ -119,6 +119,17 @@ class Hyperband(Generator):
         super().__init__(cfg, max_epochs=max_epochs, metric=metric, direction=direction, **arguments)
 
 
+class AdaptiveSearch(Generator):
+    """Some draws, then combinations proposed from the results of earlier runs: `num_runs` in all."""
+
+    word = "search"
+
+    def __init__(
+        self, cfg: Config, num_runs: int, metric: str, direction: Direction, **arguments: Any
+    ) -> None:
+        super().__init__(cfg, num_runs=num_runs, metric=metric, direction=direction, **arguments)
+
+
 def experiment_file(ml_config: Any, **facts: Any) -> ExperimentFile:
     """The experiment file with the same meaning; `facts` are its other top-level keys, None if not given.
 

@@ -11,6 +11,7 @@ import torch
 from rapidfire_cli.automl import (
     LIST,
     RANGE,
+    AdaptiveSearch,
     GridSearch,
     Hyperband,
     List,
@@ -250,6 +251,24 @@ hyperband:
   train:
     batch_size: !zip {with: size, values: [8, 16]}
     optimizer: {name: SGD, args: {lr: !zip {with: size, values: [0.1, 0.2]}, momentum: !range [0.5, 0.9]}}
+"""
+    assert experiment_file(asked).groups == parse(said, "f.yaml").groups
+
+
+def test_a_search_is_written_as_in_files():
+    args = {"lr": Range(0.1, 0.9)}
+    cfg = {"train": {"epochs": 1, "batch_size": 8, "optimizer": {"name": "SGD", "args": args}}}
+    median = {"rule": "median", "metric": "loss", "direction": "min"}
+    asked = AdaptiveSearch(cfg, 9, "loss", "min", sampler="gp", startup=3, early_stopping=median)
+    said = b"""
+search:
+  num_runs: 9
+  metric: loss
+  direction: min
+  sampler: gp
+  startup: 3
+  early_stopping: {rule: median, metric: loss, direction: min}
+  train: {epochs: 1, batch_size: 8, optimizer: {name: SGD, args: {lr: !range [0.1, 0.9]}}}
 """
     assert experiment_file(asked).groups == parse(said, "f.yaml").groups
 

@@ -41,7 +41,7 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Proposal, Run, RunState
 
 UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
-SAMPLER = (sys.executable, "-P", "-m", "rapidfire_cli.search.sampler_process")
+SAMPLER = (sys.executable, "-P", "-m", "rapidfire_cli.app.sampler_process")
 NEEDS = {"tpe": ("optuna",), "gp": ("optuna", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 """The packages that the samplers need."""
 
@@ -137,6 +137,7 @@ class SamplerProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._closed = False
 
     def ask(self, asked: Question) -> "Future[str | None]":
         """Ask for a proposal, without waiting; the result may raise Paused."""
@@ -144,19 +145,28 @@ class SamplerProcess:
         return self._thread.submit(self._answer, asked)
 
     def close(self) -> None:
-        """End the process at once."""
+        """End the process at once, and no question starts another."""
+        self._closed = True
+        if self._process:
+            self._process.kill()
+        if self._thread:
+            self._thread.shutdown(cancel_futures=True)  # it may have been about to start the process
         if self._process:
             self._process.kill()
             self._process.communicate()
-        if self._thread:
-            self._thread.shutdown()
 
     def _answer(self, asked: Question) -> str | None:
         if self._process is None:
             quiet = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
             self._process = subprocess.Popen(
-                SAMPLER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet, start_new_session=True
+                (*SAMPLER, f"{os.getpid()}"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=quiet,
+                start_new_session=True,
             )
+        if self._closed:
+            self._process.kill()
         assert self._process.stdin and self._process.stdout
         try:
             pickle.dump(asked, self._process.stdin)

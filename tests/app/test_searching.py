@@ -16,14 +16,15 @@ from rapidfire_cli.app.verbs.replay import Setting, replay
 from rapidfire_cli.app.verbs.why import why
 from rapidfire_cli.facts import BracketBegun
 from rapidfire_cli.problems import Refusal
+from rapidfire_cli.search.answering import answer
 from rapidfire_cli.search.proposing import Question, asked_again, searches
-from rapidfire_cli.search.sampler_process import answer
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.store.curves import curves
 from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
+from rapidfire_cli.syntax.ast import AdaptiveSearch, Range
 from rapidfire_cli.terms import Proposal, Run, RunState
 from rapidfire_cli.view.formats import Output
 from tests.app.fake_workers import Cli, FaultRates
@@ -102,6 +103,19 @@ def test_a_fit_trains_the_startup_runs_and_then_what_is_proposed(tmp_path):
         (5, (), ()),
     ]
     assert len({*configs(runs)}) == 5
+
+
+def test_a_fit_that_ends_leaves_no_sampler_process():
+    asked = Question(AdaptiveSearch({"a": Range(0.0, 1.0, "float")}, 9, "q", "max"), 1, 1, ())
+    sampler = searching.SamplerProcess()
+    assert sampler.ask(asked).result()
+    waiting = sampler.ask(asked)
+    sampler.close()
+    assert sampler._process and sampler._process.poll() is not None and waiting.done()
+    sampler = searching.SamplerProcess()
+    sampler.ask(asked)
+    sampler.close()
+    assert sampler._process is None or sampler._process.poll() is not None
 
 
 @pytest.mark.usefixtures("at_once")

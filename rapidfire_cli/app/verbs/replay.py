@@ -134,8 +134,8 @@ def _proposals(seen: Overview, past: Sequence[Past]) -> Iterator[ProposedAgain]:
     if not any(isinstance(row.origin, Proposal) for row in seen.rows):
         return
     from rapidfire_cli.app.searching import check_sampler
+    from rapidfire_cli.search.answering import answer
     from rapidfire_cli.search.proposing import asked_again, searches
-    from rapidfire_cli.search.sampler_process import answer
 
     check_sampler(file := reload(seen.home.file))
     runs = [known.run for known in known_runs(seen.home.journal, seen.metadata.chunks)]

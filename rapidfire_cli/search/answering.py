@@ -1,13 +1,8 @@
-"""The process that asks samplers for proposals: pickled questions in, a line of JSON for each out.
+"""Answer a question: which leaf config a search proposes next.
 
-It is a process of its own, so that the controller imports neither Optuna nor what Optuna imports. It keeps
-nothing between two questions.
+Nothing is kept between two questions.
 """
 
-import json
-import pickle
-import sys
-import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import islice
@@ -23,17 +18,6 @@ TRIES = 100  # proposals that repeat a known config or break the filters, before
 
 SAMPLERS = {"tpe": "trials", "gp": "trials", "cmaes": "evolution", "qmc": "sobol"}
 """The modules beside this one whose `candidates` answers a question; each imports what it needs."""
-
-
-def main() -> None:
-    """Answer questions until standard input ends."""
-    warnings.simplefilter("ignore")
-    while True:
-        try:
-            asked = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        print(json.dumps(answer(asked)), flush=True)
 
 
 def answer(asked: Question) -> str | None:
@@ -57,7 +41,3 @@ def _drawn(asked: Question, taken: set[str]) -> str | None:
         return next((config for config, kept in drawn if kept and config not in taken), None)
     except Refusal:
         return None
-
-
-if __name__ == "__main__":
-    main()
