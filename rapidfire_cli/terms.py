@@ -94,9 +94,8 @@ class Proposal:
     place: int  # among the runs of the search: 1, 2, …
     unfinished: tuple[int, ...] = ()  # the earlier runs of its group that were not trained to the end yet
     failed: tuple[int, ...] = ()  # those that had ended without a value
-    pruned: tuple[
-        tuple[int, int], ...
-    ] = ()  # those that had been pruned, with their epochs; others were completed
+    pruned: tuple[tuple[int, int], ...] = ()  # those that had been, with their epochs; others were completed
+    basis: str = ""  # hashes all that it followed from: 16 hex digits
 
 
 Origin: TypeAlias = OomRetry | Clone | Proposal

@@ -73,14 +73,14 @@ def spelt(origin: Origin) -> dict[str, Plain]:
             return {"run": run, "why": "oom", **({"apart": True} if apart else {})}
         case Clone(run):
             return {"run": run, "why": "clone"}
-        case Proposal(search, place, unfinished, failed, pruned):
-            basis: dict[str, Plain] = {
+        case Proposal(search, place, unfinished, failed, pruned, basis):
+            lists: dict[str, Plain] = {
                 "unfinished": [*unfinished],
                 "failed": [*failed],
                 "pruned": [[*each] for each in pruned],
             }
-            known = {name: runs for name, runs in basis.items() if runs}
-            return {"search": search, "place": place, **known, "why": "proposal"}
+            known = {name: runs for name, runs in lists.items() if runs}
+            return {"search": search, "place": place, **known, "basis": basis, "why": "proposal"}
     assert_never(origin)
 
 
@@ -91,7 +91,7 @@ def origin_of(plain: Mapping[str, Any]) -> Origin:
     if plain["why"] == "proposal":
         unfinished, failed = (tuple(plain.get(name, ())) for name in ("unfinished", "failed"))
         pruned = tuple((run, epoch) for run, epoch in plain.get("pruned", ()))
-        return Proposal(plain["search"], plain["place"], unfinished, failed, pruned)
+        return Proposal(plain["search"], plain["place"], unfinished, failed, pruned, plain["basis"])
     return OomRetry(plain["run"], plain.get("apart", False))
 
 
@@ -200,11 +200,11 @@ def _is_origin(value: Any) -> bool:
             return rest in ({}, {"apart": True})
         case {"run": int(run), "why": "clone", **rest} if type(run) is int and run >= 1:
             return rest == {}
-        case {"search": str(search), "place": int(place), "why": "proposal", **rest}:
+        case {"search": str(search), "place": int(place), "basis": str(basis), "why": "proposal", **rest}:
             pruned = rest.pop("pruned", [])
             paired = isinstance(pruned, list) and all(_are_counts(pair) and len(pair) == 2 for pair in pruned)
             counts = [[place], *(rest.pop(name, []) for name in ("unfinished", "failed"))]
-            named = bool(re.fullmatch("[0-9a-f]{16}", search))
+            named = all(re.fullmatch("[0-9a-f]{16}", name) for name in (search, basis))
             return named and paired and all(map(_are_counts, counts)) and rest == {}
     return False
 

@@ -7,7 +7,7 @@ group with their results. Its origin records which runs had none yet, so it can 
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -59,6 +59,12 @@ class Question:
     seed: int  # of the search
     place: int
     known: tuple[tuple[str, Outcome], ...]  # leaf configs as canonical JSON, by run number
+
+    @property
+    def digest(self) -> str:
+        """A hash of all that the proposal follows from: 16 hex digits."""
+        said = repr(replace(self, search=replace(self.search, num_runs=1)))  # the budget plays no part
+        return sha256(said.encode()).hexdigest()[:ID_DIGITS]
 
     @property
     def seed_of_place(self) -> int:
@@ -130,8 +136,8 @@ def proposed(
     """The run with the proposed config."""
     name = identify(file.mlspec, file.data, file.seed)(config)
     cut = sorted((run.number, found.epoch) for run, found in known.items() if isinstance(found, Pruned))
-    basis = (_with(Unfinished(), known), _with(Ended(None), known), tuple(cut))
-    origin = Proposal(each.name, place, *basis)
+    states = (_with(Unfinished(), known), _with(Ended(None), known), tuple(cut))
+    origin = Proposal(each.name, place, *states, question(file, each, place, known).digest)
     return Run(number, name, each.group, config, file.seed, origin=origin)
 
 

@@ -37,6 +37,7 @@ class ProposedAgain:
     sampler: str
     proposals: int
     differing: tuple[int, ...]  # runs that would be proposed with another config
+    changed: tuple[int, ...]  # runs whose search had other filters or runs then: they cannot be checked
 
     @property
     def agrees(self) -> bool:
@@ -46,12 +47,13 @@ class ProposedAgain:
 
 def search_line(found: ProposedAgain) -> str:
     """`search in group 1: 30 proposals by tpe, all follow from the recorded results`."""
-    holds = "all follow from the recorded results"
+    holds = f"{'the others' if found.changed else 'all'} follow from the recorded results"
     if found.differing:
         holds = f"those of {numbered(found.differing)} do NOT follow from the recorded results"
-    return (
-        f"search in group {found.group}: {counted(found.proposals, 'proposal')} by {found.sampler}, {holds}"
-    )
+    if found.changed:
+        holds += f"; {numbered(found.changed)} cannot be checked, as the file or its runs have changed since"
+    made = f"{counted(found.proposals, 'proposal')} by {found.sampler}"
+    return f"search in group {found.group}: {made}, {holds}"
 
 
 def search_document(found: ProposedAgain) -> dict[str, Plain]:
@@ -61,6 +63,7 @@ def search_document(found: ProposedAgain) -> dict[str, Plain]:
         "sampler": found.sampler,
         "proposals": found.proposals,
         "differing": [*found.differing],
+        "changed": [*found.changed],
         "agrees": found.agrees,
     }
 

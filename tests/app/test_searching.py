@@ -190,7 +190,7 @@ def test_replay_checks_proposals_and_why_says_what_they_knew(tmp_path, capsys):
     )
     assert replay(home, parent, Setting(), 1, Output.JSON) == 0
     assert json.loads(capsys.readouterr().out)["searches"] == [
-        {"group": 1, "sampler": "tpe", "proposals": 5, "differing": [], "agrees": True}
+        {"group": 1, "sampler": "tpe", "proposals": 5, "differing": [], "changed": [], "agrees": True}
     ]
     born = next(run for run in trained(cli) if isinstance(run.origin, Proposal) and run.origin.unfinished)
     assert isinstance(born.origin, Proposal)
@@ -202,6 +202,19 @@ def test_replay_checks_proposals_and_why_says_what_they_knew(tmp_path, capsys):
         db.execute("UPDATE runs SET config = replace(config, '\"lr\":0.', '\"lr\":0.1') WHERE number > 4")
     assert replay(home, parent, Setting(), 1, Output.TABLE) == 1
     assert "do NOT follow" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("at_once")
+def test_replay_accuses_no_proposal_that_followed_from_another_file(tmp_path, capsys):
+    cli = place(tmp_path)
+    assert cli.fit(text(6), FaultRates(), 1)
+    assert cli.fit(text(8, more="exclude: train.batch_size == 16"), FaultRates(), 1)
+    home, parent = str(cli.home.path), str(cli.home.path.parent)
+    assert replay(home, parent, Setting(), 1, Output.JSON) == 0
+    [found] = json.loads(capsys.readouterr().out)["searches"]
+    assert {4, 5, 6} <= set(found["changed"]) and found["agrees"]
+    assert replay(home, parent, Setting(), 1, Output.TABLE) == 0
+    assert "cannot be checked, as the file or its runs have changed since" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("at_once")

@@ -10,7 +10,7 @@ from rapidfire_cli.manifest.codec import read, without_torn_line, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.ast import GridSearch
-from rapidfire_cli.terms import Clone, OomRetry, Run, WarmStart
+from rapidfire_cli.terms import Clone, OomRetry, Proposal, Run, WarmStart
 from tests.manifest.trees import MIXED, file, grids
 
 GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
@@ -122,6 +122,38 @@ def test_a_clone_and_its_warm_start_read_back():
     for warm in (WarmStart("0" * 16, 3), WarmStart("0" * 16, 3, matching=True, keep_schedule=True), None):
         run = Run(4, "0" * 16, 1, "{}", 42, 1, Clone(3), warm)
         assert read(write(run), "manifest.jsonl") == (run,)
+
+
+def test_a_proposal_and_what_it_knew_read_back():
+    for origin in (
+        Proposal("a" * 16, 4, basis="b" * 16),
+        Proposal("a" * 16, 4, (3,), (1, 2), ((5, 2), (6, 1)), "b" * 16),
+    ):
+        run = Run(7, "0" * 16, 1, "{}", 42, origin=origin)
+        assert read(write(run), "manifest.jsonl") == (run,)
+
+
+PROPOSAL = {"search": "a" * 16, "place": 4, "basis": "b" * 16, "why": "proposal"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"place": 0},
+        {"search": "a"},
+        {"basis": "B" * 16},
+        {"unfinished": 3},
+        {"failed": [0]},
+        {"pruned": [[1]]},
+        {"pruned": [[1, 2, 3]]},
+        {"pruned": 1},
+        {"so": 1},
+    ],
+)
+def test_a_proposal_that_is_none_is_named(more):
+    with pytest.raises(Refusal, match="'origin' must be"):
+        read(json.dumps({**GOOD, "origin": {**PROPOSAL, **more}}), "manifest.jsonl")
+    assert read(json.dumps({**GOOD, "origin": PROPOSAL}), "manifest.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Literal, cast
 
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.overview import open_overview
@@ -142,9 +142,11 @@ def _proposals(seen: Overview, past: Sequence[Past]) -> Iterator[ProposedAgain]:
     for each in searches(file):
         values = {run: curve.values for run, curve in curves(seen.rows, past, each.search.metric).items()}
         born = [run for run in runs if isinstance(run.origin, Proposal) and run.origin.search == each.name]
-        again = {run.number: answer(asked_again(file, each, run, runs, values)) for run in born}
-        other = tuple(run.number for run in born if again[run.number] != run.config)
-        yield ProposedAgain(each.group, each.search.sampler, len(born), other)
+        asked = {run: asked_again(file, each, run, runs, values) for run in born}
+        changed = [run for run in born if asked[run].digest != cast("Proposal", run.origin).basis]
+        other = [run for run in born if run not in changed and answer(asked[run]) != run.config]
+        numbers = [tuple(run.number for run in found) for found in (other, changed)]
+        yield ProposedAgain(each.group, each.search.sampler, len(born), *numbers)
 
 
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:
