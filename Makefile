@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The tests that hold the coverage of the stages from terms to schedule (pyproject.toml says how much).
 CORE := tests/control tests/syntax tests/manifest tests/stopping tests/schedule tests/test_problems.py tests/store/test_facts.py \
-	tests/engine/test_messages.py tests/app/test_brackets.py tests/app/test_oom.py
+	tests/engine/test_messages.py tests/app/test_brackets.py tests/app/test_oom.py tests/search tests/app/test_searching.py
 
 .PHONY: demo test check golden gpu bench campaign clean docs picture setup
 

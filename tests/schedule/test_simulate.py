@@ -92,6 +92,7 @@ def test_a_gang_gets_its_turns_though_single_runs_never_cease_to_wait(gang):
         assert all(begun < other for other in later), "another run was two turns ahead"
 
 
+@pytest.mark.no_cover
 def test_a_large_sweep_is_simulated_by_the_rules():
     goals = [3 + run % 7 for run in range(2000)]
     timeline = simulated(50, [free(goals)], lambda run, ticks: 1 + run % 3)

@@ -90,6 +90,7 @@ def test_what_is_no_json_is_located(text: str, found: list[str]):
     assert problems(text) == found
 
 
+@pytest.mark.no_cover
 def test_depth_and_number_of_values_are_limited():
     assert problems("[" * 64 + "]" * 64) == []
     assert problems("[" * 65 + "]" * 65) == ["E114 1:65"]

@@ -70,6 +70,7 @@ def test_merged_laughs_are_counted_too():
     assert refused("\n".join(lines))[-1].code == "E115"
 
 
+@pytest.mark.no_cover
 def test_as_many_values_as_allowed_are_read():
     text = "[" + "1," * (MAX_NODES - 1) + "]"
     assert read(text.encode(), "f.yaml").problems == ()
@@ -77,6 +78,7 @@ def test_as_many_values_as_allowed_are_read():
     assert problem.code == "E115"
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "text"),
     share(
@@ -104,6 +106,7 @@ def test_a_file_beyond_the_limit_is_not_read():
     assert [problem.code for problem in refused(b" " * (MAX_BYTES + 1))] == ["E101"]
 
 
+@pytest.mark.no_cover
 def test_eighteen_thousand_wrong_keys_are_all_reported():
     problems = refused("\n".join(f"seeed{index}:" for index in range(18_000)))
     assert [problem.code for problem in problems].count("E201") == 18_000

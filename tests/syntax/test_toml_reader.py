@@ -160,6 +160,7 @@ def test_depth_is_refused(text: str):
     assert [problem.code for problem in refused(text)] == ["E114"]
 
 
+@pytest.mark.no_cover
 def test_the_number_of_values_is_limited():
     assert problems("a = [" + "1," * 99_997 + "]") == []
     assert [problem.code for problem in refused("a = [" + "1," * 99_998 + "]")] == ["E115"]

@@ -57,6 +57,7 @@ def test_a_label_that_is_nearly_another_is_told_so():
     assert (first.hint, second.hint) == ("did you mean `sise`?", "did you mean `size`?")
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_lonely_zips_are_refused_at_once():
     knobs = ", ".join(f"k{place}: !zip {{with: w{place}, values: [1]}}" for place in range(5_000))
     assert len(wrong(grid(knobs))) == 5_000
