@@ -1,4 +1,4 @@
-"""What an epoch adds up to on a split: its loss and its metrics."""
+"""The loss and the metrics of a split, accumulated over an epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from rapidfire_cli.training.scalars import Scalars
 
 @dataclass(slots=True)
 class EpochMetrics:
-    """Losses and metrics of a split, so far in this epoch."""
+    """The losses and metrics of a split in the current epoch."""
 
     losses: LossMeter
-    scores: MetricBuffer | None  # None where no metric is asked for
+    scores: MetricBuffer | None  # None if the run has no such metrics
     scalars: Scalars
-    reader: Reader  # the run's: its splits have one
+    reader: Reader  # one per run, shared by its splits
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `values` will hold, as far as it is known."""
+        """The names of the metrics that `values` will return, as far as they are known."""
         return (LOSS, *(self.scores.names if self.scores else ()), *self.scalars.names)
 
     def weight(self, outputs: Mapping[str, Any], batch: Any, rows: int) -> float | Tensor:
-        """How much a batch of `rows` rows counts. Raises Failure."""
+        """Return the weight of a batch of `rows` rows. Raises Failure."""
         return self.reader.weight(outputs, batch, rows)
 
     def add(self, outputs: Mapping[str, Any], batch: Any, weight: float | Tensor, step: int) -> None:
-        """Take in what the model made of a batch. Raises Failure."""
+        """Add a batch and its outputs to the loss and the metrics. Raises Failure."""
         self.losses.add(outputs[LOSS], weight, step)
         self.scalars.add(outputs, weight, step)
         if self.scores:
             self.scores.add(outputs, batch, self.reader)
 
     def values(self) -> dict[str, float]:
-        """Loss and metrics over what was seen. Raises Failure."""
+        """Return the loss and the metrics over all batches since `reset`. Raises Failure."""
         return self._with_loss(self.scores.values() if self.scores else {})
 
     def partial_values(self) -> dict[str, float]:
-        """The same inside an epoch, without changing what the epoch will come to. Raises Failure."""
+        """Return the values within an epoch, without changing the epoch's result. Raises Failure."""
         return self._with_loss(self.scores.partial_values() if self.scores else {})
 
     def _with_loss(self, scores: Mapping[str, float]) -> dict[str, float]:
@@ -57,7 +57,7 @@ class EpochMetrics:
             self.scores.reset()
 
     def state(self) -> dict[str, Any]:
-        """Everything since `reset`, as tensors and plain data. Raises Failure."""
+        """Return everything accumulated since `reset`, as tensors and plain data. Raises Failure."""
         return {
             "losses": self.losses.state(),
             "scores": self.scores.state() if self.scores else None,
@@ -66,9 +66,9 @@ class EpochMetrics:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         self.reader.restore(state["reader"])
         self.losses.restore(state["losses"])
-        self.scalars.restore(state.get("scalars", {}))  # which earlier versions do not have
+        self.scalars.restore(state.get("scalars", {}))  # missing in checkpoints of earlier versions
         if self.scores:
             self.scores.restore(state["scores"])

@@ -1,4 +1,4 @@
-"""Which rows an epoch trains on, in their order: a function of the seed and the epoch."""
+"""The order of an epoch's training rows, as a function of the seed and the epoch."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from rapidfire_cli.training.train_config import TrainConfig
 
 
 def epoch_rows(its: TrainConfig, seed: int, epoch: int, count: int, is_stream: bool) -> Tensor:
-    """The rows (rows,) of `epoch` (from 1), of a split with `count` rows.
+    """Return the indices (rows,) on which `epoch` (from 1) trains, in order, for a split with `count` rows.
 
-    With `steps_per_epoch`, epochs cut a sequence of passes over the split, each in an order of its own; the
-    rows of a stream are numbered instead.
+    With `steps_per_epoch`, epochs are consecutive parts of a sequence of passes over the split; each pass has
+    its own order. The rows of a stream are numbered consecutively instead.
     """
     kept = its.kept(count)
     if its.steps_per_epoch is None:

@@ -1,6 +1,6 @@
-"""Whether two values are equal in every bit, whatever they are: tensors, arrays, NaN, pictures, objects.
+"""Compare two values of any type bit for bit: tensors, arrays, NaN, images, objects.
 
-What cannot be compared counts as different: the caller then does the work again, which is always right.
+Values that cannot be compared count as different: then the caller repeats its work, which is always correct.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ BY_IDENTITY = (type, FunctionType, BuiltinFunctionType, ModuleType, torch.dtype,
 
 
 def equal(one: Any, other: Any, depth: int = 0) -> bool:
-    """Whether both are of one type and hold the same bits; objects are compared by how they pickle."""
+    """Whether both values have the same type and the same bits; objects are compared as they are pickled."""
     if one is other:
         return True
     if type(one) is not type(other) or depth > DEEPEST:
@@ -30,7 +30,7 @@ def equal(one: Any, other: Any, depth: int = 0) -> bool:
 
 
 def differing(one: Any, other: Any) -> list[str]:
-    """The fields in which two prepared rows differ; empty where they are equal, or differ as a whole."""
+    """The fields in which two prepared rows differ; empty if they are equal or not comparable by field."""
     if isinstance(one, Mapping) and isinstance(other, Mapping) and [*one] == [*other]:
         return [str(name) for name in one if not equal(one[name], other[name])]
     return []
@@ -70,7 +70,7 @@ def _equal_tensors(one: Tensor, other: Tensor) -> bool:
 
 
 def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The strided tensors that a tensor is made of: indices and values, where it is sparse."""
+    """The strided tensors that a tensor consists of: indices and values if it is sparse."""
     match tensor.layout:
         case torch.strided:
             return (tensor,)
@@ -93,12 +93,12 @@ def _equal_each(one: Iterable[Any], other: Iterable[Any], depth: int) -> bool:
 
 
 def _equal_parts(one: str | tuple[Any, ...], other: str | tuple[Any, ...], depth: int) -> bool:
-    """Compare what `__reduce_ex__` returned: a callable, its arguments, a state, items of lists and dicts."""
+    """Compare results of `__reduce_ex__`: a callable, its arguments, a state, items of lists and dicts."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other
     return _equal_each(map(_listed, one), map(_listed, other), depth)
 
 
 def _listed(part: Any) -> Any:
-    """A part of a reduction; iterators of items become lists."""
+    """Return a part of a reduction, with an iterator of items as a list."""
     return list(part) if hasattr(part, "__next__") else part

@@ -1,4 +1,4 @@
-"""Evaluate a trained run on a split, by the code that validates in training."""
+"""Evaluate a trained run on a split, with the same code as validation during training."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from rapidfire_cli.training.trained import Refused, Trained, reopened
 
 
 def evaluate(order: Use, task: Evaluate, shared: Shared) -> Used:
-    """The loss and the metrics over the split. Raises Refused, Failure, and what user code raises."""
+    """Return the loss and the metrics over the split. Raises Refused, Failure, and what user code raises."""
     leaf = json.loads(order.assignment.config)
     loaded = shared.data.load(order.assignment.seed, leaf)
     if task.split not in loaded.splits:
@@ -32,7 +32,7 @@ def evaluate(order: Use, task: Evaluate, shared: Shared) -> Used:
 
 
 def _values(trained: Trained, task: Evaluate, shared: Shared) -> tuple[dict[str, float], int]:
-    """Each metric's value, and the number of rows."""
+    """Return each metric's value, and the number of rows."""
     own = own_metrics(trained.spec, trained.source.cfg, trained.train)
     usual = (LOSS, *trained.train.named_metrics, *own)
     returned = returned_names(shared.spec)

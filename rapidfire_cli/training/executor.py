@@ -3,31 +3,32 @@
 Theory of operation
 -------------------
 The executor owns the resident runs of one worker process (`LiveRun`: model, optimizer, position). It takes
-orders one by one: probe, smoke, train until a tick, evict. It reports through `tell` what happened: an
-epoch's metrics, a checkpoint saved, a turn ended, a run failed. Between two optimizer steps it also asks
+orders one by one: probe, smoke, train until a tick, evict. It sends reports through `tell`: an epoch's
+metrics, a checkpoint saved, a turn ended, a run failed. Between two optimizer steps it also calls
 `stop_requested`, and reports progress to the watchdog.
 
-A turn opens the run if it is not resident (from its newest good checkpoint, or from the start), puts its
-random streams and process settings in place, advances the training loop from mark to mark, and takes both
-away again. A run that reaches its goal is saved, gets its final weights, and leaves. So runs share one
-process without noticing it, except through state of the user's modules and classes.
+A turn opens the run if it is not resident (from its newest undamaged checkpoint, or from the start). It
+installs the run's random streams and process settings, advances the training loop from mark to mark, and
+restores the process. A run that reaches its goal is saved, its final weights are published, and it leaves the
+worker. So runs that share a process do not affect each other, except through state of the user's modules and
+classes.
 
-Checkpoints are due by the clock. A run in its turn is saved after `checkpoint_every` seconds of training. A
+Checkpoints are due by the clock. A run that trains is saved after `checkpoint_every` seconds of training. A
 run that waits is saved when its oldest unsaved training is that old, in the worker's idle time or in at
 most a tenth (SHARE) of a busy worker's time.
 
 Invariants:
 
 - Saving, evicting and completing happen only at a mark where the run is whole: after an optimizer step or
-  an epoch. A validation that is broken off is undone first.
-- Whatever user code raises fails that run alone. An error of the disk is reported as a failure of kind
-  `disk`, which pauses the whole experiment.
+  an epoch. An interrupted validation is undone first.
+- An error in user code fails only that run. A disk error is reported as a failure of kind `disk`, which
+  pauses the whole experiment.
 - `Evicted`, and the `TurnEnded` of a run that reached its goal, are reported after the run is durable.
-- A run that writes to frozen weights which it shares with others changes none of them: they are opened anew.
+- If a run writes to frozen weights that it shares, the other runs are reopened with unchanged weights.
 - When a run is opened, its finished epochs are reported again, in case a report was lost with a worker.
 
-Why this way: importing torch and the user's code takes seconds, a turn takes milliseconds. A process that
-stays alive and changes runs by changing objects pays the first cost once.
+Why this way: importing torch and the user's code takes seconds, and a turn takes milliseconds. A long-lived
+process that switches between run objects pays the import only once.
 """
 
 import time
@@ -69,14 +70,14 @@ from rapidfire_cli.training.using import use
 
 __all__ = ["Executor", "SpecProblem"]
 
-TRACED = 16_384  # characters of a traceback that are told; the log has all (assumed)
-SHARE = 0.1  # of a busy worker's time that may go into saving runs that wait (assumed)
-IDLE = 0.05  # seconds without an order until a worker has time to spare (assumed; mostly the next is there)
-SHORT = 0.1  # seconds: a turn over so soon, or what it would leave, is not worth changing runs (assumed)
+TRACED = 16_384  # characters of a traceback in a report; the log has all of it (assumed)
+SHARE = 0.1  # share of a busy worker's time that may be spent on saving waiting runs (assumed)
+IDLE = 0.05  # seconds without an order after which a worker is idle (assumed; usually an order is waiting)
+SHORT = 0.1  # seconds: a shorter turn, or a shorter rest, is not worth switching runs (assumed)
 
 
 class Executor:
-    """Executes a worker's orders; idle runs keep their state and their random streams in memory."""
+    """Executes a worker's orders. Waiting runs keep their state and their random streams in memory."""
 
     def __init__(
         self,
@@ -87,8 +88,8 @@ class Executor:
         clock: Callable[[], float] = time.monotonic,
         room: int = 2**62,
     ) -> None:
-        """Import the MLSpec; there is `room` for runs at rest, in bytes. Raises SpecProblem."""
-        self._home = Path.cwd()  # user code may go elsewhere
+        """Import the MLSpec. `room` is the memory for waiting runs, in bytes. Raises SpecProblem."""
+        self._home = Path.cwd()  # user code may change the working directory
         misc, prepared, rows = (str(self._home / place) for place in (setup.misc, setup.prepared, setup.rows))
         self._setup = replace(setup, misc=misc, prepared=prepared, rows=rows)
         self._tell = tell
@@ -97,8 +98,8 @@ class Executor:
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec), room)
         self._runs: dict[int, LiveRun] = {}
-        self._unsaved: dict[int, float] = {}  # since when residents have been unsaved, the longest first
-        self._spare_due = 0.0  # by the clock: when a busy worker may save the next one that waits
+        self._unsaved: dict[int, float] = {}  # by run: the time since which it is unsaved, oldest first
+        self._spare_due = 0.0  # the time from which a busy worker may save the next waiting run
 
     def start(self) -> None:
         """Record the settings of the process that every run starts with."""
@@ -133,14 +134,14 @@ class Executor:
             self._accounted(run.assignment, partial(self._let_go, run))
 
     def close(self) -> None:
-        """End what works for this worker."""
+        """End the data workers of this worker."""
         self._shared.rows.stop()
 
     def spare(self, idle: bool) -> float | None:
         """Save the resident run whose checkpoint is overdue longest.
 
         A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
-        it is worth asking again, None where nothing is unsaved.
+        the next call is useful, or None if nothing is unsaved.
         """
         if not self._unsaved:
             return None
@@ -153,14 +154,14 @@ class Executor:
         return 0.0
 
     def _overdue(self, now: float, besides: int = -1) -> int | None:
-        """The resident that has been unsaved longest, if that is longer than a checkpoint may take."""
+        """The run that has been unsaved longest, if its checkpoint is due; None otherwise."""
         for number, since in self._unsaved.items():
             if number != besides:
                 return number if now - since >= self._setup.checkpoint_every else None
         return None
 
     def _save_waiting(self, number: int, now: float) -> float:
-        """Save a run that waits; return the time. What fails is tried again, and fails in its own turn."""
+        """Save a waiting run and return the time. A failed save is retried later, or in the run's turn."""
         run, settings = self._runs[number], self._shared.settings
         log = Path(run.assignment.directory) / LOG
         try:
@@ -174,13 +175,13 @@ class Executor:
         return self._spent(now)
 
     def _spent(self, since: float) -> float:
-        """The time, after what was saved since then; the share of it bounds when the next may be."""
+        """Account for a save that began at `since`, which delays the next one by SHARE; return the time."""
         now = self._clock()
         self._spare_due = now + (now - since) * (1 - SHARE) / SHARE
         return now
 
     def _placed(self, assignment: Assignment) -> Assignment:
-        """With its directory spelt out."""
+        """Return the assignment with an absolute directory; of a resident run, its current assignment."""
         if run := self._runs.get(assignment.run):
             run.assignment = replace(run.assignment, keep_next=assignment.keep_next)
             return run.assignment
@@ -234,9 +235,10 @@ class Executor:
         )
 
     def _size(self, run: LiveRun) -> int:
-        """Bytes that the run takes at rest: its tensors, or how much the process grew per run.
+        """Return the bytes that the run takes while it waits: its tensors, or the process's growth per run.
 
-        Frozen weights count where no other run has them; those of a run that is alone are taken for shared.
+        Frozen weights count if no other run uses them. If only one run is resident, its frozen weights are
+        assumed to be shared with later runs.
         """
         alone = len(self._runs) == 1
         size = run.size + (0 if alone else self._shared.pool.exclusive(run.frozen))
@@ -245,7 +247,7 @@ class Executor:
         return size
 
     def _protect_others(self, run: LiveRun) -> None:
-        """Save the runs to whose frozen weights this one wrote: they are opened again, with their own."""
+        """Save the runs that share frozen weights to which this run wrote, and mark them for reopening."""
         disturbed = self._shared.pool.written(run.frozen)
         for number, other in [*self._runs.items()] if disturbed else ():
             if other.frozen in disturbed:
@@ -259,7 +261,7 @@ class Executor:
         self._tell(Evicted(run.assignment.run, run.ticks))
 
     def _resident(self, assignment: Assignment) -> LiveRun:
-        """The run, opened if it is not here; then its finished epochs are told again, lest one was lost."""
+        """Return the run. If it must be opened, report its finished epochs again, in case one was lost."""
         resident = self._runs.get(assignment.run)
         if resident is None or resident.rewound or resident.disturbed:
             if resident:
@@ -277,9 +279,9 @@ class Executor:
         return self._runs[assignment.run]
 
     def _advance(self, run: LiveRun, until: int, limit: int) -> bool:
-        """Train to `until` ticks, in a short turn on to `limit`, or until a stop is asked for: then True.
+        """Train to `until` ticks or, if that is quick, on to `limit`; return whether a stop was requested.
 
-        A turn that goes on ends with an epoch: to tell the metrics inside of one costs more than a short one.
+        An extended turn ends with an epoch: metrics within an epoch cost more than a short epoch.
         """
         entered = began = self._clock()
         from_ticks = run.ticks
@@ -305,7 +307,7 @@ class Executor:
         return False
 
     def _keep_epoch(self, run: LiveRun) -> None:
-        """Make the end of an epoch durable that another run begins with."""
+        """Save a permanent checkpoint at the end of an epoch that another run will start from."""
         kept = Path(run.assignment.directory) / KEPT
         if run.epoch in run.assignment.kept or (run.assignment.keep_next and not kept.is_dir()):
             run.streams = rng.capture()
@@ -313,7 +315,7 @@ class Executor:
             checkpoint.keep(run)
 
     def _checkpointed(self, run: LiveRun, now: float) -> float:
-        """Save what is due by the clock: the run in its turn, and one that waits; returns the time."""
+        """Save the run that trains, or else a waiting one, if its checkpoint is due; return the time."""
         every, number = self._setup.checkpoint_every, run.assignment.run
         has_spare = now >= self._spare_due
         if run.unsaved >= every or (has_spare and now - self._unsaved[number] >= every):
@@ -330,7 +332,7 @@ class Executor:
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
     def _save_as_it_is(self, run: LiveRun) -> None:
-        """Save a run that may never continue, with the weights of its best epoch."""
+        """Save a run that may never continue, and publish the weights of its best epoch."""
         if run.durable != run.position:
             self._save(run)
         checkpoint.show_best(run)
@@ -349,7 +351,7 @@ class Executor:
 
 
 def _enough(seconds: float, done: int, left: int) -> bool:
-    """Whether a turn of these ticks, and what it leaves of those it may go on to, are both worth a turn."""
+    """Whether the turn so far, and the ticks left to its limit, are each long enough for one turn."""
     return seconds >= SHORT and left * seconds / done >= SHORT
 
 

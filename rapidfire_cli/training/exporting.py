@@ -1,8 +1,8 @@
-"""Export a trained run's model, in the form that its own library reads.
+"""Export a trained run's model in the format of its own library.
 
-A model that can save itself (transformers, peft) does; any other is a file of safetensors. Beside it are the
-config, the metrics with the hashes of code, data and environment, and a manifest with the hash of each file.
-The directory appears whole or not at all.
+A model that has a method to save itself (transformers, peft) is saved by it; any other model becomes a
+safetensors file. Beside it are the config, the metrics with the hashes of code, data and environment, and a
+manifest with the hash of each file. The directory appears complete or not at all.
 """
 
 import json
@@ -23,7 +23,7 @@ CONFIG, METRICS, MODEL = "config.yaml", "metrics.json", "model"
 
 
 def export(order: Use, task: Export, shared: Shared) -> Used:
-    """Publish the directory. Raises Refused, Failure, OSError, and what user code and libraries raise."""
+    """Publish the exported model. Raises Refused, Failure, OSError, and what user code or libraries raise."""
     trained = reopened(order.assignment, order.at, shared, "evaluate")
     model = merged(trained.model) if task.merge else trained.model
     target = Path(task.directory)
@@ -37,7 +37,7 @@ def export(order: Use, task: Export, shared: Shared) -> Used:
 
 
 def merged(model: nn.Module) -> Any:
-    """The model that adapters adapt, with them merged into its weights. Raises Refused."""
+    """Return the base model with the adapters merged into its weights. Raises Refused."""
     if not hasattr(model, "merge_and_unload"):
         found = f"a {type(model).__name__}, which is not a model of peft"
         raise Refused(Finding(-1, (), "E625", "`--merge` needs adapters", found))
@@ -59,7 +59,7 @@ def _save(model: Any, directory: Path) -> None:
 
 
 def _facts(trained: Trained) -> dict[str, Any]:
-    """What is said of the run: its metrics in that epoch, and what its bits depend on beside the config."""
+    """The exported facts of the run: its metrics in that epoch, and the hashes its bits depend on."""
     kept, opened = trained.kept, trained.kept.reached.opened
     split = by_split(kept.ended.metrics)
     return {
@@ -75,23 +75,23 @@ def _facts(trained: Trained) -> dict[str, Any]:
 
 
 def _adapted_tie(model: nn.Module) -> str:
-    """A parameter below an adapter that another module has, too; empty where there is none.
+    """The name of an adapted parameter that another module shares; empty if there is none.
 
-    Merging would change both, or leave one of them without what was learned.
+    Merging would change both modules, or would leave one of them without the trained change.
     """
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     for same in names.values():
         adapted = [name for name in same if "base_layer." in name]
-        saved = [name for name in same if "original_module." in name]  # both may be saved, and still be tied
+        saved = [name for name in same if "original_module." in name]  # if both are saved, a tie is correct
         if len(same) > 1 and (adapted or 0 < len(saved) < len(same)):
             return [*adapted, *saved][0]
     return ""
 
 
 def _is_tied_as_said(model: Any) -> bool:
-    """Whether the embeddings are one tensor, if the model's config says so."""
+    """Whether the embeddings are one tensor, as far as the model's config requires it."""
     said = getattr(getattr(model, "config", None), "tie_word_embeddings", False)
     if not said or not hasattr(model, "get_output_embeddings"):
         return True

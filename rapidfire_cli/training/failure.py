@@ -1,4 +1,4 @@
-"""Failures of runs, each with a cause of one line."""
+"""Failures of runs, each with a one-line cause."""
 
 import errno
 import os
@@ -12,14 +12,15 @@ import torch
 from rapidfire_cli.training import user_code
 from rapidfire_cli.training.log import say
 
-DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # no run is to blame for them
-RUST = re.compile(r"\(os error (\d+)\)")  # how Rust's libraries, safetensors among them, tell errno
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # not the fault of a run
+RUST = re.compile(r"\(os error (\d+)\)")  # how libraries written in Rust, like safetensors, report errno
 
 
 class Failure(Exception):  # noqa: N818 - what became of the run
     """The run failed; `kind` is one of error, nan, oom, checkpoint, disk; `cause` is one line.
 
-    A failure of kind `disk` pauses the whole experiment. `knob` is the path of the one to blame, if one is.
+    A failure of kind `disk` pauses the whole experiment. `knob` is the path of the knob that caused it, if
+    any.
     """
 
     def __init__(self, kind: str, cause: str, traceback: str = "", knob: tuple[str, ...] = ()) -> None:
@@ -38,7 +39,7 @@ def blamed(error: BaseException) -> Failure:
 
 
 def failed(error: BaseException) -> Failure:
-    """The same without printing the traceback."""
+    """Turn an error of user code or torch into a Failure, without printing the traceback."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, OSError) and error.errno in DISK:
@@ -48,14 +49,14 @@ def failed(error: BaseException) -> Failure:
 
 
 def refused(error: OSError) -> Failure:
-    """The failure of a disk error, with its path."""
+    """Turn a disk error into a Failure that names its path."""
     place = f"{error.filename}: " if error.filename else ""
     return Failure("disk", f"{place}{error.strerror or error}")
 
 
 @contextmanager
 def guard_user_code() -> Iterator[None]:
-    """Turn any error inside into a Failure."""
+    """Turn any error raised in the block into a Failure."""
     try:
         yield
     except (Failure, GeneratorExit):
@@ -66,7 +67,7 @@ def guard_user_code() -> Iterator[None]:
 
 @contextmanager
 def guard_knob(*path: str) -> Iterator[None]:
-    """Turn any error inside into a Failure that blames the knob at this path."""
+    """Turn any error raised in the block into a Failure that blames the knob at this path."""
     try:
         yield
     except Exception as error:
@@ -76,7 +77,7 @@ def guard_knob(*path: str) -> Iterator[None]:
 
 @contextmanager
 def guard_own_io() -> Iterator[None]:
-    """Turn disk errors of rapidfire's own files into a Failure."""
+    """Turn disk errors that concern rapidfire's own files into a Failure."""
     try:
         yield
     except OSError as error:
@@ -84,7 +85,7 @@ def guard_own_io() -> Iterator[None]:
 
 
 def disk_error(error: BaseException | None) -> OSError | None:
-    """The system's error behind one that a library raised while it wrote, if there is one."""
+    """Return the operating system's error behind a library's error, if there is one."""
     while error is not None:
         if isinstance(error, OSError):
             return error
@@ -95,23 +96,23 @@ def disk_error(error: BaseException | None) -> OSError | None:
 
 
 def _starved(error: BaseException) -> bool:
-    """Whether no memory was left; on the CPU torch has no class of its own for that."""
+    """Whether the error means out of memory; on the CPU torch has no error class for that."""
     said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def located(error: BaseException) -> str:
-    """One line with the innermost place in the user's code: `KeyError: 'x' (specs/x.py:41, in row_prep)`."""
+    """Describe the error in one line, with the place in user code: `KeyError: 'x' (x.py:41, in row_prep)`."""
     place = user_code.place(error)
     return f"{one_line(error)} ({place})" if place else one_line(error)
 
 
 def traced(error: BaseException) -> str:
-    """The error's traceback, as Python prints it."""
+    """Return the error's traceback, as Python prints it."""
     return "".join(traceback.format_exception(error))
 
 
 def one_line(error: BaseException) -> str:
-    """The error's type and the first line of its message."""
+    """Return the error's type and the first line of its message."""
     said = f"{error.msg if isinstance(error, SyntaxError) else error}".strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

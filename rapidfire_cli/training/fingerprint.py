@@ -1,8 +1,8 @@
 """Hashes of what results depend on besides the config: the user's code, the rows, the environment.
 
-Code is the tokens of every module of the user's own that importing the MLSpec brought in, so that comments,
-blank lines and the kind of line ends do not count. Rows are a split's length and up to 64 of its rows, spread
-evenly; the environment is what may round differently.
+The hash of the code covers the tokens of each user module that the MLSpec imports, so comments, blank lines
+and the kind of line ends do not matter. The hash of a split covers its length and up to 64 evenly spread
+rows. The environment is everything that may change rounding.
 """
 
 import hashlib
@@ -33,27 +33,27 @@ from rapidfire_cli.training.user_code import is_users
 SAMPLE = 64  # rows of a split that are hashed (assumed: fast even if each is an image to decode)
 DIGITS = 16  # hex digits of a hash
 PACKAGES = ("torch", "numpy", "torchmetrics", "transformers", "datasets")
-ROW_SEEDS = "by row"  # from what a row's random numbers follow; in 0.1.0 one stream served the whole run
+ROW_SEEDS = "by row"  # how rows are seeded; version 0.1.0 had one stream for the whole run
 TOKENS = "tokens-"
-"""Before a hash of tokens; one without it is of bytes."""
+"""The prefix of a hash of tokens; a hash without it is of bytes."""
 
 LAYOUT = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT})
 UNSEEN = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER})
 
 
 def code() -> dict[str, str]:
-    """A hash of the tokens of each module that is the user's own, by the module's name."""
+    """Return a hash of the tokens of each user module, by the module's name."""
     return {name: hashed(source) for name, source in _sources()}
 
 
 def texts() -> dict[str, str]:
-    """A hash of the bytes of each: what fingerprints of earlier versions were made of."""
+    """Return a hash of the bytes of each user module, as in fingerprints of earlier versions."""
     return {name: _short(source) for name, source in _sources()}
 
 
 @lru_cache(maxsize=4096)
 def hashed(source: bytes) -> str:
-    """The hash of a module's tokens; of its bytes where they are no Python."""
+    """Return the hash of a module's tokens, or of its bytes if they are not valid Python."""
     try:
         return TOKENS + _short("\0".join(_tokens(source)).encode(errors="surrogatepass"))
     except (tokenize.TokenError, SyntaxError, UnicodeError):
@@ -61,7 +61,7 @@ def hashed(source: bytes) -> str:
 
 
 def data(splits: Mapping[str, Dataset | Iterated]) -> dict[str, str]:
-    """A hash of each split; the random streams are left where they were."""
+    """Return a hash of each split; the random streams do not advance."""
     before = rng.capture()
     try:
         return {split: _short(_rows(rows)) for split, rows in sorted(splits.items())}
@@ -70,7 +70,7 @@ def data(splits: Mapping[str, Dataset | Iterated]) -> dict[str, str]:
 
 
 def files(published: Path) -> str:
-    """A hash of what was published there; empty where nothing was."""
+    """Return a hash of the publication's files; empty if there is no publication."""
     try:
         return _short(canonical(publication.claimed(published).files).encode())
     except publication.Damaged:
@@ -78,7 +78,7 @@ def files(published: Path) -> str:
 
 
 def environment(device: str, threads: int) -> dict[str, str]:
-    """Packages, device, threads, and how rows are seeded."""
+    """Return the versions of packages, the device, the threads, and how rows are seeded."""
     known = {
         "python": platform.python_version(),
         "device": _device(device),
@@ -89,7 +89,7 @@ def environment(device: str, threads: int) -> dict[str, str]:
 
 
 def _tokens(source: bytes) -> Iterator[str]:
-    """The tokens that mean something; of those that are layout, only their kind."""
+    """Yield the tokens that have a meaning; of layout tokens only the kind."""
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type in LAYOUT:
             yield f"\1{tokenize.tok_name[token.type]}"
@@ -108,7 +108,7 @@ def is_users_own(module: str) -> bool:
 
 
 def _source(module: ModuleType) -> Path | None:
-    """The file of a module that the user wrote."""
+    """Return the file of a user module; None for any other module."""
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py") or not is_users(file):
         return None
@@ -138,7 +138,7 @@ def _short(content: bytes | Iterable[bytes]) -> str:
 
 
 def _rows(rows: Dataset | Iterated) -> Iterator[bytes]:
-    """Rows spread over the split; those that draw random numbers draw the same in every process."""
+    """Yield the bytes of rows spread over the split; random rows are the same in every process."""
     own = Generators({"dataset": rows.dataset if isinstance(rows, Iterated) else rows})
     stood = own.states()
     rng.reseed(0, "load_data")
@@ -156,7 +156,7 @@ def _rows(rows: Dataset | Iterated) -> Iterator[bytes]:
 
 
 def _spelt(value: Any) -> Iterator[bytes]:
-    """The value's bytes, or its type if it has none."""
+    """Yield the value's bytes, or its type if it has no bytes."""
     match value:
         case None | bool() | int() | float() | str():
             yield repr(value).encode(errors="surrogatepass")
@@ -178,5 +178,5 @@ def _spelt(value: Any) -> Iterator[bytes]:
                 yield from _spelt(item)
         case _:
             yield type(value).__qualname__.encode()
-            if callable(spell := getattr(value, "tobytes", None)):  # a picture
+            if callable(spell := getattr(value, "tobytes", None)):  # an image
                 yield spell()

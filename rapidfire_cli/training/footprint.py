@@ -1,4 +1,4 @@
-"""What a kept row takes in memory, and how it comes to take no more than it needs."""
+"""Measure the memory of a cached row, and reduce it to what the row needs."""
 
 import sys
 from typing import Any
@@ -13,9 +13,10 @@ TENSOR = 500  # bytes of a tensor beside its elements: the Python object, torch'
 
 
 def compact(value: Any) -> Any:
-    """The value, where views of larger arrays are copies: else each would keep a whole array in memory.
+    """Return the value with views of larger arrays copied, since a view keeps the whole array in memory.
 
-    A tensor's copy is laid out and aligned as the view was, as kernels may round otherwise elsewhere.
+    A tensor's copy has the strides and the alignment of the view, since kernels may round differently
+    otherwise.
     """
     if type(value) is dict:
         return {name: compact(part) for name, part in value.items()}
@@ -29,7 +30,7 @@ def compact(value: Any) -> Any:
 
 
 def footprint(value: Any) -> int:
-    """About how many bytes a row takes in memory, Python's objects included."""
+    """Return about how many bytes a row takes in memory, including Python objects."""
     match value:
         case Tensor():
             strided = value.layout is torch.strided

@@ -1,7 +1,7 @@
 """Train one run in the foreground, for debugging: without a worker, a log or other runs.
 
-Nothing that user code raises is caught, and the standard streams and other settings of the process stay as
-they are, so `breakpoint()` works.
+Errors of user code are not caught, and the standard streams and other settings of the process stay unchanged,
+so `breakpoint()` works.
 """
 
 import time

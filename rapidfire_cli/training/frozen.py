@@ -1,14 +1,14 @@
-"""Frozen weights: tensors that create_model makes again, so that a checkpoint holds only their hashes.
+"""Frozen weights: tensors that create_model recreates, so that a checkpoint holds only their hashes.
 
-Theory of operation. When a model is made, the hash of each tensor that training is not expected to change is
-taken: parameters with `requires_grad=False`, and large buffers that are not in the `state_dict`. As long as
-such a tensor is frozen and has this hash, checkpoints and weights files leave it out. One that was thawed or
-written to is state from then on, for good. When a run continues, what create_model has made must have the
-hashes that the checkpoint says.
+Theory of operation. When a model is created, the tensors that training is not expected to change are hashed:
+parameters with `requires_grad=False`, and large buffers that are not in the `state_dict`. As long as such a
+tensor is frozen and has this hash, checkpoints and weights files omit it. After it is unfrozen or written to,
+it is ordinary state for the rest of the run. When a run continues, the tensors that create_model makes must
+have the hashes in the checkpoint.
 
-Changes are found by hashing again, when the run is saved: code that writes through `.data`, NumPy or a view
-leaves no other trace. xxh3 reads 10 GB/s on one core (measured), a small part of what the forward passes
-between two checkpoints read.
+Changes are detected by hashing again when the run is saved, because a write through `.data`, NumPy or a view
+leaves no other trace. xxh3 hashes 10 GB/s on one core (measured), which is cheap compared with the forward
+passes between two checkpoints.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -25,7 +25,7 @@ from rapidfire_cli.training.attributes import registered
 if TYPE_CHECKING:
     from rapidfire_cli.training.weight_pool import Stored
 
-LARGE = 2**16  # bytes from which on it pays to hash a buffer instead of saving it (assumed)
+LARGE = 2**16  # bytes: larger buffers are hashed, smaller ones saved (assumed)
 BLOCK = 2**22  # words hashed at once on a GPU: 32 MiB (assumed)
 MULTIPLIERS = (-4658895280553007687, -7723592293110705685)  # of splitmix64, as signed integers
 STEP = -7046029254386353131  # the golden ratio in 64 bits, as splitmix64 has it
@@ -35,16 +35,17 @@ PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Frozen:
-    """What of a run's model create_model makes again: hashes by name, taken before any training."""
+    """The frozen weights of a run's model: hashes by tensor name, computed before any training."""
 
     hashes: dict[str, str]
-    marks: dict[str, str] = field(default_factory=dict)  # of the same tensors where they are now, on a GPU
-    stored: dict[str, "Stored"] = field(default_factory=dict)  # where other runs may use them
+    marks: dict[str, str] = field(default_factory=dict)  # hashes of the same tensors, computed on the GPU
+    stored: dict[str, "Stored"] = field(default_factory=dict)  # in the pool, where other runs may use them
 
     def drop_changed(self, model: nn.Module, trusted: Collection[str] = ()) -> None:
-        """Find the tensors that are not frozen or not the same any more: they are state from now on.
+        """Drop the tensors that are unfrozen or changed; they are ordinary state from now on.
 
-        So are those that share memory with others than frozen ones. The `trusted` are not read again.
+        Tensors that share memory with one that is not frozen are dropped too. The `trusted` are not hashed
+        again.
         """
         if not self.hashes:
             return
@@ -57,7 +58,7 @@ class Frozen:
         self.forget([name for name in self.hashes if address(tensors[name]) in beside])
 
     def is_unchanged(self, name: str, tensor: Tensor | None) -> bool:
-        """Whether this has the bytes that the tensor of this name had when it was made."""
+        """Whether the tensor has the bytes that the tensor of this name had when it was created."""
         if tensor is None or not is_plain(tensor):
             return False
         if tensor.device.type == "cpu":
@@ -66,21 +67,21 @@ class Frozen:
 
     @property
     def shared(self) -> set[str]:
-        """Those that other runs use, too; they were found unchanged when the last turn ended."""
+        """The names of tensors that other runs use too; they were unchanged when the last turn ended."""
         return {name for name, stored in self.stored.items() if len(stored.holders) > 1}
 
     def mark(self, name: str) -> str:
-        """What changes with the bytes of the tensor where it is."""
+        """Return the hash that detects changes of the tensor on its device."""
         return self.marks.get(name, self.hashes[name])
 
     def release(self) -> None:
-        """Leave what is shared to the others."""
+        """Give up the shared tensors, which stay with the other runs."""
         for stored in self.stored.values():
             stored.holders.discard(self)
         self.stored.clear()
 
     def settle(self, model: nn.Module) -> None:
-        """Note what a GPU finds changed tensors by, now that they are there."""
+        """Compute the GPU hashes of the tensors after the model was moved to its device."""
         tensors = registered(model)
         self.marks = {
             name: mixed(tensor)
@@ -89,18 +90,18 @@ class Frozen:
         }
 
     def forget(self, names: Collection[str]) -> None:
-        """Let these be state."""
+        """Treat these tensors as ordinary state."""
         for name in names:
             self.hashes.pop(name, None)
 
 
 def frozen(model: nn.Module) -> Frozen:
-    """The frozen weights of a model that was just made."""
+    """Return the frozen weights of a model that was just created."""
     return Frozen({name: hashed(tensor) for name, tensor in _candidates(model)})
 
 
 def mismatches(wanted: Mapping[str, str], frozen: Frozen, model: nn.Module) -> list[str]:
-    """The names of tensors that create_model has not made again with these hashes."""
+    """Return the names of tensors that create_model did not recreate with these hashes."""
     tensors = registered(model)
 
     def now(name: str) -> str | None:
@@ -113,12 +114,12 @@ def mismatches(wanted: Mapping[str, str], frozen: Frozen, model: nn.Module) -> l
 
 
 def is_remade(tensor: Tensor | None) -> bool:
-    """Whether a tensor that was frozen when it was made still is."""
+    """Whether the tensor is frozen and can be hashed, so that create_model recreates it."""
     return tensor is not None and is_plain(tensor) and not tensor.requires_grad
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor's elements are bytes that can be hashed and shared, each with a place of its own."""
+    """Whether the tensor's elements are bytes that can be hashed and shared, and no two overlap."""
     return (
         type(tensor) in PLAIN
         and not is_lazy(tensor)
@@ -130,14 +131,14 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def hashed(tensor: Tensor) -> str:
-    """A hash of dtype, layout and bytes; equal on every device."""
+    """Return a hash of dtype, layout and bytes; it is equal on every device."""
     digest = xxhash.xxh3_128(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode())
     digest.update(_bytes(tensor.detach().cpu()).numpy().data)
     return digest.hexdigest()
 
 
 def mixed(tensor: Tensor) -> str:
-    """A hash computed where the tensor is: the sum of splitmix64 over its 64-bit words and their places."""
+    """Return a hash computed on the tensor's device: the sum of splitmix64 over words and positions."""
     content = _bytes(tensor.detach())
     content = nn.functional.pad(content, (0, -len(content) % 8)).view(torch.int64)
     total = 0
@@ -154,7 +155,7 @@ def _splitmix(words: Tensor) -> Tensor:
 
 
 def _shifted(words: Tensor, by: int) -> Tensor:
-    """Shift to the right without the sign."""
+    """Shift to the right, filling with zeros."""
     return torch.bitwise_and(words >> by, 2 ** (64 - by) - 1)
 
 
@@ -163,7 +164,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Frozen parameters and large non-persistent buffers whose memory holds nothing else of the model."""
+    """Yield frozen parameters and large non-persistent buffers that share no memory with other tensors."""
     tensors = {name: each for name, each in registered(model).items() if each is not None}
     hidden = _non_persistent(model)
     found = {
@@ -177,7 +178,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     seen: set[int] = set()
     for name, tensor in found.items():
         if id(tensor) not in seen and address(tensor) not in beside:
-            seen.add(id(tensor))  # a tied one counts under its first name
+            seen.add(id(tensor))  # a tied tensor counts under its first name
             yield name, tensor
 
 
@@ -190,7 +191,7 @@ def _non_persistent(model: nn.Module) -> set[str]:
 
 
 def address(tensor: Tensor | None) -> int:
-    """Of the storage that a tensor lies in; 0 where it has none."""
+    """Return the address of the tensor's storage; 0 if it has none."""
     if tensor is None or is_lazy(tensor) or tensor.layout is not torch.strided:
         return 0
     return tensor.untyped_storage().data_ptr()

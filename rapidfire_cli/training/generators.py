@@ -1,6 +1,6 @@
-"""Random generators that user code keeps for itself: on its objects, in its classes, modules and closures.
+"""Find the random generators of user code: on its objects, in its classes, modules and closures.
 
-The global generators of Python, NumPy and torch are not among them: `rng` takes care of those.
+The global generators of Python, NumPy and torch are not included: `rng` handles those.
 """
 
 import random
@@ -21,8 +21,8 @@ from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.equality import equal
 
-MOST = 10_000  # objects that are looked at (assumed: generators are few steps away from where they are used)
-EACH = 100  # parts of each that are looked at: nobody keeps one generator per row of a dataset (assumed)
+MOST = 10_000  # objects that are visited (assumed: generators are few steps away from where they are used)
+EACH = 100  # parts that are visited per object (assumed: there is not one generator per row of a dataset)
 
 Generator: TypeAlias = (
     np.random.Generator | np.random.BitGenerator | np.random.RandomState | random.Random | torch.Generator
@@ -32,36 +32,36 @@ WITHOUT = (str, bytes, bytearray, int, float, complex, type(None), type, np.ndar
 
 
 class Generators:
-    """The generators that can be found from some objects, and where they stood then."""
+    """The generators that are reachable from some objects, with their states at creation."""
 
     def __init__(self, roots: Mapping[str, Any]) -> None:
         self._found = dict(_found(roots))
         self._stood = self.states()
 
     def states(self) -> dict[str, Any]:
-        """Where each generator stands now."""
+        """Return the current state of each generator."""
         return {path: state_of(generator) for path, generator in self._found.items()}
 
     def moved(self) -> str | None:
-        """Where the first generator is that was drawn from since then."""
+        """Return the path of the first generator that was used since creation; None if none was."""
         for path, generator in self._found.items():
             if not equal(state_of(generator), self._stood[path]):
                 return path
         return None
 
     def restore(self, states: Mapping[str, Any]) -> None:
-        """Put every generator back to where `states` found it."""
+        """Restore every generator to the result of `states`."""
         for path, generator in self._found.items():
             restore(generator, states[path])
 
     def reseed(self, value: int) -> None:
-        """Start every generator anew, seeded from the value and the place where it is kept."""
+        """Seed every generator from the value and the generator's path."""
         for path, generator in self._found.items():
             reseed(generator, rng.derive(value, path))
 
 
 def within_reach(spec: MLSpec, **others: Any) -> Generators:
-    """The generators kept by an MLSpec, its classes and their modules, and by the `others`."""
+    """Return the generators reachable from an MLSpec, its classes, their modules, and the `others`."""
     classes = [cls for cls in type(spec).__mro__ if issubclass(cls, MLSpec) and cls is not MLSpec]
     modules = {cls.__module__: _written(sys.modules[cls.__module__]) for cls in classes}
     own = {cls.__name__: dict(vars(cls)) for cls in classes}
@@ -69,7 +69,7 @@ def within_reach(spec: MLSpec, **others: Any) -> Generators:
 
 
 def _written(module: ModuleType) -> dict[str, Any]:
-    """The module's names but those that Python sets: its loader may lead to whatever program imported it."""
+    """The module's own names, without those that Python sets: a loader may lead to the importing program."""
     return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
@@ -89,13 +89,13 @@ def _found(roots: Mapping[str, Any]) -> Iterator[tuple[str, Generator]]:
 
 
 def _python() -> random.Random:
-    """The generator behind the functions of the module `random`."""
+    """Return the generator behind the functions of the module `random`."""
     generator: random.Random = random.random.__self__  # type: ignore[attr-defined]
     return generator
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds, and how to get there."""
+    """Yield each part of an object with its path step."""
     match value:
         case dict():
             yield from ((f"[{key!r}]", part) for key, part in value.items())
@@ -108,19 +108,19 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield "", value.__self__
         case partial():
             yield from (("", value.func), ("", value.args), ("", value.keywords))
-    with suppress(Exception):  # objects may answer anything when asked for an attribute
+    with suppress(Exception):  # attribute access on user objects may raise anything
         yield from ((f".{name}", part) for name, part in vars(value).items())
 
 
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # not filled yet
+    except ValueError:  # the cell is empty
         return None
 
 
 def state_of(generator: Generator) -> Any:
-    """The generator's state; None where it has none, as one that asks the system for randomness."""
+    """Return the generator's state; None if it has none because it reads the system's randomness."""
     try:
         match generator:
             case np.random.Generator():
@@ -138,7 +138,7 @@ def state_of(generator: Generator) -> Any:
 
 
 def reseed(generator: Generator, value: int) -> None:
-    """Start a generator anew with a 64-bit seed."""
+    """Seed a generator with a 64-bit number."""
     match generator:
         case np.random.Generator():
             reseed(generator.bit_generator, value)
@@ -154,7 +154,7 @@ def reseed(generator: Generator, value: int) -> None:
 
 
 def restore(generator: Generator, state: Any) -> None:
-    """Set the state that `state_of` returned for a generator of the same kind."""
+    """Set a state that `state_of` returned for a generator of the same kind."""
     match generator:
         case np.random.Generator():
             generator.bit_generator.state = state
@@ -169,7 +169,7 @@ def restore(generator: Generator, state: Any) -> None:
 
 
 def made(kind: str, state: Any) -> Any:
-    """A new generator of that kind in that state. Raises AttributeError where NumPy has no such kind."""
+    """Return a new generator of that kind and state. Raises AttributeError if NumPy has no such kind."""
     new: Any
     match kind:
         case "Generator" if isinstance(state, Tensor):

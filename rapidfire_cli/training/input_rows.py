@@ -20,23 +20,24 @@ EXPECTED = "csv, tsv, json, jsonl or parquet files, or a folder of images"
 
 
 class UnknownFormat(Exception):  # noqa: N818 - what was found
-    """The path is nothing that rows can be read from."""
+    """Rows cannot be read from this path."""
 
     expected = EXPECTED
 
 
 @dataclass(frozen=True, slots=True)
 class InputRows:
-    """A dataset, and of images the file of each row."""
+    """A dataset and, for images, the file of each row."""
 
     dataset: Dataset
     files: Sequence[str] = ()  # relative to the folder
 
 
 def input_rows(path: Path, cache: str) -> InputRows:
-    """The rows of the file, or of the folder's files in the order of their names.
+    """Read the rows of the file, or of the folder's files in the order of their names.
 
-    `datasets` keeps what it converts in the directory `cache`. Raises UnknownFormat, and what it raises.
+    `datasets` stores converted files in the directory `cache`. Raises UnknownFormat, and what `datasets`
+    raises.
     """
     if path.is_dir():
         return _of_folder(path, cache)

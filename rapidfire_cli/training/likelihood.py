@@ -1,18 +1,18 @@
-"""Perplexity, from sums in float64 however large the vocabulary."""
+"""Perplexity, computed in float64 with bounded memory for any vocabulary size."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 PERPLEXITY = "perplexity"
-BLOCK = 2**22  # logits that are in memory as float64 at once (assumed: 32 MB)
+BLOCK = 2**22  # logits that are converted to float64 at once (assumed: 32 MB)
 
 
 class Perplexity:
-    """exp of the mean cross entropy of labels (N,) under logits (N, C); each label counts once."""
+    """exp(mean cross entropy) of labels (N,) under logits (N, C); each label counts once."""
 
     def __init__(self) -> None:
-        self._total = 0.0  # of the cross entropies
+        self._total = 0.0  # sum of the cross entropies
         self._labels = 0
 
     def update(self, logits: Tensor, labels: Tensor) -> None:

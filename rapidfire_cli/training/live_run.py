@@ -43,62 +43,62 @@ Position: TypeAlias = tuple[int, int]
 
 @dataclass(slots=True, eq=False)
 class LiveRun:
-    """A run's parts and where it stands; whole at every optimizer step's end."""
+    """A run's objects and its position; consistent at the end of every optimizer step."""
 
     assignment: Assignment
     fingerprint: RunOpened
     train: TrainConfig
     steps: int  # optimizer steps in an epoch
-    ends: tuple[int, ...]  # the optimizer steps of an epoch at which its ticks end; its last ends with it
+    ends: tuple[int, ...]  # optimizer steps in an epoch at which ticks end, without the end of the epoch
     device: torch.device
     spec: MLSpec
     cfg: Cfg
-    loaded: Loaded  # kept while the run is here
+    loaded: Loaded  # the reference keeps the data in memory
     batch_sources: Mapping[Split, BatchSource]
     model: nn.Module
-    forward: nn.Module  # the model, compiled where asked
+    forward: nn.Module  # the model, compiled if `train.compile` is set
     optimizer: AnyOptimizer
     schedule: Schedule | None
     scaler: torch.amp.GradScaler
     epoch_metrics: Mapping[Split, EpochMetrics]
-    origins: "Origins"  # what its objects were before any training
-    frozen: Frozen  # what of its model create_model makes again
-    streams: rng.Streams  # while the run does not train
+    origins: "Origins"  # the state of its objects before any training
+    frozen: Frozen  # the tensors of its model that create_model recreates
+    streams: rng.Streams  # its random streams while it does not train
     settings: ProcessSettings
-    opened: Changes  # of the settings, before its training began
+    opened: Changes  # of the process's settings, before its training began
     reads: Reads  # of its config
     stream: Stream | None = None  # of rows that can only be iterated
-    objective: Objective | None = None  # by which its best epoch is the best
-    before: "Snapshot | None" = None  # the validation under way
-    training: bool = False  # its turn is on
-    disturbed: bool = False  # another run wrote to frozen weights that they shared: it must be opened anew
-    rewound: "Snapshot | None" = None  # what it was, in the place of what a broken off validation made of it
-    epoch: int = 0  # finished
-    done: int = 0  # optimizer steps in the epoch under way
-    step: int = 0  # optimizer steps in all
-    seconds: float = 0.0  # of training and validation in the epoch under way
+    objective: Objective | None = None  # decides which epoch is the best
+    before: "Snapshot | None" = None  # the state before the current validation
+    training: bool = False  # True during its turn
+    disturbed: bool = False  # another run wrote to shared frozen weights: this run must be reopened
+    rewound: "Snapshot | None" = None  # the state to save after an interrupted validation
+    epoch: int = 0  # finished epochs
+    done: int = 0  # optimizer steps in the current epoch
+    step: int = 0  # optimizer steps in total
+    seconds: float = 0.0  # of training and validation in the current epoch
     outcome: dict[Split, dict[str, float]] = field(default_factory=dict)  # the last epoch's metrics
     history: list[EpochEnded] = field(default_factory=list)
-    logged: Logged = NOTHING  # of these
-    epochs_were_read: bool = False  # before it was opened
-    began: Began | None = None  # with epochs of another run
-    best: Best | None = None  # epoch so far, by the objective
-    best_weights: Weights | Path | None = None  # of that epoch: in memory, or durable already
+    logged: Logged = NOTHING  # the part of `history` that is in the epoch log
+    epochs_were_read: bool = False  # `train.epochs` was read before the run was opened
+    began: Began | None = None  # the other run whose epochs it started with
+    best: Best | None = None  # the best epoch so far, by the objective
+    best_weights: Weights | Path | None = None  # of that epoch: in memory or in a published file
     damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
-    durable: Position = (0, 0)  # a run that has not begun needs no checkpoint
+    durable: Position = (0, 0)  # the position that a checkpoint holds; the start needs none
     directories_synced: bool = (
-        False  # this process has made the directories durable that lead to its checkpoints
+        False  # whether this process synced the directories that lead to its checkpoints
     )
-    unsaved: float = 0.0  # seconds of training since it was durable
+    unsaved: float = 0.0  # seconds of training since the last checkpoint
 
     @property
     def position(self) -> Position:
-        """Where the run stands."""
+        """Finished epochs, and optimizer steps done in the next one."""
         return self.epoch, self.done
 
     @property
     def ticks(self) -> int:
-        """Whole ticks reached."""
+        """The number of completed ticks."""
         return self.epoch * self.chunks + bisect_right(self.ends, self.done)
 
     @property
@@ -113,12 +113,12 @@ class LiveRun:
 
     @property
     def epochs_read(self) -> bool:
-        """Whether user code has read how many epochs the run has, so that its bits may depend on it."""
+        """Whether user code has read the number of epochs, so that the run's bits may depend on it."""
         return self.epochs_were_read or seen(self.reads, EPOCHS)
 
     @property
     def size(self) -> int:
-        """Bytes that the run alone holds at rest: its model and its optimizer's state."""
+        """Bytes of tensors that only this run holds while it waits: its model and its optimizer's state."""
         pooled = {id(registered_at(self.model, name)) for name in self.frozen.stored}
         held = [each for each in (*self.model.parameters(), *self.model.buffers()) if id(each) not in pooled]
         for state in self.optimizer.state.values():
@@ -127,35 +127,35 @@ class LiveRun:
 
     @property
     def partial_metrics(self) -> tuple[Metric, ...]:
-        """The training metrics of the epoch under way; none between two epochs. Raises Failure."""
+        """The training metrics of the current epoch; empty between two epochs. Raises Failure."""
         values = self.epoch_metrics[TRAIN].partial_values() if self.done else {}
         return tuple(Metric(TRAIN, name, value) for name, value in values.items())
 
     @property
     def trusted(self) -> Collection[str]:
-        """Frozen weights that it has not changed: only a run in its turn writes, maybe to what others use."""
+        """The frozen weights that need no check, since the run cannot have changed them outside its turn."""
         if self.training:
             return ()
         return self.frozen.stored if self.disturbed else self.frozen.shared
 
     def enter(self) -> None:
-        """Begin a turn: the process's random streams are the run's from now on."""
+        """Begin a turn: install the run's random streams in the process."""
         self.training = True
         rng.restore(self.streams)
 
     def leave(self) -> None:
-        """End a turn: keep the random streams, and no gradients."""
+        """End a turn: keep the random streams and drop the gradients."""
         self.training = False
         self.streams = rng.capture(like=self.streams)
         self.optimizer.zero_grad()
 
     def pass_time(self, seconds: float) -> None:
-        """So much time was spent training."""
+        """Add time spent on training."""
         self.seconds += seconds
         self.unsaved += seconds
 
     def record_epoch(self) -> EpochEnded:
-        """What is told of the epoch that has just ended."""
+        """Add the epoch that has just ended to the history, and return its report."""
         named = [(split, *one) for split, values in self.outcome.items() for one in values.items()]
         metrics = tuple(Metric(split, name, value) for split, name, value in named)
         self.history.append(EpochEnded(self.assignment.run, self.epoch, self.step, metrics, self.seconds))
@@ -164,7 +164,7 @@ class LiveRun:
         return self.history[-1]
 
     def _note_best(self) -> None:
-        """Keep a copy of the weights when the epoch that has just ended is the best so far."""
+        """Keep a copy of the weights if the epoch that has just ended is the best so far."""
         if self.objective is None:
             return
         split, name = reading(self.outcome, self.objective.metric)
@@ -177,7 +177,7 @@ class LiveRun:
         self.best_weights = weights(self.model, self.frozen.hashes).copied()
 
     def end_epoch(self) -> None:
-        """Sum up the epoch and stand at the beginning of the next. Raises Failure."""
+        """Compute the epoch's metrics and move to the beginning of the next epoch. Raises Failure."""
         self.outcome = {split: each.values() for split, each in self.epoch_metrics.items()}
         if self.schedule:
             self.schedule.after_epoch(self.outcome)
@@ -187,12 +187,12 @@ class LiveRun:
         self.done = 0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The precision in which the forward pass computes."""
+        """Return the autocast context of the run's precision."""
         return autocast(self.train, self.device)
 
 
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """The precision in which a run's forward pass computes."""
+    """Return the autocast context for the precision of a run's forward pass."""
     if train.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, AUTOCAST[train.precision])

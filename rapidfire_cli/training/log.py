@@ -1,4 +1,4 @@
-"""A run's log: whatever is printed while the run trains, by Python or below it."""
+"""A run's log: all output printed while the run trains, by Python or by native code."""
 
 import io
 import os
@@ -18,15 +18,15 @@ STANDARD = (1, 2)  # the descriptors of stdout and stderr
 
 
 class Lasting(io.IOBase):
-    """Stays open even if user code closes it or a stream built on it: every run prints to it."""
+    """A file object that ignores `close`, since every run prints to it."""
 
     def close(self) -> None:
-        with suppress(ValueError):  # when the interpreter ends, in any order
+        with suppress(ValueError):  # the interpreter may end objects in any order
             self.flush()
 
 
 class Raw(Lasting, io.FileIO):
-    """Output that a full disk does not take is lost; the printing code goes on."""
+    """Raw output that drops what a full disk rejects, so that the printing code continues."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
@@ -36,32 +36,32 @@ class Raw(Lasting, io.FileIO):
 
 
 class Buffer(Lasting, io.BufferedWriter):
-    """The bytes of a stream."""
+    """The byte buffer of a stream."""
 
 
 class Stream(Lasting, io.TextIOWrapper):
-    """Leads to the log of the run that has its turn; user code that kept it can use it in every turn."""
+    """A stream to the log of the run that trains. User code may keep it and use it in every turn."""
 
     def detach(self) -> Any:
-        """The bytes below, which stay here as well."""
+        """Return the byte buffer, without detaching it."""
         self.flush()
         return self.buffer
 
 
 @cache
 def stream() -> Stream:
-    """The one stream of this process, written through line by line."""
+    """Return the one line-buffered output stream of this process."""
     buffer = Buffer(Raw(STANDARD[0], "a", closefd=False))
     return Stream(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def keep_standard() -> None:
-    """Make it what all code of this process prints to."""
+    """Make this stream the stdout and stderr of all code of this process."""
     sys.stdout = sys.__stdout__ = sys.stderr = sys.__stderr__ = stream()  # type: ignore[misc]
 
 
 def say(text: str) -> None:
-    """Print to stderr, or to the log itself where user code has put something there that cannot be used."""
+    """Print to stderr, or to the log itself if user code replaced stderr with an unusable object."""
     try:
         print(text, file=sys.stderr)
     except Exception:
@@ -70,14 +70,14 @@ def say(text: str) -> None:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """All that is printed inside goes to the one stream."""
+    """Send all output printed in the block to the one stream."""
     with redirect_stdout(stream()), redirect_stderr(stream()):
         yield
 
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Append to `path` what is written to stdout and stderr, line by line. Raises OSError."""
+    """Append to `path`, line by line, what the block writes to stdout and stderr. Raises OSError."""
     log = disk.append(path)
     kept = [os.dup(descriptor) for descriptor in STANDARD]
     _flush()
@@ -95,6 +95,6 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """What was written before belongs where it was written to."""
+    """Flush stdout and stderr, so that earlier output goes to its own destination."""
     for each in (sys.stdout, sys.stderr, stream()):
         each.flush()

@@ -1,22 +1,20 @@
 """The training loop: epochs, optimizer steps, batches, validation.
 
-Theory of operation
--------------------
-`train` is a generator. It advances the run it is given and yields a mark after each optimizer step, after
-each batch of validation and after each epoch. Between two marks its caller, the executor, may save the run,
-look whether it should stop, or leave the generator for good: everything the loop needs to go on is in the
-`LiveRun`, so a new call of `train` continues where the old one was left, in this process or in another.
+Theory of operation ------------------- `train` is a generator. It advances a run and yields a mark after each
+optimizer step, each validation batch and each epoch. Between two marks its caller, the executor, may save the
+run, check whether to stop, or abandon the generator: the `LiveRun` holds everything the loop needs, so a new
+call of `train` continues where the last one was left, in this process or in another.
 
-An epoch's order of rows is a function of the seed and the epoch alone; `run.done` says how many of its
-steps are behind. A step takes up to `batch_size * grad_accumulation` rows, a batch at a time, and its loss
-is the mean of its batches weighted by what each counts. Metrics are added up as batches pass.
+An epoch's order of rows is a function of the seed and the epoch only; `run.done` counts the finished steps of
+the epoch. A step trains on up to `batch_size * grad_accumulation` rows, one batch at a time. Its loss is the
+weighted mean over its batches. Metrics are accumulated batch by batch.
 
 Invariants:
 
-- At STEP and EPOCH the run is whole: no gradient is half accumulated, and a checkpoint taken there
-  continues bit for bit.
-- At VALIDATION_BATCH it is whole only after `rewind`, which puts the checkpoint's state back to what it was
-  before the validation. Validation must not change the result of training, even where user code draws
+- At STEP and EPOCH the run is whole: no gradient is partly accumulated, and a run continues bit for bit from
+  a checkpoint saved there.
+- At VALIDATION_BATCH it is whole only after `rewind`, which makes the next checkpoint hold the state before
+  the validation. Interrupting a validation must not change the result of training, even if user code draws
   random numbers or counts batches.
 - The loop does not know about other runs, turns, files or the clock.
 
@@ -48,15 +46,15 @@ from rapidfire_cli.training.returns import described
 class Mark(Enum):
     """Where the loop pauses."""
 
-    STEP = auto()  # an optimizer step is done; the run is whole
+    STEP = auto()  # an optimizer step is finished; the run is whole
     VALIDATION_BATCH = (
         auto()
-    )  # a validation batch was seen; after `rewind` the run is as before the first one
-    EPOCH = auto()  # an epoch is over and `run.outcome` holds its metrics; the run is whole
+    )  # a validation batch is finished; after `rewind` the run is as before the first one
+    EPOCH = auto()  # an epoch is finished and `run.outcome` holds its metrics; the run is whole
 
 
 class Model(Protocol):
-    """What a forward pass needs of a run."""
+    """The parts of a run that a forward pass needs."""
 
     @property
     def spec(self) -> MLSpec: ...
@@ -68,11 +66,11 @@ class Model(Protocol):
     def forward(self) -> nn.Module: ...
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The precision in which the forward pass computes."""
+        """Return the autocast context of the run's precision."""
 
 
 def train(run: LiveRun) -> Iterator[Mark]:
-    """Train from where the run stands to its goal; one may leave at any mark and start again later."""
+    """Train the run from its position to its goal; the caller may stop at any mark and call again later."""
     while run.epoch < run.train.epochs:
         if run.done == 0:  # in the middle of an epoch, modules are in the mode that user code left them in
             run.model.train()
@@ -100,17 +98,18 @@ def train(run: LiveRun) -> Iterator[Mark]:
 
 
 def _batches(run: LiveRun, rows: Tensor) -> Iterator[Any]:
-    """The batches of these rows, the first of which are those of the next optimizer step."""
+    """Return the training batches of these rows, which begin with the next optimizer step."""
     first = run.done * run.train.grad_accumulation
     return run.batch_sources[TRAIN].batches(rows, run.train.batch_size, run.epoch + 1, first)
 
 
 def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
-    """Forward and backward over an optimizer step's rows, a batch at a time; each batch's share of the loss.
+    """Accumulate the gradient of an optimizer step, batch by batch; return each batch's share of the loss.
 
     The step's loss is Σ(loss · weight) / Σweight over its batches. Each loss is scaled by its weight over an
-    estimate of the sum, which keeps fp16 in range; where the estimate was wrong, the gradients are divided by
-    the rest. A batch of weight 0 is left out, since its loss may be NaN; a step of no other has no shares.
+    estimate of the sum, which keeps fp16 in range. If the estimate was wrong, the gradients are rescaled
+    afterwards. A batch of weight 0 is skipped, since its loss may be NaN. A step that has only such batches
+    returns no shares.
     """
     shares: list[Tensor] = []
     weighed, expected = 0.0, 0.0
@@ -143,14 +142,14 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
 
 
 def divide(run: LiveRun, weight: float) -> None:
-    """Divide every gradient."""
+    """Divide every gradient by the weight."""
     for parameter in run.model.parameters():
         if parameter.grad is not None:
             parameter.grad.div_(weight)
 
 
 def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
-    """A step of LBFGS, which evaluates the loss several times; the first value is the step's loss."""
+    """Do a step of LBFGS, which evaluates the loss several times; the first value is the step's loss."""
     counted = iter([True])
 
     def closure() -> Tensor:
@@ -163,7 +162,7 @@ def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
 
 
 def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
-    """Loss and metrics over the validation split, from the row `begin` on."""
+    """Compute the loss and the metrics over the validation split, from row `begin` on."""
     run.before = state.snapshot(run)
     run.model.eval()
     feed, size = run.batch_sources[VALIDATION], run.train.eval_batch_size
@@ -174,7 +173,7 @@ def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
 def score(
     model: Model, feed: BatchSource, size: int, metrics: EpochMetrics, step: int, begin: int = 0
 ) -> Iterator[None]:
-    """Add the loss and the metrics of the rows from `begin` on; pauses after each batch of `size` rows."""
+    """Add the rows from `begin` on to the loss and the metrics; yield after each batch of `size` rows."""
     for rows, batch, outputs in infer(model, feed, size, begin):
         check_loss(outputs)
         metrics.add(outputs, batch, metrics.weight(outputs, batch, rows), step)
@@ -184,7 +183,7 @@ def score(
 def infer(
     model: Model, feed: BatchSource, size: int, begin: int = 0
 ) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
-    """How many rows, the batch and its outputs, in the order of the rows and without gradients."""
+    """Yield the number of rows, the batch and its outputs for each batch in order, without gradients."""
     rows = torch.arange(begin, len(feed), device="cpu")
     batches = feed.batches(rows, size, OUTSIDE_TRAINING, begin // size)
     for at, batch in zip(count(begin, size), batches, strict=False):
@@ -194,27 +193,27 @@ def infer(
 
 
 def rewind(run: LiveRun) -> None:
-    """Break off a validation: the run is whole as after its last step, in its checkpoint, not in memory."""
+    """Interrupt a validation: the next checkpoint holds the run as after its last step; memory does not."""
     assert run.before, "a validation is under way"
     run.epoch_metrics[VALIDATION].reset()
     state.rewind(run, run.before)
 
 
 def forward(run: LiveRun, batch: Any) -> Mapping[str, Any]:
-    """What compute_forward makes of a batch. Raises Failure when it holds no scalar `loss`."""
+    """Return the outputs of compute_forward for a batch. Raises Failure if they have no scalar `loss`."""
     outputs: Mapping[str, Any] = outputs_of(run, batch)
     check_loss(outputs)
     return outputs
 
 
 def outputs_of(model: Model, batch: Any) -> Any:
-    """What compute_forward makes of a batch, whatever that is."""
+    """Return what compute_forward returns for a batch, unchecked."""
     with model.autocast():
         return model.spec.compute_forward(model.forward, batch, model.cfg)
 
 
 def check_loss(outputs: Any) -> None:
-    """Raises Failure unless the outputs are a mapping with a scalar `loss`."""
+    """Check that the outputs are a mapping with a scalar `loss`. Raises Failure."""
     loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else None
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         cause = f"compute_forward must return a mapping with a scalar `loss`; it returned {_told(outputs)}"
@@ -222,7 +221,7 @@ def check_loss(outputs: Any) -> None:
 
 
 def check_gradient(loss: Tensor, model: nn.Module) -> None:
-    """Raises Failure unless the loss can be differentiated."""
+    """Check that the loss can be differentiated. Raises Failure."""
     if loss.requires_grad:
         return
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -232,7 +231,7 @@ def check_gradient(loss: Tensor, model: nn.Module) -> None:
 
 
 def _told(outputs: Any) -> str:
-    """What was returned instead of a mapping with a scalar loss."""
+    """Describe what was returned instead of a mapping with a scalar loss."""
     if not isinstance(outputs, Mapping) or LOSS not in outputs:
         return described(outputs)
     hint = "; return its mean" if isinstance(outputs[LOSS], Tensor) and outputs[LOSS].numel() else ""

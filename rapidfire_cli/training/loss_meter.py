@@ -1,4 +1,4 @@
-"""The loss of an epoch: the weighted mean of its batches' losses, in float64 and in their order."""
+"""The loss of an epoch: the weighted mean of its batches' losses, summed in order in float64."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rapidfire_cli.training.failure import Failure
 
-STRIDE = 32  # losses kept before they are read back from a GPU, where each read waits for it (assumed)
+STRIDE = 32  # losses kept on a GPU before they are read together, since each read waits for it (assumed)
 
 
 class NotFinite(Failure):
@@ -20,17 +20,17 @@ class NotFinite(Failure):
 
 @dataclass(slots=True)
 class LossMeter:
-    """Batch losses, summed; a batch of weight 0 does not count, whatever its loss."""
+    """A sum of batch losses; a batch of weight 0 does not count, even if its loss is NaN."""
 
     name: str  # "loss", "validation loss"
     stride: int
-    fail: bool  # on a value that is not finite
+    fail: bool  # whether a value that is not finite raises NotFinite
     total: float = 0.0
     weight: float = 0
     pending: list[tuple[Tensor, float | Tensor, int]] = field(default_factory=list)  # loss, weight, step
 
     def add(self, loss: Tensor, weight: float | Tensor, step: int) -> None:
-        """Take in the mean loss over what weighs so much. Raises NotFinite, on a GPU a little later."""
+        """Add a batch's mean loss and its weight. Raises NotFinite, on a GPU up to STRIDE batches later."""
         if self.stride == 1:
             self._count(loss.item(), float(weight) if isinstance(weight, Tensor) else weight, step)
             return
@@ -39,7 +39,7 @@ class LossMeter:
             self.drain()
 
     def drain(self) -> None:
-        """Read what is pending. Raises NotFinite."""
+        """Read and add the pending losses. Raises NotFinite."""
         losses = _read([loss for loss, _, _ in self.pending])
         tensors = iter(_read([weight for _, weight, _ in self.pending if isinstance(weight, Tensor)]))
         for value, (_, weight, step) in zip(losses, self.pending, strict=True):
@@ -55,17 +55,17 @@ class LossMeter:
         self.weight += weight
 
     def mean(self) -> float:
-        """The mean over all that counts. Raises NotFinite."""
+        """Return the weighted mean of all losses. Raises NotFinite."""
         self.drain()
         return self.total / self.weight if self.weight else math.nan
 
     def state(self) -> tuple[float, float]:
-        """The sum and the weight so far. Raises NotFinite."""
+        """Return the sum and the weight so far. Raises NotFinite."""
         self.drain()
         return self.total, self.weight
 
     def restore(self, state: tuple[float, float]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         self.total, self.weight = state
 
     def reset(self) -> None:

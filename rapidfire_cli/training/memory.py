@@ -1,7 +1,8 @@
-"""How much memory there is for this process, and by how much the runs that rest in it have grown it.
+"""The memory available to this process, and the memory that each waiting run adds to it.
 
-A run at rest holds more than its model: what user code keeps on the MLSpec, Python's objects, an allocator's
-leftovers. That cannot be counted object by object, so the growth of the process is shared out among the runs.
+A waiting run holds more than its model: attributes of the MLSpec, Python objects, memory that the allocator
+has not returned. These cannot be counted object by object, so the growth of the process is divided by the
+runs.
 """
 
 import os
@@ -11,23 +12,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PAGE = resource.getpagesize()
-UNLIMITED = 2**62  # cgroup v1 says "no limit" as a number of about this size
+UNLIMITED = 2**62  # cgroup v1 reports "no limit" as a number of about this size
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2 = ("memory.max", "memory.current", "inactive_file")
-MATTERS = 0.25  # of the room: less growth than that is not worth acting on (assumed)
+MATTERS = 0.25  # share of the room: smaller growth is ignored (assumed)
 
 
 def free(share: float = 1.0, root: Path = Path("/")) -> int:
-    """Bytes that this process may still take: a share of the machine's and its cgroups', up to its own limit.
+    """Return the bytes that this process may still allocate.
 
-    `root` is where /proc and /sys are.
+    This is `share` of what the machine and the cgroups have left, up to the process's own limit. `root` is
+    the directory that holds /proc and /sys.
     """
     shared = min([_machine(root), *_cgroups(root)])
     return max(0, min([int(shared * share), *_own_limit(root)]))
 
 
 def _machine(root: Path) -> int:
-    """What the kernel can hand out without swapping, the caches that it would drop included."""
+    """The bytes that the kernel can provide without swapping, including caches that it would drop."""
     for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
@@ -36,14 +38,14 @@ def _machine(root: Path) -> int:
 
 
 def _own_limit(root: Path) -> Iterator[int]:
-    """What RLIMIT_AS leaves, if it is set."""
+    """Yield the bytes left below RLIMIT_AS, if it is set."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         yield limit - _statm(root)[0]
 
 
 def _cgroups(root: Path) -> Iterator[int]:
-    """What each cgroup that this process is in, or that is above it, leaves, where it has a limit."""
+    """Yield the bytes left in each cgroup of this process, and in each parent cgroup, that has a limit."""
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
@@ -54,11 +56,11 @@ def _cgroups(root: Path) -> Iterator[int]:
 
 
 def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
-    """From the cgroup up to the mount, which in a container is all that is there."""
+    """Yield the bytes left in the cgroup and its parents; a container sees only the mount point."""
     limit, usage, cache = names
     group = mount / path.lstrip("/")
     for place in (one for one in (group, *group.parents) if one.is_relative_to(mount)):
-        with suppress(OSError, ValueError):  # not there, or `max`
+        with suppress(OSError, ValueError):  # the file is missing or contains `max`
             most = int((place / limit).read_text(encoding="ascii"))
             if most < UNLIMITED:
                 used = int((place / usage).read_text(encoding="ascii"))
@@ -66,7 +68,7 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
 
 
 def _reclaimable(place: Path, cache: str) -> int:
-    """Bytes of files that were read and can be dropped; they count as used."""
+    """Bytes of file caches, which count as used but can be dropped."""
     with suppress(OSError):
         for line in (place / "memory.stat").read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(" ")
@@ -76,29 +78,29 @@ def _reclaimable(place: Path, cache: str) -> int:
 
 
 def resident(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process has now."""
+    """Return the bytes of memory that this process occupies now."""
     return _statm(root)[1]
 
 
 def _statm(root: Path) -> tuple[int, int]:
-    """Bytes of address space, and of memory."""
+    """Return the process's bytes of address space and of resident memory."""
     virtual, present, *_ = (root / "proc/self/statm").read_text(encoding="ascii").split()
     return int(virtual) * PAGE, int(present) * PAGE
 
 
 class Growth:
-    """By how much runs at rest have grown the process, beyond what its first run and loading data took."""
+    """Measures how much waiting runs have grown the process, beyond the first run and loaded data."""
 
     def __init__(self, room: int, measure: Callable[[], int] = resident) -> None:
         self._room = room
         self._measure = measure  # the process's bytes of memory
-        self._begun: int | None = None  # bytes of memory with the first run at rest; what warms up is in it
-        self._apart = 0  # bytes by which what runs share grew since then
-        self._most = 1  # runs at rest at once
+        self._begun: int | None = None  # the process's bytes with the first waiting run, after warm-up
+        self._apart = 0  # bytes by which shared data grew since then
+        self._most = 1  # the largest number of runs that waited at once
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """What is loaded inside is not a run's own."""
+        """Count memory that is allocated in the block as shared, not as a run's own."""
         before = self._measure()
         try:
             yield
@@ -107,9 +109,10 @@ class Growth:
                 self._apart += self._measure() - before
 
     def each(self, runs: int) -> int:
-        """Bytes per run, with so many at rest; 0 while the growth is too small to matter or to be measured.
+        """Return the bytes per run while `runs` of them wait; 0 if the growth is too small to matter.
 
-        Memory that runs leave behind is used by the next: it belongs to the most that there ever were.
+        The growth is divided by the largest number of runs that ever waited at once, because runs reuse the
+        memory that earlier ones left.
         """
         now = self._measure()
         if self._begun is None:

@@ -1,4 +1,4 @@
-"""The metrics of an epoch, exact: over all that counts in it, not averaged over batches."""
+"""The exact metrics of an epoch: computed over all its rows, not averaged over batches."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,12 @@ from rapidfire_cli.training.predictions import Pair, Reader, counted
 from rapidfire_cli.training.sums import EXACT, exact
 
 NAMED = "named_metrics"
-BUFFER = 2**21  # bytes of logits kept before the metrics take them in (assumed: a share of some caches)
-LOOKED_AT = 2**20  # bytes that a metric may hold and still be computed inside an epoch (assumed: some ms)
+BUFFER = 2**21  # bytes of logits collected before a metric update (assumed: a share of some caches)
+LOOKED_AT = 2**20  # bytes: metrics with a larger state are not computed within an epoch (assumed: some ms)
 
 
 class MetricBuffer:
-    """Named and custom metrics of one split."""
+    """The named and custom metrics of one split."""
 
     def __init__(self, names: Sequence[str], custom: Mapping[str, Any]) -> None:
         self._names = tuple(names)
@@ -36,13 +36,13 @@ class MetricBuffer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `values` will hold."""
+        """The names of the metrics that `values` returns."""
         return (*self._names, *self._custom)
 
     def add(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> None:
-        """Take in what the model made of a batch: custom metrics as it comes, named ones what counts of it.
+        """Add a batch and its outputs. Raises Failure.
 
-        Raises Failure.
+        Custom metrics receive logits and labels unchanged; named metrics receive the rows that count.
         """
         with nullcontext() if self._custom or reader.inputs else guard_knob(NAMED):
             raw = reader.raw(outputs, batch)
@@ -55,14 +55,14 @@ class MetricBuffer:
                 group.add(pair)
 
     def values(self) -> dict[str, float]:
-        """The metrics over everything since `reset`. Raises Failure."""
+        """Return the metrics over all rows since `reset`. Raises Failure."""
         return self._together(lambda group: group.values())
 
     def partial_values(self) -> dict[str, float]:
-        """The same on copies, so that sums are taken in the same order however turns are cut.
+        """Return the metrics so far, computed on copies so that the epoch's sums keep their order.
 
-        A metric that holds all rows is left out once they are many. None where that fails: what has no value
-        yet, or cannot be copied, must not fail a run that would not.
+        A metric that holds many rows is left out. The result is empty if the computation fails: a metric that
+        has no value yet, or cannot be copied, must not fail the run.
         """
         try:
             return self._together(lambda group: group.partial_values())
@@ -75,11 +75,11 @@ class MetricBuffer:
             group.reset()
 
     def state(self) -> list[dict[str, Any]]:
-        """Everything since `reset`, as tensors and plain data."""
+        """Return everything since `reset`, as tensors and plain data."""
         return [group.state() for group in self._groups()]
 
     def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         for group, its in zip(self._groups(), state, strict=True):
             group.restore(its)
 
@@ -93,12 +93,12 @@ class MetricBuffer:
         return self._flat, self._rows, self._raw
 
     def _guard(self, name: str) -> AbstractContextManager[None]:
-        """Where a named metric fails, the file's entry for it is to blame."""
+        """Turn an error of a named metric into a Failure that blames its entry in the file."""
         return guard_knob(NAMED, str(self._names.index(name)))
 
 
 class _Group:
-    """Metrics that are fed alike; logits and labels are kept and taken in many rows at a time."""
+    """Metrics with the same inputs. Logits and labels are collected, so that each update has many rows."""
 
     def __init__(
         self,
@@ -109,18 +109,18 @@ class _Group:
         is_tried: bool = False,
     ) -> None:
         self.names = names
-        self._is_tried = is_tried  # on the first batch: named metrics are known to be numbers
+        self._is_tried = is_tried  # whether to test the first batch; named metrics need no test
         self._make = make
-        self._choose = choose  # what they are to see of what is kept
+        self._choose = choose  # selects the rows that the metrics see
         self._guard = guard
         self._measures: Mapping[str, Measure] = {}
-        self._like: Pair | None = None  # one row of the first batch: what the measures were made for
+        self._like: Pair | None = None  # one row of the first batch, for which the measures were created
         self._kept: list[Pair] = []
         self._size = 0  # bytes of the logits kept
-        self._seen = False  # the measures have taken in something
+        self._seen = False  # whether the measures have received any rows
 
     def add(self, pair: Pair) -> None:
-        """Keep a batch, without what else its storage holds. Raises Failure."""
+        """Collect a batch; copy it if it is a view of a larger tensor. Raises Failure."""
         logits, labels = pair
         if self._like is None:
             self._prepare((logits[:1].clone(), labels[:1].clone()))
@@ -136,12 +136,12 @@ class _Group:
             self._flush()
 
     def values(self) -> dict[str, float]:
-        """NaN where nothing counted. Raises Failure."""
+        """Return the metrics; NaN if there were no rows that count. Raises Failure."""
         self._flush()
         return self._computed(self._measures if self._seen else {})
 
     def partial_values(self) -> dict[str, float]:
-        """Without what holds so many rows that looking at each turn would cost more than training."""
+        """Return the metrics so far, without those that have a large state and so take long to compute."""
         light = {name: each for name, each in self._measures.items() if _bytes(each.state()) < LOOKED_AT}
         measures = deepcopy(light)
         seen = self._feed(measures) or self._seen
@@ -177,9 +177,9 @@ class _Group:
         self._measures = measures
 
     def _try(self, pair: Pair) -> None:
-        """Measure a first batch, so that what cannot be a metric is noticed before training. Raises Failure.
+        """Test the metrics on the first batch, so that an unusable one is found early. Raises Failure.
 
-        What a metric raises itself is no reason: it may need more rows. Random streams are as before.
+        Errors that a metric itself raises are ignored: it may need more rows. Random streams are restored.
         """
         streams = rng.capture()
         for name, each in deepcopy(self._measures).items():
@@ -199,7 +199,7 @@ class _Group:
         self._size = 0
 
     def _feed(self, measures: Mapping[str, Measure]) -> bool:
-        """Whether there was anything for them to take in."""
+        """Update the measures with the collected rows; return whether there were any that count."""
         joined = self._joined()
         pair = self._choose(joined) if joined else None
         if pair is None or not len(pair[0]):
@@ -217,7 +217,7 @@ class _Group:
         return values
 
     def _joined(self) -> Pair | None:
-        """What is kept, as one batch from now on."""
+        """Join the collected batches into one and return it; None if there are none."""
         if len(self._kept) > 1:
             logits, labels = zip(*self._kept, strict=True)
             self._kept = [(torch.cat(logits), torch.cat(labels))]
@@ -225,7 +225,7 @@ class _Group:
 
 
 def _bytes(state: Any) -> int:
-    """The bytes of the tensors in a state."""
+    """Return the bytes of the tensors in a state."""
     match state:
         case torch.Tensor():
             return state.nbytes
