@@ -180,8 +180,8 @@ def test_a_pruned_run_is_resumed_to_its_full_length_from_its_checkpoint(cli):
     resumed = cli.run("resume", str(pruned))
     assert resumed.stdout == f"run {pruned}: resumed\n" and "the next `rapidfire fit`" in resumed.stderr
     printed = cli.run("fit", "experiment.yaml", "--output", "jsonl").stdout
-    turns = [each for each in map(json.loads, printed.splitlines()) if each["event"] == "turn_ended"]
-    assert turns[0]["at"] == 2, "its first epoch was not trained again"
+    turns = [each for each in map(json.loads, printed.splitlines()) if each["event"] == "turn_started"]
+    assert turns[0]["until"] == 2, "its first epoch is not trained again"
     assert states(cli) == {1: "completed", 2: "completed"}
     trained = cli.weights()
     cli.run("freeze", "-o", "frozen.yaml")

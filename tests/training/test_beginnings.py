@@ -21,7 +21,7 @@ def began(place, run=2):
     return from_facts(publication.claimed(place.checkpoints(run)[-1]).facts).began
 
 
-@pytest.mark.parametrize("spec", ["Blobs", "Remembering", "OwnGenerator", "Augmented"])
+@pytest.mark.parametrize("spec", ["Blobs", "Remembering", "Augmented"])
 def test_it_ends_with_the_bits_of_training_from_scratch(tmp_path, spec):
     place = TrainingSandbox(tmp_path, spec, objective=Objective("loss", "min"))
     place.train(leaf(epochs=2, lr_scheduler=STEPPED), until=2)
