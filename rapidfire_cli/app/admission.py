@@ -50,7 +50,8 @@ class FitAdmission:
     def proposals(self) -> Sequence[Run]:
         """The runs whose weights to begin with are durable by now, and a run that a search proposes."""
         begun = self._waiting.ready() if self._waiting else ()
-        born = self._searches.ready(self._free, self._unfinished) if self._searches else None
+        waiting = self._waiting.runs if self._waiting else ()
+        born = self._searches.ready(self._free, self._unfinished, waiting) if self._searches else None
         return (*begun, born) if born else begun
 
     def bracket_of(self, run: Run) -> int | None:

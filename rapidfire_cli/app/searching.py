@@ -12,7 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -87,12 +87,15 @@ class Searches:
         """Take in that a run was admitted."""
         self._runs[run.number] = run
 
-    def ready(self, free: int, unfinished: Callable[[], int]) -> Run | None:
-        """The next proposal, with the number `free`; None if there is none now. Raises Paused."""
+    def ready(self, free: int, unfinished: Callable[[], int], waiting: Collection[int] = ()) -> Run | None:
+        """The next proposal, with the number `free`; None if there is none now. Raises Paused.
+
+        The runs that are `waiting` for weights need no slot.
+        """
         if self._asked is None:
             each = next(filter(self._left, self._searches), None)
             if each and unfinished() < self._slots:
-                self._ask(each)
+                self._ask(each, waiting)
             return None
         if not self._asked.answer.done():
             return None
@@ -118,12 +121,13 @@ class Searches:
         origins = (run.origin for run in self._runs.values())
         return [one.place for one in origins if isinstance(one, Proposal) and one.search == each.name]
 
-    def _ask(self, each: NamedSearch) -> None:
+    def _ask(self, each: NamedSearch, waiting: Collection[int]) -> None:
         """Ask for a proposal, if the ledger knows all runs and leaves a slot idle, too."""
         rows = {row.number: row for row in overview(self._home.journal, alive=True).rows}
         if self._runs.keys() - rows.keys():
             return
-        if sum(row.state in UNFINISHED for row in rows.values()) >= self._slots:
+        training = (row for row in rows.values() if row.number not in waiting)
+        if sum(row.state in UNFINISHED for row in training) >= self._slots:
             return
         known = {run: outcome(rows[run.number], each.search.metric) for run in self._among(each)}
         place = 1 + max(self._made(each), default=asked(each.search))

@@ -15,6 +15,7 @@ from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs.replay import Setting, replay
 from rapidfire_cli.app.verbs.why import why
 from rapidfire_cli.facts import BracketBegun
+from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.search.answering import answer
 from rapidfire_cli.search.proposing import Question, asked_again, searches
@@ -25,6 +26,7 @@ from rapidfire_cli.store.history import bracket_events
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.syntax.ast import AdaptiveSearch, Range
+from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Proposal, Run, RunState
 from rapidfire_cli.view.formats import Output
 from tests.app.fake_workers import Cli, FaultRates
@@ -215,6 +217,24 @@ def test_replay_accuses_no_proposal_that_followed_from_another_file(tmp_path, ca
     assert {4, 5, 6} <= set(found["changed"]) and found["agrees"]
     assert replay(home, parent, Setting(), 1, Output.TABLE) == 0
     assert "cannot be checked, as the file or its runs have changed since" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_waits_for_weights_holds_up_no_search(tmp_path, capsys):
+    source = "  - config: {train: {epochs: 2, batch_size: 8, optimizer: {name: SGD, args: {lr: 0.5}}}}\n"
+    head, search = text(4).split("\n", 1)
+    indented = "".join(f"    {line}\n" for line in search.splitlines()).replace(
+        "    search:", "  - search:", 1
+    )
+    alone = f"{head}\nconfig_group:\n{source}"
+    [failing] = expand(parse(alone.encode(), "file.yaml"))
+    start = f"warm_start: {{run: {failing.id}, epoch: 1}}"
+    cli = place(tmp_path, fails=(0.499,))
+    warm = source.replace("{train", f"{{{start}, train").replace("lr: 0.5", "lr: 0.4")
+    assert cli.fit(f"{alone}{warm}{indented}", FaultRates(), 1)
+    assert [*cli.states.values()].count(RunState.QUEUED) == 1
+    assert len(cli.states) == 6
+    assert "run 2 waits for the weights of epoch 1" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("at_once")
