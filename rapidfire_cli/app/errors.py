@@ -39,7 +39,9 @@ def explain(error: Exception | KeyboardInterrupt) -> int:
             why = f"cannot be printed in the locale's encoding ({encoding}); set LC_ALL=C.UTF-8"
             return _line(f"error: {text!a}: {why}", ENVIRONMENT)
         case OSError():
-            place = f"{error.filename}: " if error.filename else ""
+            from rapidfire_cli.durable.publication import intended
+
+            place = f"{intended(str(error.filename))}: " if error.filename else ""
             return _line(f"error: {place}{error.strerror or error}", ENVIRONMENT)
         case sqlite3.OperationalError(sqlite_errorcode=code) if code != sqlite3.SQLITE_ERROR:
             # an invalid statement is a bug in rapidfire

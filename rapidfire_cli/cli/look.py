@@ -68,7 +68,7 @@ def show(run: Run, experiment: Which = None, parent: Parent = None, output: Form
 
 @verb()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Numbers, ranges (3-7), or `best`.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Numbers, ranges (3-7), or `best`.")],
     experiment: Which = None,
     parent: Parent = None,
     whole: Annotated[bool, typer.Option("--all", help="Also show the knobs that are equal.")] = False,
@@ -83,7 +83,7 @@ def compare(
 @verb()
 def history(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN...", help="Numbers, ranges (3-7), or `best`.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Numbers, ranges (3-7), or `best`.")
     ] = None,
     experiment: Which = None,
     parent: Parent = None,
@@ -116,7 +116,7 @@ def logs(
 
 @verb()
 def why(
-    run: Annotated[int, typer.Argument(min=1, metavar="RUN", help="The run's number.")],
+    run: Run,
     experiment: Which = None,
     parent: Parent = None,
     output: Format = Output.TABLE,

@@ -7,12 +7,12 @@ import typer
 
 from rapidfire_cli.app.parameters import Verb
 from rapidfire_cli.cli.options import Format, Parent, Which, cli, verb
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import SEED_LIMIT, RunState
 from rapidfire_cli.view.formats import Output
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUN…", help="Numbers (3), ranges (3-7) or `best`."),
+    typer.Argument(metavar="RUN", help="Numbers (3), ranges (3-7) or `best`."),
 ]
 Where = Annotated[
     str | None,
@@ -197,7 +197,9 @@ def clone(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Epochs to train; default: as many as the run.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Train with another seed.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEED_LIMIT - 1, metavar="N", help="Train with another seed.")
+    ] = None,
     replicate: Annotated[
         bool, typer.Option("--replicate", help="Train a further replicate, which has its own seed.")
     ] = False,

@@ -310,6 +310,11 @@ def aside(path: Path, prefix: str = TEMPORARY) -> Path:
     return path.with_name(f"{prefix}{os.getpid()}-{path.name}")
 
 
+def intended(path: str) -> str:
+    """The path with the name that a file gets when it is complete."""
+    return re.sub(rf"{re.escape(TEMPORARY)}\d+-", "", path)
+
+
 def _forget(temporary: Path) -> None:
     """Delete what could not be finished, as far as possible; `sweep` deletes the rest."""
     with suppress(OSError):

@@ -1,8 +1,8 @@
 """Requests and their answers, for people and for programs."""
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 
 from rapidfire_cli.requests import Answer, Ask, CloneRun, ask_plain
 from rapidfire_cli.store.requests_taken import Recorded
@@ -10,6 +10,9 @@ from rapidfire_cli.terms import Plain
 from rapidfire_cli.view.formats import Record
 from rapidfire_cli.view.tables import Column, Table
 from rapidfire_cli.view.wording import moment_text, numbered
+
+OPTIONS = {"at_once": "--now", "changes": "--set", "warm": "--warm-start", "source": "--from"}
+"""Options of the command line by the names of a request's fields, where they differ."""
 
 
 def answer_lines(answer: Answer) -> Iterator[str]:
@@ -68,16 +71,18 @@ def _verb(ask: Ask) -> str:
 def _spelt(ask: Ask) -> str:
     """As a person could have typed it: `stop 3 4 --now`."""
     words = [_verb(ask)]
+    usual = {field.name: field.default for field in fields(ask)}
     for name, value in ask_plain(ask).items():
+        option = OPTIONS.get(name) or f"--{name.replace('_', '-')}"
         match value:
+            case list() if name == "changes":
+                words += [f"{option} {shlex.quote(str(item))}" for item in value]
             case list():
                 words += [shlex.quote(str(item)) for item in value]
             case True:
-                words.append(f"--{name}")
-            case False | None:
-                pass
-            case _:
-                words.append(f"--{name}={json.dumps(value)}")
+                words.append(option)
+            case _ if value != usual[name]:
+                words.append(f"{option}={value}")
     return " ".join(words)
 
 

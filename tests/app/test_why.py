@@ -41,7 +41,7 @@ def told(tmp_path, capsys):
 
         def why(self, run: int, output: Output = Output.TABLE) -> str:
             capsys.readouterr()
-            why.why(run, None, str(tmp_path / "experiments"), output)
+            why.why(str(run), None, str(tmp_path / "experiments"), output)
             return capsys.readouterr().out
 
         def first(self, state: RunState) -> int:

@@ -106,8 +106,6 @@ def _parent(given: Mapping[str, str]) -> Path:
 
 KINDS: Mapping[str, Callable[[Place], Iterator[Word]]] = {
     "RUN": _runs,
-    "RUN…": _runs,
-    "RUN...": _runs,
     "--experiment": _experiments,
     "--where": _knobs_in_condition,
     "--filter": _knobs_in_condition,

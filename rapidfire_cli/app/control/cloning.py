@@ -22,7 +22,7 @@ from rapidfire_cli.syntax.extends import alone
 from rapidfire_cli.syntax.keys import FILE
 from rapidfire_cli.syntax.overrides import SET, arguments
 from rapidfire_cli.syntax.parser import parse
-from rapidfire_cli.terms import Clone, Run, WarmStart, canonical
+from rapidfire_cli.terms import SEED_LIMIT, Clone, Run, WarmStart, canonical
 
 MOST_BYTES = 1 << 26  # of a leaf config (assumed)
 SCHEDULED = ("optimizer", "lr_scheduler")  # sections of `train` that a schedule depends on
@@ -91,6 +91,7 @@ class Cloning:
 
     def config(self, parent: Run, ask: CloneRun) -> str:
         """The clone's leaf config. Raises Refusal with every problem, located in the changes."""
+        _check_options(ask)
         changes = [*arguments(SET, ask.changes)]
         outside = [each for each in changes if each.text.lstrip("+").split("=")[0].split(".")[0] in FILE.keys]
         if outside:
@@ -165,6 +166,22 @@ def _wanted(source: str, found: Mapping[int, EpochEnd]) -> int | None:
             return best.epoch if best else None
         case _:
             return int(source.removeprefix("epoch:"))
+
+
+def _check_options(ask: CloneRun) -> None:
+    """Raise Refusal for options of which one would be ignored, and for a seed that no file accepts."""
+    if ask.seed is not None and ask.replicate:
+        message = "`--seed` and `--replicate` cannot be combined"
+        raise Refusal([_problem(message, "a replicate has a seed of its own")])
+    if ask.seed is not None and ask.seed >= SEED_LIMIT:
+        raise Refusal([_problem(f"the seed must be below {SEED_LIMIT:,}", "choose a smaller seed")])
+    if ask.epochs is not None and any(_sets_epochs(change) for change in ask.changes):
+        message = "`--epochs` and `--set train.epochs` cannot be combined"
+        raise Refusal([_problem(message, "leave one of them out")])
+
+
+def _sets_epochs(change: str) -> bool:
+    return change.lstrip("+").partition("=")[0].strip() == "train.epochs"
 
 
 def _check_schedule(parent: Run, config: str) -> None:

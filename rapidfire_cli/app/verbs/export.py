@@ -14,6 +14,8 @@ def export(asked: Asked, directory: Path, merge: bool) -> int:
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         hint = "choose a directory that does not exist"
         raise Refusal([Problem("E625", f"{directory} is not an empty directory", hint=hint)])
+    if not directory.absolute().parent.is_dir():
+        raise Refusal([Problem("E625", f"the parent of {directory} does not exist")])
     chosen = choose(asked)
     config = f"{yaml_text(dict(chosen.row.config))}\n"
     answer = use(chosen, Export(str(directory.absolute()), merge, config))

@@ -13,20 +13,28 @@ from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.syntax.ast import Config, ExperimentFile, Group
 from rapidfire_cli.syntax.parser import slug
-from rapidfire_cli.syntax.printer import to_yaml
+from rapidfire_cli.syntax.printer import to_json, to_toml, to_yaml
 from rapidfire_cli.terms import Run, RunState, WarmStart
 from rapidfire_cli.view.wording import counted
 
 LEFT_OUT = frozenset({RunState.STOPPED, RunState.PRUNED, RunState.FAILED, RunState.DELETED})
+NOTATIONS = {".json": to_json, ".toml": to_toml}  # by suffix; anything else is YAML, as when it is read
 
 
 def freeze(experiment: str | None, parent: str | None, file: Path) -> int:
-    """Write the file; return the exit code. Raises Refusal when no run is to be reproduced."""
+    """Write the file in the notation that its suffix names; return the exit code.
+
+    Raises Refusal when no run is to be reproduced, or the file is a directory.
+    """
+    if file.is_dir():
+        hint = "name a file, such as `-o frozen.yaml`"
+        raise Refusal([Problem("E502", f"{file} is a directory", hint=hint)])
     home = open_overview(experiment, parent).home
     runs = frozen_runs(known_runs(home.journal, 1))
     if not runs:
         raise Refusal([Problem("E602", f"no run of {home.path} is completed or to be trained")])
-    publication.write(file, to_yaml(frozen(reload(home.file), runs, slug(file.stem))))
+    write = NOTATIONS.get(file.suffix.lower(), to_yaml)
+    publication.write(file, write(frozen(reload(home.file), runs, slug(file.stem))))
     print(f"wrote {file}: {counted(len(runs), 'run')}", file=sys.stderr)
     return 0
 

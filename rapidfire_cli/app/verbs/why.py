@@ -5,6 +5,7 @@ from dataclasses import replace
 from rapidfire_cli.app.beginnings import began_with
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
+from rapidfire_cli.app.selection import named_run
 from rapidfire_cli.store.explain import explain
 from rapidfire_cli.store.history import history
 from rapidfire_cli.view.formats import Output
@@ -12,12 +13,15 @@ from rapidfire_cli.view.why import judgement_records, why_document
 from rapidfire_cli.view.why import why as sentences
 
 
-def why(run: int, experiment: str | None, parent: str | None, output: Output) -> int:
-    """Print why the run is in its state; return the exit code. Raises Refusal if it does not exist."""
+def why(word: str, experiment: str | None, parent: str | None, output: Output) -> int:
+    """Print why the run, a number or `best`, is in its state; return the exit code.
+
+    Raises Refusal if it does not exist.
+    """
     seen = open_overview(experiment, parent, unlisted=True)
-    found = explain(
-        seen, history(seen.home.journal), run
-    )  # read last, so that it includes everything read before
+    run = named_run(word, seen).number
+    # read last, so that it includes everything read before
+    found = explain(seen, history(seen.home.journal), run)
     found = replace(found, began=began_with(seen.home, found.row))
     print_either(
         output,
