@@ -1,7 +1,7 @@
-"""What named metrics are: metrics of torchmetrics, computed in float64, each fed with what it takes.
+"""Named metrics: torchmetrics' metrics, computed in float64 from inputs in the form that each one expects.
 
-Shapes: N rows or tokens that count, C classes, D outputs. Where torchmetrics loses digits even in float64, or
-takes float32 whatever it gets, the metric is computed here.
+Shapes: N rows or tokens that count, C classes, D outputs. A metric is computed here if torchmetrics loses
+digits even in float64, or always uses float32.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from rapidfire_cli.training.sums import BINARY, ENSEMBLE, MULTICLASS, MULTILABEL
 
 ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
 TOKEN_ACCURACY = "token_accuracy"
-OWN = (PERPLEXITY, TOKEN_ACCURACY)  # beside those of torchmetrics
+OWN = (PERPLEXITY, TOKEN_ACCURACY)  # metrics that torchmetrics does not have in this form
 OFFERED = f"top1_accuracy, topK_accuracy, {', '.join(OWN)}, or a torchmetrics metric by its snake_case name"
 
 
@@ -45,7 +45,7 @@ class Measure(Protocol):
 
 
 class Wrapped:
-    """A metric of torchmetrics, fed with logits and labels as they are."""
+    """A metric of torchmetrics that receives logits and labels unchanged."""
 
     def __init__(self, name: str, metric: Any) -> None:
         self._name = name
@@ -73,14 +73,14 @@ class Wrapped:
 
 
 class Custom(Wrapped):
-    """A metric of the user's own, which may be made of other metrics: all its attributes are its state."""
+    """A user-defined metric, which may contain other metrics: all its attributes are its state."""
 
     def __init__(self, name: str, metric: Any) -> None:
         super().__init__(name, metric)
         self._attributes = Attributes({name: metric}, nn.Module())
 
     def state(self) -> Any:
-        """What has changed since it was made. Raises Failure where a checkpoint cannot hold it."""
+        """Return the attributes that changed. Raises Failure if a checkpoint cannot hold them."""
         try:
             return self._attributes.changed()
         except Unholdable as reason:
@@ -92,7 +92,7 @@ class Custom(Wrapped):
 
 
 def _number(name: str, value: Any) -> float:
-    """What a metric computed. Raises Failure unless it is one number."""
+    """Return a metric's value as a number. Raises Failure unless it is a single number."""
     if isinstance(value, Mapping | list | tuple):
         raise Failure("error", f"metric `{name}` is a {type(value).__name__}, not a single number")
     if (numbers := torch.as_tensor(value)).numel() != 1:
@@ -102,7 +102,7 @@ def _number(name: str, value: Any) -> float:
 
 
 class Fed(Wrapped):
-    """A metric of torchmetrics that adds up in float64, fed with what `feed` makes of logits and labels."""
+    """A metric of torchmetrics that sums in float64; `feed` converts logits and labels to its inputs."""
 
     def __init__(self, name: str, metric: Any, feed: Callable[[Tensor, Tensor], Pair]) -> None:
         super().__init__(name, metric.set_dtype(torch.float64))
@@ -113,7 +113,7 @@ class Fed(Wrapped):
 
 
 class Classified:
-    """A classification metric, which sees the labels that count, as classes."""
+    """A classification metric that receives only rows whose labels count, after a check of their classes."""
 
     def __init__(self, name: str, metric: Measure, classes: int) -> None:
         self._name = name
@@ -121,7 +121,7 @@ class Classified:
         self._classes = classes
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Raises Failure where a label is not a class."""
+        """Add logits and labels. Raises Failure if a label is not a class."""
         counts, known = labels != IGNORED, labels
         if not counts.all():
             known = labels[counts]
@@ -149,17 +149,17 @@ class Classified:
 
 
 class Accuracy(Wrapped):
-    """Correct rows over rows, a row being correct when its label is among the k largest logits."""
+    """The share of correct rows; a row is correct if its label is among the k largest logits."""
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """(N, C) logits as they are, since softmax may make ties; binary ones beside a zero."""
+        """Add logits (N, C) without softmax, which may create ties; binary logits get a zero for class 0."""
         if binary(logits):
             score = logits.flatten()
             logits = torch.stack([torch.zeros_like(score), score], 1)
         super().update(logits, labels.flatten().long())
 
     def compute(self) -> float:
-        """From the counts, since torchmetrics divides in float32."""
+        """Return the accuracy, computed from the counts because torchmetrics divides in float32."""
         correct, missed = int(self._metric.tp.sum()), int(self._metric.fn.sum())
         return correct / (correct + missed) if correct + missed else float("nan")
 
@@ -175,19 +175,19 @@ def known(name: str) -> bool:
 
 
 def close_to(name: str, more: Iterable[str] = ()) -> str:
-    """A hint: the named metric, or the one of `more`, that was probably meant."""
+    """Return a hint that names the most similar named metric or name in `more`."""
     return did_you_mean(name, [*more, "top1_accuracy", "top5_accuracy", *names()])
 
 
 def is_of_values(name: str) -> bool:
-    """Whether the named metric compares values, and never classes."""
+    """Whether the named metric is a regression metric, which never compares classes."""
     of_classes = (name in _classification(prefix) for prefix in ("Binary", "Multiclass", "Multilabel"))
     return name in _regression() and not any(of_classes)
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """The named metrics whose direction is known, except `topK_accuracy`."""
+    """Return the named metrics whose better direction is known, except `topK_accuracy`."""
     found = {*_regression()}
     for prefix in ("Binary", "Multiclass", "Multilabel"):
         found |= {*_classification(prefix)}
@@ -195,13 +195,13 @@ def names() -> tuple[str, ...]:
 
 
 def direction_of(metric: Any) -> Direction | None:
-    """The better direction of a metric of torchmetrics, as it says itself."""
+    """Return the better direction of a torchmetrics metric, from its `higher_is_better`."""
     higher = getattr(metric, "higher_is_better", None)
     return None if higher is None else "max" if higher else "min"
 
 
 def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
-    """The metric `name` for logits and labels like these. Raises Failure where it is not defined for them."""
+    """Create the metric `name` for such logits and labels. Raises Failure if it is not defined for them."""
     accuracy = ACCURACY.fullmatch(name)
     if accuracy or name == TOKEN_ACCURACY:
         _check_accuracy(name, logits, labels)
@@ -245,7 +245,7 @@ def _regressing(name: str, logits: Tensor, labels: Tensor) -> Measure | None:
 
 
 def _decided(logits: Tensor, labels: Tensor) -> Pair:
-    """Which class is predicted, or whether each label is."""
+    """Return the predicted class of each row, or for multiple labels whether each is predicted."""
     predicted = (logits > 0).long() if binary(logits) or labels.shape == logits.shape else logits.argmax(1)
     return predicted, labels
 
@@ -291,7 +291,7 @@ def _regression() -> Mapping[str, Any]:
 
 
 def _constructible(module: Any, sizes: set[str]) -> dict[str, Any]:
-    """The module's classes that need no arguments beyond these."""
+    """The module's classes that require no arguments other than `sizes`."""
     classes = {name: cls for name, cls in vars(module).items() if isinstance(cls, type)}
     return {name: cls for name, cls in classes.items() if _required(cls) <= sizes}
 
@@ -302,5 +302,5 @@ def _required(cls: type) -> set[str]:
 
 
 def snake(name: str) -> str:
-    """`R2Score` as `r2_score`."""
+    """Convert a class name to snake case: `R2Score` to `r2_score`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,11 +1,11 @@
-"""What of a model is in the state file: what its weights file does not hold in a form to continue from.
+"""The part of a model that is saved in the state file, because the weights file cannot restore it exactly.
 
-A registered tensor comes from the weights file if it is in there unchanged in form: same shape, strides and
-dtype as when the model was made, and sharing its memory with no other tensor. Any other one is in the state
-file: lazy parameters, buffers that grew or were None, sparse or expanded tensors, views of one tensor. Those
-replace what the new model has, so that tensors which shared memory share it again. Of frozen weights that
-create_model makes again (`training/frozen.py`) there is only a hash. Beside them stand which parameters are
-frozen, and which modules evaluate.
+A registered tensor is restored from the weights file if its form is unchanged: the same shape, strides and
+dtype as when the model was created, and no memory shared with another tensor. All other tensors are in the
+state file: lazy parameters, buffers that grew or were None, sparse or expanded tensors, views of one tensor.
+These replace the tensors of the new model, so that tensors that shared memory share it again. Frozen weights
+that create_model recreates (`training/frozen.py`) are saved only as hashes. The state file also records which
+parameters are frozen and which modules are in evaluation mode.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,20 +23,20 @@ from rapidfire_cli.training.frozen import address
 from rapidfire_cli.training.weights import Weights
 
 Form: TypeAlias = tuple[Any, ...] | None
-"""Shape, strides, dtype and layout of a tensor; None where there is none yet."""
+"""Shape, strides, dtype and layout of a tensor; None if there is no tensor yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a model was when it was made."""
+    """The structure of a model when it was created."""
 
-    forms: Mapping[str, Form]  # of its registered tensors
+    forms: Mapping[str, Form]  # of registered tensors, by name
     modules: frozenset[str]
     parameters: Mapping[int, nn.Parameter]  # by id
 
 
 def made(model: nn.Module) -> Made:
-    """What the model is now."""
+    """Record the model's current structure."""
     forms = {name: form(tensor) for name, tensor in registered(model).items()}
     parameters = {id(parameter): parameter for parameter in model.parameters()}
     return Made(forms, frozenset(name for name, _ in model.named_modules()), parameters)
@@ -45,9 +45,10 @@ def made(model: nn.Module) -> Made:
 def packed_model(
     model: nn.Module, origin: Made, now: Weights, held: Any, hashes: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What of the model is not in its weights, or not as it is; `held` are the attributes beside it.
+    """Return the part of the model that its weights file cannot restore exactly.
 
-    `hashes` names the tensors that need not be held.
+    `held` are plain attributes, whose tensors may share memory with the model. `hashes` are those of frozen
+    weights, which need not be saved.
     """
     tensors, modules = registered(model), [*model.named_modules()]
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
@@ -80,14 +81,14 @@ def packed_model(
 
 
 def _remade(tensors: Mapping[str, Tensor | None], held: Any, hashes: Mapping[str, str]) -> set[str]:
-    """The tensors that share no memory with an attribute, which would not be shared again."""
+    """The frozen tensors that can be recreated: those that share no memory with an attribute."""
     own = {id(tensors[name]) for name in hashes}
     beside = {address(each) for each in tensors_in(held) if id(each) not in own}
     return {name for name in hashes if address(tensors[name]) not in beside}
 
 
 def check_structure(model: nn.Module, origin: Made) -> None:
-    """Raises Failure where training changed what create_model cannot make again."""
+    """Check that create_model can recreate the model's structure. Raises Failure if training changed it."""
     modules = frozenset(name for name, _ in model.named_modules())
     if changed := sorted(modules ^ origin.modules):
         raise _unkept(f"module `{changed[0]}` was added or removed in training")
@@ -107,7 +108,7 @@ def _unkept(reason: str) -> Failure:
 
 
 def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set[int]) -> bool:
-    """Whether the weights file holds the tensor in a form that can be copied into a new model's."""
+    """Whether the tensor can be restored by copying from the weights file into a new model."""
     return (
         exported is not None
         and form(tensor) == before == form(exported)
@@ -122,7 +123,7 @@ def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set
 def unpack_model(
     model: nn.Module, packed: Mapping[str, Any], read: Mapping[str, Tensor], device: torch.device
 ) -> None:
-    """Put into a model that was just made what `packed_model` said; `read` are the weights."""
+    """Restore the result of `packed_model` into a model that was just created; `read` are the weights."""
     elsewhere = _moved_together(packed["elsewhere"], device)
     tensors = registered(model)
     for name in tensors.keys() - set(packed["names"]):
@@ -162,12 +163,12 @@ def unpack_model(
 
 
 def _is_lazy(module: nn.Module) -> bool:
-    """Whether the module is still to infer its parameters' shapes."""
+    """Whether the module has not yet inferred its parameters' shapes."""
     return isinstance(module, LazyModuleMixin) and hasattr(module, "_initialize_hook")
 
 
 def _end_laziness(module: Any) -> None:
-    """As torch does after a lazy module's first call (LazyModuleMixin._infer_parameters, torch 2.10–2.13)."""
+    """Finish a lazy module as torch does at its first call (_infer_parameters, torch 2.10–2.13)."""
     for hook in ("_initialize_hook", "_load_hook"):
         getattr(module, hook).remove()
         delattr(module, hook)
@@ -176,7 +177,7 @@ def _end_laziness(module: Any) -> None:
 
 
 def registered_at(model: nn.Module, name: str) -> Tensor | None:
-    """The parameter or buffer of that dotted name."""
+    """Return the parameter or buffer with that dotted name."""
     module, key = _owner(model, name)
     return module._parameters[key] if key in module._parameters else module._buffers.get(key)
 
@@ -201,7 +202,7 @@ def set_buffer(model: nn.Module, name: str, value: Tensor | None) -> None:
 
 
 def _overwrite(tensor: Tensor, source: Tensor) -> None:
-    """Copy the bytes, outside of any graph; a tensor that overlaps itself is written through its storage."""
+    """Copy the bytes without autograd; a tensor that overlaps itself is written through its storage."""
     with torch.no_grad():
         if _overlaps_itself(tensor):
             tensor.untyped_storage().copy_(source.to(tensor.device).untyped_storage())
@@ -225,12 +226,12 @@ def _is_frozen(tensor: Tensor | None) -> bool:
 
 
 def _overlaps_itself(tensor: Tensor) -> bool:
-    """Whether two of its elements lie at one place, as in an expanded tensor."""
+    """Whether two elements of the tensor have the same address, as in an expanded tensor."""
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def shared_storages(tensors: list[Tensor | None]) -> set[int]:
-    """The addresses of storages in which more than one tensor lies."""
+    """Return the addresses of storages that contain more than one tensor."""
     owners: dict[int, int] = {}
     shared = set()
     for tensor in tensors:
@@ -243,7 +244,7 @@ def shared_storages(tensors: list[Tensor | None]) -> set[int]:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """The tensors within plain data."""
+    """Yield the tensors within plain data."""
     match value:
         case Tensor():
             yield value
@@ -256,7 +257,7 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def _moved_together(tensors: Mapping[str, Tensor | None], device: torch.device) -> dict[str, Tensor | None]:
-    """The tensors on the device, those that share memory sharing it there."""
+    """Return the tensors moved to the device; tensors that share memory share it there too."""
     if device.type == "cpu":
         return {**tensors}
     storages: dict[int, Any] = {}

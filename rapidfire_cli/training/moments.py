@@ -1,6 +1,6 @@
-"""Regression metrics that are functions of means and variances, without the digits that sums of squares lose.
+"""Regression metrics that are functions of means and variances, computed without losing digits.
 
-A sum of squares of values around 10,000 holds their spread of 1 in its last digits. So values are taken
+A sum of squares of values around 10,000 holds their spread of 1 only in its last digits. So values are taken
 relative to the first label, in float64, and each block of rows adds its deviations from its own mean (Chan,
 Golub and LeVeque, 1983). Shapes: N rows, D outputs; a value is the mean over the outputs (scikit-learn).
 """
@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1))  # of label, prediction and residual: whose products are summed
+PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1))  # summed products; 0, 1, 2 are label, prediction, residual
 
 
 class Moments:
-    """Count, means and sums of products of deviations of labels, predictions and residuals."""
+    """Count, means, and sums of products of deviations, of labels, predictions and residuals."""
 
     def __init__(self, value: "Formula", outputs: int) -> None:
         self._value = value
@@ -24,7 +24,7 @@ class Moments:
         self.origin = self.means = self.products = torch.zeros(0)  # (D,), (3, D), (4, D)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """(N, D) or (N,) values and labels."""
+        """Add predicted values and labels, (N, D) or (N,)."""
         labels, values = (each.double().reshape(len(each), self._outputs) for each in (labels, logits))
         if not self.count:
             self.origin = labels[0].clone()
@@ -47,7 +47,7 @@ class Moments:
         self.count, self.origin, self.means, self.products = state
 
     def squares(self) -> Tensor:
-        """The summed squares of the residuals (D,)."""
+        """Return the summed squares of the residuals (D,)."""
         return self.products[2] + self.count * self.means[2] ** 2
 
     def _join(self, count: int, means: Tensor, products: Tensor) -> None:
@@ -63,11 +63,11 @@ class Moments:
 
 
 Formula: TypeAlias = Callable[[Moments], Tensor]
-"""A metric of each output (D,)."""
+"""Computes a metric for each output (D,)."""
 
 
 def r2(seen: Moments) -> Tensor:
-    """Of one row it is undefined."""
+    """The coefficient of determination; NaN for a single row."""
     return _explained(seen.squares(), seen.products[0]) if seen.count > 1 else torch.tensor(torch.nan)
 
 
@@ -80,7 +80,7 @@ def relative_squared_error(seen: Moments) -> Tensor:
 
 
 def normalized_error(seen: Moments) -> Tensor:
-    """By the mean label, whose sign does not make an error negative."""
+    """The root mean squared error divided by the absolute mean label."""
     return (seen.squares() / seen.count).sqrt() / (seen.origin + seen.means[0]).abs()
 
 
@@ -89,13 +89,13 @@ def pearson(seen: Moments) -> Tensor:
 
 
 def concordance(seen: Moments) -> Tensor:
-    """Lin's coefficient, with unbiased variances as in torchmetrics."""
+    """Lin's concordance coefficient, with unbiased variances as in torchmetrics."""
     apart = (seen.count - 1) * seen.means[2] ** 2
     return 2 * seen.products[3] / (seen.products[0] + seen.products[1] + apart)
 
 
 def _explained(left: Tensor, whole: Tensor) -> Tensor:
-    """The share explained; with nothing to explain it is 1 if nothing is left, else 0, as in scikit-learn."""
+    """The explained share; if `whole` is 0, it is 1 if `left` is 0 and 0 otherwise, as in scikit-learn."""
     return torch.where(whole > 0, 1 - left / whole, (left == 0).double())
 
 

@@ -1,4 +1,4 @@
-"""How a run comes into memory: data, MLSpec, model and optimizer, fresh or from its newest checkpoint."""
+"""Open a run in memory: data, MLSpec, model and optimizer, from scratch or from its newest checkpoint."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ from rapidfire_cli.training.weight_pool import WeightPool
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the runs on a worker share."""
+    """The objects that all runs on a worker share."""
 
     setup: Setup
     spec: type[MLSpec]
@@ -57,19 +57,19 @@ class Shared:
     growth: Growth
     pool: WeightPool
     misc: SharedFiles
-    code: str  # JSON: hashes of the user's modules, as the MLSpec was imported
+    code: str  # JSON: hashes of the user's modules when the MLSpec was imported
     environment: str  # JSON: packages, device, threads
 
 
 def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
-    """Nothing loaded yet; there is `room` for runs at rest, in bytes."""
+    """Create a worker's shared objects, without data; `room` is the memory for waiting runs, in bytes."""
     device = torch.device(setup.device)
     code = canonical(dict(fingerprint.code()))
     pool = DataPool(setup) if setup.data_workers else None
     environment = canonical(dict(fingerprint.environment(setup.device, setup.threads)))
     on_disk = DiskRows(Path(setup.rows), setup.disk_cache, canonical([setup.mlspec, code, environment]))
     torch.set_deterministic_debug_mode(usual_determinism(setup.device))
-    with printing():  # as every run does, so that most turns find nothing to put back
+    with printing():  # with the streams that every run has, so that most turns need not restore them
         settings = ProcessSettings()
     return Shared(
         setup,
@@ -87,12 +87,15 @@ def shared(setup: Setup, spec: type[MLSpec], room: int = 2**62) -> Shared:
 
 
 def prepares(spec: type[MLSpec]) -> bool:
-    """Whether there is something to be made once for all runs."""
+    """Whether the MLSpec has a `prepare` method of its own."""
     return spec.prepare is not MLSpec.prepare
 
 
 def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
-    """What the run's bits depend on here beside its config. Raises Failure, and what load_data raises."""
+    """Return the hashes of code, data and environment that the run would have on this worker.
+
+    Raises Failure, and what load_data raises.
+    """
     loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
     made = {PREPARED: fingerprint.files(shared.misc.path)} if prepares(shared.spec) else {}
     data = canonical({**json.loads(loaded.fingerprint), **made}) if made else loaded.fingerprint
@@ -100,9 +103,9 @@ def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
 
 
 def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> LiveRun:
-    """The run as its newest good checkpoint left it, or fresh; `reads` takes what is read of its leaf config.
+    """Open the run from its newest undamaged checkpoint, or from scratch.
 
-    Raises Failure, and what user code raises.
+    `reads` records what is read from the leaf config. Raises Failure, and what user code raises.
     """
     leaf: LeafConfig = json.loads(assignment.config)
     its = train_config(leaf)
@@ -161,7 +164,7 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
 
 
 def sourced(assignment: Assignment, loaded: Loaded, reads: Reads, shared: Shared, mode: Mode) -> Source:
-    """The run's MLSpec, initialised for `mode`, beside the data. Raises what user code raises."""
+    """Initialise the run's MLSpec for `mode` and return it with the data. Raises what user code raises."""
     leaf: LeafConfig = json.loads(assignment.config)
     spec, cfg = shared.spec(), TrackedConfig(leaf, reads)
     shared.settings.repeat(loaded.changes)
@@ -176,7 +179,11 @@ def sourced(assignment: Assignment, loaded: Loaded, reads: Reads, shared: Shared
 
 
 def _batch_sources(source: Source, shared: Shared) -> dict[str, BatchSource]:
-    """Before the model is made, so that what create_model leaves on the MLSpec cannot pass between runs."""
+    """Create the sources of batches, by split.
+
+    This happens before the model is created, so that attributes which create_model sets on the MLSpec cannot
+    reach other runs through shared rows.
+    """
     other = cache(partial(_initialized, source, shared))
     splits = (split for split in (TRAIN, VALIDATION) if split in source.loaded.splits)
     with shared.growth.apart():
@@ -184,7 +191,7 @@ def _batch_sources(source: Source, shared: Shared) -> dict[str, BatchSource]:
 
 
 def _initialized(source: Source, shared: Shared) -> MLSpec:
-    """Another instance of the MLSpec, as the run's own is before its model is made."""
+    """Return another instance of the MLSpec, initialised like the run's own."""
     spec = shared.spec()
     with shared.settings.apart():
         shared.settings.repeat(source.loaded.changes)
@@ -195,7 +202,7 @@ def _initialized(source: Source, shared: Shared) -> MLSpec:
 
 
 def made_model(spec: MLSpec, cfg: TrackedConfig, seed: int, device: torch.device) -> tuple[nn.Module, Frozen]:
-    """The model that create_model makes, on the device, and what of it is frozen. Raises Failure."""
+    """Create the model on the device; return it and its frozen weights. Raises Failure."""
     rng.reseed(seed, "create_model")
     model: object = spec.create_model(cfg)
     if not isinstance(model, nn.Module):
@@ -221,7 +228,7 @@ def _schedule(
 
 
 def own_metrics(spec: MLSpec, cfg: TrackedConfig, its: TrainConfig) -> Mapping[str, Any]:
-    """The MLSpec's own metrics. Raises Failure where one cannot be used."""
+    """Return the MLSpec's own metrics. Raises Failure if one cannot be used."""
     own = spec.metrics(cfg)
     for wrong in unusable(own, its.named_metrics):
         raise Failure("error", wrong.cause)
@@ -244,7 +251,7 @@ def epoch_metrics(
     shared: Shared,
     splits: Iterable[Split],
 ) -> dict[Split, EpochMetrics]:
-    """Nothing added up yet, for each split."""
+    """Create the empty metrics of an epoch for each split."""
     stride = 1 if shared.device.type == "cpu" else STRIDE
     reader = Reader(is_causal(model), inputs=_metric_inputs(source.spec, source.cfg))
     found = {}
@@ -258,7 +265,7 @@ def epoch_metrics(
 
 
 def _metric_inputs(spec: MLSpec, cfg: TrackedConfig) -> Inputs | None:
-    """The MLSpec's own choice of what metrics see."""
+    """Return the MLSpec's `metric_inputs`; None if it does not define one."""
     if type(spec).metric_inputs is MLSpec.metric_inputs:
         return None
     return lambda outputs, batch: spec.metric_inputs(outputs, batch, cfg)

@@ -1,8 +1,9 @@
-"""Optimizers: every class of torch.optim, by name, or the user's own; one for all parameters or several.
+"""Optimizers: any class of torch.optim, by name, or a user-defined one; one for all parameters or several.
 
-`train.optimizer` is one section or a list of them. A parameter belongs to the first section that matches one
-of its names (without a `match` it matches all), and inside it to the first of the `groups` that does so, or
-to none of them. Several optimizers look like one to those who ask for groups and state.
+`train.optimizer` is one section or a list of sections. A parameter belongs to the first section whose `match`
+fits one of its names (a section without `match` fits all names). Within the section it belongs to the first
+of the `groups` that fits, or to none. Several optimizers have the groups and the state of one combined
+optimizer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -36,17 +37,17 @@ SHOWN = 5  # names of parameters in a message
 
 At: TypeAlias = tuple[str, ...]
 Section: TypeAlias = Mapping[str, Any]
-"""`name`, `args`, `match`, `groups`."""
+"""A mapping with the keys `name`, `args`, `match`, `groups`."""
 
 Said: TypeAlias = Section | Sequence[Section]
-"""What `train.optimizer` says."""
+"""The value of `train.optimizer`."""
 
 Named: TypeAlias = "list[tuple[tuple[str, ...], nn.Parameter]]"
-"""Parameters with all their names: tied ones have several."""
+"""Parameters with all their names; tied parameters have several."""
 
 
 class Optimizers:
-    """Several optimizers, each with parameters of its own."""
+    """Several optimizers, each with its own parameters, behind the interface of one."""
 
     def __init__(self, members: Iterable[Optimizer]) -> None:
         self.members = tuple(members)
@@ -59,16 +60,16 @@ class Optimizers:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all."""
+        """The parameter groups of all optimizers."""
         return [group for member in self.members for group in member.param_groups]
 
     @property
     def state(self) -> "States":
-        """What all keep of their parameters."""
+        """The state of all optimizers, by parameter."""
         return States(self.members, self._owners)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients of all parameters."""
         for member in self.members:
             member.zero_grad()
 
@@ -77,7 +78,7 @@ AnyOptimizer: TypeAlias = Optimizer | Optimizers
 
 
 class States(MutableMapping[Tensor, Any]):
-    """What several optimizers keep of their parameters, as one mapping."""
+    """The states of several optimizers as one mapping by parameter."""
 
     def __init__(self, members: Sequence[Optimizer], owners: Mapping[Tensor, Optimizer]) -> None:
         self._members = members
@@ -100,36 +101,36 @@ class States(MutableMapping[Tensor, Any]):
 
 
 def members(optimizer: AnyOptimizer) -> tuple[Optimizer, ...]:
-    """The optimizers that step."""
+    """Return the individual optimizers."""
     return optimizer.members if isinstance(optimizer, Optimizers) else (optimizer,)
 
 
 def sections(said: Said, at: At = ("train", "optimizer")) -> list[tuple[At, Section]]:
-    """The sections, each with the path where it stands."""
+    """Return the sections, each with its path in the config."""
     if isinstance(said, Mapping):
         return [(at, said)]
     return [((*at, str(index)), section) for index, section in enumerate(said)]
 
 
 def optimizer_findings(said: Said) -> list[Finding]:
-    """What is wrong with `train.optimizer`."""
+    """Return the mistakes in `train.optimizer`."""
     every = sections(said)
     return [finding for at, section in every for finding in _check(section, at, len(every) == 1)]
 
 
 def rehearse(said: Said, device: torch.device) -> list[Finding]:
-    """What each class says of its arguments when it is made for a parameter of its own and takes a step.
+    """Return the errors of each optimizer class when it is created for a dummy parameter and takes a step.
 
-    Arguments that `check` finds wrong are left out; so are classes that it does not find.
+    Arguments that `optimizer_findings` rejects are left out; so are unknown classes.
     """
     wrong = {finding.path for finding in optimizer_findings(said)}
     return [finding for at, section in sections(said) for finding in _rehearse(section, at, wrong, device)]
 
 
 def dummy(section: Section, device: torch.device, rest: bool = True) -> Optimizer:
-    """The optimizer over parameters (2, 2) of its own, one per group, after a step. Raises what torch raises.
+    """Return the optimizer over one dummy parameter per group, after a step. Raises what torch raises.
 
-    `rest` says whether parameters are left that belong to none of the groups.
+    `rest` says whether there is also a parameter that belongs to none of the groups.
     """
     cls = _class_of(section)
     groups = [
@@ -142,7 +143,7 @@ def dummy(section: Section, device: torch.device, rest: bool = True) -> Optimize
 
 
 def build(said: Said, model: nn.Module) -> AnyOptimizer:
-    """The optimizers over all parameters of `model`. Raises Failure."""
+    """Create the optimizers over all parameters of `model`. Raises Failure."""
     for finding in optimizer_findings(said):
         raise Failure("error", finding.message, knob=finding.path)
     every, named = sections(said), _named(model)
@@ -162,7 +163,7 @@ def reevaluates(said: Said) -> bool:
 
 
 def check_sparse(optimizer: Optimizer, model: nn.Module) -> None:
-    """Raises Failure where SparseAdam is to step with a dense gradient, of which torch says no name."""
+    """Check that SparseAdam has no dense gradients. Raises Failure with the name, which torch omits."""
     if not isinstance(optimizer, torch.optim.SparseAdam):
         return
     taken = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -174,13 +175,13 @@ def check_sparse(optimizer: Optimizer, model: nn.Module) -> None:
 
 
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
-    """Clip the norm of all gradients together, sparse ones included."""
+    """Clip the joint norm of all gradients, including sparse ones, to `most`."""
     trained = [parameter for parameter in parameters if parameter.grad is not None]
     gradients = []
     for parameter in trained:
         assert parameter.grad is not None
         if parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()  # a row that was met twice counts once, with its sum
+            parameter.grad = parameter.grad.coalesce()  # a row that occurs twice counts once, with its sum
         gradients.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
     if all(parameter.grad is gradient for parameter, gradient in zip(trained, gradients, strict=True)):
         nn.utils.clip_grad_norm_(trained, most)
@@ -210,7 +211,7 @@ def _rehearse(section: Section, at: At, wrong: set[At], device: torch.device) ->
     if cls is None:
         return
     args = {key: value for key, value in section.get("args", {}).items() if (*at, "args", key) not in wrong}
-    own = OPTIMIZERS.is_own(cls)  # may need more than a rehearsal offers
+    own = OPTIMIZERS.is_own(cls)  # it may need more than a rehearsal provides
 
     def attempt(args: Args) -> None:
         dummy({"name": section["name"], "args": args}, device)
@@ -229,7 +230,7 @@ def _rehearse(section: Section, at: At, wrong: set[At], device: torch.device) ->
 
 
 def _parameter(cls: type, device: torch.device) -> nn.Parameter:
-    """A parameter with a gradient."""
+    """Return a dummy parameter with a gradient."""
     parameter = nn.Parameter(torch.ones(2, 2, device=device))
     gradient = torch.full_like(parameter, 1e-3)
     parameter.grad = gradient.to_sparse(1) if cls is torch.optim.SparseAdam else gradient
@@ -237,7 +238,7 @@ def _parameter(cls: type, device: torch.device) -> nn.Parameter:
 
 
 def _named(model: nn.Module) -> Named:
-    """The model's parameters in its order."""
+    """Return the model's parameters in its order, each with all its names."""
     names: dict[int, list[str]] = {}
     parameters: dict[int, nn.Parameter] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -247,7 +248,7 @@ def _named(model: nn.Module) -> Named:
 
 
 def _parted(named: Named, patterns: Sequence[str | Sequence[str]]) -> list[Named]:
-    """For each pattern the parameters that it is the first to match, and last those that none does."""
+    """Divide the parameters by the first pattern that matches; the last list has those without a match."""
     parts: list[Named] = [[] for _ in (*patterns, None)]
     for names, parameter in named:
         taker = (place for place, pattern in enumerate(patterns) if matches(pattern, names))
@@ -256,13 +257,13 @@ def _parted(named: Named, patterns: Sequence[str | Sequence[str]]) -> list[Named
 
 
 def matches(pattern: str | Sequence[str], names: Iterable[str]) -> bool:
-    """Whether one of the patterns fits one of the names, `*` standing for any text, dots included."""
+    """Whether one of the patterns matches one of the names; `*` matches any text, including dots."""
     patterns = [pattern] if isinstance(pattern, str) else pattern
     return any(fnmatchcase(name, each) for name in names for each in patterns)
 
 
 def _built(section: Section, at: At, named: Named) -> Optimizer:
-    """The optimizer over the parameters that are its own. Raises Failure."""
+    """Create the optimizer over its own parameters. Raises Failure."""
     cls, args, groups = _class_of(section), _tuples(section.get("args", {})), section.get(GROUPS, ())
     *parts, rest = _parted(named, [group[MATCH] for group in groups])
     for index, (group, part) in enumerate(zip(groups, parts, strict=True)):
@@ -282,12 +283,12 @@ def _built(section: Section, at: At, named: Named) -> Optimizer:
 
 
 def _given(named: Named, own: bool) -> list[Any]:
-    """What the class gets: torch's own keep the names."""
+    """The parameters as the class receives them; torch's classes receive names too."""
     return [parameter if own else (names[0], parameter) for names, parameter in named]
 
 
 def _check_taken(said: Section, at: At, taken: Named, among: Named) -> None:
-    """Raises Failure where a section or group takes no parameter."""
+    """Check that each section and group has a parameter. Raises Failure."""
     if taken:
         return
     pattern = said.get(MATCH, "*")
@@ -304,7 +305,7 @@ def _check_taken(said: Section, at: At, taken: Named, among: Named) -> None:
 
 
 def _rejecting(cls: type, args: Args, named: Named, at: At, error: Exception) -> Failure:
-    """The first parameter that the class rejects by itself, or what it says of all together."""
+    """The Failure for the first parameter that the class rejects by itself, or for all of them together."""
     for names, parameter in named:
         try:
             cls([parameter], **args)
@@ -322,19 +323,19 @@ def _shown(named: Named) -> str:
 
 
 def _class_of(section: Section) -> type[Optimizer]:
-    """The class of a section that `check` has found right."""
+    """Return the class of a section that has no findings."""
     cls = OPTIMIZERS.find(section["name"])
     assert cls is not None and issubclass(cls, Optimizer)
     return cls
 
 
 def _options(group: Section) -> dict[str, Any]:
-    """What a group says of its parameters."""
+    """Return the options that a group sets for its parameters."""
     return {key: value for key, value in group.items() if key != MATCH}
 
 
 def _settle(optimizer: Optimizer) -> None:
-    """Say what torch finds out at every step: on the CPU it goes tensor by tensor (measured: 2 %)."""
+    """Turn `foreach` off on the CPU, as torch would decide at every step (measured: 2 % of the time)."""
     for group in optimizer.param_groups:
         undecided = "foreach" in group and group["foreach"] is None
         if undecided and all(parameter.device.type == "cpu" for parameter in group["params"]):
@@ -342,5 +343,5 @@ def _settle(optimizer: Optimizer) -> None:
 
 
 def _tuples(args: Args) -> dict[str, Any]:
-    """What torch declares as tuples (betas, etas, …) files write as lists."""
+    """Convert lists to tuples: torch declares tuples (betas, etas, …), and files contain lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}

@@ -1,7 +1,7 @@
 """Metrics that depend on the order of all rows: they keep every logit and label of the epoch.
 
-Scores are compared, not probabilities, which float arithmetic makes equal near 0 and 1. Shapes: N rows, C
-classes, D outputs.
+They compare scores instead of probabilities, which are rounded to equal values near 0 and 1. Shapes: N rows,
+C classes, D outputs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +17,14 @@ BLOCK = 2**22  # logits converted at once (assumed: 32 MB)
 FALSE_POSITIVES = (0.001, 0.1)  # where `log_auc` is taken, as in torchmetrics
 
 Curve: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""A value of false and true positives, counted down through the scores."""
+"""Computes a value from the numbers of false and true positives at falling thresholds."""
 
 Correlation: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""A value of two orders (N,)."""
+"""Computes a value from two sequences (N,)."""
 
 
 class Ordered:
-    """Keeps what it sees, without copying it; the metric is the mean of the values that are defined."""
+    """Keeps all logits and labels, without copies; the metric is the mean of the values that are defined."""
 
     def __init__(self, values: Callable[[Tensor, Tensor], Iterator[Tensor]]) -> None:
         self._values = values
@@ -50,14 +50,14 @@ class Ordered:
         self._seen = list(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Ordered":
-        """Nothing that is kept is ever changed."""
+        """Copy the list only, since its tensors never change."""
         copied = Ordered(self._values)
         copied.restore(self._seen)
         return copied
 
 
 def curve(value: Curve) -> Ordered:
-    """A metric of a class against the others, averaged over the classes for which it is defined."""
+    """Create a one-against-the-rest metric, averaged over the classes for which it is defined."""
 
     def values(logits: Tensor, labels: Tensor) -> Iterator[Tensor]:
         for scores, positive in _classes(logits, labels):
@@ -67,7 +67,7 @@ def curve(value: Curve) -> Ordered:
 
 
 def correlation(value: Correlation) -> Ordered:
-    """A correlation of predicted values and labels, averaged over the outputs for which it is defined."""
+    """Create a correlation of values and labels, averaged over the outputs for which it is defined."""
 
     def values(logits: Tensor, labels: Tensor) -> Iterator[Tensor]:
         columns = (each.double().reshape(len(each), -1).unbind(1) for each in (logits, labels))
@@ -86,7 +86,7 @@ def average_precision(fps: Tensor, tps: Tensor) -> Tensor:
 
 
 def eer(fps: Tensor, tps: Tensor) -> Tensor:
-    """The mean of the two error rates where they are nearest."""
+    """The equal error rate: the mean of both error rates where they are closest."""
     if fps[-1] * tps[-1] == 0:
         return fps.new_tensor(torch.nan)
     false, missed = fps / fps[-1], 1 - tps / tps[-1]
@@ -95,7 +95,7 @@ def eer(fps: Tensor, tps: Tensor) -> Tensor:
 
 
 def log_auc(fps: Tensor, tps: Tensor) -> Tensor:
-    """The area where few false positives are accepted, over their logarithm."""
+    """The area under the ROC curve over the logarithm of the false positive rate, for small rates."""
     if fps[-1] * tps[-1] == 0:
         return fps.new_tensor(torch.nan)
     x, y = fps / fps[-1], tps / tps[-1]
@@ -116,7 +116,7 @@ def spearman(one: Tensor, other: Tensor) -> Tensor:
 
 
 def kendall(one: Tensor, other: Tensor) -> Tensor:
-    """Tau-b: pairs in disorder are counted while one order is sorted by the other (Knight, 1966)."""
+    """Kendall's tau-b; inverted pairs are counted by a merge sort (Knight, 1966)."""
     x, y = (torch.unique(each, return_inverse=True)[1] for each in (one, other))
     order = (x * len(y) + y).argsort()
     pairs = x.new_tensor(len(x) * (len(x) - 1) // 2)
@@ -127,14 +127,14 @@ def kendall(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _tied(values: Tensor) -> Tensor:
-    """The number of pairs of equal values."""
+    """Return the number of pairs of equal values."""
     counts: Tensor = torch.unique(values, return_counts=True)[1]
     pairs: Tensor = (counts * (counts - 1) // 2).sum()
     return pairs
 
 
 def _inversions(values: Tensor) -> Tensor:
-    """The number of pairs in which the larger value comes first, counted while sorted blocks are merged."""
+    """Return the number of pairs in which the larger value comes first, counted by a merge sort."""
     size, count = 1, values.new_zeros(())
     blocks = values.new_full((1 << (len(values) - 1).bit_length(),), len(values))
     blocks[: len(values)] = values
@@ -147,7 +147,7 @@ def _inversions(values: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """From 1 on; equal values share the mean of their ranks."""
+    """Return the ranks from 1; equal values have the mean of their ranks."""
     places: Tensor
     counts: Tensor
     _, places, counts = torch.unique(values, return_inverse=True, return_counts=True)
@@ -155,7 +155,7 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def _classes(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Scores of each class and which rows are of it."""
+    """Yield the scores of each class, and which rows belong to it."""
     if logits.numel() == labels.numel() and labels.ndim == 1:
         yield logits.flatten().double(), labels == 1
     elif labels.ndim == 2:
@@ -170,7 +170,7 @@ def _classes(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _normalizers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of logits (N, C): log(sum(exp)), the largest's class and its log odds (N,), also near probability 1."""
+    """For logits (N, C): log(sum(exp)), the most likely class, and its log odds, exact near 1; each (N,)."""
     parts = []
     for some in torch.split(logits, max(1, BLOCK // logits.shape[1])):
         block = some.double()
@@ -182,7 +182,7 @@ def _normalizers(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _counted_down(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
-    """False and true positives above every score that occurs, from none to all."""
+    """Count false and true positives down to each distinct score, beginning with none."""
     ordered, order = scores.sort(descending=True)
     last = torch.cat([ordered[1:] != ordered[:-1], ordered.new_ones(len(ordered[:1]), dtype=torch.bool)])
     tps = positive[order].double().cumsum(0)[last]

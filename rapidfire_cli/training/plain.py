@@ -1,8 +1,8 @@
-"""Plain data: what it is, a mark that tells whether it changed, and its form in a checkpoint.
+"""Plain data: its definition, a mark that detects changes, and its form in a checkpoint.
 
-Plain data are None, numbers, text, bytes, tensors, arrays, generators of random numbers, and containers of
-these. A mark is equal while the data are unchanged. Packed, they are what `torch.load` reads with
-`weights_only=True`; a list that is met in two places stays one list.
+Plain data are None, numbers, text, bytes, tensors, arrays, random generators, and containers of these. A mark
+stays equal while the data are unchanged. Packed data can be read by `torch.load` with `weights_only=True`. A
+list that occurs in two places is restored as one list.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from torch import Tensor, nn
 from rapidfire_cli.training import generators
 
 ATOMS = frozenset((bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
-FIXED = ATOMS | {float, complex}  # what cannot change in place
+FIXED = ATOMS | {float, complex}  # immutable types
 CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, tuple, set, frozenset, deque)
 TENSORS = (Tensor, nn.Parameter, nn.Buffer)
 
 UNKNOWN = object()
-"""The mark of what may have changed at any time."""
+"""The mark of a value whose changes cannot be detected."""
 
 
 def mark(value: Any) -> Any:
-    """What is equal while the value is unchanged; None where the value is not plain data."""
+    """Return a mark that stays equal while the value is unchanged; None if it is not plain data."""
     kind = type(value)
     if kind in ATOMS:
         return kind, value
@@ -53,11 +53,11 @@ class _NotData(Exception):  # noqa: N818 - a property
 
 
 class _Unhashable(Exception):  # noqa: N818 - a property
-    """The value is data whose bytes cannot be looked at."""
+    """The value is plain data whose bytes cannot be read."""
 
 
 def _feed(digest: Any, value: Any, above: list[int]) -> None:
-    """Feed the digest with the value's type and content; `above` are the containers that it lies in."""
+    """Update the digest with the value's type and content; `above` are the ids of its containers."""
     kind = type(value)
     digest.update(kind.__name__.encode())
     if kind in ATOMS or kind is complex or isinstance(value, Enum):
@@ -73,7 +73,7 @@ def _feed(digest: Any, value: Any, above: list[int]) -> None:
         digest.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, generators.KINDS):
         if above:
-            raise _NotData  # a generator stays the object that it is, so it has a place of its own
+            raise _NotData  # a generator keeps its identity, so it needs its own place
         _feed(digest, generators.state_of(value), [id(value)])
     elif kind in (range, slice):
         digest.update(repr(value).encode())
@@ -89,7 +89,7 @@ def _feed(digest: Any, value: Any, above: list[int]) -> None:
 
 def _feed_tensor(digest: Any, tensor: Tensor, above: list[int]) -> None:
     if tensor.grad_fn is not None or (above and type(tensor) is nn.Parameter):
-        raise _NotData  # a parameter stays the object that it is, so it has a place of its own
+        raise _NotData  # a parameter keeps its identity, so it needs its own place
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         raise _Unhashable
     digest.update(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad}".encode())
@@ -107,18 +107,18 @@ def _contents(value: Any) -> Iterator[Any]:
 
 
 def content_of(container: Any) -> tuple[Any, ...]:
-    """The objects that a container holds, keys included."""
+    """Return the objects that a container holds, including keys."""
     return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
 
 
 def holds(container: Any, content: tuple[Any, ...]) -> bool:
-    """Whether the container holds these very objects."""
+    """Whether the container holds exactly these objects, compared by identity."""
     now = content_of(container)
     return len(now) == len(content) and all(map(operator.is_, now, content))
 
 
 class Packing:
-    """Packs values; a value that is met in several places is packed once."""
+    """Packs values for a checkpoint; a value that occurs in several places is packed once."""
 
     def __init__(self) -> None:
         self._packed: dict[int, Any] = {}
@@ -153,7 +153,7 @@ class Packing:
 
 
 class Unpacking:
-    """The inverse of Packing; `registered` are the model's tensors by name."""
+    """Unpacks values; `registered` are the model's tensors by name."""
 
     def __init__(self, registered: Mapping[str, Tensor | None]) -> None:
         self._registered = registered
@@ -198,14 +198,14 @@ BUILTINS: Mapping[str | None, Any] = {cls.__name__: cls for cls in (int, float, 
 
 
 class Generated(NamedTuple):
-    """A random generator's kind and state, to be put into the generator that is there."""
+    """A random generator's kind and state, to be restored into the existing generator."""
 
     kind: str
     state: Any
 
 
 def _enum(module: str, qualname: str) -> Any:
-    """An Enum that the run's own code has imported. Raises KeyError, AttributeError or TypeError."""
+    """Return an Enum that the run's code has imported. Raises KeyError, AttributeError or TypeError."""
     found: Any = sys.modules[module]
     for name in qualname.split("."):
         found = getattr(found, name)

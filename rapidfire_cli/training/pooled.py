@@ -22,7 +22,7 @@ class PooledRun:
     """A run's place in the pool, which the sources of its splits share."""
 
     def __init__(self, pool: DataPool, assignment: Assignment, code: str, data: str, settings: Any) -> None:
-        """`code`, `data` and `settings` are what its rows depend on in this process."""
+        """Record what the run's rows depend on in this process: `code`, `data` and `settings`."""
         self._pool = pool
         self._assignment = assignment
         self._expected = code, data, settings
@@ -30,18 +30,18 @@ class PooledRun:
         self._unusable = False
         self._sources: dict[Split, Uncached] = {}  # of the splits that data workers prepare
         self._feeds: dict[Split, Feed] = {}
-        self._early: dict[Split, Feed] = {}  # that come after these
-        self._epoch = 0  # that was trained last
+        self._early: dict[Split, Feed] = {}  # the feeds that follow these
+        self._epoch = 0  # the last epoch that was trained
         self._its = train_config(json.loads(assignment.config))
 
     def join(self, rows: Uncached) -> None:
-        """Rows of a split are prepared by data workers, too."""
+        """Add a split whose rows are prepared by data workers."""
         self._sources[rows.split] = rows
 
     def feed(self, split: Split, rows: Tensor, size: int, epoch: int, first: int) -> Feed | None:
-        """The batches of these rows: where they are what was left of the split's last ones, the same feed.
+        """Return a feed of these rows; the split's previous feed is reused if exactly these rows are left.
 
-        None where data workers cannot prepare them, which the run's log then says once. Raises Failure.
+        Returns None if data workers cannot prepare them; the run's log reports this once. Raises Failure.
         """
         if (key := self._opened()) is None:
             return None
@@ -59,14 +59,14 @@ class PooledRun:
         return feed
 
     def close(self) -> None:
-        """The run is gone."""
+        """Close the run in the pool, with all its feeds."""
         for feed in (*self._feeds.values(), *self._early.values()):
             feed.close()
         if self._key is not None:
             self._pool.close(self._key)
 
     def _look_ahead(self, key: int, feed: Feed) -> None:
-        """Begin what comes after a feed of which nothing is left to be given."""
+        """Start the feeds that follow a feed whose batches are all submitted."""
         room = min(self._pool.ahead, self._pool.room) - feed.under_way
         for split, epoch in self._following(feed.split):
             early = self._early.get(split)
@@ -87,7 +87,7 @@ class PooledRun:
             yield TRAIN, self._epoch + 1
 
     def _rows_of(self, split: Split, epoch: int) -> tuple[Tensor, int]:
-        """Rows and batch size, as the training loop will ask for them."""
+        """The rows and the batch size that the training loop will request."""
         count = len(self._sources[split])
         if split == TRAIN:
             rows = epoch_rows(self._its, self._assignment.seed, epoch, count, is_stream=False)
@@ -120,7 +120,7 @@ class Pooled:
     """A split's rows, prepared ahead by data workers."""
 
     def __init__(self, run: PooledRun, rows: Uncached) -> None:
-        """`rows` prepares them in this process, with the same results."""
+        """Create the source; `rows` prepares the same batches in this process if the pool cannot."""
         self._run = run
         self._rows = rows
         run.join(rows)
@@ -137,6 +137,6 @@ class Pooled:
 
 
 def _differs(code: str, other: str) -> bool:
-    """Whether a module that both processes have imported has another hash."""
+    """Whether a module that both processes imported has different hashes."""
     mine, theirs = json.loads(code), json.loads(other)
     return any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())

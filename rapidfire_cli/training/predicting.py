@@ -1,7 +1,7 @@
-"""Predict with a trained run: one row out for each row in, in order.
+"""Predict with a trained run: one output row for each input row, in order.
 
-Rows come from a file or a folder through `datasets`, and pass `row_prep`, `collate` and `compute_forward` as
-those of a split do. Batches have no `labels`: what is predicted cannot depend on them.
+Rows are read from a file or a folder with `datasets`. They pass through `row_prep`, `collate` and
+`compute_forward` like the rows of a split. Batches have no `labels`, so predictions cannot depend on them.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -26,7 +26,7 @@ from rapidfire_cli.training.trained import Refused, Trained, reopened
 from rapidfire_cli.training.user_code import relative
 
 PREDICT = "predict"
-"""The `mode` of `row_prep`, and what messages call the rows."""
+"""The `mode` of `row_prep`, and the name of the rows in messages."""
 
 NO_LABELS = (
     "in mode `predict`, rows and batches have no labels: leave them out in `row_prep`, and the loss in"
@@ -55,7 +55,7 @@ def predict(order: Use, task: Predict, shared: Shared) -> Used:
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
-    """Another source's batches, without labels."""
+    """The batches of another source, without labels."""
 
     source: BatchSource
 
@@ -70,7 +70,7 @@ class Unlabelled:
 
 
 def predictions(trained: Trained, feed: BatchSource, size: int) -> Iterator[Mapping[str, Any]]:
-    """What the MLSpec says of each row, in order. Raises Failure, and what user code raises."""
+    """Yield the MLSpec's prediction for each row, in order. Raises Failure, and what user code raises."""
     usual = type(trained.spec).predictions is MLSpec.predictions
     values = usual and any(map(metrics.is_of_values, trained.train.named_metrics))
     names = class_names(trained.model) if usual else {}
@@ -88,9 +88,9 @@ def predictions(trained: Trained, feed: BatchSource, size: int) -> Iterator[Mapp
 
 
 def class_names(model: nn.Module) -> dict[int, str]:
-    """The names of the classes by their index, as a transformers config has them; none where it made them up.
+    """Return the class names by index from a transformers config; empty if they are generated defaults.
 
-    The config of the model itself comes first, then those of its parts.
+    The config of the model itself is preferred to those of its parts.
     """
     for module in model.modules():
         names = getattr(getattr(module, "config", None), "id2label", None)
@@ -100,7 +100,7 @@ def class_names(model: nn.Module) -> dict[int, str]:
 
 
 def _values(outputs: Any) -> list[Mapping[str, Any]]:
-    """The predicted values of a model that is measured by metrics of values."""
+    """Return the predicted values of a regression model."""
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else None
     if not isinstance(logits, Tensor):
         raise Failure("error", "predictions need `logits`, but compute_forward did not return it")
@@ -109,7 +109,7 @@ def _values(outputs: Any) -> list[Mapping[str, Any]]:
 
 
 def _named(one: Mapping[str, Any], names: Mapping[int, str]) -> Mapping[str, Any]:
-    """The row with the name of its class, where that is known."""
+    """Return the prediction with the name of its class, if it is known."""
     label = names.get(one.get("class", -1))
     return one if label is None else {"class": one["class"], "label": label, **one}
 
@@ -119,6 +119,6 @@ def _rows(path: Path, cache: str) -> InputRows:
         return input_rows(path, cache)
     except UnknownFormat as unknown:
         raise Refused(Finding(-1, (), "E623", str(unknown), expected=unknown.expected)) from None
-    except Exception as error:  # datasets has many kinds
+    except Exception as error:  # datasets raises many types
         message = f"cannot read rows from {relative(str(path))}"
         raise Refused(Finding(-1, (), "E623", message, found=one_line(error))) from error

@@ -1,4 +1,4 @@
-"""Files of predictions: csv, JSON lines or parquet, which appear under their name whole or not at all."""
+"""Write predictions to csv, JSON lines or parquet files, which appear complete or not at all."""
 
 import csv
 import io
@@ -17,22 +17,22 @@ from rapidfire_cli.training.failure import Failure
 
 Records: TypeAlias = Iterable[Mapping[str, Any]]
 
-BLOCK = 10_000  # rows of parquet that are made into columns at once (assumed: some MB)
+BLOCK = 10_000  # rows that are converted to parquet columns at once (assumed: some MB)
 
 
 def written(path: Path, records: Records) -> None:
-    """Write the records, one a row. Raises OSError, Failure, and what making the records raises."""
+    """Write the records, one per row. Raises OSError, Failure, and what computing the records raises."""
     with publication.replacing(path) as file:
         WRITERS[path.suffix.lower()](file, map(plain_record, records))
 
 
 def plain_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with tensors and arrays as numbers and lists."""
+    """Return the record with tensors and arrays converted to numbers and lists."""
     return {str(name): plain(value) for name, value in record.items()}
 
 
 def plain(value: Any) -> Any:
-    """Numbers and lists in the place of tensors and arrays."""
+    """Convert tensors and arrays, also nested ones, to numbers and lists."""
     match value:
         case Tensor() | np.ndarray() | np.generic():
             return value.tolist()
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def _write_csv(file: BinaryIO, records: Records) -> None:
-    """A header and a line per record; lists and mappings as JSON."""
+    """Write a header and a line per record, with lists and mappings as JSON."""
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
     table = csv.writer(text)
     for row, record in enumerate(_alike(records)):
@@ -55,7 +55,7 @@ def _write_csv(file: BinaryIO, records: Records) -> None:
 
 
 def _alike(records: Records) -> Iterator[Mapping[str, Any]]:
-    """The records, all of which have the columns of the first. Raises Failure."""
+    """Yield the records; check that all have the columns of the first. Raises Failure."""
     names: list[str] = []
     for row, record in enumerate(records):
         names = names or [*record]
@@ -70,7 +70,7 @@ def _cell(value: Any) -> Any:
 
 
 def _write_jsonl(file: BinaryIO, records: Records) -> None:
-    """A line per record; NaN and infinities, which JSON lacks, as their names."""
+    """Write a line per record; NaN and infinities, which JSON lacks, become strings."""
     for record in records:
         file.write(f"{json.dumps(_spoken(record), ensure_ascii=False, allow_nan=False)}\n".encode())
 

@@ -1,9 +1,10 @@
-"""Reads a batch's outputs: its logits and labels, which of the labels count, and how much the batch weighs.
+"""Read a batch's outputs: its logits and labels, which labels count, and the batch's weight.
 
-B is the number of rows, T of tokens (or pixels, in as many dimensions), C of classes, N of what is counted.
-Logits come as (B, C), (B, T, C) or (B, C, T), labels as (B,) or (B, T); metrics take (N, C) and (N,). Where T
-and C are equal, the shapes cannot say which dimension holds the classes. Then the loss can: it is the cross
-entropy of one reading and not of the other. What one batch of a run has settled holds for its later ones.
+B is the number of rows, T of tokens (or pixels, in several dimensions), C of classes, N of rows or tokens
+that count. Logits have the shape (B, C), (B, T, C) or (B, C, T), labels (B,) or (B, T); metrics take (N, C)
+and (N,). If T and C are equal, the shapes do not show which dimension holds the classes. Then the loss
+decides: it is the cross entropy of one reading and not of the other. The answer from one batch is used for
+all later batches of the run.
 """
 
 import math
@@ -20,34 +21,34 @@ from rapidfire_cli.terms import LOSS
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.returns import described
 
-IGNORED = -100  # the label of what does not count (torch's and transformers' `ignore_index`)
+IGNORED = -100  # the label of rows or tokens that do not count (`ignore_index` of torch and transformers)
 WEIGHT = "weight"
 CAUSAL_MODEL = re.compile(r"(?<!With)LMHeadModel$|ForCausalLM")
 CAUSAL_OUTPUT = "CausalLM"  # in the names of transformers' output classes
-BLOCK = 2**24  # logits whose cross entropies are taken at once (assumed: 64 MB)
+BLOCK = 2**24  # logits whose cross entropies are computed at once (assumed: 64 MB)
 EXPECTED = "labels (B,) need logits (B, C) or (B,), and labels (B, T) need (B, T, C) or (B, C, T)"
-CLOSE = 1e-3  # relative: a cross entropy and the loss that bf16 made of it (assumed)
+CLOSE = 1e-3  # relative tolerance between a cross entropy and a loss computed in bf16 (assumed)
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 """Logits and labels."""
 
 Inputs: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
-"""What `metric_inputs` returns for outputs and a batch: a pair, if it is right."""
+"""The MLSpec's `metric_inputs`: returns a pair for outputs and a batch; the result must be checked."""
 
 
 @dataclass(slots=True)
 class Reader:
-    """Reads the outputs of one run's batches, and remembers what they have settled."""
+    """Reads the outputs of one run's batches, and remembers the form that they have."""
 
     causal: bool = False  # the model is a causal language model of transformers
-    classes_last: bool | None = None  # (B, T, C) instead of (B, C, T)
-    shifted: bool | None = None  # the logits of a token are for the label of the next one
-    inputs: Inputs | None = None  # what metrics see of outputs and batch, where the MLSpec says that itself
+    classes_last: bool | None = None  # (B, T, C) instead of (B, C, T); None if unknown
+    shifted: bool | None = None  # a token's logits predict the label of the next token; None if unknown
+    inputs: Inputs | None = None  # the MLSpec's `metric_inputs`, if it defines one
 
     def weight(self, outputs: Mapping[str, Any], batch: Any, rows: int) -> float | Tensor:
-        """How much a batch counts: its `weight`, else the number of its labels that count, else its rows.
+        """Return a batch's weight: its `weight`, or the number of labels that count, or its rows.
 
-        A tensor on a GPU where a number would have to wait for it. Raises Failure.
+        The result is a tensor on the GPU if reading it would wait for the GPU. Raises Failure.
         """
         if (said := outputs.get(WEIGHT)) is not None:
             return _said(said)
@@ -55,7 +56,7 @@ class Reader:
         if not (isinstance(labels, Tensor) and labels.ndim and _integral(labels)):
             return rows
         if isinstance(logits, Tensor) and not (_is_per_row(logits, labels) or _relate(logits, labels)):
-            return rows  # labels of another length, such as transcripts
+            return rows  # labels with another length, such as transcripts
         if labels.ndim == 2 and self._is_shifted(outputs, labels):
             labels = labels[:, 1:]
         if labels.shape == (rows,):
@@ -66,7 +67,7 @@ class Reader:
         return int((labels != IGNORED).sum())
 
     def raw(self, outputs: Mapping[str, Any], batch: Any) -> Pair:
-        """Logits and labels as they come. Raises Failure."""
+        """Return logits and labels unchanged. Raises Failure."""
         if self.inputs:
             return _own_pair(self.inputs(outputs, batch))
         logits, labels = outputs.get("logits"), _labels(outputs, batch)
@@ -79,9 +80,9 @@ class Reader:
         return _of_rows(logits.detach(), labels.detach())  # type: ignore[union-attr]
 
     def flat(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
-        """Logits (N, C) or (N,) and labels (N,) or (N, C), a row for each row or token. Raises Failure.
+        """Return logits (N, C) or (N,) and labels (N,) or (N, C), one for each row or token. Raises Failure.
 
-        `pair` is what `raw` made of the outputs.
+        `pair` is the result of `raw` for these outputs.
         """
         logits, labels = pair
         if _is_per_row(logits, labels) and logits.shape[1] > 1:
@@ -94,7 +95,7 @@ class Reader:
         return logits.flatten(), labels.flatten()
 
     def rows(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
-        """Per row (B,) how many labels are predicted wrongly, and how many count. Raises Failure."""
+        """Return the numbers of wrong predictions and of labels that count per row (B,). Raises Failure."""
         logits, labels = self._read(outputs, pair)
         predicted = (logits > 0).long() if logits.ndim == labels.ndim else logits.argmax(-1)
         counts = (labels != IGNORED).reshape(len(labels), -1)
@@ -102,9 +103,9 @@ class Reader:
         return wrong.sum(1), counts.sum(1)
 
     def _read(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
-        """Logits (B, …, C) and labels (B, …), or both (B, …) with one logit a label. Raises Failure."""
+        """Return logits (B, …, C) and labels (B, …), or both (B, …), one logit per label. Raises Failure."""
         logits, labels = pair
-        is_usual = self.inputs is None  # what the MLSpec chooses itself, it has shifted itself
+        is_usual = self.inputs is None  # `metric_inputs` must shift its own pairs
         if is_usual and labels.ndim == 2 and logits.ndim == 3 and self._is_shifted(outputs, labels):
             logits, labels = logits[:, :-1], labels[:, 1:]
         single = (
@@ -121,15 +122,15 @@ class Reader:
         return (logits if last else logits.movedim(1, -1)), labels
 
     def state(self) -> tuple[bool | None, bool | None]:
-        """What is settled."""
+        """Return what is known of the form of outputs."""
         return self.classes_last, self.shifted
 
     def restore(self, state: tuple[bool | None, bool | None]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         self.classes_last, self.shifted = state
 
     def _is_shifted(self, outputs: Mapping[str, Any], labels: Tensor) -> bool:
-        """Whether labels (B, T) are for the next token: transformers' causal models shift them."""
+        """Whether a token's logits predict the next label (B, T), as in transformers' causal models."""
         if CAUSAL_OUTPUT in type(outputs).__name__:
             return True
         if not self.causal:
@@ -145,7 +146,7 @@ class Reader:
         return self.shifted
 
     def _is_last(self, logits: Tensor, labels: Tensor, outputs: Mapping[str, Any]) -> bool:
-        """Which of two readings of logits (B, T, T) is meant. Raises Failure where nothing can tell."""
+        """Whether the classes are the last dimension of logits (B, T, T). Raises Failure if undecidable."""
         if self.classes_last is not None:
             return self.classes_last
         if logits.ndim == 3 and is_of_transformers(outputs):
@@ -160,17 +161,17 @@ class Reader:
 
 
 def is_of_transformers(outputs: object) -> bool:
-    """Whether these are a transformers model's outputs as it returned them."""
+    """Whether these outputs are an unchanged output object of a transformers model."""
     return any(base.__module__.startswith("transformers.") for base in type(outputs).mro())
 
 
 def is_causal(model: nn.Module) -> bool:
-    """Whether a part of the model is one of transformers' causal language models."""
+    """Whether the model contains a causal language model of transformers."""
     return any(CAUSAL_MODEL.search(type(part).__name__) for part in model.modules())
 
 
 def counted(pair: Pair) -> Pair:
-    """The rows of a flat pair whose label counts; of labels (N, C), those with any that counts."""
+    """Return the rows of a flat pair whose label counts, or for labels (N, C) any of their labels."""
     logits, labels = pair
     if not _integral(labels):
         return pair
@@ -179,7 +180,7 @@ def counted(pair: Pair) -> Pair:
 
 
 def shapes(logits: Tensor, labels: Tensor) -> str:
-    """`logits (B, 5) and labels (B,)`; with numbers where they differ in B."""
+    """Describe both shapes: `logits (B, 5) and labels (B,)`; with numbers if they differ in B."""
     if len(logits) != len(labels):
         return f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)}"
     return f"logits {_shape(logits)} and labels {_shape(labels)}"
@@ -190,7 +191,7 @@ def _shape(batch: Tensor) -> str:
 
 
 def _of_rows(logits: Tensor, labels: Tensor) -> Pair:
-    """Logits and labels. Raises Failure unless both have a dimension of rows."""
+    """Return logits and labels. Raises Failure unless both have a dimension of rows."""
     for name, value in (("logits", logits), ("labels", labels)):
         if not value.ndim:
             raise Failure("error", f"metrics need `{name}` of every row (B, …), not a single number")
@@ -198,7 +199,7 @@ def _of_rows(logits: Tensor, labels: Tensor) -> Pair:
 
 
 def _own_pair(chosen: Any) -> Pair:
-    """What `metric_inputs` returned. Raises Failure unless it is a pair of tensors."""
+    """Return the result of `metric_inputs`. Raises Failure unless it is a pair of tensors."""
     match chosen:
         case (Tensor() as logits, Tensor() as labels):
             return _of_rows(logits.detach(), labels.detach())
@@ -227,7 +228,7 @@ def _relate(logits: Tensor, labels: Tensor) -> bool:
 
 
 def _fit(logits: Tensor, labels: Tensor) -> list[str]:
-    """Where the classes may be in logits that have one dimension more than the labels."""
+    """Return the possible positions of the classes in logits with one dimension more than the labels."""
     if logits.ndim != labels.ndim + 1:
         return []
     places = {"last": logits.shape[:-1], "second": (*logits.shape[:1], *logits.shape[2:])}
@@ -248,7 +249,7 @@ def _close(logits: Tensor, labels: Tensor, loss: float) -> bool:
 
 
 def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Each label's cross entropy (N,) under logits (N, C), 0 where it does not count, some at a time."""
+    """Return each label's cross entropy (N,) under logits (N, C), 0 if it does not count; in blocks."""
     size = max(1, BLOCK // logits.shape[-1])
     targets = torch.where(_known(labels, logits.shape[-1]), labels, IGNORED).long()
     blocks = zip(torch.split(logits, size), torch.split(targets, size), strict=True)
@@ -261,7 +262,7 @@ def _known(labels: Tensor, classes: int) -> Tensor:
 
 
 def _said(weight: Any) -> float:
-    """The weight that a batch says. Raises Failure unless it is one number, finite and not negative."""
+    """Return a batch's `weight`. Raises Failure unless it is one finite number that is not negative."""
     if isinstance(weight, Tensor) and weight.numel() != 1:
         shape = tuple(weight.shape)
         cause = f"`weight` has shape {shape}; it must be one number, the weight of the whole batch"

@@ -1,8 +1,8 @@
-"""What an experiment makes once, before anything is trained: the files of the MLSpec's `prepare`.
+"""Prepared files: the files that the MLSpec's `prepare` makes once, before anything is trained.
 
-They are made in a draft and published whole, so that runs see all of them or none. They are made again only
-when the user's code or data have changed, when a leaf config differs in a knob that `prepare` read from all
-that it has seen, or when a file is damaged. What runs were trained with is not replaced by other files.
+They are written to a draft and published together, so that runs see all of them or none. They are made again
+only if the user's code or data changed, if a leaf config has a new value for a knob that `prepare` reads, or
+if a file is damaged. Files that runs were trained with are never replaced by different ones.
 """
 
 import copy
@@ -22,15 +22,15 @@ from rapidfire_cli.training.failure import located, traced
 from rapidfire_cli.training.opening import Shared, prepares
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig, agrees, seen, sought
 
-SHOWN = 5  # files that differ are named at most (assumed)
+SHOWN = 5  # the most differing files that a message names (assumed)
 
 
 class _Differs(Exception):  # noqa: N818 - what was found
-    """`prepare` makes other files than runs have been trained with; the argument holds their names."""
+    """`prepare` made different files than runs were trained with; the argument holds their names."""
 
 
 def prepare(order: Preparation, shared: Shared) -> Finding | None:
-    """Have the files made unless they are there; what went wrong."""
+    """Make the prepared files unless they are present; return the problem, if any."""
     leaves = [json.loads(config) for config in order.cfgs]
     now: dict[str, Plain] = {"code": shared.code, "data": shared.setup.data, "splits": _splits(order, shared)}
     before = _published(shared.misc.path)
@@ -40,7 +40,7 @@ def prepare(order: Preparation, shared: Shared) -> Finding | None:
         _make(order, shared, leaves, now, before)
     except _Differs as differs:
         return _other_files(differs.args[0])
-    except BaseException as error:  # whatever the user's code does, SystemExit included
+    except BaseException as error:  # anything that user code raises, including SystemExit
         print(told := traced(error), file=sys.stderr)
         place = user_code.place(error)
         message = f"`{shared.spec.__name__}.prepare` failed"
@@ -50,7 +50,7 @@ def prepare(order: Preparation, shared: Shared) -> Finding | None:
 
 
 def counted(answer: Smoked, shared: Shared) -> Smoked:
-    """The answer, with what `prepare` read of all leaf configs."""
+    """Return the answer, with the knobs that `prepare` read counted as read."""
     found = _published(shared.misc.path) if prepares(shared.spec) else None
     if found is None:
         return answer
@@ -67,7 +67,7 @@ def _make(
     now: Mapping[str, Plain],
     before: Published | None,
 ) -> None:
-    """Raises _Differs, OSError, and what `prepare` raises."""
+    """Run `prepare` and publish its files. Raises _Differs, OSError, and what `prepare` raises."""
     target = shared.misc.path
     publication.sweep(target.parent)
     reads: list[Reads] = [{} for _ in leaves]
@@ -83,26 +83,26 @@ def _make(
 
 
 def _splits(order: Preparation, shared: Shared) -> str:
-    """Hashes of the data that the first run loads; `prepare` may well look at them."""
+    """Hashes of the data that the first run loads, which `prepare` may depend on."""
     try:
         return shared.data.load(order.seed, json.loads(order.cfgs[0])).fingerprint
-    except Exception:  # fails its run later, unless `prepare` makes what it needs
+    except Exception:  # the run fails later, unless `prepare` makes what load_data needs
         return ""
 
 
 def _covers(facts: Mapping[str, Any], now: Mapping[str, Plain], leaves: Sequence[LeafConfig]) -> bool:
-    """Whether `prepare` would have no other code, data or knobs to go by."""
+    """Whether `prepare` would see the same code, data and knobs as when these files were made."""
     same = all(facts.get(name) == value for name, value in now.items())
     return same and all(any(agrees(reads, leaf) for reads in _known(facts)) for leaf in leaves)
 
 
 def _known(facts: Mapping[str, Any]) -> list[Reads]:
-    """What `prepare` read of the leaf configs, each combination once."""
+    """The distinct sets of reads that `prepare` made in leaf configs."""
     return [{(tuple(path), deep): value for path, deep, value in each} for each in facts["reads"]]
 
 
 def _distinct(reads: Sequence[Reads]) -> list[Plain]:
-    """What was read of the leaf configs, as plain data."""
+    """The distinct sets of reads as sorted plain data."""
     spelt = {canonical([[list(path), deep, value] for (path, deep), value in each.items()]) for each in reads}
     return [json.loads(text) for text in sorted(spelt)]
 

@@ -1,4 +1,4 @@
-"""What only torch and the MLSpec can tell of a leaf config, told before anything is trained."""
+"""The probe: checks of leaf configs that need torch and the MLSpec, made before anything is trained."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ from rapidfire_cli.training.train_config import TrainConfig, train_config
 
 
 def probe(order: Probe, shared: Shared) -> Probed:
-    """What is wrong with the MLSpec's signatures and with each leaf config, and what each will measure."""
+    """Check the MLSpec's signatures and each leaf config; return the findings and each config's metrics."""
     found = list(spec.findings(shared.spec, json.loads(shared.setup.data)))
     measured = []
     rehearsals = _Rehearsals(shared, order.seed)
@@ -40,7 +40,7 @@ def probe(order: Probe, shared: Shared) -> Probed:
 
 
 def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:
-    """What fails to load fails its run later, and is not our question here."""
+    """Yield the fingerprints of runs to be continued; skip a run that fails to load, since it fails later."""
     for assignment in order.continued:
         try:
             yield fingerprinted(assignment, shared)
@@ -49,7 +49,7 @@ def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:
 
 
 class _Rehearsals:
-    """Optimizers and schedulers, each made once with its arguments however many leaf configs have them."""
+    """Checks of optimizers and schedulers, made once for each combination of arguments."""
 
     def __init__(self, shared: Shared, seed: int) -> None:
         self._shared = shared
@@ -57,7 +57,7 @@ class _Rehearsals:
         self._known: dict[str, list[Finding]] = {}
 
     def findings(self, its: TrainConfig, leaf: LeafConfig) -> list[Finding]:
-        """What is wrong with the leaf config's optimizer and scheduler."""
+        """Return the mistakes in the leaf config's optimizer and scheduler."""
         optimizer = self._once(json.dumps(its.optimizer), lambda: self._optimizer(its))
         if its.lr_scheduler is None:
             return optimizer
@@ -93,7 +93,7 @@ class _Rehearsals:
     def _on(
         self, optimizer: optimizers.Section, section: schedulers.Section, length: schedulers.Length
     ) -> list[Finding]:
-        """What the scheduler says, whether parameters are left beside the optimizer's groups or not."""
+        """Rehearse the scheduler, with and without parameters outside the optimizer's groups."""
         device = self._shared.device
         both = (
             schedulers.rehearse(section, length, partial(optimizers.dummy, optimizer, device, rest))
@@ -102,7 +102,7 @@ class _Rehearsals:
         return min(both, key=len)
 
     def _steps(self, its: TrainConfig, leaf: LeafConfig) -> int | None:
-        """The optimizer steps of an epoch; None where loading the data fails, as the run will."""
+        """Return the optimizer steps of an epoch; None if loading the data fails, as it will in the run."""
         try:
             rows = self._shared.data.load(self._seed, leaf).count(TRAIN)
         except Exception:
@@ -120,7 +120,7 @@ def _findings(its: TrainConfig, own: Any, returned: Returned, device: str) -> It
 
 
 def _own(leaf: LeafConfig, spec: type[MLSpec]) -> Any:
-    """The MLSpec's own metrics; None where it can only tell once a run has begun."""
+    """Return the MLSpec's own metrics; None if they are only available in a running run."""
     try:
         return spec().metrics(TrackedConfig(leaf, {}))
     except Exception:  # it may need what initialize_run prepares
@@ -128,7 +128,7 @@ def _own(leaf: LeafConfig, spec: type[MLSpec]) -> Any:
 
 
 def _measured(its: TrainConfig, own: Any, returned: Returned) -> tuple[str, ...]:
-    """The names of the leaf config's metrics; none when only a run that has begun can tell."""
+    """Return the names of the leaf config's metrics; empty if they are unknown before a run starts."""
     if own is None or returned is None:
         return ()
     return (LOSS, *its.named_metrics, *map(str, own), *returned)
@@ -146,7 +146,7 @@ def _metrics(its: TrainConfig) -> Iterator[Finding]:
 
 
 def _unheeded(its: TrainConfig) -> Iterator[Finding]:
-    """What stands beside a scheduler's arguments and would be ignored."""
+    """Yield findings for keys beside a scheduler's arguments that would be ignored."""
     section, at = its.lr_scheduler, ("train", "lr_scheduler")
     if section is None or not schedulers.SCHEDULERS.find(section["name"]):
         return
@@ -161,7 +161,7 @@ def _unheeded(its: TrainConfig) -> Iterator[Finding]:
 
 
 def _monitor(its: TrainConfig, own: Any, returned: Returned) -> Iterator[Finding]:
-    """A metric that ReduceLROnPlateau cannot watch: not measured, or of unknown better direction."""
+    """Yield a finding if ReduceLROnPlateau's metric is not measured, or its better direction is unknown."""
     section = its.lr_scheduler
     if section is None or not schedulers.watches(section) or not isinstance(own, Mapping):
         return

@@ -1,4 +1,4 @@
-"""Every setting of the process that user code may change; adding one is one line in SETTINGS, or in TORCH."""
+"""The process settings that user code may change. To add one, add a line to SETTINGS, or to TORCH."""
 
 import decimal
 import faulthandler
@@ -33,18 +33,18 @@ SIGNALS = [
     for number in signal.Signals
     if number not in FATAL | {signal.SIGKILL, signal.SIGSTOP} and number < signal.SIGRTMIN
 ]
-UNTOUCHED: tuple[Any, ...] = (logging.NOTSET, True, False, [], [])  # a logger as it is made
+UNTOUCHED: tuple[Any, ...] = (logging.NOTSET, True, False, [], [])  # the state of a new logger
 
 
 def _attribute(place: Any, name: str, kept: Kept = "never") -> Setting:
-    """A setting that is an attribute of a module."""
+    """Create a setting for an attribute of a module."""
     return Setting(
         f"{place.__name__}.{name}", lambda: getattr(place, name), partial(setattr, place, name), kept
     )
 
 
 def _decimal() -> tuple[Any, ...]:
-    """The context of decimal arithmetic, without what was signalled in it."""
+    """The context of decimal arithmetic, without its signal flags."""
     its = decimal.getcontext()
     traps = tuple(kind.__name__ for kind, trapped in its.traps.items() if trapped)
     return its.prec, its.rounding, its.Emin, its.Emax, its.capitals, its.clamp, traps
@@ -77,7 +77,7 @@ def _directory() -> str | None:
 
 
 def _put_directory(value: str | None) -> None:
-    """Where the worker's own is gone, nobody misses it: its paths are absolute."""
+    """Change the working directory; ignore one that was deleted, since the worker's paths are absolute."""
     with suppress(FileNotFoundError):
         os.chdir(value or "/")
 
@@ -134,13 +134,13 @@ def _put_signals(value: Mapping[int, Any]) -> None:
     for number, handler in value.items():
         if handler is not None:
             signal.signal(number, handler)
-        if number == DUMP and handler == signal.SIG_DFL:  # that is all Python knows of faulthandler's own
+        if number == DUMP and handler == signal.SIG_DFL:  # Python reports faulthandler's handler like this
             faulthandler.unregister(DUMP)
             faulthandler.register(DUMP, STDERR)
 
 
 def _loggers() -> dict[str, Any]:
-    """The state of each logger that is not as it was made; the root's name is empty."""
+    """The state of each logger that was changed since its creation; the root's name is empty."""
     named = [("", logging.root), *logging.root.manager.loggerDict.items()]
     loggers = ((name, logger) for name, logger in named if isinstance(logger, logging.Logger))
     states = ((name, _copied(_state(logger))) for name, logger in loggers)
@@ -148,7 +148,7 @@ def _loggers() -> dict[str, Any]:
 
 
 def _glance_at_loggers() -> list[Any]:
-    """Every logger's state; a hundred and more of them are looked at after each turn."""
+    """Every logger's state, in a form that is quick to read: more than a hundred are compared per turn."""
     loggers: Any = logging.root.manager.loggerDict.values()
     states = [
         (
@@ -184,8 +184,8 @@ def _put_loggers(value: Mapping[str, Any]) -> None:
 
 
 def _put_stream(name: str, value: Any) -> None:
-    """What was written to the one before belongs into the log of the run that wrote it."""
-    with suppress(Exception):  # it may be user code's
+    """Replace a standard stream; flush the old one first, so that its output goes to its run's log."""
+    with suppress(Exception):  # it may be an object of user code
         getattr(sys, name).flush()
     setattr(sys, name, value)
 

@@ -1,6 +1,6 @@
-"""The profiler's marks, made only where a profiler listens: torch makes one for every optimizer's step.
+"""Skip torch's profiler marks while no profiler is active: torch creates one for every optimizer step.
 
-Measured (torch 2.13, two cores): 7 % of an epoch with Adam and a model of 9,000 parameters.
+Measured (torch 2.13, two cores): the marks take 7 % of an epoch with Adam and a model of 9,000 parameters.
 """
 
 from types import TracebackType
@@ -11,7 +11,7 @@ from torch.autograd.profiler import record_function
 
 
 class Heard(record_function):
-    """A mark that costs next to nothing while no profiler is on."""
+    """A profiler mark that costs almost nothing while no profiler is active."""
 
     def __enter__(self) -> Self:
         self.record = None
@@ -27,5 +27,5 @@ class Heard(record_function):
 
 
 def listen() -> None:
-    """From now on, torch's own marks are of that kind."""
+    """Make torch use these marks from now on."""
     torch.autograd.profiler.record_function = Heard  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""The end of an epoch: rows that fill no batch, which are dropped or make a last batch of their own.
+"""The rows left over at the end of an epoch, which are dropped or form a smaller last batch.
 
-Some models cannot train on a batch of one row: normalisation over a batch has nothing to normalise. So a run
-whose epochs would end with such a batch tries it on a copy of its model before it trains.
+Some models cannot train on a batch of one row, for example because of batch normalisation. So if a run's
+epochs end with such a batch, it is tried on a copy of the model before training.
 """
 
 import copy
@@ -16,9 +16,9 @@ from rapidfire_cli.training.live_run import LiveRun
 
 
 def check_remainder(run: LiveRun) -> None:
-    """Raises Failure where the run has no batch, or a last one on which its model cannot train.
+    """Check that the run has a batch, and that its model can train on the last one. Raises Failure.
 
-    Prints what is odd about a batch that has room for more rows than there are.
+    Prints a warning if the batch size exceeds the number of rows.
     """
     rows, size = len(run.batch_sources[TRAIN]), run.train.batch_size
     kept = run.train.kept(rows)
@@ -37,10 +37,10 @@ def check_remainder(run: LiveRun) -> None:
 
 
 def _alone(run: LiveRun, kept: int) -> str | None:
-    """What a forward pass over an epoch's last row raises, with its place; None where it passes."""
+    """Return the error of a forward pass over an epoch's last row, with its place; None if it succeeds."""
     try:
         spec, model = copy.deepcopy((run.spec, run.model))
-    except Exception:  # what cannot be copied is not tried
+    except Exception:  # the test is skipped if the model cannot be copied
         return None
     order = rng.order(run.assignment.seed, 1, len(run.batch_sources[TRAIN]))
     before, settings = rng.capture(), run.settings.changes()
@@ -50,7 +50,7 @@ def _alone(run: LiveRun, kept: int) -> str | None:
             number = kept // run.train.batch_size
             batch = next(run.batch_sources[TRAIN].batches(order[kept - 1 : kept], 1, 1, number))
             spec.compute_forward(model.train(), batch, run.cfg)
-    except (MemoryError, torch.OutOfMemoryError):  # of the copy
+    except (MemoryError, torch.OutOfMemoryError):  # because of the copy
         return None
     except Exception as error:
         return located(error)

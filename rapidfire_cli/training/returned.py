@@ -1,7 +1,8 @@
-"""Which names compute_forward may return, as its source says: read, not run.
+"""Find the names that compute_forward may return, by reading its source without running it.
 
-A metric that no run will have is to be found before training, also one that is a number beside the loss. Most
-methods end in `return {"loss": …, "kl": …}`. Where the source does not say the names, the first epoch does.
+A metric that no run has should be reported before training; a metric may also be a number that
+compute_forward returns beside the loss. Most methods end in `return {"loss": …, "kl": …}`. If the source does
+not show the names, they are known after the first epoch.
 """
 
 import ast
@@ -16,24 +17,24 @@ from rapidfire_cli.training.scalars import NO_SCALARS
 METHOD = "compute_forward"
 
 Returned: TypeAlias = tuple[str, ...] | None
-"""Names of outputs; None where the source does not say them."""
+"""Names of outputs; None if the source does not show them."""
 
 
 class _Unknown(Exception):  # noqa: N818 - never leaves this module
-    """The source does not say the names."""
+    """The source does not show the names."""
 
 
 def returned_names(spec: type[MLSpec]) -> Returned:
-    """The names that may be numbers beside the loss; None where the source does not say them."""
+    """Return the output names beside the loss, which may be metrics; None if they cannot be read."""
     try:
         names = [*_names([cls for cls in spec.__mro__ if METHOD in vars(cls)])]
-    except (_Unknown, OSError, TypeError, ValueError, SyntaxError):  # where there is no source to read
+    except (_Unknown, OSError, TypeError, ValueError, SyntaxError):  # there may be no source
         return None
     return tuple(name for name in dict.fromkeys(names) if name not in NO_SCALARS)
 
 
 def _names(owners: Sequence[type]) -> Iterator[str]:
-    """What the method of the first class returns; the others are what its `super()` means."""
+    """Yield the names that the first class's method returns; the other classes resolve its `super()`."""
     if not owners or owners[0] is MLSpec:
         raise _Unknown
     method = vars(owners[0])[METHOD]
@@ -44,7 +45,7 @@ def _names(owners: Sequence[type]) -> Iterator[str]:
 
 
 def _returns(node: ast.AST) -> Iterator[ast.expr]:
-    """What a function returns, without the functions inside it."""
+    """Yield the expressions that a function returns, without those of nested functions."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Return) and child.value:
             yield child.value

@@ -1,4 +1,4 @@
-"""What a method of the user's returned, in words."""
+"""Describe the result of a user's method in words, for messages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def described(value: Any) -> str:
-    """`None`, `a Tensor of shape (8, 3)`, `the class Net`, `a dict with x, y`, `a tuple of 3`, `a str`."""
+    """Describe a value: `None`, `a Tensor of shape (8, 3)`, `the class Net`, `a dict with x, y`, `a str`."""
     match value:
         case None:
             return "None"

@@ -1,8 +1,8 @@
-"""Randomness: every stream of a run follows from its seed, and no run touches another's.
+"""Random streams: each stream of a run is derived from its seed, and runs do not affect each other's streams.
 
-To redo by hand what a run draws from torch: `torch.manual_seed(derive(seed, "create_model"))` before making
-the model, `torch.manual_seed(derive(seed, "training"))` before the first step, each epoch's rows in `order`.
-What rows draw is not among these streams: `row_streams` says how each row is seeded.
+To reproduce torch's random numbers of a run by hand, call `torch.manual_seed(derive(seed, "create_model"))`
+before creating the model and `torch.manual_seed(derive(seed, "training"))` before the first step, and train
+on each epoch's rows in `order`. The random numbers of rows come from other streams: see `row_streams`.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ Python: TypeAlias = tuple[int, bytes, float | None]
 """The state of Python's generator: version, 32-bit words, the next Gaussian."""
 NumPy: TypeAlias = tuple[str, bytes, int, int, float]
 """The state of NumPy's generator: algorithm, 32-bit words, position, has a next Gaussian, its value."""
-SEEDS = 16  # whose first streams a worker remembers, 10 kB each (assumed: replicates take turns)
+SEEDS = 16  # seeds whose initial streams a worker caches, 10 kB each (assumed: replicates take turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Streams:
-    """Where Python's, NumPy's and torch's global generators stand.
+    """The states of the global generators of Python, NumPy and torch.
 
-    Every resident run keeps one, so Python's 625 words are packed: as integers they take 24 kB.
+    Every resident run keeps one, so Python's 625 words are packed: as integers they would take 24 kB.
     """
 
     python: Python
@@ -37,12 +37,12 @@ class Streams:
 
 
 def derive(seed: int, purpose: str) -> int:
-    """A 64-bit seed: the first eight bytes of the SHA-256 of "SEED PURPOSE"."""
+    """Derive a 64-bit seed: the first eight bytes of the SHA-256 of "SEED PURPOSE"."""
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:8], "big")
 
 
 def reseed(seed: int, purpose: Purpose) -> None:
-    """Start every global generator anew."""
+    """Seed every global generator for a purpose of a run with that seed."""
     seed_all(derive(seed, purpose))
 
 
@@ -56,13 +56,13 @@ def seed_all(value: int) -> None:
 
 
 def order(seed: int, epoch: int, rows: int) -> Tensor:
-    """The rows' indices (rows,) in the order in which `epoch` (from 1) trains on them."""
+    """Return the indices of `rows` rows, (rows,), in the order in which `epoch` (from 1) trains on them."""
     generator = torch.Generator("cpu").manual_seed(derive(seed, f"epoch {epoch}"))
     return torch.randperm(rows, generator=generator, device="cpu")
 
 
 def capture(like: Streams | None = None) -> Streams:
-    """Where the global generators stand now; streams equal to those of `like` share its memory."""
+    """Return the states of the global generators; states equal to those of `like` share its memory."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     python, numpy = _python(random.getstate()), _numpy(np.random.get_state())
     own = torch.get_rng_state()
@@ -74,7 +74,7 @@ def capture(like: Streams | None = None) -> Streams:
 
 
 def first(seed: int) -> Streams:
-    """What `capture` returns after `reseed(seed, "training")`; the global generators stay where they are."""
+    """Return the result of `capture` after `reseed(seed, "training")`, without changing global generators."""
     value = derive(seed, "training")
     cuda = torch.Generator("cuda").manual_seed(value).get_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return Streams(*_seeded(value), cuda)
@@ -91,7 +91,7 @@ def _seeded(value: int) -> tuple[Python, NumPy, Tensor]:
 
 
 def restore(streams: Streams) -> None:
-    """Put the global generators back where `capture` found them."""
+    """Restore the global generators to the result of `capture`."""
     version, words, gauss = streams.python
     random.setstate((version, tuple(_words(words).tolist()), gauss))
     algorithm, words, place, has_next, following = streams.numpy
@@ -102,7 +102,7 @@ def restore(streams: Streams) -> None:
 
 
 def unchanged_since(since: Streams) -> bool:
-    """Whether nothing was drawn from any global generator since then."""
+    """Whether no global generator was used since `since` was captured."""
     now = capture()
     if now.cuda is not None and (since.cuda is None or not torch.equal(now.cuda, since.cuda)):
         return False
@@ -110,9 +110,9 @@ def unchanged_since(since: Streams) -> bool:
 
 
 def pack(streams: Streams, seed: int) -> dict[str, Any]:
-    """The streams of a run with that seed as what `torch.load(weights_only=True)` accepts.
+    """Convert the streams of a run with that seed to data that `torch.load(weights_only=True)` accepts.
 
-    A stream that the run has not drawn from is None: it follows from the seed.
+    A stream that the run has not used is None: it can be derived from the seed.
     """
     start = first(seed)
     version, words, gauss = streams.python
@@ -126,7 +126,7 @@ def pack(streams: Streams, seed: int) -> dict[str, Any]:
 
 
 def unpack(packed: dict[str, Any], seed: int) -> Streams:
-    """The streams that `pack` packed."""
+    """Return the streams from the result of `pack`."""
     start = first(seed)
     python, numpy, own = packed["python"], packed["numpy"], packed["torch"]
     return Streams(
@@ -156,5 +156,5 @@ def _tensor(words: bytes) -> Tensor:
 
 
 def _bytes(words: Tensor) -> bytes:
-    """The words of a tensor of 32-bit integers, or of 64-bit ones as in format 2."""
+    """Return the words of a tensor of 32-bit integers, or of 64-bit integers from format 2."""
     return words.numpy().astype(np.uint32).tobytes()

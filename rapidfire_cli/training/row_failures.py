@@ -1,4 +1,4 @@
-"""Why rows cannot be prepared or joined into a batch: which split, which rows, which field."""
+"""Report why rows cannot be prepared or joined into a batch, with the split, the rows and the field."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,10 @@ from rapidfire_cli.training.failure import Failure, blamed, one_line
 
 @contextmanager
 def preparing(split: str, index: int, prepare: Callable[[int], Any]) -> Iterator[None]:
-    """Raises Failure that names the row, whatever error is raised inside.
+    """Turn an error raised in the block into a Failure that names the row.
 
-    Where the first row fails alike it is the one named: runs that see rows in another order then fail alike.
+    If the first row fails in the same way, it is named instead, so that runs with other row orders report the
+    same row.
     """
     try:
         yield
@@ -27,7 +28,7 @@ def preparing(split: str, index: int, prepare: Callable[[int], Any]) -> Iterator
 
 @contextmanager
 def collating(split: str, indices: Sequence[int], rows: Sequence[Any]) -> Iterator[None]:
-    """Raises Failure that names the rows, and the field if there is one, whatever error is raised inside."""
+    """Turn an error raised in the block into a Failure that names the rows, and the field if it is known."""
     try:
         yield
     except Exception as error:
@@ -46,7 +47,7 @@ def _fails_alike(error: Exception, prepare: Callable[[int], Any]) -> bool:
 
 
 def _misfit(indices: Sequence[int], rows: Sequence[Any]) -> str:
-    """The first field that rows differ in or that cannot be joined; empty where there is none."""
+    """Describe the first field in which rows differ or that cannot be joined; empty if there is none."""
     if not all(isinstance(row, Mapping) for row in rows):
         return ""
     first = rows[0]
@@ -58,7 +59,7 @@ def _misfit(indices: Sequence[int], rows: Sequence[Any]) -> str:
 
 
 def _unjoined(name: str, indices: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Why this field cannot be joined, if it cannot."""
+    """Describe why this field cannot be joined; empty if it can."""
     values = [row[name] for row in rows]
     try:
         default_collate(values)
@@ -72,7 +73,7 @@ def _unjoined(name: str, indices: Sequence[int], rows: Sequence[Mapping[str, Any
 
 
 def _kind(value: Any) -> str:
-    """A value's type, and its shape or length."""
+    """Describe a value's type, and its shape or length."""
     kind = type(value).__name__
     if (shape := getattr(value, "shape", None)) is not None:
         return f"a {kind} of shape {tuple(shape)}"

@@ -1,4 +1,4 @@
-"""What a run's rows follow from, and how its own MLSpec prepares them."""
+"""The source of a run's rows: everything they depend on, and how the run's MLSpec prepares them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ from rapidfire_cli.training.train_config import train_config
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a run's rows follow from, once its `initialize_run` is done."""
+    """Everything that a run's rows depend on, after its `initialize_run`."""
 
     assignment: Assignment
     leaf: LeafConfig
     spec: MLSpec
-    cfg: TrackedConfig  # the one that `initialize_run` had, so that what it kept of it is noted too
-    reads: Reads  # what was read through `cfg`
-    drawn: bool  # whether `initialize_run` drew randomness
+    cfg: TrackedConfig  # the object that `initialize_run` received, so that later reads are recorded too
+    reads: Reads  # knobs that were read through `cfg`
+    drawn: bool  # whether `initialize_run` drew random numbers
     loaded: Loaded
     under: Sequence[Any]  # settings of the process that rows may depend on
 
     @property
     def run(self) -> int:
-        """Its number."""
+        """The run's number."""
         return self.assignment.run
 
     @property
@@ -45,7 +45,7 @@ class Source:
 
 
 def uncached(split: str, source: Source, device: torch.device) -> Uncached:
-    """The rows of a split, prepared by the run's own MLSpec whenever they are needed."""
+    """Create a source that prepares a split's rows with the run's MLSpec whenever they are needed."""
     streams = streams_of(split, source)
     dataset: Any = source.loaded.splits[split]
     if isinstance(dataset, Iterated):
@@ -56,12 +56,12 @@ def uncached(split: str, source: Source, device: torch.device) -> Uncached:
 
 
 def stream_in(source: BatchSource) -> Stream | None:
-    """The stream that its rows come from, if they can only be iterated."""
+    """Return the stream behind a source of batches; None if its rows have indices."""
     return source.dataset if isinstance(source, Uncached) and isinstance(source.dataset, Stream) else None
 
 
 def streams_of(split: str, source: Source) -> RowStreams:
-    """What seeds the rows of a split, with the run's own MLSpec."""
+    """Create the random streams for the rows of a split, including the MLSpec's own generators."""
     dataset: Any = source.loaded.splits[split]
     held = dataset.dataset if isinstance(dataset, Iterated) else dataset
     own = generators.within_reach(source.spec, dataset=held)
@@ -73,7 +73,7 @@ def _prepare(source: Source, split: str, row: Any) -> Row:
 
 
 def prepared(spec: MLSpec, source: Source, split: str, row: Any) -> Row:
-    """The row as this MLSpec, the run's own or another instance, prepares it. Raises Failure."""
+    """Prepare a row with this MLSpec, which may be the run's or another instance. Raises Failure."""
     found: Row | None = spec.row_prep(row, source.cfg, split)
     if found is None:
         raise Failure("error", "row_prep must return a dict of tensors and numbers; it returned None")
@@ -81,7 +81,7 @@ def prepared(spec: MLSpec, source: Source, split: str, row: Any) -> Row:
 
 
 def collate_of(source: Source, rows: Sequence[Row]) -> Any:
-    """The rows joined by the run's own MLSpec."""
+    """Join rows into a batch with the run's MLSpec."""
     batch = source.spec.collate(rows, source.cfg)
     if batch is None:
         raise Failure("error", "collate must return the rows as one batch; it returned None")
@@ -89,5 +89,5 @@ def collate_of(source: Source, rows: Sequence[Row]) -> Any:
 
 
 def plainly_collated(spec: MLSpec) -> bool:
-    """Whether the MLSpec has no collate of its own."""
+    """Whether the MLSpec uses the default `collate`."""
     return getattr(spec.collate, "__func__", None) is MLSpec.collate

@@ -1,4 +1,4 @@
-"""Tests whether the rows of a split may be prepared once, with an MLSpec that trains no run."""
+"""Test whether the rows of a split can be prepared once and cached, with an MLSpec that trains no run."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -15,12 +15,12 @@ from rapidfire_cli.training.row_streams import RowStreams
 from rapidfire_cli.training.shared_batches import packed
 from rapidfire_cli.training.stacking import Stacks
 
-SAMPLE = 16  # rows of a split that are prepared twice (assumed: what happens to half of them shows by then)
+SAMPLE = 16  # rows of a split that are prepared twice (assumed: this shows what affects half of the rows)
 POINTER = 8  # bytes of a list per row
 
 
 class NotKept(Exception):  # noqa: N818 - what was found
-    """The rows are to be prepared anew: why, and how many bytes they take where that is why."""
+    """The rows cannot be cached; `reason` says why, and `size` is their bytes if that is the reason."""
 
     def __init__(self, reason: str, size: int | None = None) -> None:
         super().__init__(reason)
@@ -33,9 +33,9 @@ class Draws(NotKept):
 
 
 class Trial:
-    """A split's rows prepared by an MLSpec that trains no run, watched for all that may differ next time.
+    """A trial preparation of a split's rows by an MLSpec that trains no run, to detect rows that vary.
 
-    Draws of random numbers are among that, unless each row is `seeded` by itself.
+    Rows that draw random numbers are rejected, unless each row is `seeded` by itself.
     """
 
     def __init__(self, split: str, source: Source, spec: MLSpec, seeded: bool) -> None:
@@ -51,14 +51,17 @@ class Trial:
         self.streams = RowStreams(source.seed, split, self._own)
 
     def sample(self) -> dict[int, Row]:
-        """Rows spread over the split, by index, the first among them. Raises NotKept."""
+        """Prepare rows spread over the split, including the first; return them by index. Raises NotKept."""
         shown = min(self.count, SAMPLE)
         rows = {index: self._row(index) for index in (at * self.count // shown for at in range(shown))}
         self._check_draws()
         return rows
 
     def repeat(self, sample: dict[int, Row]) -> None:
-        """Prepare the sample again, backwards, so that what counts calls shows too. Raises NotKept."""
+        """Prepare the sample again in reverse order and compare. Raises NotKept if a row differs.
+
+        The reverse order also detects rows that depend on a count of calls.
+        """
         for index, row in reversed(sample.items()):
             again = self._row(index)
             if not equal(row, again):
@@ -68,12 +71,12 @@ class Trial:
         self._check_draws()
 
     def join(self, sample: dict[int, Row]) -> None:
-        """Collate the sample and send it on. Raises what user code or pickling it raises."""
+        """Collate and pickle the sample. Raises what user code or pickling raises."""
         self.streams.batch(0, epoch=1)
         packed(self._spec.collate([*sample.values()], self.source.cfg))
 
     def stacks(self, sample: dict[int, Row]) -> dict[str, torch.Tensor] | None:
-        """All rows, stacked; None where they are not all of one kind. Raises NotKept."""
+        """Prepare and stack all rows; return None if they are not all of one kind. Raises NotKept."""
         stacks = Stacks(sample[0], self.count)
         for index, row in enumerate(self.each(sample)):
             if not stacks.put(index, row):
@@ -81,7 +84,7 @@ class Trial:
         return stacks.fields
 
     def rows(self, sample: dict[int, Row], room: int) -> tuple[tuple[Row, ...], int]:
-        """All rows, and the bytes that they take. Raises NotKept, also when that is more than `room`."""
+        """Prepare all rows; return them and their bytes. Raises NotKept, also if they exceed `room`."""
         rows: list[Row] = []
         size = 0
         for row in self.each(sample):
@@ -92,13 +95,13 @@ class Trial:
         return tuple(rows), size
 
     def each(self, sample: Mapping[int, Row]) -> Iterator[Row]:
-        """All rows in their order, and a last look for draws. Raises NotKept."""
+        """Yield all rows in order, then check once more for random numbers. Raises NotKept."""
         for index in range(self.count):
             yield self._next(index, sample)
         self._check_draws()
 
     def _next(self, index: int, sample: Mapping[int, Row]) -> Row:
-        """A row in its turn; looking for draws costs as much as many rows, so it is done ever more rarely."""
+        """Return a row; check for random numbers at doubling intervals, since a check is slow."""
         if (index + 1).bit_count() == 1:
             self._check_draws()
         return sample[index] if index in sample else self._row(index)
@@ -118,7 +121,7 @@ class Trial:
 
 
 def dependence(split: str, source: Source, other: Callable[[], MLSpec]) -> str:
-    """Why the rows do not come out the same in any order and in any process; empty where they do."""
+    """Return why rows depend on their order or on the process that prepares them; empty if they do not."""
     try:
         trial = Trial(split, source, other(), seeded=True)
         with trial.streams.apart():
@@ -133,5 +136,5 @@ def dependence(split: str, source: Source, other: Callable[[], MLSpec]) -> str:
 
 
 def mebibytes(size: int) -> str:
-    """A number of bytes, to be read."""
+    """Format a number of bytes for a message."""
     return f"{size / 2**20:,.1f} MiB"

@@ -1,13 +1,13 @@
-"""Prepared rows: worked out once, kept within a bound, and shared by the runs that would prepare the same.
+"""Prepared rows: prepared once, cached within a memory limit, and shared by runs that would prepare the same.
 
-Rows are prepared once only where nothing can tell. To find out, an instance of the MLSpec that trains no run
-prepares rows spread over the split twice: what draws randomness, from generators that user code keeps for
-itself too, and what comes out differently the second time is prepared anew for every epoch. So are rows that
-take more than there is room for, in memory and on disk (`disk_rows`). Either is remembered, so that only the
-first of like runs looks.
+Rows are cached only if that does not change any result. To find out, an instance of the MLSpec that trains no
+run prepares a sample of the split twice. Rows are prepared again in every epoch if they draw random numbers
+(also from generators of user code), if the second result differs, or if they exceed the space in memory and
+on disk (`disk_rows`). The outcome is remembered, so that only the first of several similar runs does this
+test.
 
-Rows of the validation split that draw randomness are kept as well: they draw the same in every epoch of a run
-(`row_streams`), and in every run with its seed.
+Rows of the validation split that draw random numbers are cached too: they are the same in every epoch of a
+run (`row_streams`), and in every run with the same seed.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,24 +34,24 @@ from rapidfire_cli.training.streams import Iterated
 from rapidfire_cli.training.tracked_config import Reads, agrees
 from rapidfire_cli.training.uploads import Mapped
 
-REFUSALS = 1000  # that are remembered (assumed: a few kB each)
+REFUSALS = 1000  # the most refusals that are remembered (assumed: a few kB each)
 
 Content: TypeAlias = Stacked | Mapped | tuple[Row, ...]
-"""Stacked fields, in memory or on disk, or rows to collate."""
+"""Stacked fields, in memory or on disk, or single rows to collate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The runs that would prepare just the same rows of a split."""
+    """Describes the runs that would prepare the same rows of a split."""
 
     loaded: "ref[Loaded]"
     split: str
     reads: Reads
-    seed: int | None  # where the rows depend on it
+    seed: int | None  # None if the rows do not depend on it
     under: Sequence[Any]  # settings of the process
 
     def fits(self, split: str, source: Source) -> bool:
-        """Whether the run is one of them."""
+        """Whether the run of `source` would prepare the same rows."""
         same = self.loaded() is source.loaded and self.split == split and self.seed in (None, source.seed)
         return same and self.under == source.under and agrees(self.reads, source.leaf)
 
@@ -61,7 +61,7 @@ class Entry:
     """The prepared rows of a split."""
 
     scope: Scope
-    loaded: Loaded  # kept as long as the rows are: knobs that agree must find them
+    loaded: Loaded  # the reference keeps the data alive, so that later runs find data and rows
     content: Content
     size: int  # bytes
     users: set[int] = field(default_factory=set)
@@ -69,34 +69,35 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the rows of a split are not kept."""
+    """Why the rows of a split are not cached."""
 
     scope: Scope
-    reason: str  # as the run's log has it; empty where training will show it
-    size: int | None  # bytes that they take, where that is the reason
-    alone: str  # why data workers cannot prepare them; empty where they can, or where there are none
+    reason: str  # for the run's log; empty if training will report the error
+    size: int | None  # their bytes, if that is the reason
+    alone: str  # why data workers cannot prepare them; empty if they can, or if there are none
 
 
 class RowCache:
-    """Prepared rows of at most `room` bytes; the least recently asked for go first, those in use never."""
+    """A cache of at most `room` bytes of prepared rows; evicts least recently used rows, none in use."""
 
     def __init__(
         self, room: int, device: torch.device, on_disk: DiskRows, pool: DataPool | None = None, code: str = ""
     ) -> None:
-        """`pool` prepares rows that are not kept; `code` are hashes of the user's modules."""
+        """Create the cache. `pool` prepares rows that are not cached; `code` are hashes of user modules."""
         self._room = room
         self._on_disk = on_disk
         self._device = device
         self._pool = pool
         self._code = code
         self._pooled: dict[int, tuple[Source, PooledRun]] = {}
-        self._entries: list[Entry] = []  # the most recently asked for last
+        self._entries: list[Entry] = []  # the most recently used last
         self._refusals: list[Refusal] = []
 
     def batch_source(self, split: str, source: Source, other: Callable[[], MLSpec]) -> BatchSource:
-        """The rows of `split` as batches for the run.
+        """Return a source of batches of the run's `split`.
 
-        `other` makes another instance of its MLSpec, initialised alike, to find out whether rows can be kept.
+        `other` creates another instance of its MLSpec, initialised equally, to test whether rows can be
+        cached.
         """
         if isinstance(source.loaded.splits[split], Iterated):
             if self._pool:
@@ -115,7 +116,7 @@ class RowCache:
         return _batch_source(entry.content, split, source, self._device)
 
     def release(self, run: int) -> None:
-        """The run is no longer here."""
+        """Release the rows and data workers that a run used."""
         for entry in self._entries:
             entry.users.discard(run)
         if run in self._pooled:
@@ -139,7 +140,7 @@ class RowCache:
         return Pooled(self._pooled_run(source, self._pool), rows)
 
     def _pooled_run(self, source: Source, pool: DataPool) -> PooledRun:
-        """The run's place in the pool, for all its splits."""
+        """Return the run's place in the pool, which its splits share."""
         if source.run in self._pooled:
             of, pooled = self._pooled[source.run]
             if of is source:
@@ -151,7 +152,7 @@ class RowCache:
         return pooled
 
     def _look(self, split: str, source: Source, other: Callable[[], MLSpec]) -> Entry | Refusal | None:
-        """The rows prepared, or why they are not kept; None where nothing may be kept."""
+        """Prepare the rows, or return why they are not cached; None if caching is off."""
         if not self._room and not self._on_disk and not self._pool:
             return None
         if self._on_disk and (found := self._on_disk.find(split, source)):
@@ -171,7 +172,7 @@ class RowCache:
             reason = ""
         except NotKept as refused:
             reason, needed = refused.reason, refused.size
-        except Exception:  # it may need what create_model prepares; if not, training will fail on it
+        except Exception:  # it may need what create_model prepares; otherwise training will fail as well
             reason = ""
         alone = dependence(split, source, other) if self._pool else ""
         refusal = Refusal(self._scope(split, source, drawn), reason, needed, alone)
@@ -179,7 +180,7 @@ class RowCache:
         return refusal
 
     def _mapped(self, split: str, source: Source, found: Found) -> Entry:
-        """Rows on disk, which take no memory of this worker's."""
+        """Create an entry for rows on disk, which take no memory of this worker."""
         scope = Scope(ref(source.loaded), split, found.reads, found.seed, source.under)
         return Entry(scope, source.loaded, Mapped(found.rows, self._device), 0)
 
@@ -190,7 +191,7 @@ class RowCache:
     def _kept(
         self, split: str, source: Source, other: Callable[[], MLSpec]
     ) -> tuple[Content | Found, int, bool]:
-        """All rows of the split, their bytes, and whether they draw from the run's seed.
+        """Return all rows of the split, their bytes, and whether they depend on the run's seed.
 
         Raises NotKept, and what user code raises.
         """
@@ -202,7 +203,7 @@ class RowCache:
         return *self._prepared(Trial(split, source, other(), seeded=True)), True
 
     def _prepared(self, trial: Trial) -> tuple[Content | Found, int]:
-        """All rows of the split, and how many bytes they take. Raises NotKept, and what user code raises."""
+        """Prepare all rows of the split; return them and their bytes. Raises NotKept, and user errors."""
         with trial.streams.apart():
             sample = trial.sample()
             like = sample[0]
@@ -231,7 +232,7 @@ class RowCache:
         return self._used() + size <= self._room
 
     def _make_room(self, size: int) -> None:
-        """Let unused entries go, oldest first, until `size` bytes fit. Raises NotKept if they cannot."""
+        """Evict unused entries, oldest first, until `size` bytes fit. Raises NotKept if they cannot."""
         if not self._has_room(size):
             raise NotKept(self._too_large(size), size)
         for entry in [entry for entry in self._entries if not entry.users]:
