@@ -76,6 +76,16 @@ def test_another_name_leaves_nothing_of_the_arguments_beside_the_old_one():
     assert config(file)["train"]["optimizer"] == {"name": "SGD", "args": {"momentum": 0.9}}
 
 
+@pytest.mark.parametrize(
+    ("names", "kept"), [("!list   [SGD, Adam]", ["lr", "eps"]), ("!list [SGD, Muon]", ["eps"])]
+)
+def test_names_that_are_a_list_are_compared_by_their_values(names, kept):
+    optimizer = "gridsearch: {train: {epochs: 1, batch_size: 8, optimizer: {name: %s, args: {%s}}}}\n"
+    base = "mlspec: a.b:C\n" + optimizer % ("!list [SGD, Adam]", "lr: 1.0")
+    file = family(top_yaml="extends: base.yaml\n" + optimizer % (names, "eps: 0.5"), base_yaml=base)
+    assert [*config(file)["train"]["optimizer"]["args"]] == kept
+
+
 def test_the_same_name_keeps_them():
     optimizer = "config: {train: {optimizer: {name: Adam, args: {eps: 0.1}}}}\n"
     file = family(top_yaml=f"extends: base.yaml\n{optimizer}", base_yaml=BASE)
