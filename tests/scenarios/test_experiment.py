@@ -176,6 +176,14 @@ def test_a_fit_in_the_background_is_steered_by_its_handle(tmp_path, monkeypatch)
     assert {run.number for run in fit.results.runs} == {1, 2, 3}
     with pytest.raises(TimeoutError):
         fit.wait(0)
+    for wrong in (
+        fit.stop,
+        lambda: fit.delete("best"),
+        lambda: fit.clone(1, warm_start="some"),
+        lambda: fit.clone(1, source="first"),
+    ):
+        with pytest.raises(ValueError, match=r"name at least|not the number|must be"):
+            wrong()
     done = fit.wait(120)
     assert fit.is_done and {run.number: str(run.state) for run in done.runs} == {
         1: "completed",

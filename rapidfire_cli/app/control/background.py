@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.requests import (
+    SOURCE,
     Answer,
     Ask,
     CloneRun,
@@ -80,23 +81,23 @@ class BackgroundFit(Generic[Outcome]):
 
     def stop(self, *runs: int, now: bool = False) -> tuple[Answer, ...]:
         """Stop runs at their next optimizer step, or `now`."""
-        return self._ask(Stop(runs, now))
+        return self._ask(Stop(_numbers(runs), now))
 
     def resume(self, *runs: int) -> tuple[Answer, ...]:
         """Train stopped, pruned or failed runs on."""
-        return self._ask(Resume(runs))
+        return self._ask(Resume(_numbers(runs)))
 
     def delete(self, *runs: int) -> tuple[Answer, ...]:
         """Move runs to the trash."""
-        return self._ask(Delete(runs))
+        return self._ask(Delete(_numbers(runs)))
 
     def restore(self, *runs: int) -> tuple[Answer, ...]:
         """Bring deleted runs back."""
-        return self._ask(Restore(runs))
+        return self._ask(Restore(_numbers(runs)))
 
     def purge(self, *runs: int) -> tuple[Answer, ...]:
         """Free the disk of deleted runs."""
-        return self._ask(Purge(runs))
+        return self._ask(Purge(_numbers(runs)))
 
     def clone(  # noqa: PLR0913 - the options of the command line
         self,
@@ -113,7 +114,13 @@ class BackgroundFit(Generic[Outcome]):
         """Train a copy of the run; `changes` are values by knob: `{"train.optimizer.args.lr": 0.1}`."""
         sets = tuple(f"{knob}={canonical(value)}" for knob, value in (changes or {}).items())
         warm: Warm | None = "all" if warm_start is True else warm_start or None
-        return self._ask(CloneRun((run,), sets, warm, source, epochs, seed, replicate, keep_schedule))
+        if warm not in (None, *get_args(Warm)):
+            raise ValueError(f"warm_start must be True, False, 'all' or 'matching', not {warm!r}")
+        if not SOURCE.fullmatch(source):
+            raise ValueError(f"source must be 'last', 'best' or 'epoch:N', not {source!r}")
+        return self._ask(
+            CloneRun(_numbers((run,)), sets, warm, source, epochs, seed, replicate, keep_schedule)
+        )
 
     def undo(self) -> tuple[Answer, ...]:
         """Revert the last request."""
@@ -129,3 +136,13 @@ class BackgroundFit(Generic[Outcome]):
             self._outcome = work(self._stop)
         except BaseException as error:
             self._error = error
+
+
+def _numbers(runs: tuple[int, ...]) -> tuple[int, ...]:
+    """The runs. Raises ValueError when there are none, or one is not a run's number."""
+    if not runs:
+        raise ValueError("name at least one run by its number")
+    for run in runs:
+        if type(run) is not int or run < 1:
+            raise ValueError(f"{run!r} is not the number of a run")
+    return runs

@@ -170,6 +170,9 @@ def _wanted(source: str, found: Mapping[int, EpochEnd]) -> int | None:
 
 def _check_options(ask: CloneRun) -> None:
     """Raise Refusal for options of which one would be ignored, and for a seed that no file accepts."""
+    if ask.warm is None and (ask.keep_schedule or ask.wait or ask.source != "last"):
+        message = "`--from`, `--keep-schedule` and `--wait` need `--warm-start`"
+        raise Refusal([_problem(message, "add `--warm-start`")])
     if ask.seed is not None and ask.replicate:
         message = "`--seed` and `--replicate` cannot be combined"
         raise Refusal([_problem(message, "a replicate has a seed of its own")])

@@ -162,6 +162,7 @@ def test_the_chain_of_clones_is_in_the_manifest_which_is_read_again(cli):
         (CloneRun((1,), ("seed=3",)), "E531"),
         (CloneRun((1,), (f"{LR}=1.0",), "all", keep_schedule=True), "E517"),
         (CloneRun((1,), seed=3, replicate=True), "E517"),
+        (CloneRun((1,), (f"{LR}=0.25",), source="best"), "E517"),
         (CloneRun((1,), seed=2**32), "E517"),
         (CloneRun((1,), ("train.epochs=2",), epochs=3), "E517"),
     ],
