@@ -1,7 +1,7 @@
-"""The numbers that compute_forward returns beside the loss: their weighted means over an epoch are metrics.
+"""Metrics from the numbers that compute_forward returns beside the loss: their weighted means over an epoch.
 
-A number is a tensor without dimensions, or a Python number. Outputs of transformers' models are not looked
-through: their fields are the library's choice, not the user's.
+A number is a tensor without dimensions, or a Python number. Output objects of transformers are ignored: their
+fields are the library's choice, not the user's.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +22,7 @@ NO_SCALARS = frozenset({LOSS, WEIGHT, "logits", "labels"})
 
 @dataclass(slots=True)
 class Scalars:
-    """The numbers of a split so far in this epoch, each over the batches that have it."""
+    """The means of a split's numbers in the current epoch, each over the batches that contain it."""
 
     stride: int
     taken: Collection[str]  # the names of other metrics
@@ -30,18 +30,18 @@ class Scalars:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that have appeared."""
+        """The names that have appeared."""
         return tuple(self.means)
 
     def add(self, outputs: Mapping[str, Any], weight: float | Tensor, step: int) -> None:
-        """Take in those of a batch that counts so much. Raises Failure where a name is taken."""
+        """Add the numbers of a batch with this weight. Raises Failure if another metric has the name."""
         for name, value in found(outputs):
             if name not in self.means:
                 self._begin(name)
             self.means[name].add(value, weight, step)
 
     def values(self) -> dict[str, float]:
-        """The means."""
+        """Return the means by name."""
         return {name: mean.mean() for name, mean in self.means.items()}
 
     def reset(self) -> None:
@@ -49,11 +49,11 @@ class Scalars:
         self.means.clear()
 
     def state(self) -> dict[str, tuple[float, float]]:
-        """The sums and weights so far."""
+        """Return the sums and weights so far."""
         return {name: mean.state() for name, mean in self.means.items()}
 
     def restore(self, state: Mapping[str, tuple[float, float]]) -> None:
-        """Put back what `state` gave."""
+        """Restore the result of `state`."""
         self.means.clear()
         for name, sums in state.items():
             self._begin(name).restore(sums)
@@ -67,7 +67,7 @@ class Scalars:
 
 
 def found(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The numbers beside the loss, by name."""
+    """Yield the numbers beside the loss, by name."""
     if is_of_transformers(outputs):
         return
     for name, value in outputs.items():

@@ -1,8 +1,8 @@
-"""Every learning-rate scheduler of torch.optim.lr_scheduler, by name, nested ones included.
+"""Learning-rate schedulers: any class of torch.optim.lr_scheduler, by name, including nested ones.
 
-A scheduler's unit is the optimizer step, or with `interval: epoch` the epoch. In this unit OneCycleLR gets
-the run's length, and so does an argument `T_max`, `total_iters` or `total_steps` that says `run`. Inside a
-SequentialLR it gets the stretch between the milestones.
+A scheduler's unit is the optimizer step, or the epoch with `interval: epoch`. OneCycleLR receives the run's
+length in this unit, and so does an argument `T_max`, `total_iters` or `total_steps` with the value `run`.
+Inside a SequentialLR, the length is the stretch between two milestones.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -44,14 +44,14 @@ RUN = "run"
 TRIED = (
     100  # steps that a rehearsal takes at most (assumed: what fails later has read its step from the data)
 )
-LONG = 1000  # stands for the length of a run that is not known yet
+LONG = 1000  # the assumed length of a run whose length is not known yet
 
 At: TypeAlias = tuple[str, ...]
 Section: TypeAlias = Mapping[str, Any]
-"""`name`, `args`."""
+"""A mapping with the keys `name` and `args`."""
 
 Values: TypeAlias = Mapping[str, Mapping[str, float]]
-"""An epoch's metrics: values by split and name."""
+"""An epoch's metric values, by split and name."""
 
 Names: TypeAlias = Mapping[str, Collection[str]]
 """The names of an epoch's metrics by split."""
@@ -59,13 +59,13 @@ Names: TypeAlias = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long a run is."""
+    """The length of a run."""
 
     epochs: int
-    steps: int | None  # optimizer steps per epoch, where that is known
+    steps: int | None  # optimizer steps per epoch; None if unknown
 
     def of(self, section: Section) -> int | None:
-        """The run's length in the unit of the scheduler."""
+        """Return the run's length in the scheduler's unit; None if it is unknown."""
         if by_epoch(section):
             return self.epochs
         return None if self.steps is None else self.epochs * self.steps
@@ -78,16 +78,16 @@ class Schedulers:
         self.members = tuple(members)
 
     def step(self, *metrics: float) -> None:
-        """As each does."""
+        """Step every scheduler."""
         for member in self.members:
             member.step(*metrics)  # type: ignore[arg-type]  # ReduceLROnPlateau takes the metric
 
     def state_dict(self) -> dict[str, Any]:
-        """What each says."""
+        """Return the state of every scheduler."""
         return {"members": [member.state_dict() for member in self.members]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         for member, kept in zip(self.members, state["members"], strict=True):
             member.load_state_dict(kept)
 
@@ -98,20 +98,20 @@ class Schedule:
 
     scheduler: LRScheduler | Schedulers
     per_epoch: bool
-    monitor: str | None  # what ReduceLROnPlateau watches: `top1_accuracy`, `train.loss`; None for all others
+    monitor: str | None  # the metric of ReduceLROnPlateau: `top1_accuracy`, `train.loss`; None for others
 
     def check_monitor(self, names: Names) -> None:
-        """Raises Failure when the metric to watch will not be among these."""
+        """Check that the monitored metric is among these names. Raises Failure."""
         if self.monitor is not None:
             watched(self.monitor, names)
 
     def after_step(self) -> None:
-        """An optimizer step is done."""
+        """Step the scheduler after an optimizer step, if that is its interval."""
         if not self.per_epoch:
             self.scheduler.step()
 
     def after_epoch(self, values: Values) -> None:
-        """An epoch is over, with these metrics."""
+        """Step the scheduler after an epoch with these metrics, if that is its interval."""
         if self.monitor is not None:
             split, name = watched(self.monitor, values)
             self.scheduler.step(values[split][name])  # type: ignore[arg-type]  # as ReduceLROnPlateau does
@@ -130,7 +130,7 @@ def watches(section: Section) -> bool:
 
 
 def scheduler_findings(section: Section, at: At = ("train", "lr_scheduler")) -> list[Finding]:
-    """What is wrong with `train.lr_scheduler`, nested schedulers and callables included."""
+    """Return the mistakes in `train.lr_scheduler`, including nested schedulers and callables."""
     args = section.get("args", {})
     concrete = {key: 1 if key in SPANNING and value == RUN else value for key, value in args.items()}
     found = findings(SCHEDULERS, section["name"], concrete, at)
@@ -143,22 +143,22 @@ def scheduler_findings(section: Section, at: At = ("train", "lr_scheduler")) -> 
 
 
 def check_length(section: Section, length: Length, at: At = ("train", "lr_scheduler")) -> list[Finding]:
-    """What ends before the run does, or would begin after its end."""
+    """Return findings for schedulers that end before the run does, or that would begin after its end."""
     known = length.of(section)
     return [*_misfits(section, known, known or length.epochs, at)]
 
 
 def needs_steps(section: Section) -> bool:
-    """Whether `check_length` can say more when it knows the steps of an epoch."""
+    """Whether `check_length` can find more if it knows the steps of an epoch."""
     return not by_epoch(section) and _fitted(section)
 
 
 def rehearse(
     section: Section, length: Length, dummy: Callable[[], Optimizer], at: At = ("train", "lr_scheduler")
 ) -> list[Finding]:
-    """What the scheduler's class says of these arguments, tried on the optimizer that `dummy` makes.
+    """Create the scheduler on the optimizer from `dummy`, step it, and return the errors as findings.
 
-    Nested schedulers are tried each by itself before they are tried together.
+    Nested schedulers are tried one by one before they are tried together.
     """
     return _tried(section, length.of(section) or LONG, dummy, at)
 
@@ -169,9 +169,9 @@ def build(
     length: Length,
     direction: Callable[[str], Direction | None] = lambda _: None,
 ) -> Schedule:
-    """The scheduler for a run of this length, whose steps are known. Raises Failure.
+    """Create the scheduler for a run of this length, whose steps must be known. Raises Failure.
 
-    `direction` is the better direction of a metric, in which ReduceLROnPlateau watches it.
+    `direction` returns the better direction of a metric, which ReduceLROnPlateau uses as its default `mode`.
     """
     for finding in (*scheduler_findings(section), *check_length(section, length)):
         raise Failure("error", finding.message)
@@ -185,7 +185,7 @@ def build(
 
 
 def watching(section: Section, direction: Direction | None) -> Section:
-    """The section; where ReduceLROnPlateau leaves its `mode` open, with this one. Raises Failure."""
+    """Return the section; set the `mode` of ReduceLROnPlateau to `direction` if missing. Raises Failure."""
     args = section.get("args", {})
     if not watches(section) or "mode" in args:
         return section
@@ -198,9 +198,10 @@ def watching(section: Section, direction: Direction | None) -> Section:
 
 
 def watched(monitor: str, names: Names) -> tuple[str, str]:
-    """The split and name of `metric`, which is validation's where there is one, or `split.metric`.
+    """Return the split and the name of a monitored metric, given as `metric` or `split.metric`.
 
-    Raises Failure when there is no such metric.
+    Without a split, the validation split is preferred if there is one. Raises Failure if there is no such
+    metric.
     """
     split, name = reading(names, monitor)
     if name not in names.get(split, ()):
@@ -222,14 +223,14 @@ def _construct(section: Section, optimizer: Optimizer, span: int) -> LRScheduler
 
 
 def _class_of(section: Section) -> type:
-    """The class of a section that `check` has found right."""
+    """Return the class of a section that has no findings."""
     cls = SCHEDULERS.find(section["name"])
     assert cls is not None
     return cls
 
 
 def _spanned(cls: type, args: Args, span: int) -> dict[str, Any]:
-    """The arguments, those that span the run being `span`."""
+    """Return the arguments, with the length `span` for those that span the run."""
     filled = {key: span if key in SPANNING and value == RUN else value for key, value in args.items()}
     if cls is lr_scheduler.OneCycleLR and not {"total_steps", "epochs", "steps_per_epoch"} & args.keys():
         filled["total_steps"] = span
@@ -237,7 +238,7 @@ def _spanned(cls: type, args: Args, span: int) -> dict[str, Any]:
 
 
 def _stretches(section: Section, span: int | None) -> list[int | None]:
-    """For each nested scheduler the steps from its milestone to the next one or to the run's end."""
+    """Return the steps of each nested scheduler: from its milestone to the next one or to the run's end."""
     args = section.get("args", {})
     nested, milestones = args[NESTED], args.get("milestones", ())
     if (
@@ -250,7 +251,7 @@ def _stretches(section: Section, span: int | None) -> list[int | None]:
 
 
 def _misfits(section: Section, span: int | None, least: int, at: At) -> Iterator[Finding]:
-    """`least` is a length that the run has at least, where it is not known."""
+    """Yield findings for schedulers that do not fit the length `span`; `least` is a lower bound of it."""
     args = section.get("args", {})
     if NESTED in args:
         known, at_least = _stretches(section, span), _stretches(section, least)
@@ -269,7 +270,7 @@ def _misfits(section: Section, span: int | None, least: int, at: At) -> Iterator
 
 
 def _fitted(section: Section) -> bool:
-    """Whether the scheduler depends on the run's length and can fail to fit into it."""
+    """Whether the scheduler depends on the run's length, so that it may not fit."""
     args = section.get("args", {})
     if NESTED in args:
         return any(_fitted(nested) for nested in args[NESTED])
@@ -277,7 +278,7 @@ def _fitted(section: Section) -> bool:
 
 
 def _one_cycle(section: Section) -> tuple[str, int] | None:
-    """The argument that says how many steps OneCycleLR can take, and how many."""
+    """Return the argument that sets the number of steps of OneCycleLR, and the number; None without one."""
     args = section.get("args", {})
     if SCHEDULERS.find(section["name"]) is not lr_scheduler.OneCycleLR:
         return None
@@ -326,12 +327,12 @@ def _tried(section: Section, span: int, dummy: Callable[[], Optimizer], at: At) 
 
     cls = _class_of(section)
     blamed = culprits(attempt, args, SCHEDULERS.needed(cls))
-    own = SCHEDULERS.is_own(cls)  # may need more than a rehearsal offers
+    own = SCHEDULERS.is_own(cls)  # it may need more than a rehearsal provides
     return [rejected(cls.__name__, key, said, args, (*at, "args")) for key, said in blamed if key or not own]
 
 
 def _most(section: Section) -> int:
-    """The steps that a rehearsal can take; whether OneCycleLR ends too early is not its question."""
+    """Return the steps that a rehearsal can take; `check_length` checks whether OneCycleLR ends too early."""
     nested = section.get("args", {}).get(NESTED)
     if nested:
         return min(map(_most, nested))
@@ -340,7 +341,7 @@ def _most(section: Section) -> int:
 
 
 def _milestones(section: Section, at: At) -> Iterator[Finding]:
-    """SequentialLR takes milestones in any order, and then never reaches some of its schedulers."""
+    """Yield findings for milestones that do not increase: SequentialLR would never reach some schedulers."""
     milestones = section.get("args", {}).get("milestones")
     if SCHEDULERS.find(section["name"]) is not lr_scheduler.SequentialLR or not isinstance(milestones, list):
         return
@@ -355,7 +356,7 @@ def _nested(args: Args, at: At) -> Iterator[tuple[At, Any]]:
 
 
 def _can_nest(nested: Any) -> bool:
-    """Whether it is a scheduler by name and arguments; one that steps on a metric gets none inside others."""
+    """Whether the value is a scheduler section that can be nested; one that steps on a metric cannot."""
     match nested:
         case {"name": str(name), "args": dict(), **rest} | {"name": str(name), **rest}:
             return not rest.keys() - {"args"} and SCHEDULERS.find(name) is not ReduceLROnPlateau

@@ -1,13 +1,13 @@
-"""What runs set in the process they share: each run gets its own settings back, and no run meets another's.
+"""Process settings of runs that share a process: each run has its own settings and does not see others'.
 
-Between turns the process has its *usual* settings: those that it had once the MLSpec was imported. `of(run)`
-encloses all that user code does for a run. When it ends, the settings that differ from the usual ones are
-kept for the run, and the usual ones are put back; when it begins again, the run's are put back. Only what
-differs is ever written, so a run that sets nothing pays for reading alone (70 µs a turn,
+Between turns the process has its *usual* settings: those after the import of the MLSpec. All user code of a
+run executes within `of(run)`. When the block ends, the settings that differ from the usual ones are stored
+for the run, and the usual ones are restored. When the block begins again, the run's settings are restored.
+Only differences are written, so a run that changes no settings only pays for reading them (70 µs per turn,
 measured under load).
 
-On another worker the run's methods set their settings anew. What training itself changed since, a checkpoint
-holds: `packed` says it, and `unpack` puts it back.
+On another worker, the run's methods set their settings again. Changes that training itself made are in the
+checkpoint: `packed` returns them, and `unpack` restores them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from rapidfire_cli.training.process import SETTINGS
 from rapidfire_cli.training.torch_settings import Setting
 
 Changes: TypeAlias = Mapping[str, Any]
-"""Values by the setting's name; of a dict only the keys that differ, with None for one that is not there."""
+"""Values by the setting's name; for a dict only the keys that differ, with None for a missing key."""
 
 NOTHING: Changes = {}
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -30,21 +30,21 @@ GLANCES = tuple(setting.glance or setting.get for setting in SETTINGS)
 
 
 class ProcessSettings:
-    """The usual settings, taken when this is made, and those of each run."""
+    """The usual settings, read at creation, and the settings of each run."""
 
     def __init__(self) -> None:
         self._own: dict[int, Changes] = {}
         self.take()
 
     def take(self) -> None:
-        """Let the settings be the usual ones that the process has now."""
+        """Record the process's current settings as the usual ones."""
         self._usual = {setting.name: setting.get() for setting in SETTINGS}
         self._usual_of_kept = [self._usual[setting.name] for setting in KEPT]
         self._glance = _glance()  # while everything is as usual
 
     @contextmanager
     def of(self, run: int) -> Iterator[None]:
-        """Enclose what user code does for the run. Raises Failure where its settings cannot be put back."""
+        """Run the block under the run's settings. Raises Failure if its settings cannot be restored."""
         with guard_user_code():
             self.repeat(self._own.get(run, NOTHING))
         try:
@@ -54,7 +54,7 @@ class ProcessSettings:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """The usual settings inside; what is set there ends with it."""
+        """Run the block under the usual settings, and undo its changes at the end."""
         before = self._restore()
         try:
             yield
@@ -63,42 +63,42 @@ class ProcessSettings:
             self.repeat(before)
 
     def forget(self, run: int) -> None:
-        """The run is no longer here."""
+        """Forget the settings of a run."""
         self._own.pop(run, None)
 
     def changes(self) -> Changes:
-        """What differs now from the usual, among the settings that a run's bits may depend on."""
+        """Return current differences from the usual settings, among those that a run's bits may depend on."""
         if [read() for read in READERS] == self._usual_of_kept:
             return NOTHING
         return self._differing(KEPT)
 
     def of_rows(self) -> Sequence[Any]:
-        """Those on which the preparing of rows may depend."""
+        """Return the settings on which prepared rows may depend."""
         return [BY_NAME[name].get() for name in OF_ROWS]
 
     def all_changes(self) -> Changes:
-        """What differs now from the usual."""
+        """Return all current differences from the usual settings."""
         if (glance := _glance()) == self._glance:
             return NOTHING
         if found := self._differing(SETTINGS):
             return found
-        self._glance = glance  # what is new, such as a logger, is as usual
+        self._glance = glance  # new objects, such as loggers, count as usual
         return NOTHING
 
     def since(self, before: Changes) -> Changes:
-        """What differs now from what `all_changes` said before."""
+        """Return the current differences from an earlier result of `all_changes`."""
         now = self.all_changes()
         return {name: value for name in BY_NAME for value in self._difference(name, now, before)}
 
     def repeat(self, changes: Changes) -> None:
-        """Make changes that were made before."""
+        """Apply recorded changes to the process."""
         for name, value in changes.items():
             BY_NAME[name].put(value)
 
     def packed(self, before: Changes) -> dict[str, Any]:
-        """What differs now from what `changes` said before, as plain data.
+        """Return the current differences from an earlier result of `changes`, as plain data.
 
-        Raises Failure where plain data cannot say it, and bits may depend on it.
+        Raises Failure if bits may depend on a difference that plain data cannot express.
         """
         now, packed = self.changes(), {}
         for setting in KEPT:
@@ -110,13 +110,13 @@ class ProcessSettings:
         return packed
 
     def unpack(self, packed: Mapping[str, Any]) -> None:
-        """Put back what `packed` said."""
+        """Restore the result of `packed`."""
         for setting in KEPT:
             for value in packed.get(setting.name, ()):
                 setting.put(setting.unpack(value))
 
     def _restore(self) -> Changes:
-        """Put the usual settings back; what had been changed."""
+        """Restore the usual settings; return the differences."""
         found = self.all_changes()
         self.repeat({name: self._usual_of(name, change) for name, change in found.items()})
         return found
@@ -135,7 +135,7 @@ class ProcessSettings:
         }
 
     def _difference(self, name: str, now: Changes, since: Changes) -> Iterator[Any]:
-        """How `now` differs from `since` in one setting, if it does."""
+        """Yield the difference between `now` and `since` in one setting, if there is one."""
         usual = self._usual[name]
         if isinstance(usual, dict):
             here, there = ({**usual, **changes.get(name, NOTHING)} for changes in (now, since))
@@ -146,10 +146,10 @@ class ProcessSettings:
 
 
 def _glance() -> list[Any]:
-    """What is equal as long as every setting is, and takes less time to read."""
+    """Return values that are equal as long as all settings are, and that are quicker to read."""
     return [glance() for glance in GLANCES]
 
 
 def _keys(now: Mapping[Any, Any], before: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The keys that differ, with the value that they have now."""
+    """Return the keys that differ, with their current values."""
     return {key: now.get(key) for key in now.keys() | before.keys() if now.get(key) != before.get(key)}

@@ -1,8 +1,8 @@
-"""Keep modules of the user's from shadowing the standard library, or a package that rapidfire is built on.
+"""Keep user modules from shadowing the standard library, or a package that rapidfire depends on.
 
-User code is looked up from the working directory before the installed packages, as for a script. So a file
-there that is named `queue.py` or `datasets.py` would be imported in place of the real one by every library
-that asks for it. With `forbid`, such a name always means the real one, for every importer.
+As in a script, modules are searched in the working directory before the installed packages. So every library
+would import a user's file `queue.py` or `datasets.py` instead of the real module. After `forbid`, such a name
+always means the real module, for every importer.
 """
 
 import re
@@ -21,39 +21,39 @@ DISTRIBUTION = "rapidfire-cli"
 
 
 class Installed(MetaPathFinder):
-    """Finds what is installed wherever the user has a module of the same name."""
+    """A finder that returns the installed module if a user module has the same name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The installed module's, where the user's would shadow it; None leaves the search to others."""
+        """Return the spec of an installed module that a user module would shadow; None for other modules."""
         if path is None and _users(fullname) and (found := _installed(fullname)) and _is_ours(fullname):
             return found
         return None
 
 
 def forbid() -> None:
-    """From now on nothing of the user's shadows what it must not."""
+    """Keep user modules from shadowing protected modules, from now on."""
     if not any(isinstance(finder, Installed) for finder in sys.meta_path):
         sys.meta_path.insert(0, Installed())
 
 
 def merged(path: Sequence[str], others: Sequence[str]) -> list[str]:
-    """The path with other places as well: the user's come first, as in a script, and installed ones last."""
+    """Merge two search paths: the user's directories first, as in a script, and installed packages last."""
     more = [place for place in others if place not in path]
     theirs = [place for place in more if is_users(f"{place}/")]
     return [*theirs, *path, *(place for place in more if place not in theirs)]
 
 
 def shadowed(name: str) -> Path | None:
-    """The user's module of that name, if it is not what the name means."""
+    """Return the user's module of that name if it would shadow a protected module; None otherwise."""
     file = _users(name)
     real = name in sys.builtin_module_names or _installed(name)
     return file if file and real and _is_ours(name) else None
 
 
 def _users(name: str) -> Path | None:
-    """The first module of that name outside of the installed packages."""
+    """Return the first module of that name outside the installed packages."""
     for place in _places(theirs=True):
         for file in (place / name / "__init__.py", place / f"{name}.py"):
             if file.is_file():
@@ -66,14 +66,14 @@ def _installed(name: str) -> ModuleSpec | None:
 
 
 def _places(theirs: bool) -> Iterator[Path]:
-    """Where modules are looked up, of the user's or installed; archives are the standard library's."""
+    """Yield the directories of the search path: the user's or the installed ones; archives are installed."""
     return (Path(place) for place in sys.path if is_users(f"{place or '.'}/") == theirs)
 
 
 def _is_ours(name: str) -> bool:
-    """Whether the name is one of the standard library's, or of a package that rapidfire needs.
+    """Whether the name belongs to the standard library, or to a package that rapidfire needs.
 
-    To look through all that is installed takes a while: ask only where the user has such a module.
+    This is slow, because it reads all installed packages: call it only if the user has such a module.
     """
     return name in sys.stdlib_module_names or bool(_needed() & {*_packages().get(name, ())})
 
@@ -85,7 +85,7 @@ def _packages() -> dict[str, list[str]]:
 
 @cache
 def _needed() -> frozenset[str]:
-    """The distributions that rapidfire needs, and those that these need."""
+    """Return the distributions that rapidfire needs, directly or indirectly."""
     found: set[str] = set()
     left = [DISTRIBUTION]
     while left:

@@ -1,8 +1,8 @@
-"""Batches in memory that two processes share: the bytes of tensors and arrays as they are, the rest pickled.
+"""Batches in memory shared by two processes: the raw bytes of tensors and arrays, the rest pickled.
 
-A process that prepares batches writes each into a *segment*: memory without a file that its reader has mapped
-too. Tensors that are read from it are views of the segment, so nothing is copied; when the last of them is
-gone, the segment can take the next batch. (/dev/shm is not used: in containers it often has 64 MiB.)
+A process that prepares batches writes each into a *segment*: anonymous memory that the reader maps too.
+Tensors read from it are views of the segment, so nothing is copied. When the last view is gone, the segment
+is reused for another batch. (/dev/shm is not used: in containers it often has only 64 MiB.)
 """
 
 import mmap
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ALIGNED = 64  # bytes: where torch's own tensors begin; kernels may round otherwise elsewhere
-PAGE = 1 << 16  # bytes: segments are a multiple (assumed)
+ALIGNED = 64  # bytes: the alignment of torch's own tensors; kernels may round differently at others
+PAGE = 1 << 16  # bytes: the size of a segment is a multiple of this (assumed)
 SPARE = (
     1.25  # batches differ in size: so much larger is a segment than the batch that it is made for (assumed)
 )
 
 Span: TypeAlias = tuple[int, int]
-"""Where a part of a batch begins in its segment, and where it ends."""
+"""The begin and the end of a part of a batch in its segment."""
 Bytes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 
 
@@ -37,7 +37,7 @@ class Packed:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Where each buffer goes in a segment, and the pickled objects last."""
+        """The position of each buffer in a segment, and of the pickled objects last."""
         return tuple(_spans([*map(len, self.buffers), len(self.pickled)]))
 
     def write(self, segment: mmap.mmap) -> None:
@@ -49,7 +49,7 @@ class Packed:
 
 
 def packed(batch: Any) -> Packed:
-    """Take a batch apart. Raises what pickling it raises."""
+    """Divide a batch into pickled objects and buffers. Raises what pickling it raises."""
     buffers: list[pickle.PickleBuffer] = []
     stream = BytesIO()
     _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(batch)
@@ -57,13 +57,13 @@ def packed(batch: Any) -> Packed:
 
 
 def read(segment: Bytes, spans: Sequence[Span]) -> Any:
-    """The batch in a segment; its tensors keep `segment` alive."""
+    """Read the batch in a segment; its tensors keep `segment` alive."""
     *buffers, pickled = (segment[begin:end] for begin, end in spans)
     return pickle.loads(pickled.tobytes(), buffers=buffers)
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles with the bytes of tensors left out, as it does with those of arrays."""
+    """A pickler that leaves out the bytes of tensors, as pickle does with those of arrays."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is Tensor and _is_plain(value):
@@ -98,12 +98,12 @@ class Placed:
     segment: int
     spans: tuple[Span, ...]
     size: int  # bytes of the segment
-    descriptor: int | None  # of a segment that the reader does not know; it is the reader's to close
+    descriptor: int | None  # of a segment that is new to the reader, which must close it
     dropped: tuple[int, ...]  # segments that are no longer used
 
 
 class Segments:
-    """The writer's segments. Those that the reader has let go of are used again if they are large enough."""
+    """The writer's segments. Segments that the reader released are reused if they are large enough."""
 
     def __init__(self) -> None:
         self._made = 0
@@ -111,17 +111,17 @@ class Segments:
         self._free: set[int] = set()
 
     def release(self, segments: Sequence[int]) -> None:
-        """Nobody reads these any more."""
+        """Mark segments as free, since the reader released them."""
         self._free.update(segments)
 
     def place(self, batch: Packed) -> Placed:
-        """Write a batch to a segment. Raises OSError where there is no memory for it."""
+        """Write a batch to a segment. Raises OSError if there is not enough memory."""
         need = batch.spans[-1][1]
         found = next((each for each in self._free if len(self._all[each]) >= need), None)
         dropped: tuple[int, ...] = ()
         descriptor = None
         if found is None:
-            dropped = tuple(self._free)  # too small for this batch, and so perhaps for the next
+            dropped = tuple(self._free)  # too small for this batch, and probably for the next ones
             found, descriptor = self._make(need)
         self._free.difference_update({found, *dropped})
         for each in dropped:
@@ -132,7 +132,7 @@ class Segments:
     def _make(self, need: int) -> tuple[int, int]:
         size = -(-int(need * SPARE) // PAGE) * PAGE
         descriptor = os.memfd_create("batch", os.MFD_CLOEXEC)
-        os.posix_fallocate(descriptor, 0, size)  # raises here, where a mapping would be killed
+        os.posix_fallocate(descriptor, 0, size)  # raises, whereas a later write would kill the process
         self._made += 1
         self._all[self._made] = mmap.mmap(descriptor, size)
         return self._made, descriptor

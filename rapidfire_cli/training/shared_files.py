@@ -1,8 +1,8 @@
-"""The directory in which the user's code keeps files of its own, shared by the workers of an experiment.
+"""The directory for files of user code, shared by the workers of an experiment.
 
-`initialize_run` usually looks whether a file is there and makes it if not, such as a tokenizer. Two workers
-that do so at once would both make it, and train with different ones; so only one at a time runs it in an
-experiment. Once it has left the directory as it was, runs that read the same knobs need not wait any more.
+`initialize_run` often creates a file, such as a tokenizer, if it is missing. Two workers that do so at once
+would both create it and train with different ones. So only one worker of an experiment runs `initialize_run`
+at a time. After a call that did not change the directory, runs that read the same knobs no longer wait.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ from typing import TypeAlias
 from rapidfire_cli.terms import LeafConfig
 from rapidfire_cli.training.tracked_config import Reads, agrees
 
-LOG = re.compile(r"worker-\d+\.log")  # the workers' own logs lie there, too
+LOG = re.compile(r"worker-\d+\.log")  # the workers' logs are in the directory too, and do not count
 
 Listing: TypeAlias = Mapping[str, tuple[int, int]]
-"""Every file below a directory, with its size and when it was written, in nanoseconds."""
+"""Every file below a directory, with its size and its time of modification in nanoseconds."""
 
 
 class SharedFiles:
-    """The directory, and what is known of runs for which it holds everything."""
+    """The directory, and the reads of runs whose `initialize_run` does not change it any more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,7 +31,7 @@ class SharedFiles:
 
     @contextmanager
     def initializing(self, leaf: LeafConfig, reads: Reads) -> Iterator[None]:
-        """Run `initialize_run` of a run inside; `reads` takes what it reads of its leaf config."""
+        """Lock the directory if needed while the block calls `initialize_run`, which records its `reads`."""
         if any(agrees(each, leaf) for each in self._settled):
             yield
             return
@@ -44,7 +44,10 @@ class SharedFiles:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the directory; the lock falls with the process. Without it, or without locks, nothing waits."""
+    """Lock the directory during the block; do nothing if it is missing or locks are unsupported.
+
+    The kernel releases the lock when the process ends.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -56,7 +59,7 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # children that were forked meanwhile share the descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # children forked in the meantime share the descriptor
         os.close(descriptor)
 
 
@@ -68,7 +71,7 @@ def _files(path: Path) -> Iterator[tuple[str, tuple[int, int]]]:
     for directory, _, names in os.walk(path):
         for name in names:
             place = Path(directory, name)
-            with suppress(OSError):  # another process has just deleted it
+            with suppress(OSError):  # another process may have deleted it
                 stat = place.stat()
                 if not LOG.match(name):
                     yield str(place), (stat.st_size, stat.st_mtime_ns)

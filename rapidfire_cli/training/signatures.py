@@ -1,7 +1,7 @@
-"""A file's arguments bound to the real signatures of torch's classes, before anything is built.
+"""Check a file's arguments against the real signatures of torch's classes, before anything is created.
 
-Names are compared with the signature, values with its annotations. What only the class itself knows of its
-values is found by calling it: `culprits` says which arguments are to blame for what it raises.
+Names are compared with the signature, and values with its annotations. Other restrictions are found by
+calling the class: `culprits` finds the arguments that cause an error.
 """
 
 import inspect
@@ -21,7 +21,7 @@ NEEDED = "E403"  # whatever the family: of torch 2.13's classes only schedulers 
 REJECTED = "E406"
 
 HARMLESS: Sequence[Any] = (1, 0.5, [1], lambda *_: 1.0)
-"""Values for an argument that a class needs, to see whether the file's own value is to blame."""
+"""Values to try for a required argument, to find out whether the file's value causes an error."""
 
 KINDS: Mapping[str, str] = {
     "bool": "true or false",
@@ -35,7 +35,7 @@ KINDS: Mapping[str, str] = {
     "Sequence": "a list",
     "Iterable": "a list",
 }
-"""What files write for each type that torch's annotations name."""
+"""The notation in files for each type that torch's annotations name."""
 
 TEXTS = {KINDS["str"], KINDS["Callable"]}
 
@@ -46,7 +46,7 @@ Attempt: TypeAlias = Callable[[Args], None]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Classes of one kind that files call by name, and the codes of what can be wrong with a call."""
+    """Classes of one kind that files call by name, and the error codes for wrong calls."""
 
     kind: str  # as messages name it
     base: type
@@ -56,7 +56,7 @@ class Family:
     unexpected: str
 
     def find(self, name: str) -> type | None:
-        """The class of that name in any case, or at that dotted path."""
+        """Return the class of that name, ignoring case, or at that dotted path; None if there is none."""
         if known := self.classes.get(name.lower()):
             return known
         try:
@@ -70,7 +70,7 @@ class Family:
         return cls not in self.classes.values()
 
     def parameters(self, cls: type) -> dict[str, inspect.Parameter]:
-        """What an experiment file may pass to `cls`."""
+        """Return the parameters of `cls` that an experiment file may set."""
         declared = list(inspect.signature(cls).parameters.items())[self.is_own(cls) :]
         variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return {
@@ -80,18 +80,18 @@ class Family:
         }
 
     def takes_all(self, cls: type) -> bool:
-        """Whether `cls` takes arguments that its signature does not name."""
+        """Whether `cls` accepts arguments that its signature does not name."""
         declared = inspect.signature(cls).parameters.values()
         return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in declared)
 
     def needed(self, cls: type) -> list[str]:
-        """What an experiment file must pass to `cls`."""
+        """Return the parameters of `cls` that an experiment file must set."""
         accepted = self.parameters(cls)
         return [key for key, parameter in accepted.items() if parameter.default is parameter.empty]
 
 
 def findings(family: Family, name: str, args: Mapping[str, Any], at: tuple[str, ...]) -> list[Finding]:
-    """What is wrong with calling `name` with `args`; `at` is the path of the mapping that holds both."""
+    """Return the mistakes in a call of `name` with `args`; `at` is the path of the mapping with both."""
     cls = family.find(name)
     if cls is None:
         return [_unknown(family, name, (*at, "name"))]
@@ -102,7 +102,7 @@ def findings(family: Family, name: str, args: Mapping[str, Any], at: tuple[str, 
 
 
 def misfits(family: Family, cls: type, args: Args, at: tuple[str, ...]) -> Iterator[Finding]:
-    """The arguments that `cls` does not take, or not of this type; `at` is the path of their mapping."""
+    """Yield findings for arguments with a name or type that `cls` rejects; `at` is their mapping's path."""
     accepted = family.parameters(cls)
     for key in args:
         if key not in accepted and not family.takes_all(cls):
@@ -113,10 +113,10 @@ def misfits(family: Family, cls: type, args: Args, at: tuple[str, ...]) -> Itera
 
 
 def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[tuple[str | None, str]]:
-    """The arguments that make the attempt fail, each with what is said of it; None where it is not any one.
+    """Yield the arguments that make the attempt fail, each with the error's text; None if no single one does.
 
-    An argument is to blame when the attempt succeeds without it, or at least says something else; one that is
-    needed, when the attempt succeeds with a harmless value in its place.
+    An argument is the cause if the attempt succeeds without it, or fails with another error. A required
+    argument is the cause if the attempt succeeds with a harmless value in its place.
     """
     left = dict(args)
     while (said := _said(attempt, left)) is not None:
@@ -128,21 +128,21 @@ def culprits(attempt: Attempt, args: Args, needed: Collection[str]) -> Iterator[
 
 
 def rejected(called: str, key: str | None, said: str, args: Args, at: tuple[str, ...]) -> Finding:
-    """What a class says of the value of an argument, `at` being the path of `args`."""
+    """Return the finding for an argument that a class rejects; `at` is the path of `args`."""
     if key is None:
         return Finding(0, at, REJECTED, f"{called} cannot be created: {said}")
     return Finding(*(0, (*at, key), REJECTED, f"{called} rejects `{key}`: {said}"), found=_plain(args[key]))
 
 
 def mistaken(message: str, value: Any, expected: str, at: tuple[str, ...]) -> Finding:
-    """A value that its class would take, or reject in words of its own."""
+    """Return the finding for a wrong value that its class would accept, or reject with an unclear message."""
     return Finding(0, at, REJECTED, message, found=_plain(value), expected=expected)
 
 
 def _culprit(
     attempt: Attempt, args: Args, needed: Collection[str], said: str
 ) -> tuple[str, dict[str, Any]] | None:
-    """The argument to blame, and the arguments without it."""
+    """Return the argument that causes the error, and the arguments without it; None if no single one does."""
     changed = None
     for key in args:
         others = {name: value for name, value in args.items() if name != key}
@@ -156,7 +156,7 @@ def _culprit(
 
 
 def _said(attempt: Attempt, args: Args) -> str | None:
-    """The first line of what the attempt raises; None where it succeeds."""
+    """Return the first line of the attempt's error; None if it succeeds."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -167,17 +167,17 @@ def _said(attempt: Attempt, args: Args) -> str | None:
 
 
 def words(error: Exception) -> str:
-    """The first line of what the error says."""
+    """Return the first line of the error's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def locate(dotted: str) -> Any:
-    """The object at `package.module:name` or `package.module.name`. Raises what importing it raises."""
+    """Return the object at `package.module:name` or `package.module.name`. Raises what the import raises."""
     return pkgutil.resolve_name(dotted)
 
 
 def is_dotted(name: str) -> bool:
-    """Whether this is the path of a class, as `specs.optimizers:Lion` is."""
+    """Whether the name is the path of a class, such as `specs.optimizers:Lion`."""
     return "." in name or ":" in name
 
 
@@ -191,7 +191,7 @@ def _unknown(family: Family, name: str, path: tuple[str, ...]) -> Finding:
 
 
 def _unlocated(family: Family, name: str, path: tuple[str, ...]) -> Finding:
-    """Why there is no class at the dotted path."""
+    """Return the finding that there is no class at the dotted path, with the reason."""
     expected = f"the dotted path of a subclass of {family.base.__module__}.{family.base.__qualname__}"
     try:
         found = locate(name)
@@ -218,7 +218,7 @@ def _unexpected(family: Family, cls: type, key: str, path: tuple[str, ...]) -> F
 
 
 def _mistyped(cls: type, parameter: inspect.Parameter, value: Any, path: tuple[str, ...]) -> Finding | None:
-    """What is wrong with the type of an argument's value, where the annotation says so."""
+    """Return the finding for a value whose type contradicts the parameter's annotation, if it does."""
     annotation = parameter.annotation
     said = annotation.__name__ if isinstance(annotation, type) else str(annotation)
     items = re.search(r"(?:list|Sequence|Iterable)\[(\w+)\]", said)
@@ -242,14 +242,14 @@ def _mistyped(cls: type, parameter: inspect.Parameter, value: Any, path: tuple[s
 
 
 def _outermost(annotation: str) -> str:
-    """The annotation without what its lists and callables are made of."""
+    """Return the annotation without the inner types of its lists and callables."""
     while (inner := re.sub(r"\[[^\[\]]*\]", "", annotation)) != annotation:
         annotation = inner
     return annotation
 
 
 def _size(annotation: str) -> int | None:
-    """How many items a tuple has."""
+    """Return the number of items of an annotated tuple; None for other annotations."""
     items = re.fullmatch(r"tuple\[([^\[\]]*)\]", annotation)
     return items[1].count(",") + 1 if items and "..." not in items[1] else None
 

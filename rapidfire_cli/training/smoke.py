@@ -1,8 +1,8 @@
-"""A short trial of a leaf config: can it be trained and continued, and which knobs does the user's code read?
+"""The smoke test of a leaf config: can it be trained and continued, and which knobs does user code read?
 
-The first batch of an epoch is trained, a checkpoint is taken and loaded into a run that is made anew, and
-both train the epoch's last batch, validate the first and the last batch, and measure. Where their states
-differ in a bit, a checkpoint does not hold the run: it would end otherwise on two workers than on one.
+It trains the first batch of an epoch, saves a checkpoint and loads it into a new run. Then both runs train
+the epoch's last batch, validate the first and the last batch, and compute the metrics. If their states differ
+in any bit, the checkpoint is incomplete: results would depend on which worker continues the run.
 """
 
 import json
@@ -23,9 +23,9 @@ OWN = "user_knobs"
 
 
 def smoke(order: Smoke, shared: Shared) -> Smoked:
-    """Try the leaf config and keep nothing; whatever user code does is a finding.
+    """Try the leaf config and save nothing; any error of user code becomes a finding.
 
-    What runs share must keep no prepared rows: reads that were made for another run would not be noted again.
+    `shared` must not cache prepared rows: reads that were made for another run would not be recorded again.
     """
     leaf = json.loads(order.config)
     reads: Reads = {}
@@ -44,7 +44,7 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
 
 
 def _tried(assignment: Assignment, shared: Shared, reads: Reads) -> str | None:
-    """What differs between the run and one that continues from its checkpoint; None where nothing does."""
+    """Describe how a run that continues from the checkpoint differs from the original; None if equal."""
     run = opened(assignment, shared, reads)
     run.enter()
     next(train(run))
@@ -59,9 +59,9 @@ def _tried(assignment: Assignment, shared: Shared, reads: Reads) -> str | None:
 
 
 def _end_of_epoch(run: LiveRun) -> None:
-    """The epoch's last optimizer step, the first and the last validation batch, and the metrics over them."""
+    """Train the epoch's last optimizer step, validate the first and the last batch, compute the metrics."""
     if run.done < run.steps:
-        if run.stream is None:  # to skip rows of a stream is to read them
+        if run.stream is None:  # skipping rows of a stream requires reading them
             run.done = run.steps - 1
         next(train(run))
     if VALIDATION in run.batch_sources:
@@ -96,7 +96,7 @@ def _finding(error: BaseException) -> Finding:
 
 
 def _missing(error: BaseException | None) -> MissingKnob | None:
-    """The missing knob behind an error, if there is one."""
+    """Return the missing knob that caused an error, if there is one."""
     while error is not None and not isinstance(error, MissingKnob):
         error = error.__cause__ or error.__context__
     return error

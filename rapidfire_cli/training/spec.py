@@ -1,4 +1,4 @@
-"""The user's MLSpec: imported, and checked for what training will ask of it."""
+"""Import the user's MLSpec, and check that it has the methods that training needs."""
 
 import inspect
 import sys
@@ -14,8 +14,8 @@ from rapidfire_cli.training import user_code
 from rapidfire_cli.training.failure import one_line, traced
 from rapidfire_cli.training.shadowing import shadowed
 
-OVERRIDDEN = ("create_model", "compute_forward")  # MLSpec has nothing to offer for these
-PASSED = {  # how many arguments each method is given
+OVERRIDDEN = ("create_model", "compute_forward")  # methods without a default in MLSpec
+PASSED = {  # the number of arguments that each method receives
     "__init__": 0,
     "load_data": 2,
     "prepare": 3,
@@ -41,7 +41,7 @@ class SpecProblem(Exception):  # noqa: N818 - what users read
 
 
 def load(dotted: str) -> type[MLSpec]:
-    """The class at `module:Class`, with the working directory importable. Raises SpecProblem."""
+    """Import the class at `module:Class`, also from the working directory. Raises SpecProblem."""
     module_name, _, name = dotted.replace(":", ".").rpartition(".")
     module = _imported(module_name, dotted)
     spec = getattr(module, name, None)
@@ -68,7 +68,7 @@ def load(dotted: str) -> type[MLSpec]:
 
 
 def findings(spec: type[MLSpec], data: object) -> Iterator[Finding]:
-    """What is wrong with the MLSpec's signatures, and whether there is anything for it to load."""
+    """Yield the mistakes in the MLSpec's signatures, and a finding if it has no data to load."""
     if data is None and spec.load_data is MLSpec.load_data:
         message = f"missing `data` section, which the default `load_data` of `{spec.__name__}` needs"
         expected = "`data`, as datasets.load_dataset takes it: {path: csv, data_files: {train: train.csv}}"
@@ -102,7 +102,7 @@ def _imported(module: str, dotted: str) -> Any:
     try:
         __import__(module)
         return sys.modules[module]
-    except BaseException as error:  # whatever the user's module does, SystemExit included
+    except BaseException as error:  # anything that the user's module raises, including SystemExit
         print(told := traced(error), file=sys.stderr)
         hint = _import_hint(error) if isinstance(error, ImportError) else ""
         problem = _problem("E410", f"`{dotted}` cannot be imported", one_line(error), "", hint)

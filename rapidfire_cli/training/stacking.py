@@ -1,4 +1,4 @@
-"""Prepared rows joined field by field, where that gives what collating them would."""
+"""Join prepared rows field by field, if the result equals that of default_collate."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from torch import Tensor
 
 from rapidfire_cli.training.batches import Row
 
-NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}  # as default_collate makes of them
+NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}  # as in default_collate
 
 
 class Stacks:
-    """Rows of one kind that default_collate joins, written into tensors that are made for all of them."""
+    """Rows of one kind that default_collate can join, written into tensors for all rows."""
 
     def __init__(self, like: Row, count: int) -> None:
         self._kind = kind(like)
         self.fields = {name: _stack(value, count) for name, value in like.items()}
 
     def put(self, index: int, row: Row) -> bool:
-        """Write a row to its place; False where it is of another kind than the first."""
+        """Write a row at its index; return False if it is of another kind than the first row."""
         if kind(row) != self._kind:
             return False
         for name, value in row.items():
@@ -29,7 +29,7 @@ class Stacks:
 
 
 def kind(row: Any) -> tuple[Any, ...] | None:
-    """What must be equal for rows to be stacked; None where they cannot be."""
+    """Return what must be equal for rows to be stacked together; None if the row cannot be stacked."""
     if type(row) is not dict or not row:
         return None
     kinds = tuple((name, _field_kind(value)) for name, value in row.items())
@@ -37,7 +37,7 @@ def kind(row: Any) -> tuple[Any, ...] | None:
 
 
 def stacked_size(row: Row, count: int) -> int:
-    """How many bytes so many rows of this kind take as stacks."""
+    """Return the bytes that `count` rows of this kind take as stacks."""
     return sum(_stack(value, 1).nbytes for value in row.values()) * count
 
 

@@ -1,12 +1,12 @@
 """The state of a run: everything that the bits of its further training depend on.
 
-Theory of operation. A checkpoint is two files. The weights file (`training/weights.py`) is what people read;
-the state file is the rest, as tensors and plain data that `torch.load(weights_only=True)` reads: what of the
-model is not in its weights (`training/model_state.py`), what objects hold as plain Python data
-(`training/attributes.py`), and what this module gathers.
+Theory of operation. A checkpoint consists of two files. The weights file (`training/weights.py`) is for
+users. The state file holds the rest, as tensors and plain data that `torch.load(weights_only=True)` reads:
+the part of the model that is not in its weights (`training/model_state.py`), plain attributes
+(`training/attributes.py`), and what this module collects.
 
-The optimizer's state is kept by parameter name and put back as it was; torch's `load_state_dict` would change
-dtypes.
+The optimizer's state is saved by parameter name and restored unchanged; torch's `load_state_dict` would
+change dtypes.
 """
 
 import copy
@@ -43,21 +43,21 @@ from rapidfire_cli.training.model_state import (
 from rapidfire_cli.training.weights import Weights, weights
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype)
-"""What `torch.load(weights_only=True)` reads without being told more; devices, too."""
+"""Types that `torch.load(weights_only=True)` reads without registration; devices are allowed too."""
 
 SHOWN = 3  # names of tensors in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """What a run's objects were when they were made, before any training."""
+    """The state of a run's objects at creation, before any training."""
 
     attributes: Attributes
     model: Made
 
 
 class Opened(Protocol):
-    """The objects of a run, as its methods have made them."""
+    """The objects of a run that its methods created."""
 
     @property
     def model(self) -> nn.Module: ...
@@ -76,7 +76,7 @@ class Opened(Protocol):
 
 
 def origins(model: nn.Module, spec: MLSpec) -> Origins:
-    """What they are now. An MLSpec that says its own state by `state_dict` is taken at its word."""
+    """Record the current state of the objects. An MLSpec with its own `state_dict` is not inspected."""
     roots: dict[str, object] = {attributes.MODEL: model}
     if not speaks(spec):
         roots["self"] = spec
@@ -84,12 +84,12 @@ def origins(model: nn.Module, spec: MLSpec) -> Origins:
 
 
 def speaks(spec: MLSpec) -> bool:
-    """Whether the MLSpec says its own state."""
+    """Whether the MLSpec defines its own `state_dict`."""
     return type(spec).state_dict is not MLSpec.state_dict
 
 
 def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
-    """The state at an optimizer step's end, beside the weights of `now`. Raises Failure."""
+    """Return the state at the end of an optimizer step, without the weights `now`. Raises Failure."""
     check_structure(run.model, run.origins.model)
     held = run.rewound.attributes if run.rewound else held_attributes(run)
     state = {
@@ -112,7 +112,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
 
 
 def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
-    """Put everything back; the random streams last, as they come into force when the run trains."""
+    """Restore everything into the run; its random streams take effect at its next turn."""
     unpack_trained(run, state, read)
     run.epoch, run.done, run.step = state["position"]
     if run.stream and state.get("stream"):
@@ -128,7 +128,7 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
 
 
 def unpack_trained(made: Opened, state: Mapping[str, Any], read: Mapping[str, Tensor]) -> None:
-    """Put back what a forward pass needs: the model, plain attributes, the MLSpec's own state."""
+    """Restore what a forward pass needs: the model, plain attributes, the MLSpec's own state."""
     _check_frozen(made, state["model"].get("hashes", {}))
     unpack_model(made.model, state["model"], read, made.device)
     made.origins.attributes.restore(moved(state["attributes"], made.device))
@@ -137,7 +137,7 @@ def unpack_trained(made: Opened, state: Mapping[str, Any], read: Mapping[str, Te
 
 
 def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
-    """Compare the frozen weights that create_model made again; others are state by now. Raises Failure."""
+    """Check that create_model recreated the frozen weights in the checkpoint. Raises Failure."""
     if wrong := mismatches(wanted, made.frozen, made.model):
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         names = ", ".join(f"`{name}`" for name in wrong[:SHOWN])
@@ -150,14 +150,14 @@ def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
 
 
 def check_state(run: LiveRun) -> None:
-    """Raises Failure where a checkpoint could not hold the run, asked before its first epoch is trained."""
+    """Check, before the first epoch is trained, that a checkpoint can hold the run. Raises Failure."""
     check_structure(run.model, run.origins.model)
     if (strange := _strange([held_attributes(run), mlspec_state(run)])) is not None:
         raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")
 
 
 def held_attributes(run: LiveRun) -> attributes.State:
-    """The plain attributes that changed in training. Raises Failure where one cannot be held."""
+    """Return the plain attributes that training changed. Raises Failure if one cannot be saved."""
     try:
         return run.origins.attributes.changed()
     except Unholdable as reason:
@@ -165,7 +165,7 @@ def held_attributes(run: LiveRun) -> attributes.State:
 
 
 def mlspec_state(run: LiveRun) -> dict[str, Any]:
-    """What the MLSpec's own `state_dict` says. Raises Failure where it could not be read back."""
+    """Return the result of the MLSpec's `state_dict`. Raises Failure if it could not be read back."""
     state = run.spec.state_dict()
     if (strange := _strange(state)) is not None:
         raise Failure("error", f"state_dict must return tensors and plain data, not {strange}")
@@ -173,13 +173,13 @@ def mlspec_state(run: LiveRun) -> dict[str, Any]:
 
 
 def difference(one: LiveRun, other: LiveRun) -> str | None:
-    """What the states of two runs differ in, in words; None where they are the same bits. Raises Failure."""
+    """Describe the first difference between two runs' states; None if all bits are equal. Raises Failure."""
     place = _difference(_comparable(one), _comparable(other), ())
     return f"`{'.'.join(map(str, place))}` differs" if place else None
 
 
 def _comparable(run: LiveRun) -> dict[str, Any]:
-    """Everything that must be equal in two runs that are the same."""
+    """Return the state that must be equal in two equal runs."""
     run.frozen.drop_changed(run.model)
     state = packed(run, weights(run.model, run.frozen.hashes))
     del state["seconds"]
@@ -187,14 +187,14 @@ def _comparable(run: LiveRun) -> dict[str, Any]:
 
 
 def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The first place at which two pieces of plain data differ."""
+    """Return the path of the first difference between two pieces of plain data; None if they are equal."""
     parts: Iterable[tuple[Any, Any, Any]]
     match one, other:
         case dict(), dict():
             if one.keys() != other.keys():
                 return (*at, *_named(sorted(one.keys() ^ other.keys(), key=repr)[0]))
             parts = ((key, one[key], other[key]) for key in one)
-        case ("set" | "frozenset", list(mine), _), ("set" | "frozenset", list(theirs), _):  # in no order
+        case ("set" | "frozenset", list(mine), _), ("set" | "frozenset", list(theirs), _):  # unordered
             return None if sorted(map(repr, mine)) == sorted(map(repr, theirs)) else at
         case list() | tuple(), list() | tuple() if len(one) == len(other):
             parts = zip(range(len(one)), one, other, strict=True)
@@ -205,7 +205,7 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
 
 
 def _named(key: Any) -> tuple[Any, ...]:
-    """A step of the place that a person reads."""
+    """Return a step of a path in readable form."""
     return (attributes.spelled(key),) if isinstance(key, tuple) else (key,)
 
 
@@ -214,19 +214,19 @@ def _named(key: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What of a run evaluation may change, copied: streams, attributes, buffers, the MLSpec's own state."""
+    """A copy of what validation may change: streams, attributes, buffers, the MLSpec's own state."""
 
     frozen: frozenset[str]  # parameters by name
-    hashes: dict[str, str]  # of frozen weights that were as create_model made them
+    hashes: dict[str, str]  # of frozen weights that were unchanged
     streams: rng.Streams
     attributes: attributes.State
     buffers: Mapping[str, Tensor | None]
-    parameters: Mapping[str, Tensor]  # that share their memory with something else, or code may write to
+    parameters: Mapping[str, Tensor]  # those that share memory, or that user code may write to
     spec: dict[str, Any]
 
 
 def snapshot(run: LiveRun) -> Snapshot:
-    """A copy in which what shares memory still does. Raises Failure."""
+    """Copy the run's state; tensors that share memory share it in the copy too. Raises Failure."""
     streams, spec = rng.capture(), mlspec_state(run) if speaks(run.spec) else {}
     held, tensors = held_attributes(run), registered(run.model)
     shared = shared_storages([*tensors.values(), *tensors_in(held)])
@@ -242,12 +242,12 @@ def snapshot(run: LiveRun) -> Snapshot:
     taken = (held, others, parameters, spec)
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
     frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
-    copied = copy.deepcopy(taken, {**sparse})  # torch copies no compressed tensor deeply
+    copied = copy.deepcopy(taken, {**sparse})  # torch cannot deepcopy compressed tensors
     return Snapshot(frozen, dict(run.frozen.hashes), streams, *copied)
 
 
 def rewind(run: LiveRun, taken: Snapshot) -> None:
-    """Let the run's next checkpoint be of what the snapshot was taken of; then it must be opened anew."""
+    """Make the run's next checkpoint hold the state of the snapshot; the run must be reopened afterwards."""
     for name, _ in [*buffers(run.model)]:
         if name in taken.buffers:
             set_buffer(run.model, name, taken.buffers[name])
@@ -263,7 +263,7 @@ def rewind(run: LiveRun, taken: Snapshot) -> None:
 
 
 def _packed_optimizer(run: LiveRun) -> dict[str, Any]:
-    """Hyperparameters by group and state by parameter name."""
+    """Return the optimizer's hyperparameters by group and its state by parameter name."""
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
     groups = [
         {**group, "params": [names[id(parameter)] for parameter in group["params"]]}
@@ -283,7 +283,7 @@ def _unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
 
 
 def _strange(value: Any) -> str | None:
-    """The type of the first thing that a checkpoint cannot hold."""
+    """Return the type of the first object that a checkpoint cannot hold; None if there is none."""
     match value:
         case dict() if type(value) in (dict, OrderedDict, Counter):
             parts = [*value, *value.values()]

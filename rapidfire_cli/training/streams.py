@@ -1,10 +1,10 @@
-"""Train splits whose rows can only be iterated, as rows by their number since training began.
+"""Streams: train splits whose rows can only be iterated, numbered from the start of training.
 
-Theory of operation. An epoch is the next `steps_per_epoch` optimizer steps of the stream; where a pass over
-the dataset ends, the next one begins. Before a row is taken from the iterator, all generators are seeded with
-the row's number, as for rows by index. So a stream is a function of the seed alone, and a run continues by
-beginning the pass that it was in again and skipping rows. A checkpoint holds that pass and the number of its
-first row.
+Theory of operation. An epoch consists of the next `steps_per_epoch` optimizer steps of the stream. When a
+pass over the dataset ends, the next one begins. Before a row is taken from the iterator, all generators are
+seeded with the row's number, as for rows by index. So a stream is a function of the seed only. To continue, a
+run restarts the pass that it was in and skips rows. A checkpoint holds the number of that pass and the number
+of its first row.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from rapidfire_cli.training.row_streams import RowStreams
 END: Final = object()
 
 State: TypeAlias = tuple[int, int]
-"""A pass, from 0, and the number of its first row."""
+"""The number of a pass, from 0, and the number of its first row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +26,24 @@ class Iterated:
     dataset: Any
 
     def begin(self, number: int) -> Iterator[Any]:
-        """The rows of a pass, from 0."""
+        """Return an iterator over the rows of a pass; passes count from 0."""
         if callable(tell := getattr(self.dataset, "set_epoch", None)):
             tell(number)
         return iter(self.dataset() if not hasattr(self.dataset, "__iter__") else self.dataset)
 
 
 def iterated(dataset: Any) -> Iterated | None:
-    """The split as one that is iterated, if it can be; a generator that is under way cannot begin anew."""
+    """Return the split as an iterated one, or None; a generator object cannot be restarted."""
     if hasattr(dataset, "__iter__"):
         return None if isinstance(dataset, Iterator) else Iterated(dataset)
     return Iterated(dataset) if callable(dataset) and not hasattr(dataset, "__getitem__") else None
 
 
 class Stream:
-    """The rows of a run's stream by their number; to go back, or to continue, is to read a pass again."""
+    """The rows of a run's stream by number. Going back, or continuing a run, reads a pass again."""
 
     def __init__(self, split: Iterated, streams: RowStreams, per_epoch: int) -> None:
-        """`streams` seed the rows; an epoch takes `per_epoch` of them."""
+        """Create the stream; `streams` seed the rows, and an epoch takes `per_epoch` rows."""
         self._split = split
         self._streams = streams
         self._per_epoch = per_epoch
@@ -55,7 +55,7 @@ class Stream:
         return self._per_epoch
 
     def __getitem__(self, number: int) -> Any:
-        """The row; the generators must have been seeded for it. Raises what user code raises."""
+        """Return the row; the generators must be seeded for it. Raises what user code raises."""
         if self._rows is None or number < self._next:
             self._begin(*(self.state if number >= self.state[1] else (0, 0)))
         if number != self._next:
@@ -77,7 +77,7 @@ class Stream:
         return row
 
     def _begin(self, number: int, first: int) -> None:
-        """Begin a pass; whatever was drawn before, its first row finds the generators seeded for it."""
+        """Begin a pass, with the generators seeded for its first row."""
         self._seed(first)
         self._rows = self._split.begin(number)
         self._seed(first)

@@ -1,7 +1,7 @@
 """Metrics that are functions of sums over rows, in float64.
 
-torchmetrics has each of them, but computes in float32, overflows, or takes probabilities where the definition
-has logits. Shapes: N rows, C classes, L labels, D outputs.
+torchmetrics has these metrics, but computes in float32, overflows, or uses probabilities instead of logits.
+Shapes: N rows, C classes, L labels, D outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.predictions import IGNORED
 
 BINS = 15  # of a calibration error, as in torchmetrics
-TINY = 1e-150  # below the norm of any vector that has a direction
+TINY = 1e-150  # a vector with a smaller norm counts as zero
 
 Add: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 RowValue: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Sums:
-    """What `add` makes of logits and labels, summed; the metric is its `value`."""
+    """A sum over the results of `add`; `value` computes the metric from the sum."""
 
     def __init__(self, add: Add, value: RowValue) -> None:
         self._add = add
@@ -48,7 +48,7 @@ class Sums:
 
 
 def mean(of: Add) -> Callable[[], Sums]:
-    """The mean over rows of a function whose values are (N,)."""
+    """Create a metric that is the mean over rows of a function with values (N,)."""
 
     def add(logits: Tensor, labels: Tensor) -> Tensor:
         values = of(logits, labels)
@@ -58,24 +58,24 @@ def mean(of: Add) -> Callable[[], Sums]:
 
 
 def log_cosh(values: Tensor, labels: Tensor) -> Tensor:
-    """log(cosh(error)), averaged over outputs; of large errors too."""
+    """log(cosh(error)), averaged over outputs, without overflow for large errors."""
     error = (values - labels).abs().reshape(len(values), -1)
     return (error + torch.log1p(torch.exp(-2 * error)) - log(2)).mean(1)
 
 
 def cosine(values: Tensor, labels: Tensor) -> Tensor:
-    """0 where a vector has no direction."""
+    """The cosine similarity; 0 if a vector is zero."""
     return cosine_similarity(values, labels.double(), dim=1, eps=TINY)
 
 
 def kl(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far softmax(logits) is from the distributions that the labels are."""
+    """The Kullback-Leibler divergence between softmax(logits) and the labels' distributions."""
     p = _distributions(labels)
     return (torch.xlogy(p, p) - torch.where(p == 0, 0.0, p * log_softmax(logits, 1))).sum(1)
 
 
 def js(logits: Tensor, labels: Tensor) -> Tensor:
-    """The same in both directions, each from the middle."""
+    """The Jensen-Shannon divergence between softmax(logits) and the labels' distributions."""
     p, q = _distributions(labels), logits.softmax(1)
     middle = (p + q) / 2
     parts = [torch.xlogy(one, one) - torch.xlogy(one, middle) for one in (p, q)]
@@ -83,7 +83,7 @@ def js(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _distributions(labels: Tensor) -> Tensor:
-    """Scaled to sum 1. Raises Failure where they cannot be."""
+    """Scale the labels so that each row sums to 1. Raises Failure if that is impossible."""
     sums = labels.double().sum(1, keepdim=True)
     if (labels < 0).any() or (sums == 0).any():
         raise Failure("error", "a divergence needs labels (B, C) that are distributions (no negative values)")
@@ -91,7 +91,7 @@ def _distributions(labels: Tensor) -> Tensor:
 
 
 def crps(members: Tensor, labels: Tensor) -> Tensor:
-    """Of ensembles (N, M): mean |x - y| - mean |x - x'| / 2, the latter from the order of the members."""
+    """The CRPS of ensembles (N, M): mean |x - y| - mean |x - x'| / 2, computed from sorted members."""
     size = members.shape[1]
     places = torch.arange(1, size + 1, device=members.device, dtype=members.dtype)
     spread = (members.sort(1).values * (2 * places - size - 1)).sum(1) / size**2
@@ -99,25 +99,25 @@ def crps(members: Tensor, labels: Tensor) -> Tensor:
 
 
 def binary_hinge(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of scores, not of probabilities."""
+    """The hinge loss of scores (not of probabilities)."""
     return (1 - torch.where(labels == 1, logits, -logits)).clamp(min=0)
 
 
 def hinge(logits: Tensor, labels: Tensor) -> Tensor:
-    """Crammer and Singer's, of scores (N, C)."""
+    """The hinge loss of Crammer and Singer for scores (N, C)."""
     right = one_hot(labels.long(), logits.shape[1]).bool()
     others = logits.masked_fill(right, -torch.inf).amax(1)
     return (1 - logits[right] + others).clamp(min=0)
 
 
 def coverage(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far down the ranked labels one must go to meet all that apply."""
+    """The coverage error: how many of the top-ranked labels are needed to include all that apply."""
     above, _, applies = _places(logits, labels)
     return torch.where(applies, above, 0.0).amax(1)
 
 
 def ranking_precision(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of the labels ranked no lower than each that applies, the share that applies."""
+    """The ranking average precision: among labels ranked at least as high as a true one, the true share."""
     above, right, applies = _places(logits, labels)
     shares = torch.where(applies, right / above, 0.0).sum(1) / applies.sum(1)
     counted = (labels != IGNORED).sum(1)
@@ -125,7 +125,7 @@ def ranking_precision(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def ranking_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The share of pairs in which a label that does not apply is ranked no lower than one that does."""
+    """The ranking loss: the share of pairs in which a false label ranks at least as high as a true one."""
     above, right, applies = _places(logits, labels)
     pairs = applies.sum(1) * (labels == 0).sum(1)
     wrong = torch.where(applies, above - right, 0.0).sum(1)
@@ -133,7 +133,7 @@ def ranking_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _places(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Per label how many labels are ranked no lower, how many of these apply, whether it applies (N, L)."""
+    """Per label (N, L): how many labels rank at least as high, how many of these apply, and if it applies."""
     applies = labels == 1
     return (
         _no_lower(logits.masked_fill(labels == IGNORED, -torch.inf), logits),
@@ -171,13 +171,13 @@ def calibration_error(total: Tensor) -> Tensor:
 
 
 def binary_hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of two classes, how often each is true, predicted, and both; every label of (N, L) is a row."""
+    """Count for two classes how often each is true, predicted, and both; each label of (N, L) is a row."""
     kept = labels != IGNORED
     return _counts((logits[kept] > 0).long(), labels[kept].long(), 2)
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """How often each class is true, predicted, and both (3, C)."""
+    """Count how often each class is true, predicted, and both (3, C)."""
     return _counts(logits.argmax(1), labels.long(), logits.shape[1])
 
 
@@ -187,7 +187,7 @@ def _counts(predicted: Tensor, true: Tensor, classes: int) -> Tensor:
 
 
 def matthews(total: Tensor) -> Tensor:
-    """0 where only one class is there or predicted, but 1 where that is right, as in torchmetrics."""
+    """Matthews' correlation; for one class it is 1 if all rows are correct, else 0, as in torchmetrics."""
     true, predicted, both = total
     rows, right = true.sum(), both.sum()
     covariance = right * rows - true @ predicted
@@ -199,7 +199,7 @@ EXACT = "exact_match"
 
 
 def exact() -> Sums:
-    """The share of the rows in which no label that counts is predicted wrongly."""
+    """Create the exact match metric: the share of rows without a wrong prediction."""
 
     def add(wrong: Tensor, counts: Tensor) -> Tensor:
         right = (wrong == 0) & (counts > 0)
