@@ -1,4 +1,4 @@
-"""What is to be done, as the scheduler says it: imperative, frozen, free of I/O."""
+"""The scheduler's actions: what the driver must do. They are imperative, frozen and free of I/O."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,7 +16,7 @@ class StartWorker:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Give the gang a turn: take the runs to the tick `until`."""
+    """Give the gang a turn: train the runs up to the tick `until`."""
 
     slots: tuple[int, ...]
     runs: tuple[int, ...]
@@ -25,7 +25,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Make the run durable and let go of it, once the gang's turn is over."""
+    """Save the run and remove it from its worker, after the gang's current turn."""
 
     slots: tuple[int, ...]
     run: int
@@ -33,35 +33,35 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class EndTurn:
-    """End the gang's turn at the next optimizer step, durably."""
+    """End the gang's turn at the next optimizer step, and save a checkpoint."""
 
     slots: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Decide:
-    """Keep the decision in the ledger."""
+    """Record the decision in the ledger."""
 
     decision: Decision
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The run reached its goal."""
+    """Record that the run reached its goal."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """A decision ended the run."""
+    """Record that a decision ended the run."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The run was stopped and leaves its bracket, which ranks it worst from now on."""
+    """Record that a stopped run leaves its bracket, which ranks it worst from now on."""
 
     run: int
     bracket: int
@@ -69,28 +69,29 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The run is stopped, as a person asked."""
+    """Record that the run is stopped, as requested."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The run took too many workers down with it."""
+    """Record that the run failed because too many workers died while they trained it."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """The run ran out of memory; admit another one, which takes its place.
+    """Admit a replacement for a run that ran out of memory.
 
-    Where that one trains `apart` from the bracket, as its origin says, the bracket counts the run as failed.
+    If the replacement trains `apart` from the bracket, as its origin says, the bracket counts the run as
+    failed.
     """
 
     run: int
     by: Run
-    bracket: int | None = None  # that the run is of
+    bracket: int | None = None  # the run's bracket
 
 
 Action: TypeAlias = (

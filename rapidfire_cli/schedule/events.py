@@ -1,4 +1,4 @@
-"""What the scheduler hears: facts, and what no worker reports. Past tense, frozen, free of I/O.
+"""The scheduler's events: facts, and events that no worker reports. In past tense, frozen, free of I/O.
 
 A tick is one chunk of one epoch.
 """
@@ -13,49 +13,49 @@ from rapidfire_cli.terms import Run
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run as the scheduler knows it."""
+    """A run that is added to the scheduler."""
 
     run: int
     goal: int  # ticks
     durable: int = 0  # ticks that a checkpoint holds
     gang: int = 1  # slots that it needs at once
-    limit: int | None = None  # ticks that its bracket lets it train to for now
+    limit: int | None = None  # ticks to which its bracket currently lets it train
     pruned: bool = False  # its bracket has decided that it ends there
 
 
 @dataclass(frozen=True, slots=True)
 class RunsExpected:
-    """So many runs are about to be added: workers may come up meanwhile."""
+    """`count` runs will be added soon, so workers can be started now."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunsAdded:
-    """More runs wait to be trained; with a policy, which has begun, they are of its bracket.
+    """Runs were added. With a policy, which was already started, they form its bracket.
 
-    With a bracket alone, they join that one.
+    With a bracket and no policy, they join an existing bracket.
     """
 
     runs: tuple[NewRun, ...]
     policy: Policy | None = None
     bracket: int = 0  # 1, 2, …; 0 for none
-    metric: str = ""  # that the policy compares
+    metric: str = ""  # the metric that the policy compares
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A slot's worker is up and takes orders."""
+    """A slot's worker has started and accepts orders."""
 
     slot: int
-    room: int  # bytes for runs at rest
+    room: int  # bytes for waiting runs
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryRanOut:
-    """The run ran out of memory; its slot's worker is gone, and a new one begins with all there is.
+    """A run ran out of memory; its slot's worker has ended, so that a new one starts with all memory free.
 
-    Where it runs out of memory alone, too, the `retry` may take its place.
+    If the run was alone on its slot, the `retry` may replace it.
     """
 
     slot: int
@@ -65,16 +65,16 @@ class MemoryRanOut:
 
 @dataclass(frozen=True, slots=True)
 class RunStopAsked:
-    """A person wants no further turn of this run; once it is durable, it leaves its bracket."""
+    """A person asked to stop a run: it gets no further turn, and leaves its bracket once it is durable."""
 
     run: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunResumeAsked:
-    """A person wants a run that ended before its goal trained to it, outside its bracket.
+    """A person asked to train a run that ended before its goal up to the goal, outside its bracket.
 
-    One that is only about to stop keeps its place in the bracket.
+    A run that is about to stop keeps its place in the bracket.
     """
 
     run: int
@@ -82,7 +82,7 @@ class RunResumeAsked:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """No further turn is wanted; what is trained must become durable."""
+    """A person asked to stop all training: no run gets another turn, and every run must become durable."""
 
 
 Event: TypeAlias = (

@@ -2,30 +2,30 @@
 
 Theory of operation
 -------------------
-Placement owns runs and slots, the queues of ready runs and the list of idle slots. The scheduler says what
-happened to a run (`end_turn`, `save`, `allow`, …), and after the last change of an event asks `turns` for the
-actions that follow: turns for idle slots, and evictions that make room for a turn. No other module changes a
-run's progress, phase or home, so a run is always in the queue where it belongs.
+Placement owns runs and slots, the queues of ready runs and the list of idle slots. The scheduler reports each
+change of a run (`end_turn`, `save`, `allow`, …). After the last change of an event, it calls `turns` for the
+resulting actions: turns for idle slots, and evictions that make room for a turn. No other module changes a
+run's progress, phase or home, so a run is always in the right queue.
 
-A ready run is in exactly one queue: that of its home, the slots on which it is resident, or, when it is
-resident nowhere, that of all runs which need as many slots. Queues are ordered by (ticks trained, number),
-so every run shows something early. A slot prefers the runs it holds: changing to one costs no loading. A
-ready run behind another one moves (one eviction, a checkpoint) only when a slot with room would otherwise
-idle. Nothing moves to even out anything else.
+A ready run is in exactly one queue. If it is resident, this is the queue of its home (the slots on which it
+is resident). Otherwise it is the queue of all runs that need as many slots. Queues are ordered by (ticks
+trained, number), so every run has results early. A slot prefers its resident runs, since switching to one
+costs no loading. A ready run that waits for another run moves to a different slot (one eviction, one
+checkpoint) only if a slot with room would otherwise idle. Runs do not move for any other kind of balance.
 
-Memory says how many runs a slot holds: each counts as much as the largest seen; one, until a size is known.
+Memory limits a slot's residents: each counts as the largest run seen. It holds one until a size is known.
 
 A gang of several slots consists of neighbours: of size three, slots 0 to 2, 3 to 5 and so on. When it is a
-gang run's turn, the run claims its slots; claimed slots finish their turns and take no others until all are
-idle. That is what keeps small runs from starving large ones.
+gang run's turn, it claims its slots. Claimed slots finish their turns and start no others until all are idle.
+This keeps small runs from starving large ones.
 
 Invariants between two events:
 
 - An idle slot has no run that it could train, unless a gang run has claimed it.
 - A run is in a queue exactly if it is ready and claims no slots.
-- A slot whose worker is up is idle or busy; it trains one run at a time, and that run is resident on it.
+- A slot with a running worker is idle or busy; it trains one run at a time, and that run is resident on it.
 
-Why this way: queues are heaps, and only slots that an event touched (`_dirty`) are looked at again, so a turn
+Why this way: queues are heaps, and only slots that an event changed (`_dirty`) are checked again, so a turn
 costs O(log runs).
 """
 
@@ -39,12 +39,12 @@ from rapidfire_cli.schedule.queues import LazyHeap, ReadyQueues
 from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger
 
-TURN = 1  # ticks: every run shows its first epoch, or chunk of one, before any shows its second
+TURN = 1  # ticks: every run trains its first epoch, or chunk of one, before any run trains its second
 OPEN = frozenset({SlotPhase.IDLE, SlotPhase.BUSY})
 
 
 class Placement:
-    """Runs on slots; after the last change of an event, call `turns`."""
+    """Assigns runs to slots. After the last change of an event, call `turns`."""
 
     def __init__(self, slots: Sequence[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
         self.slots = slots
@@ -54,9 +54,9 @@ class Placement:
         self.busy = sum(slot.phase is SlotPhase.BUSY for slot in slots)
         self._sizes = [1]  # of gangs
         self._ready = ReadyQueues()
-        self._idle_with_room: LazyHeap[int] = LazyHeap()  # slots at rest that have room for a run
-        self._idle_full: LazyHeap[int] = LazyHeap()  # slots at rest that have none
-        self._dirty: dict[int, None] = {}  # slots to look at again
+        self._idle_with_room: LazyHeap[int] = LazyHeap()  # idle slots that have room for a run
+        self._idle_full: LazyHeap[int] = LazyHeap()  # idle slots that have no room
+        self._dirty: dict[int, None] = {}  # slots to check again
         for run in runs:
             self.enter(run)
         self._dirty.clear()
@@ -66,7 +66,7 @@ class Placement:
     # Workers
 
     def start(self, wanted: int) -> Iterator[StartWorker]:
-        """Open closed slots until so many are open."""
+        """Open closed slots until `wanted` slots are open."""
         opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots)
         usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not slot.is_broken)
         for slot, _ in zip(usable, range(wanted - opened), strict=False):
@@ -75,7 +75,7 @@ class Placement:
 
     @property
     def unplaceable_sizes(self) -> list[int]:
-        """The sizes of which every gang has a slot that is left alone."""
+        """The gang sizes for which every gang contains a broken slot."""
         forsaken = [slot.slot for slot in self.slots if slot.is_broken]
         return [
             size
@@ -84,15 +84,15 @@ class Placement:
         ]
 
     def open(self, slot: SlotEntry, room: int) -> None:
-        """The slot's worker is up."""
+        """Mark the slot as idle, since its worker has started."""
         slot.move(WorkerReady)
         slot.room, slot.shared, slot.failed_starts = room, 0, 0
         self._mark([slot.slot])
 
     def close(self, slot: SlotEntry, counts_as_crash: bool = True) -> list[RunEntry]:
-        """The slot's worker is gone; the runs that were resident, set back to what is durable.
+        """Close the slot of a worker that ended; return its residents, set back to their durable ticks.
 
-        With `counts_as_crash` the run that it trained counts one more crash.
+        With `counts_as_crash`, the run that it trained counts one more death.
         """
         slot.failed_starts += slot.phase is SlotPhase.STARTING
         self.busy -= slot.phase is SlotPhase.BUSY
@@ -107,14 +107,14 @@ class Placement:
         return orphans
 
     def isolate(self, run: RunEntry, slot: SlotEntry) -> StartWorker:
-        """Start a worker on the closed slot, for the run and nobody else as long as it is resident there."""
+        """Start a worker on the closed slot that is reserved for the run while the run is resident there."""
         run.alone = True
         self._claim(run, (slot.slot,))
         slot.move(StartWorker)
         return StartWorker(slot.slot)
 
     def _evacuate(self, run: RunEntry, culprit: int | None, counts_as_crash: bool) -> None:
-        """A worker dies of the run that it trains, or else of one that it makes durable."""
+        """Remove a run from a dead worker; count a death for the run that it trained or was saving."""
         if run.run == culprit:
             run.deaths += counts_as_crash
             self.free([slot for slot in run.home if self.slots[slot].training == culprit], TurnEnded)
@@ -127,14 +127,14 @@ class Placement:
     # Runs
 
     def enter(self, run: RunEntry) -> None:
-        """Take in a run that was not there before."""
+        """Add a new run."""
         self.runs[run.run] = run
         if run.gang not in self._sizes:
             insort(self._sizes, run.gang)
         self.enqueue(run)
 
     def end_turn(self, run: RunEntry, at: int) -> None:
-        """The run's turn is over at `at` ticks; at its goal it is durable, and completed next."""
+        """End the run's turn at `at` ticks; a run at its goal is durable and is completed next."""
         self.move(run, TurnEnded)
         self.free(run.home, TurnEnded)
         run.trained = at
@@ -142,33 +142,33 @@ class Placement:
             run.durable = at
 
     def save(self, run: RunEntry, at: int) -> None:
-        """A checkpoint holds the run's first `at` ticks."""
+        """Record that a checkpoint holds the run's first `at` ticks."""
         self.move(run, Saved)
         run.durable = at
 
     def settle(self, run: RunEntry, at: int) -> None:
-        """The run that was evicted is durable at `at` ticks and resident nowhere."""
+        """Record that the evicted run is durable at `at` ticks and no longer resident."""
         self.move(run, Evicted)
         run.trained = run.durable = at
         self.leave(run)
 
     def allow(self, run: RunEntry, limit: int) -> None:
-        """Let the run train to `limit` ticks, its goal at most."""
+        """Let the run train to `limit` ticks, but not beyond its goal."""
         run.limit = min(limit, run.goal)
         self.enqueue(run)
 
     def renew(self, run: RunEntry, limit: int) -> None:
-        """Let a run that ended, or was about to, train to `limit` ticks."""
+        """Let a run that ended, or was about to end, train to `limit` ticks."""
         run.ending, run.trained = None, run.trained if run.home else run.durable
         self.allow(run, limit)
 
     def end_as(self, run: RunEntry, ending: RunPhase) -> None:
-        """Let the run end as PRUNED or STOPPED once it is durable."""
+        """Mark the run to end as PRUNED or STOPPED once it is durable."""
         run.ending = ending
         self.enqueue(run)
 
     def enqueue(self, run: RunEntry) -> None:
-        """Put the run into the queue where it belongs, if it is ready."""
+        """Put the run into its queue, if it is ready."""
         self._ready.discard(run)
         if not run.ready:
             self._unclaim(run)
@@ -183,7 +183,7 @@ class Placement:
                 self._mark(range(len(self.slots)))
 
     def move(self, run: RunEntry, trigger: Trigger) -> None:
-        """Change the run's phase, and what is known of who is leaving."""
+        """Change the run's phase, and update the counts of leaving runs."""
         before = run.phase
         run.move(trigger)
         change = (run.phase is RunPhase.LEAVING) - (before is RunPhase.LEAVING)
@@ -194,13 +194,13 @@ class Placement:
             self._mark(run.home)
 
     def evict(self, run: RunEntry) -> Evict:
-        """Send a run that waits away from its home."""
+        """Evict a waiting run from its home."""
         self.move(run, Evict)
         self.enqueue(run)
         return Evict(run.home, run.run)
 
     def leave(self, run: RunEntry) -> None:
-        """The run is resident nowhere."""
+        """Record that the run is no longer resident."""
         for number in run.home:
             del self.slots[number].residents[run.run]
             self.slots[number].shut &= not run.alone
@@ -209,7 +209,7 @@ class Placement:
         self.enqueue(run)
 
     def free(self, gang: Iterable[int], trigger: type[TurnEnded] | type[RunFailed]) -> None:
-        """The gang's turn is over."""
+        """Free the gang's slots after a turn."""
         for number in gang:
             slot = self.slots[number]
             slot.move(trigger)
@@ -218,7 +218,7 @@ class Placement:
             self._mark([number])
 
     def grow(self, size: int) -> None:
-        """A run holds so many bytes; the largest counts."""
+        """Record the size of a run in bytes; the largest counts."""
         if size > self.size:
             self.size = size
             self._mark(range(len(self.slots)))
@@ -226,14 +226,14 @@ class Placement:
     # Turns
 
     def turns(self) -> Iterator[Action]:
-        """Give turns, and send runs away who stand in the way of one, until every idle slot rests."""
+        """Yield turns, and evictions of runs that block a turn, until no idle slot can train."""
         yield from self._serve_dirty()
         while held := self._in_the_way() or self._behind_another():
             yield self.evict(held)
             yield from self._serve_dirty()
 
     def _serve_dirty(self) -> Iterator[Action]:
-        """Slots with nothing of their own to train come first for runs that are resident nowhere."""
+        """Serve changed slots; those without runs of their own come first, for runs that are not resident."""
         while True:
             due = [self.slots[number] for number in self._dirty]
             self._dirty.clear()
@@ -251,11 +251,11 @@ class Placement:
                 return
 
     def _has_own(self, slot: SlotEntry) -> bool:
-        """Whether anything but a run that is resident nowhere may want the slot."""
+        """Whether the slot may be needed by a run other than those that are not resident."""
         return len(self._sizes) > 1 or slot.claim is not None or self._ready.at((slot.slot,)) is not None
 
     def _serve(self, slot: SlotEntry) -> Iterator[Action]:
-        """A turn for the least trained of those that want the slot; a gang may have to wait."""
+        """Give a turn to the least trained run that needs the slot; a gang may have to wait."""
         if slot.claim is not None:
             yield from self._gather(self.runs[slot.claim])
             return
@@ -270,7 +270,7 @@ class Placement:
         self._rest(slot)
 
     def _candidates(self, slot: SlotEntry) -> Iterator[tuple[RunEntry, Gang]]:
-        """The next run of each size, with the gang that it would train on."""
+        """Yield the next run of each size, with the gang on which it would train."""
         for size in self._sizes:
             first = slot.slot - slot.slot % size
             gang = tuple(range(first, first + size))
@@ -278,14 +278,14 @@ class Placement:
                 yield run, gang
 
     def _next(self, gang: Gang) -> RunEntry | None:
-        """The least trained run among those that wait at this home and those that could come here."""
+        """The least trained run among the ready residents of this home and the runs that could move here."""
         keys = [self._ready.at(gang)]
         if all(self._may_enter(self.slots[number], len(gang)) for number in gang):
             keys.append(self._ready.anywhere(len(gang)))
         return self._run(min(filter(None, keys), default=None))
 
     def _may_enter(self, slot: SlotEntry, size: int) -> bool:
-        """Whether a new resident fits; a gang makes room, but not at the expense of another gang's turn."""
+        """Whether a new resident fits; a gang may evict residents, but not another gang run that is ready."""
         if size == 1 or slot.has_room(self.size):
             return slot.has_room(self.size)
         return slot.fits(self.size, sum(not self.runs[number].makes_room for number in slot.residents))
@@ -294,7 +294,7 @@ class Placement:
         return self.runs[key[1]] if key else None
 
     def _may_claim(self, run: RunEntry, gang: Gang) -> bool:
-        """Whether all slots of the gang are free for it, and none has a single run to train before."""
+        """Whether all slots of the gang can be claimed, and none must first train a single-slot run."""
         slots = [self.slots[number] for number in gang]
         if any(slot.phase not in OPEN or slot.claim is not None for slot in slots):
             return False
@@ -302,7 +302,7 @@ class Placement:
         return all(run.key < single.key for single in singles)
 
     def _claim(self, run: RunEntry, gang: Gang) -> None:
-        """Keep the gang's slots for the run."""
+        """Reserve the gang's slots for the run."""
         self._ready.discard(run)
         run.claim = gang
         for number in gang:
@@ -319,10 +319,10 @@ class Placement:
             self.enqueue(run)
 
     def _gather(self, run: RunEntry) -> Iterator[Action]:
-        """Make room for the run in its gang; train it once every slot is idle."""
+        """Make room for the run in its gang, and train it once every slot is idle."""
         slots = [self.slots[number] for number in run.claim]
         if not run.home:
-            if not all(self._may_enter(slot, run.gang) for slot in slots):  # runs turned out to be larger
+            if not all(self._may_enter(slot, run.gang) for slot in slots):  # runs are larger than known
                 self._unclaim(run)
                 return
             for slot in slots:
@@ -356,7 +356,7 @@ class Placement:
     # Rest
 
     def _mark(self, slots: Iterable[int]) -> None:
-        """The slots are to be looked at."""
+        """Mark the slots to be checked again."""
         for number in slots:
             self._dirty[number] = None
             self._idle_with_room.discard(number)
@@ -370,7 +370,7 @@ class Placement:
                 self._idle_full.add(slot.slot)
 
     def _in_the_way(self) -> RunEntry | None:
-        """A resident that waits for a decision, where a run that is resident nowhere could train instead."""
+        """Find a resident that waits for a decision, while a run that is not resident could use its place."""
         while (
             self.leaving < self._ready.count_anywhere(1) and (number := self._idle_full.first()) is not None
         ):
@@ -382,7 +382,7 @@ class Placement:
         return None
 
     def _behind_another(self) -> RunEntry | None:
-        """A ready run whose home is busy while slots with room for it rest."""
+        """Find a ready run whose home is busy while slots with room for it are idle."""
         for size in self._sizes:
             home = self._ready.home(size)
             if home and self.leaving < self._resting(size):
@@ -390,7 +390,7 @@ class Placement:
         return None
 
     def _resting(self, size: int) -> int:
-        """How many gangs of this size rest, with room for a run."""
+        """Count the idle gangs of this size that have room for a run."""
         if size == 1:
             return len(self._idle_with_room)
         roomy = self._idle_with_room.members

@@ -1,6 +1,6 @@
-"""The queues of ready runs: who is next at a home, or among those that are resident nowhere.
+"""Priority queues of ready runs: one for each home, and one per gang size for runs that are not resident.
 
-A run is in one queue at most. Queues are ordered by (ticks trained, number). They are heaps with lazy
+A run is in at most one queue. Queues are ordered by (ticks trained, number). They are heaps with lazy
 deletion, so that adding a run, removing it and finding the next one cost O(log runs).
 """
 
@@ -13,12 +13,12 @@ from rapidfire_cli.schedule.state import Gang, Key, RunEntry
 
 Item = TypeVar("Item", bound=Any)
 
-SLACK = 64  # entries that a heap may hold in vain (assumed)
+SLACK = 64  # discarded entries that a heap may contain before it is rebuilt (assumed)
 
 
 @dataclass(slots=True)
 class LazyHeap(Generic[Item]):
-    """A set that knows its least member; all operations cost O(log n) on average."""
+    """A set with fast access to its smallest member; all operations cost O(log n) on average."""
 
     members: set[Item] = field(default_factory=set)
     heap: list[Item] = field(default_factory=list)  # every member, and some that were discarded
@@ -27,7 +27,7 @@ class LazyHeap(Generic[Item]):
         return len(self.members)
 
     def add(self, item: Item) -> None:
-        """Add it, unless it is a member."""
+        """Add the item, unless it is a member."""
         if item not in self.members:
             self.members.add(item)
             heappush(self.heap, item)
@@ -36,18 +36,18 @@ class LazyHeap(Generic[Item]):
                 heapify(self.heap)
 
     def discard(self, item: Item) -> None:
-        """Remove it, if it is a member."""
+        """Remove the item, if it is a member."""
         self.members.discard(item)
 
     def first(self) -> Item | None:
-        """The least member, None without any."""
+        """Return the smallest member; None if the set is empty."""
         while self.heap and self.heap[0] not in self.members:
             heappop(self.heap)
         return self.heap[0] if self.heap else None
 
 
 class ReadyQueues:
-    """Ready runs by the gang of slots that is their home, or by the size of gang that they need."""
+    """The ready runs, by the gang of slots that is their home, or else by the gang size that they need."""
 
     def __init__(self) -> None:
         self._at: defaultdict[Gang, LazyHeap[Key]] = defaultdict(LazyHeap)
@@ -56,7 +56,7 @@ class ReadyQueues:
         self._queued_as: dict[int, tuple[Gang, Key]] = {}  # home and key, by run
 
     def add(self, run: RunEntry) -> None:
-        """Add a ready run under its present home and key."""
+        """Add a ready run under its current home and key."""
         self._queued_as[run.run] = run.home, run.key
         if run.home:
             self._at[run.home].add(run.key)
@@ -74,17 +74,17 @@ class ReadyQueues:
                 self._homes[run.gang].discard(home)
 
     def at(self, home: Gang) -> Key | None:
-        """The next run that is resident on this gang."""
+        """Return the key of the next run that is resident on this gang; None if there is none."""
         return self._at[home].first()
 
     def anywhere(self, size: int) -> Key | None:
-        """The next run that is resident nowhere and needs `size` slots."""
+        """Return the key of the next run that is not resident and needs `size` slots; None without one."""
         return self._anywhere[size].first()
 
     def count_anywhere(self, size: int) -> int:
-        """The number of runs that are resident nowhere and need `size` slots."""
+        """Return the number of runs that are not resident and need `size` slots."""
         return len(self._anywhere[size])
 
     def home(self, size: int) -> Gang | None:
-        """The first gang of that size with a ready run."""
+        """Return the first gang of that size with a ready run; None if there is none."""
         return self._homes[size].first()

@@ -1,7 +1,7 @@
-"""What another setting of successive halving would have made of curves that were recorded.
+"""Replay recorded curves under other settings of successive halving, without training.
 
-Nothing is trained, so a value may be missing: a run that was cut showed no more. Its last value is taken in
-place of it, and what rests on that is told.
+Values may be missing, because a pruned run has no later ones. Then the run's last value is used instead, and
+the results that depend on it are marked as unknown.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,17 @@ from rapidfire_cli.stopping.halving import HalvingRule
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What a run showed, epoch by epoch; one that failed shows no more."""
+    """The values of a run, epoch by epoch; a failed run has no further values."""
 
     values: tuple[float | None, ...]
     failed: bool = False
 
     def knows(self, epoch: int) -> bool:
-        """Whether it is known what the run shows after this epoch (1, 2, …)."""
+        """Whether the run's value after this epoch (1, 2, …) is known."""
         return self.failed or epoch <= len(self.values)
 
     def at(self, epoch: int) -> float | None:
-        """What the run shows after this epoch, else what it showed last."""
+        """Return the run's value after this epoch, or else its last value."""
         if epoch <= len(self.values):
             return self.values[epoch - 1]
         return FAILED if self.failed or not self.values else self.values[-1]
@@ -38,23 +38,23 @@ class Step:
 
     rung: int  # 1, 2, …
     epochs: int
-    runs: tuple[int, ...]  # that come to it
+    runs: tuple[int, ...]  # the runs that reach it
     promoted: tuple[int, ...]
-    unknown: tuple[int, ...]  # those of the runs whose last value stands for one that nobody saw
+    unknown: tuple[int, ...]  # the runs whose last value replaces a missing one
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One bracket by another setting."""
+    """The replay of one bracket under another setting."""
 
     rule: HalvingRule
     curves: Mapping[int, Curve]  # by run
-    timeline: Timeline  # in the unit of the turns' lengths
-    instead: str | None = None  # the word of another rule, which ended these runs
+    timeline: Timeline  # in the time unit of the turns' lengths
+    instead: str | None = None  # the name of a different rule under which these runs were recorded
 
     @property
     def epochs(self) -> dict[int, int]:
-        """What each run trains; a failed one no further than it did."""
+        """The epochs that each run trains; a failed run trains no more than it did."""
         return {
             run: min(epochs, len(self.curves[run].values)) if self.curves[run].failed else epochs
             for run, epochs in self.timeline.ticks.items()
@@ -62,7 +62,7 @@ class Replay:
 
     @property
     def chosen(self) -> int | None:
-        """The best of those that train to the end."""
+        """The best run among those that train to the end; None if there is none."""
         ended = [run for run, epochs in self.timeline.ticks.items() if epochs == self.rule.max_epochs]
         values = {run: self.curves[run].at(self.rule.max_epochs) for run in ended}
         best = ranked(values, self.rule.direction)[:1]
@@ -70,13 +70,13 @@ class Replay:
 
     @property
     def unknown(self) -> set[int]:
-        """The runs of which a value was needed that nobody saw."""
+        """The runs for which a missing value was needed."""
         ended = {run for run, epochs in self.timeline.ticks.items() if epochs == self.rule.max_epochs}
         last = {run for run in ended if not self.curves[run].knows(self.rule.max_epochs)}
         return last.union(*(step.unknown for step in self.steps()))
 
     def steps(self) -> Iterator[Step]:
-        """Its rungs, in order."""
+        """Yield the rungs of the replay, in order."""
         for rung, epochs in sorted({(each.rung, each.epochs) for each in self.timeline.decisions}):
             here = [each for each in self.timeline.decisions if each.rung == rung]
             runs = tuple(run for run, trained in self.timeline.ticks.items() if trained >= epochs)
@@ -88,7 +88,7 @@ class Replay:
 def replay(
     rule: HalvingRule, curves: Mapping[int, Curve], slots: int, length: Length, instead: str | None = None
 ) -> Replay:
-    """The bracket of these runs by this rule; `length` is how long a run takes for so many epochs."""
+    """Replay the bracket of these runs under this rule; `length` returns a run's time for its epochs."""
     goals = dict.fromkeys(curves, rule.max_epochs)
     begun = bracket_state(rule, 1, goals, ())
     entries = tuple(NewRun(run, goal, limit=begun.limits[run]) for run, goal in goals.items())

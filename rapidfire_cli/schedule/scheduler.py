@@ -1,31 +1,30 @@
 """The scheduler: a state machine without I/O that decides which run trains where, and which run ends.
 
-Theory of operation
--------------------
-The scheduler owns the state of every run (`RunEntry`), of every slot (`SlotEntry`) and of every bracket's
-policy. `step` is its only entrance: one event in ("a turn ended", "a worker died", "a person asked to stop
-run 3"), a list of actions out ("train run 5 on slot 0 up to tick 4", "prune run 7"), which the driver
-carries out in order. It reads no clock, no file and no random numbers, so equal events give equal actions.
-The dry run of `expand --slots` and the tests drive the same machine with simulated workers.
+Theory of operation ------------------- The scheduler owns the state of every run (`RunEntry`), of every slot
+(`SlotEntry`) and of every bracket's policy. `step` is its only entry point. It takes one event ("a turn
+ended", "a worker died", "a person asked to stop run 3") and returns a list of actions ("train run 5 on slot 0
+up to tick 4", "prune run 7"), which the driver carries out in order. The scheduler reads no clock, no files
+and no random numbers, so equal events give equal actions. The dry run of `expand --slots` and the tests use
+the same state machine with simulated workers.
 
-The work is divided in three. This module handles how runs enter, rest between turns, and end. `placement`
+The work is divided in three. This module handles how runs are added, wait between turns, and end. `placement`
 knows which runs are resident where and whose turn is next. A policy turns the results of one bracket into
-decisions; the scheduler carries out their verdicts.
+decisions, and the scheduler carries out their verdicts.
 
 Invariants between two steps:
 
-- A run is in one phase, and phases change only along the tables in `transitions`; anything else raises
+- A run is in one phase, and phases change only along the tables in `transitions`. Anything else raises
   IllegalTransition, because it is a bug of the driver or of this module.
-- A run trains on one gang at a time, and never past its `limit`. Only a decision of its policy raises that,
-  or a person who resumes the run outside its bracket.
+- A run trains on one gang at a time, and never past its `limit`. Only a decision of its policy raises the
+  limit, or a person who resumes the run outside its bracket.
 - When a worker dies, its residents go back to `durable`, the ticks that a checkpoint holds.
 - A stopped run gets no further turn; a pruned one trains at most to the rung where it was judged. Both
   leave their worker first, which makes them durable.
-- A policy receives each epoch's value of each of its runs, or learns that the run failed or left. So no
+- A policy receives each epoch's value of each of its runs, or is informed that the run failed or left. So no
   bracket waits for a run that can no longer report.
 
-Why this way: with effects outside, every order of events can be tested, including those in which machines
-fail, and a machine made anew from another's state must decide the same. A turn costs O(log runs).
+Why this way: without side effects, every order of events can be tested, including failures, and a scheduler
+that is rebuilt from another's state must decide the same. A turn costs O(log runs).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,17 +69,17 @@ from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.rule import OpenPolicy, Policy
 from rapidfire_cli.terms import OomRetry, Run
 
-MOST_DEATHS = 3  # a run that this many workers died of is tried once more, then given up (assumed)
+MOST_DEATHS = 3  # a run that killed this many workers is tried once more, then given up (assumed)
 UNFINISHED_PHASES = frozenset({RunPhase.WAITING, RunPhase.TRAINING, RunPhase.LEAVING})
 
 
 class Scheduler:
-    """Runs on slots in turns; `step` is its only entrance. A decision costs O(log runs)."""
+    """Schedules runs on slots in turns; `step` is the only entry point. A decision costs O(log runs)."""
 
     def __init__(self, slots: int, chunks: int = 1) -> None:
         self.placement = Placement([SlotEntry(slot) for slot in range(slots)])
         self.policies: dict[int, Policy] = {}  # by bracket
-        self.metrics: dict[int, str] = {}  # that they compare, by bracket
+        self.metrics: dict[int, str] = {}  # the metric that each policy compares, by bracket
         self.chunks = chunks  # ticks per epoch
         self.expected = 0  # runs that are about to be added
         self.stopping = False
@@ -97,13 +96,13 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do, or, after a stop, nothing is left to make durable."""
+        """Whether all runs have ended or, after a stop, all runs are durable."""
         if self.stopping:
             return self.placement.leaving == self.placement.busy == 0
         return self._unfinished == 0
 
     def step(self, event: Event) -> list[Action]:
-        """Take in what happened; the actions are to be carried out in order. Raises IllegalTransition."""
+        """Process an event; return the actions to be carried out in order. Raises IllegalTransition."""
         actions = [*self._take(event)]
         is_quiet = not actions and isinstance(event, EpochEnded | Saved)  # it makes nothing ready
         if not (self.stopping or is_quiet):
@@ -148,7 +147,7 @@ class Scheduler:
             case _:
                 assert_never(event)
 
-    # Runs come
+    # Adding runs
 
     def _add(self, added: RunsAdded) -> Iterator[Action]:
         self.expected = 0
@@ -164,7 +163,7 @@ class Scheduler:
             )
 
     def _joined(self, entry: NewRun, bracket: int) -> NewRun:
-        """The run in a bracket that has begun, with what that lets it train to."""
+        """Let the run join an existing bracket; return it with the limit that the policy sets."""
         policy = self.policies.get(bracket)
         if not isinstance(policy, OpenPolicy):
             raise IllegalTransition(f"run {entry.run} cannot join bracket {bracket}")
@@ -188,14 +187,14 @@ class Scheduler:
         return self.runs[number]
 
     def _count(self, run: RunEntry, change: int) -> None:
-        """So many more runs are unfinished."""
+        """Adjust the count of unfinished runs."""
         self._unfinished += change
         self._unfinished_gangs += change * (run.gang > 1)
 
-    # Workers come and go
+    # Starting and losing workers
 
     def _start_workers(self) -> Iterator[Action]:
-        """Open a slot for every run that wants one, and all for gangs; give up who can never have any."""
+        """Open a slot for every run, and all slots if there are gangs; give up runs that cannot be placed."""
         if self.stopping:
             return
         wanted = len(self.slots) if self._unfinished_gangs else max(self.expected, self._unfinished)
@@ -213,9 +212,10 @@ class Scheduler:
                 yield from self._rest(run)
 
     def _on_memory_ran_out(self, slot: SlotEntry, run: RunEntry, retry: Run | None) -> Iterator[Action]:
-        """Nobody is to blame for the worker; the run gets its slot to itself, once; then fewer share it.
+        """Retry a run that ran out of memory, once, alone on its slot; afterwards fewer runs share the slot.
 
-        A run that runs out of memory alone, too, is too large by itself: others get all of it again.
+        A run that runs out of memory while alone is too large: it is replaced or given up, and the slot's
+        former limit applies again. The end of the worker does not count as a death.
         """
         if run.alone:
             slot.most = slot.former
@@ -231,7 +231,7 @@ class Scheduler:
             if orphan.phase is RunPhase.WAITING:
                 yield from self._rest(orphan)
 
-    # Turns end
+    # Ending turns
 
     def _end_turn(self, run: RunEntry, slot: int, at: int) -> Iterator[Action]:
         if run.home[:1] != (slot,):
@@ -243,7 +243,7 @@ class Scheduler:
             yield from self._rest(run)
 
     def _rest(self, run: RunEntry) -> Iterator[Action]:
-        """Between turns: a run that is to end leaves its worker first, durable; so does any at a stop."""
+        """Continue with a waiting run: queue it, or evict it if it must become durable, or end it."""
         if run.home and (run.ends or (self.stopping and run.trained > run.durable)):
             yield self.placement.evict(run)
         elif run.ends:
@@ -255,13 +255,13 @@ class Scheduler:
         self.placement.settle(run, at)
         yield from self._rest(run)
 
-    # Runs end
+    # Ending runs
 
     def _prune(self, run: RunEntry) -> Iterator[Action]:
         yield from self._end(run, Prune(run.run))
 
     def _stopped(self, run: RunEntry) -> Iterator[Action]:
-        """The run leaves its bracket, which ranks it worst from now on."""
+        """End a stopped run and remove it from its bracket, which ranks it worst from now on."""
         yield from self._end(run, Stop(run.run))
         if run.bracket is not None:
             yield Leave(run.run, run.bracket)
@@ -269,7 +269,7 @@ class Scheduler:
 
     def _end(self, run: RunEntry, action: Complete | Prune | Stop | GiveUp | Replace) -> Iterator[Action]:
         self.placement.move(run, type(action))
-        self.placement.leave(run)  # a completed run is gone from its worker by itself, any other was evicted
+        self.placement.leave(run)  # the worker drops a completed run; any other run was evicted
         self._count(run, -1)
         yield action
 
@@ -286,7 +286,7 @@ class Scheduler:
         yield from self._withdraw(run, failed=True)
 
     def _replace(self, run: RunEntry, retry: Run) -> Iterator[Action]:
-        """The other run enters the bracket where this one stands, unless it has shown something there."""
+        """Replace the run; `retry` takes its place in the bracket unless the run has results there."""
         bracket = run.bracket
         inside = bracket is not None and self.policies[bracket].replace(run.run, retry.number)
         origin = OomRetry(run.run, apart=bracket is not None and not inside)
@@ -298,7 +298,7 @@ class Scheduler:
             yield from self._enter(NewRun(retry.number, run.goal, gang=run.gang), None)
             yield from self._withdraw(run, failed=True)
 
-    # Brackets decide
+    # Decisions of brackets
 
     def _report(self, run: RunEntry, ended: EpochEnded) -> Iterator[Action]:
         if run.bracket is not None:
@@ -315,7 +315,7 @@ class Scheduler:
             yield Decide(decision)
             for verdict in decision.verdicts:
                 run = self.runs.get(verdict.run)
-                if run is None:  # it was over before it was added
+                if run is None:  # it ended before it was added
                     continue
                 if verdict.promoted:
                     self.placement.allow(run, decision.until * self.chunks)
@@ -325,12 +325,12 @@ class Scheduler:
                     if run.phase is RunPhase.WAITING:
                         yield from self._rest(run)
 
-    # People intervene
+    # Requests
 
     def _stop_run(self, run: RunEntry) -> Iterator[Action]:
-        """Stop the run once it is durable; until then its bracket waits for it, and it can be resumed there.
+        """Stop the run once it is durable. Until then its bracket waits for it, and it can be resumed there.
 
-        One that is over, or about to stop, stays as it is.
+        A run that has ended, or is about to stop, does not change.
         """
         if run.ending is RunPhase.STOPPED or run.phase not in UNFINISHED_PHASES:
             return
@@ -341,9 +341,10 @@ class Scheduler:
             yield EndTurn(run.home)
 
     def _resume(self, run: RunEntry) -> None:
-        """One that is about to stop keeps its place; one that ended trains to its goal outside its bracket.
+        """Resume a run; if it has ended, it trains outside its bracket; if not, it keeps its place.
 
-        A run that nobody stopped stays as it is. The attempts of a failed one count anew.
+        An unfinished run that is not about to end does not change. For a failed run, the count of deaths
+        starts again.
         """
         if run.phase in UNFINISHED_PHASES:
             if run.ending is RunPhase.STOPPED:

@@ -1,6 +1,6 @@
-"""The scheduler under a simulated driver: how a schedule would go, without training anything.
+"""Run the scheduler under a simulated driver, to predict a schedule without training.
 
-Workers never die, a run moves in no time, and a turn takes as long as a function says.
+Workers never die, moving a run takes no time, and a function returns the length of each turn.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,33 +28,33 @@ from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.terms import VALIDATION
 
 Length: TypeAlias = Callable[[int, int], float]
-"""How long a run, by number, takes for so many ticks; from a model or from what epochs took before."""
+"""Returns how long a run takes for a number of ticks; arguments: run number, ticks."""
 
 ValueOf: TypeAlias = Callable[[int, int], float | None]
-"""What a run's bracket hears of it after an epoch (1, 2, …)."""
+"""Returns the value that a run reports to its bracket after an epoch (1, 2, …); arguments: run, epoch."""
 
-ENDLESS = 2**62  # bytes: every run fits beside every other
+ENDLESS = 2**62  # bytes: all runs fit on one slot
 
 
 @dataclass(slots=True)
 class Timeline:
-    """What a schedule comes to, in the unit of the turns' lengths."""
+    """The result of a simulated schedule; times have the unit of the turns' lengths."""
 
     busy: list[float]  # by slot
     makespan: float = 0.0
     turns: int = 0
-    moves: int = 0  # of runs, from one home to another
+    moves: int = 0  # how often runs moved from one home to another
     ticks: dict[int, int] = field(default_factory=dict)  # trained, by run
     decisions: list[Decision] = field(default_factory=list)
 
     @property
     def idle(self) -> float:
-        """The share of the slots' time in which they train nothing."""
+        """The share of the slots' time in which they are idle."""
         whole = self.makespan * len(self.busy)
         return 1 - sum(self.busy) / whole if whole else 0.0
 
     def rungs(self) -> list[tuple[int, int, int]]:
-        """Each rung's bracket and epochs, and how many runs came that far and were judged."""
+        """Each rung's bracket and epochs, and the number of runs that reached it and were judged."""
         judged: dict[tuple[int, int], set[int]] = {}
         for decision in self.decisions:
             runs = judged.setdefault((decision.bracket, decision.epochs), set())
@@ -63,7 +63,7 @@ class Timeline:
 
 
 class Simulation:
-    """A world in which everything goes well; `run` lets it come to its end."""
+    """A simulation of a fit without failures; `run` plays it to the end."""
 
     def __init__(
         self, slots: int, length: Length, value: ValueOf, chunks: int = 1, room: int = ENDLESS, size: int = 1
@@ -76,12 +76,12 @@ class Simulation:
         self._room = room  # bytes, of every slot
         self._size = size  # bytes, of every run
         self._homes: dict[int, Sequence[int]] = {}  # where a run trained last
-        self._free = [0.0] * slots  # when the turn under way ends, by slot
-        self._agenda: list[tuple[float, int, Event]] = []  # when, in which order, what will happen
+        self._free = [0.0] * slots  # the end of the current turn, by slot
+        self._agenda: list[tuple[float, int, Event]] = []  # future events: time, sequence number, event
         self._planned = 0
 
     def run(self, added: Sequence[RunsAdded]) -> Timeline:
-        """Train all the runs."""
+        """Simulate the training of all runs and return the timeline."""
         for arrival in added:
             self.timeline.ticks.update((entry.run, entry.durable) for entry in arrival.runs)
             self._tell(arrival)
@@ -100,7 +100,7 @@ class Simulation:
             self._tell(EpochEnded(run, epoch, event.at, self._shown(run, epoch), 0.0))
 
     def _shown(self, run: int, epoch: int) -> tuple[Metric, ...]:
-        """The value as the metric that the run's bracket compares."""
+        """Return the run's value as the metric that its bracket compares; empty if there is none."""
         bracket, value = self.scheduler.runs[run].bracket, self._value(run, epoch)
         if bracket is None or value is None:
             return ()

@@ -1,6 +1,7 @@
-"""The legal transitions of runs and slots; anything unlisted is a bug and raises.
+"""The legal phase transitions of runs and slots; anything unlisted is a bug and raises.
 
-Triggers are events and actions alike: a phase follows from the one before and what happened or was ordered.
+Triggers are events and actions: the next phase depends on the current one and on what happened or was
+ordered.
 """
 
 from enum import StrEnum
@@ -12,7 +13,7 @@ from rapidfire_cli.schedule.events import RunResumeAsked, WorkerReady
 
 
 class RunPhase(StrEnum):
-    """Where a run stands between two events; one that waits at its limit waits for a decision."""
+    """The phase of a run between two events; a run that waits at its limit waits for a decision."""
 
     WAITING = "waiting"
     TRAINING = "training"
@@ -24,7 +25,7 @@ class RunPhase(StrEnum):
 
 
 class SlotPhase(StrEnum):
-    """Where a slot's worker stands between two events."""
+    """The phase of a slot's worker between two events."""
 
     CLOSED = "closed"
     STARTING = "starting"
@@ -74,7 +75,7 @@ Trigger: TypeAlias = type
 
 
 def next_run_phase(phase: RunPhase, trigger: Trigger) -> RunPhase:
-    """The run's phase after the trigger. Raises IllegalTransition."""
+    """Return the run's phase after the trigger. Raises IllegalTransition."""
     try:
         return RUN_TRANSITIONS[phase, trigger]
     except KeyError:
@@ -82,7 +83,7 @@ def next_run_phase(phase: RunPhase, trigger: Trigger) -> RunPhase:
 
 
 def next_slot_phase(phase: SlotPhase, trigger: Trigger) -> SlotPhase:
-    """The slot's phase after the trigger. Raises IllegalTransition."""
+    """Return the slot's phase after the trigger. Raises IllegalTransition."""
     try:
         return SLOT_TRANSITIONS[phase, trigger]
     except KeyError:
