@@ -55,7 +55,7 @@ def _load_all(run: LiveRun, file: Path) -> frozenset[str]:
     if changed := [*_changes(found, now)]:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
         listed = "; ".join(changed[:NAMED])
-        hint = "`--warm-start=matching` loads the tensors that fit"
+        hint = "`--warm-start=matching`, in a file `matching: true`, loads the tensors that fit"
         raise Failure("warm_start", f"the architecture changed: {listed}{more}; {hint}")
     weights.put(run.model, file, {})
     return frozenset(now)

@@ -54,9 +54,9 @@ def requests_table(recorded: Sequence[Recorded]) -> Table[Recorded]:
     """The requests, the first one first."""
     return Table(
         (
-            Column("at", lambda each: moment_text(each.at)),
-            Column("source", lambda each: each.taken.request.source),
-            Column("uid", lambda each: str(each.taken.request.uid), right=True),
+            Column("at", lambda each: moment_text(each.at), drop_order=1),
+            Column("source", lambda each: each.taken.request.source, drop_order=2),
+            Column("uid", lambda each: str(each.taken.request.uid), right=True, drop_order=3),
             Column("request", lambda each: _spelt(each.taken.request.ask)),
             Column("answer", lambda each: _answered(each.taken.answers)),
         ),

@@ -41,8 +41,11 @@ def show(table: Table[Row], stream: TextIO) -> None:
         from rich.console import Console
 
         console = Console(file=stream, highlight=False)
-        for line in coloured(table, console.width):
-            console.print(line, no_wrap=True, overflow="ellipsis")
+        for number, line in enumerate(coloured(table, console.width)):
+            if number <= len(table.rows):  # the titles are the first line
+                console.print(line, no_wrap=True, overflow="ellipsis")
+            else:
+                console.print(line, soft_wrap=True)  # the terminal wraps it, so that a path can be copied
         return
     stream.writelines(f"{line}\n" for line in plain(table))
 

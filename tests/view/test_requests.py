@@ -6,6 +6,7 @@ from rapidfire_cli.facts import RequestTaken
 from rapidfire_cli.requests import Answer, CloneRun, Keep, Request, Stop, Undo
 from rapidfire_cli.store.requests_taken import Recorded
 from rapidfire_cli.view.requests import requests_table
+from rapidfire_cli.view.tables import fitting
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,8 @@ def test_a_request_is_shown_as_it_can_be_typed(ask, command):
     [row] = requests_table([Recorded(0.0, taken)]).rows
     column = next(each for each in requests_table([]).columns if each.title == "request")
     assert column.text(row) == command
+
+
+def test_a_narrow_terminal_shows_requests_and_answers_first():
+    columns = requests_table([]).columns
+    assert [columns[index].title for index in fitting(columns, [20] * 5, 44)] == ["request", "answer"]

@@ -60,6 +60,9 @@ def test_notes_stand_below_the_rows(screen):
     assert list(plain(Table([RUN], [(1,)], notes=["run 1 failed"])))[-1] == "run 1 failed"
     show(Table([RUN], [(1,)], notes=["run 1 failed"]), screen)
     assert screen.getvalue().endswith("run 1 failed\n")
+    path = "x" * 200
+    show(Table([RUN], [(1,)], notes=[f"see {path}"]), screen)
+    assert screen.getvalue().endswith(f"see {path}\n"), "the terminal wraps it"
 
 
 def test_a_table_too_wide_for_its_terminal_loses_letters_not_lines(screen):
