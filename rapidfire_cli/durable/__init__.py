@@ -1,1 +1,1 @@
-"""All durable I/O: files appear whole or not at all, and tests can make every call fail."""
+"""All durable I/O: files appear complete or not at all, and tests can make every call fail."""

@@ -1,6 +1,6 @@
 """The calls that change the disk, each behind a failpoint; all other modules use these.
 
-Directories are made, and files opened, without following a symbolic link out of the experiment.
+Directories are created and files are opened without following symbolic links out of the experiment.
 """
 
 import errno
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 BUFFER = 1 << 20  # bytes written at once (assumed)
-SYNCS = 4  # at once: a checkpoint's files and their directory (measured: as fast as one)
-MODE = 0o666  # less the umask
+SYNCS = 4  # simultaneous syncs: a checkpoint's files and their directory (measured: as fast as one)
+MODE = 0o666  # before the umask is applied
 OWN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Output(io.FileIO):
-    """A file being written."""
+    """A new file that is open for writing."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")
@@ -42,7 +42,7 @@ class Output(io.FileIO):
 
 
 def create(path: Path) -> io.BufferedWriter:
-    """Create a new file; `sync` makes its bytes durable. Raises OSError, also when closed."""
+    """Create a new file; `sync` makes its bytes durable. Raises OSError, also when the file is closed."""
     return io.BufferedWriter(Output(path), BUFFER)
 
 
@@ -64,15 +64,15 @@ def add(path: Path, data: bytes) -> None:
 
 
 def holdable(path: Path) -> int:
-    """Open the file of a lock; create it if it is missing."""
+    """Open a lock file; create it if it is missing."""
     return _opened(path, os.O_RDWR | os.O_CREAT)
 
 
 def make_directory(path: Path, below: Path | None = None, lasting: bool = True) -> list[Path]:
     """Create the directory and its parents; return those that were missing.
 
-    What lies between it and `below` must be directories, not links that lead elsewhere. Unless it is to be
-    `lasting` at once, the code that publishes in it makes it durable. Raises OSError.
+    The paths between it and `below` must be directories, not symbolic links. With `lasting`, the directories
+    are durable on return; otherwise the code that publishes in them makes them durable. Raises OSError.
     """
     missing = [*takewhile(lambda place: not place.exists(), (path, *path.parents))]
     for place in _between(path, below):
@@ -87,7 +87,7 @@ def make_directory(path: Path, below: Path | None = None, lasting: bool = True) 
 
 
 def refuse_links(*paths: Path) -> None:
-    """Raises OSError if one of these is a symbolic link, which could lead out of the experiment."""
+    """Check that none of these is a symbolic link, which could lead out of the experiment. Raises OSError."""
     for path in paths:
         if path.is_symlink():
             raise OSError(
@@ -96,13 +96,13 @@ def refuse_links(*paths: Path) -> None:
 
 
 def make_temporary(path: Path) -> None:
-    """Create a temporary directory, to be renamed later."""
+    """Create a temporary directory that will be renamed later."""
     failpoint("make", path)
     path.mkdir()
 
 
 def permit_as(like: Path, *paths: Path) -> None:
-    """Give files the permissions of another: those of libraries may be private, as temporary files are."""
+    """Give files the permissions of another file, since libraries may create them private."""
     mode = stat.S_IMODE(like.stat().st_mode)
     for path in paths:
         if stat.S_IMODE(path.stat().st_mode) != mode:
@@ -110,7 +110,7 @@ def permit_as(like: Path, *paths: Path) -> None:
 
 
 def sync(*paths: Path) -> None:
-    """Sync files and directories to the disk, all at once."""
+    """Sync files and directories to the disk, in parallel."""
     for path in paths:
         failpoint("sync", path)
     with ExitStack() as stack:
@@ -126,19 +126,19 @@ def sync(*paths: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file or directory another name."""
+    """Rename a file or directory."""
     failpoint("rename", source, target)
     source.rename(target)
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name."""
+    """Give a file a second name with a hard link."""
     failpoint("link", target, source)
     target.hardlink_to(source)
 
 
 def unlink(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file if it exists."""
     failpoint("unlink", path)
     path.unlink(missing_ok=True)
 
@@ -159,16 +159,16 @@ def withdraw(made: list[Path]) -> None:
     """Delete directories that `make_directory` created, if they are still empty."""
     for place in made:
         failpoint("discard", place)
-        with suppress(OSError):  # another process put something there
+        with suppress(OSError):  # another process may have put something there
             place.rmdir()
 
 
 @cache
 def _waiting() -> "ThreadPoolExecutor":
-    """Threads that wait for the disk, which handles simultaneous syncs together."""
+    """Return the threads that wait for syncs, since the disk handles simultaneous syncs together."""
     from concurrent.futures import ThreadPoolExecutor
 
-    os.register_at_fork(after_in_child=_waiting.cache_clear)  # threads stay behind
+    os.register_at_fork(after_in_child=_waiting.cache_clear)  # a forked child has no threads
     return ThreadPoolExecutor(SYNCS, "sync")
 
 
@@ -179,7 +179,7 @@ def _opened(path: Path, flags: int) -> int:
 
 @contextmanager
 def _at(path: Path) -> Iterator[None]:
-    """Add the path to errors of calls on a descriptor."""
+    """Add the path to OSErrors of calls on a descriptor in the block."""
     try:
         yield
     except OSError as error:
@@ -188,6 +188,6 @@ def _at(path: Path) -> Iterator[None]:
 
 
 def _between(path: Path, below: Path | None) -> list[Path]:
-    """The directory and those above it, up to `below`, which may be a link."""
+    """Return the directory and its parents up to `below`, which itself may be a link and is left out."""
     places = [path, *path.parents]
     return places[: places.index(below)] if below in places else []

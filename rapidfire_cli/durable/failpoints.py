@@ -1,7 +1,7 @@
-"""Failpoints: before every durable call, where a test can trace it, make it fail, or kill the process.
+"""Failpoints: places before every durable call where a test can trace it, make it fail, or kill the process.
 
-It is named by its operation and the file's name: `sync MANIFEST.json`. In production nothing is armed,
-and a point costs one comparison.
+A failpoint is named by its operation and the file's name: `sync MANIFEST.json`. In production nothing is
+armed, and a failpoint costs one comparison.
 """
 
 import errno
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 Operation: TypeAlias = str
-"""What is done: make, open, write, sync, rename, link, unlink, discard, lock, connect, commit, close."""
+"""One of make, open, write, sync, rename, link, unlink, discard, lock, connect, commit, close."""
 
 VARIABLE = "RAPIDFIRE_FAULT"
 KILL, TRACE = "kill", "trace"
 
 
 class Hook(Protocol):
-    """Called before every durable call; may raise OSError instead."""
+    """A callable that runs before every durable call and may raise OSError."""
 
     def __call__(self, operation: Operation, *paths: Path) -> None: ...
 
@@ -31,19 +31,19 @@ hook: Hook | None = None
 
 
 def failpoint(operation: Operation, *paths: Path) -> None:
-    """Announce an operation that is about to be done. Raises OSError when an armed fault says so."""
+    """Call the armed hook before an operation. Raises OSError if an armed fault requires it."""
     if hook is not None:
         hook(operation, *paths)
 
 
 def arm(environ: Mapping[str, str]) -> None:
-    """Do as RAPIDFIRE_FAULT says: `OPERATION NAME OCCURRENCE kill|ENOSPC|EIO|… FILE`, or `trace FILE`.
+    """Arm the hook in RAPIDFIRE_FAULT: `OPERATION NAME OCCURRENCE kill|ENOSPC|EIO|… FILE`, or `trace FILE`.
 
-    NAME is a glob. The fault strikes once among all processes that inherit the variable: the one that meets
-    the occurrence, counted by each for itself, and finds FILE, deletes it and is struck. A trace appends each
-    point's name to FILE, numbers as `*`.
+    NAME is a glob. The fault strikes once among all processes that inherit the variable. Each process counts
+    occurrences for itself; the first one that reaches OCCURRENCE and can delete FILE is struck. A trace
+    appends the name of each failpoint to FILE, with numbers replaced by `*`.
     """
-    global hook  # noqa: PLW0603 - that is what arming means
+    global hook  # noqa: PLW0603 - arming sets the hook
     match environ.get(VARIABLE, "").split(maxsplit=4):
         case ["trace", file]:
             hook = Trace(Path(file))
@@ -53,7 +53,7 @@ def arm(environ: Mapping[str, str]) -> None:
 
 @dataclass(slots=True)
 class Fault:
-    """Makes one occurrence of a failpoint fail."""
+    """A hook that makes one occurrence of a failpoint fail."""
 
     operation: str
     name: str
@@ -70,7 +70,7 @@ class Fault:
             self._strike(paths[0])
 
     def _disarmed(self) -> bool:
-        """Whether this process was the one to disarm it."""
+        """Disarm the fault by deleting its file; return whether this process did so."""
         try:
             self.armed.unlink()
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Writes every failpoint to a file."""
+    """A hook that appends every failpoint to a file."""
 
     file: Path
 

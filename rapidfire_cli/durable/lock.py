@@ -1,6 +1,6 @@
 """The experiment's lock: a file lock of the kernel.
 
-Only its holder may delete the file; a process that has locked a file no longer at its path tries again."""
+Only the holder may delete the file. A process that locked a file no longer at its path tries again."""
 
 import fcntl
 import os
@@ -24,7 +24,8 @@ class Held(Exception):  # noqa: N818 - a state, not a mistake
 def lock(path: Path, holder: str) -> Iterator[None]:
     """Hold the lock; the kernel releases it when the process ends.
 
-    Raises Held at once when another process has it, and OSError, having made nothing, where none can be had.
+    Raises Held at once if another process holds the lock. Raises OSError, and leaves no file, if the file
+    cannot be locked.
     """
     descriptor = _locked(path)
     try:
@@ -45,12 +46,12 @@ def _locked(path: Path) -> int:
             _take(path, descriptor)
         except BaseException as error:
             os.close(descriptor)
-            if isinstance(error, OSError) and not known:  # it can never be locked
+            if isinstance(error, OSError) and not known:  # this file system cannot lock it
                 disk.unlink(path)
             raise
         if _is_at(path, descriptor):
             return descriptor
-        os.close(descriptor)  # its holder deleted it after we opened it
+        os.close(descriptor)  # the holder deleted the file after it was opened here
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -61,7 +62,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock; asking does not take it."""
+    """Whether a process holds the lock; this does not take it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -75,7 +76,7 @@ def is_held(path: Path) -> bool:
 
 
 def holder_of(path: Path) -> str:
-    """What the process that holds the lock wrote about itself; empty if it is gone."""
+    """Return what the lock's holder wrote about itself; empty if there is no holder."""
     try:
         return path.read_text("utf-8", errors="replace").strip()
     except FileNotFoundError:

@@ -1,29 +1,27 @@
-"""Publications: directories that appear whole or not at all, and small files replaced whole.
+"""Publications: directories that appear complete or not at all, and small files that are replaced atomically.
 
-Theory of operation
--------------------
-Everything durable except the journal and the logs appears through this module: checkpoints, what `prepare`
-made, final weights, manifests. A caller hands over payload files (a writer for each) and facts; readers get
-back a `Published` whose bytes were all checked, or Damaged.
+Theory of operation ------------------- Everything durable except the journal and the logs is written by this
+module: checkpoints, prepared files, final weights, manifests. A caller passes payload files (a writer for
+each) and facts. Readers receive a `Published` whose bytes were all checked, or Damaged.
 
 `publish` writes into a temporary directory beside the target: the payload, then MANIFEST.json with the size
-and SHA-256 of every file and a SHA-256 of the manifest itself. It syncs the files and the directory,
-renames the directory to its final name, and syncs the parent. Deleting goes the other way round: rename to
-a trash name, sync the parent, then delete file by file. `write` and `link` do the same for single files.
-`append` adds to a small file that already exists.
+and SHA-256 of every file and a SHA-256 of the manifest itself. It syncs the files and the directory, renames
+the directory to its final name, and syncs the parent. Deletion is the reverse: rename to a trash name, sync
+the parent, then delete file by file. `write` and `link` do the same for single files. `append` adds to a
+small file that already exists.
 
 Invariants, after a power loss or a kill at any moment:
 
-- Under a final name there is all of a publication or nothing. Should a disk break this, `verify` notices.
-- When `publish` returns, the publication is durable. When it raises, nothing was published, or the older
-  ones could not be deleted.
+- Under a final name there is a complete publication or nothing. If a disk breaks this, `verify` detects it.
+- When `publish` returns, the publication is durable. If it raises, either nothing was published, or outdated
+  publications could not be deleted.
 - Temporary and trash names carry the id of the process that made them. `sweep` deletes those whose process
   is dead, and nothing else.
-- A failed sync is an error. It is not tried again, since the kernel may have dropped the data.
+- A failed sync is an error. It is not retried, since the kernel may have dropped the data.
 
-Why this way: a rename is the one operation that file systems promise to be atomic, and a sync costs a
-fraction of a millisecond to some milliseconds, so syncs that can wait together do. Every call goes through
-`disk`, where tests make it fail or kill the process.
+Why this way: a rename is the only operation that file systems guarantee to be atomic. A sync takes up to some
+milliseconds, so independent syncs run in parallel. Every call goes through `disk`, where tests make it fail
+or kill the process.
 """
 
 import errno
@@ -42,7 +40,7 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.terms import Plain, canonical
 
 MANIFEST = "MANIFEST.json"
-TEMPORARY, TRASH = ".tmp-", ".trash-"  # with the process's id: what is being written, what is being deleted
+TEMPORARY, TRASH = ".tmp-", ".trash-"  # followed by the process's id
 OWNED = re.compile(r"\.(?:tmp|trash)-(\d+)-.+")
 
 Writer = Callable[[Path], None]
@@ -70,9 +68,10 @@ def publish(
 ) -> None:
     """Write each payload file with its writer and publish the directory `target`, durably and atomically.
 
-    A publication already there under the same name is replaced; directories `above` its own are made durable
-    with it, and what is `outdated` once it is there, beside it, is deleted. Raises OSError, and what a writer
-    raises; then nothing was published, unless an outdated one refused to go.
+    An existing publication with the same name is replaced. The directories `above` its own are made durable
+    with it. Afterwards the publications that `outdated` returns are deleted. Raises OSError, and what a
+    writer raises; then nothing was published, unless the error concerns the deletion of an outdated
+    publication.
     """
     temporary = aside(target)
     _forget(temporary)
@@ -85,7 +84,7 @@ def publish(
             manifest.write(_proof(facts, {name: _measure(temporary / name) for name in payload}))
         disk.permit_as(temporary / MANIFEST, *(temporary / name for name in payload))
         disk.sync(*(temporary / name for name in (*payload, MANIFEST)), temporary)
-        if target.exists():  # one that was damaged, and skipped
+        if target.exists():  # a damaged publication that was skipped
             remove(target)
         disk.rename(temporary, target)
         trash = [*map(_out_of_sight, outdated())]
@@ -99,7 +98,7 @@ def publish(
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """A directory to be filled, with subdirectories; it is deleted unless `issue` publishes it."""
+    """Create a directory that the block fills; it is deleted at the end unless `issue` publishes it."""
     temporary = aside(target)
     _forget(temporary)
     try:
@@ -110,13 +109,13 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def measured(directory: Path) -> dict[str, Plain]:
-    """Size and checksum of each file in a draft, by its path. Raises OSError if one is a symbolic link."""
+    """Return the size and checksum of each file in a draft, by path. Raises OSError for a symbolic link."""
     files = sorted(path for path in directory.rglob("*") if not path.is_dir() or path.is_symlink())
     return {path.relative_to(directory).as_posix(): _measure(path) for path in files}
 
 
 def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping[str, Plain]) -> None:
-    """Publish a draft with the files that were `measured`, replacing what is there. Raises OSError."""
+    """Publish a draft with its `measured` files, replacing an existing publication. Raises OSError."""
     with disk.create(filled / MANIFEST) as manifest:
         manifest.write(_proof(facts, files))
     disk.permit_as(filled / MANIFEST, *(filled / name for name in files))
@@ -129,7 +128,7 @@ def issue(filled: Path, target: Path, files: Mapping[str, Plain], facts: Mapping
 
 
 def verify(path: Path) -> Published:
-    """Check the publication at `path` completely. Raises Damaged when a byte is missing, added or changed."""
+    """Check every byte of the publication at `path`. Raises Damaged if one is missing, added or changed."""
     published = claimed(path)
     try:
         for name, measure in published.files.items():
@@ -143,7 +142,7 @@ def verify(path: Path) -> Published:
 
 
 def claimed(path: Path) -> Published:
-    """Check and read the manifest at `path`, without reading its files. Raises Damaged."""
+    """Read and check the manifest of the publication at `path`, but not its files. Raises Damaged."""
     try:
         text = (path / MANIFEST).read_bytes()
         proof = json.loads(text)
@@ -158,7 +157,7 @@ def claimed(path: Path) -> Published:
 
 
 def _unreadable(directory: Path, error: OSError) -> str:
-    """Why a file of a publication cannot be read: `state.pt is missing`."""
+    """Describe why a file of a publication cannot be read: `state.pt is missing`."""
     file = Path(str(error.filename or directory))
     name = file.relative_to(directory).as_posix() if file.is_relative_to(directory) else file.name
     if isinstance(error, FileNotFoundError):
@@ -174,19 +173,19 @@ def _lies_in(directory: Path, name: str) -> bool:
 
 
 def equal(file: Path, published: Published, name: str) -> bool:
-    """Whether a file's bytes are those of a payload file."""
+    """Whether a file has the same bytes as a payload file of the publication."""
     return _measure(file) == _measure(published.path / name)
 
 
 def remove(path: Path) -> None:
-    """Delete a publication, so that it is never seen half deleted."""
+    """Delete a publication atomically: it is never visible half deleted."""
     trash = _out_of_sight(path)
     disk.sync(path.parent)
     disk.discard(trash)
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a small file whole, durably."""
+    """Replace a small file, atomically and durably."""
     temporary = aside(path)
     _forget(temporary)
     try:
@@ -202,9 +201,9 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it replaces the one at `path` when the block ends, unless that raises an error.
+    """Open a file to write; it replaces the one at `path` at the end, unless the block raises an error.
 
-    What processes that were killed had been writing there is deleted. Raises OSError.
+    The unfinished files of processes that were killed are deleted. Raises OSError.
     """
     temporary = aside(path)
     for left in (temporary, *_abandoned(path.parent)):
@@ -222,15 +221,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def append(path: Path, text: str) -> None:
-    """Append a line to a file, durably. Raises OSError; then the file may end with a part of the line."""
+    """Append a line to a file, durably. Raises OSError; then the file may end with part of the line."""
     disk.add(path, text.encode())
     disk.sync(path)
 
 
 def twin(source: Path, target: Path) -> None:
-    """Publish the same files under another name, durably; their bytes are shared. Raises OSError.
+    """Publish the same files under a second name, durably, with shared bytes. Raises OSError.
 
-    `source` may be deleted meanwhile, which is an OSError, too; then nothing was published.
+    If `source` is deleted in the meantime, this raises OSError too, and nothing is published.
     """
     if target.exists():
         return
@@ -244,9 +243,9 @@ def twin(source: Path, target: Path) -> None:
 
 
 def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
-    """Give published payload files second names, durably: `names` are sources by target; bytes are shared.
+    """Give published payload files second names, durably, with shared bytes; `names` are sources by target.
 
-    Publications that are `outdated` go in the same wait for the disk.
+    `outdated` publications are deleted with the same sync.
     """
     for target, source in names.items():
         temporary = aside(target)
@@ -255,7 +254,7 @@ def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
             share(source, temporary)
             disk.rename(temporary, target)
         finally:
-            _forget(temporary)  # it stays, too, where the target has been this file's second name before
+            _forget(temporary)  # a rename between two names of one file leaves both
     trash = [*map(_out_of_sight, outdated)]
     disk.sync(*dict.fromkeys(path.parent for path in (*names, *trash)))
     for each in trash:
@@ -263,13 +262,13 @@ def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Delete leftovers of dead processes: what they were writing or deleting there."""
+    """Delete the leftovers of dead processes: files that they were writing or deleting."""
     for path in _abandoned(directory):
         _delete(path)
 
 
 def _out_of_sight(path: Path) -> Path:
-    """Rename what is to be deleted; once that is durable, it can be deleted file by file."""
+    """Rename a path to a trash name; once that is durable, it can be deleted file by file."""
     trash = aside(path, TRASH)
     _forget(trash)
     disk.rename(path, trash)
@@ -277,7 +276,7 @@ def _out_of_sight(path: Path) -> Path:
 
 
 def share(source: Path, target: Path) -> None:
-    """Give a file a second name by a hard link; a copy where the file system has none."""
+    """Give a file a second name with a hard link, or copy it if the file system does not support links."""
     try:
         disk.link(source, target)
     except OSError as error:
@@ -297,7 +296,7 @@ def _abandoned(directory: Path) -> Iterator[Path]:
 
 
 def _is_alive(process: str) -> bool:
-    """Whether the process can still write; one that has ended may stay listed, as nothing waits for it."""
+    """Whether the process can still write; a zombie cannot, although it is listed."""
     try:
         _, _, rest = Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")
     except OSError:
@@ -306,7 +305,7 @@ def _is_alive(process: str) -> bool:
 
 
 def aside(path: Path, prefix: str = TEMPORARY) -> Path:
-    """A name beside `path` that no other process uses, and that `sweep` deletes when this one is dead."""
+    """Return an unused name beside `path`, which `sweep` deletes after this process has ended."""
     return path.with_name(f"{prefix}{os.getpid()}-{path.name}")
 
 
@@ -316,13 +315,13 @@ def intended(path: str) -> str:
 
 
 def _forget(temporary: Path) -> None:
-    """Delete what could not be finished, as far as possible; `sweep` deletes the rest."""
+    """Delete an unfinished file or directory as far as possible; `sweep` deletes the rest."""
     with suppress(OSError):
         _delete(temporary)
 
 
 def _delete(path: Path) -> None:
-    """Delete a file, a link or a directory, if it is there."""
+    """Delete a file, a link or a directory if it exists."""
     if path.is_dir() and not path.is_symlink():
         disk.discard(path)
     elif os.path.lexists(path):
@@ -330,14 +329,14 @@ def _delete(path: Path) -> None:
 
 
 def _proof(facts: Mapping[str, Plain], files: Mapping[str, Plain]) -> bytes:
-    """The manifest: canonical JSON with its own SHA-256."""
+    """Return the content of the manifest: canonical JSON that includes its own SHA-256."""
     said: dict[str, Plain] = {"facts": dict(facts), "files": dict(files)}
     digest = hashlib.sha256(canonical(said).encode()).hexdigest()
     return canonical({**said, "sha256": digest}).encode()
 
 
 def _measure(path: Path) -> Plain:
-    """The size and SHA-256 of a payload file. Raises OSError."""
+    """Return the size and SHA-256 of a payload file. Raises OSError."""
     with open(os.open(path, os.O_RDONLY | disk.OWN), "rb") as file:  # noqa: PTH123 - follows no link
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"sha256": digest, "size": file.tell()}
