@@ -1,8 +1,8 @@
-"""The settings of the process that are torch's, each with how to read it and how to put it back.
+"""The process settings of torch, each with functions to read and to restore it.
 
-Adding a setting of torch is one line in TORCH. Readers run at the end of every turn: they must be cheap, must
-never raise, and must return values that `==` compares. A dict is compared key by key; its writer gets the
-keys to change, with None for a key to remove.
+To add a setting of torch, add a line to TORCH. Readers run at the end of every turn: they must be cheap, must
+never raise, and must return values that can be compared with `==`. A dict is compared key by key; its writer
+receives the keys to change, with None for a key to remove.
 """
 
 import sys
@@ -16,8 +16,8 @@ from torch.nn.modules import module
 from torch.optim import optimizer
 
 Kept: TypeAlias = Literal["value", "never", "needed"]
-"""How a checkpoint treats a setting that training changed: it holds the value; it need not, because no bit
-depends on it; or it would have to and cannot."""
+"""How a checkpoint treats a setting that training changed. "value": it holds the value. "never": it omits it,
+because no bit depends on it. "needed": it would have to hold it, but cannot."""
 
 DEVICES = ("cpu", "cuda")
 PRECISIONS = [
@@ -34,7 +34,7 @@ HOOKS: list[dict[int, Any]] = [
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the process."""
+    """One process setting."""
 
     name: str
     get: Callable[[], Any]
@@ -42,11 +42,11 @@ class Setting:
     kept: Kept = "value"
     pack: Callable[[Any], Any] = lambda value: value  # to what torch.load(weights_only=True) reads
     unpack: Callable[[Any], Any] = lambda value: value
-    glance: Callable[[], Any] | None = None  # equal as long as the value is, and quicker to read
+    glance: Callable[[], Any] | None = None  # equal as long as the value is equal, and quicker to read
 
 
 def switch(name: str, get: Callable[[], Any], put: Callable[..., object], kept: Kept = "value") -> Setting:
-    """A setting whose reader returns the writer's arguments, or its one argument."""
+    """Create a setting whose reader returns the writer's arguments, or its single argument."""
     return Setting(name, get, lambda value: put(*value) if isinstance(value, tuple) else put(value), kept)
 
 
@@ -55,7 +55,7 @@ def _default_device() -> Any:
     return context and context.device
 
 
-GUARDS: list[Any] = []  # of inference mode: it is in force as long as its guard lives
+GUARDS: list[Any] = []  # inference mode is active as long as its guard object lives
 
 
 def _put_autograd(value: tuple[bool, bool]) -> None:
@@ -83,13 +83,13 @@ def _put_autocast(value: tuple[Any, ...]) -> None:
 
 
 def _precisions() -> tuple[Any, ...]:
-    """Of matrix products and convolutions: what the older interface says, then what the newer one does."""
+    """The precisions of matrix products and convolutions, from torch's older and then its newer interface."""
     older = (_older(torch._C._get_float32_matmul_precision), _older(torch._C._get_cudnn_allow_tf32))
     return (*older, *(torch._C._get_fp32_precision_getter(*place) for place in PRECISIONS))
 
 
 def _older(get: Callable[[], Any]) -> Any:
-    """None where the newer interface has said what the older one cannot express."""
+    """Read a value of the older interface; None if the newer one set what the older cannot express."""
     try:
         return get()
     except RuntimeError:
@@ -127,7 +127,7 @@ TINY = [sys.float_info.min]
 
 
 def _flushes() -> bool:
-    """Whether the processor takes denormal numbers for zero; torch has no question for that."""
+    """Whether the processor flushes denormal numbers to zero; torch has no function to read this."""
     return TINY[0] / 2 == 0.0
 
 

@@ -1,11 +1,11 @@
-"""The leaf config as user code sees it: a dict that is read-only, and aware of which knobs were read.
+"""The leaf config as user code sees it: a read-only dict that records which knobs were read.
 
-TrackedConfig is a `dict`, because libraries ask `isinstance(…, dict)`. Code written in C can read the memory
-of a dict past the methods of its class; no read would be recorded, and runs would share rows that are not
-theirs. So the memory of a TrackedConfig holds no knob: under the hash of each lies an `Unread`, which refuses
-to be compared.
-What Python's own C code does with a mapping that is not a plain dict (json, `**`, `dict(…)`, `|`, copy,
-pickle) goes through the methods, which record it; what goes past them fails, and the message says what to do.
+TrackedConfig is a `dict`, because libraries check `isinstance(…, dict)`. C code can read a dict's memory
+without calling its methods. Such reads would not be recorded, and runs would share rows that they must not
+share. So the memory of a TrackedConfig holds no knobs: under the hash of each knob is an `Unread`, which
+raises when it is compared. Python's own C code (json, `**`, `dict(…)`, `|`, copy, pickle) calls the methods
+of a mapping that is not a plain dict, and they record the read. Code that bypasses them fails with a message
+that says what to do.
 """
 
 import copy
@@ -21,15 +21,15 @@ from rapidfire_cli.training.user_code import is_users
 
 Path: TypeAlias = tuple[str, ...]
 Reads: TypeAlias = dict[tuple[Path, bool], str]
-"""What was seen, by (knob path, whether the whole subtree below it was looked at)."""
+"""The values that were read, by (knob path, whether the whole subtree was read)."""
 
-ABSENT = "absent"  # no JSON, so no value
-EMPTY = ""  # json's C encoder looks at the size of the memory before it asks for the items
+ABSENT = "absent"  # not valid JSON, so it differs from every value
+EMPTY = ""  # json's C encoder checks the size of the memory before it calls `items`
 PLAIN = "`.copy()` makes a plain dict of it"
 
 
 class MissingKnob(KeyError):  # noqa: N818 - what users read
-    """A knob was asked for that the leaf config does not have."""
+    """User code read a knob that the leaf config does not have."""
 
     def __init__(self, path: Path, siblings: tuple[str, ...]) -> None:
         super().__init__(f"the config has no {'.'.join(map(str, path))}")
@@ -41,7 +41,7 @@ class MissingKnob(KeyError):  # noqa: N818 - what users read
 
 
 class Unread:
-    """Key and value in the memory of a TrackedConfig: C code that reads it bypasses its methods."""
+    """A placeholder in the memory of a TrackedConfig, to detect C code that bypasses its methods."""
 
     __slots__ = ("_hash", "_key")
 
@@ -62,7 +62,7 @@ class Unread:
 
 
 class Written(dict[str, Any]):
-    """A TrackedConfig after a library has written into what it was handed: a dict of the library's own."""
+    """A TrackedConfig that a library has modified: from then on a plain dict that belongs to the library."""
 
     __slots__ = ("_path", "_reads", "_tree")
 
@@ -71,13 +71,14 @@ class Written(dict[str, Any]):
 
 
 class TrackedConfig(dict[str, Any]):
-    """A read-only view of a leaf config that notes each read in `reads`.
+    """A read-only view of a leaf config that records each read in `reads`.
 
-    A lookup notes that knob alone, absent ones included; iterating, counting and comparing note everything
-    below. Lists come out as fresh copies, and copies of it, pickled ones too, are plain dicts.
+    A lookup records only that knob, also if it is absent; iterating, counting and comparing record everything
+    below. Lists are returned as fresh copies. Copies of the view, including pickled ones, are plain dicts.
 
-    The user's code cannot write into it. A library can into what it was handed, as transformers does to fill
-    in defaults: each lookup hands out another view, and the one that is written into becomes a plain dict.
+    User code cannot write into it. A library can write into the view that it received, as transformers does
+    to fill in defaults: each lookup returns a new view, and the one that is written into becomes a plain
+    dict.
     """
 
     __slots__ = ("_path", "_reads", "_tree")
@@ -86,7 +87,7 @@ class TrackedConfig(dict[str, Any]):
     _tree: LeafConfig
 
     def __new__(cls, tree: Any = (), reads: Reads | None = None, path: Path = (), /, **more: Any) -> Any:
-        """Without `reads` a plain dict: libraries make mappings anew by `type(mapping)(…)`."""
+        """Create a view, or a plain dict without `reads`: libraries copy mappings with `type(mapping)(…)`."""
         if reads is None:
             return dict(tree, **more)
         self = dict.__new__(cls)
@@ -95,7 +96,7 @@ class TrackedConfig(dict[str, Any]):
         return self
 
     def __init__(self, *_: Any) -> None:
-        """Everything is done; dict's own would fill the memory."""
+        """Do nothing: `dict.__init__` would fill the memory."""
 
     def __getitem__(self, key: str) -> Any:
         if key in self:
@@ -135,7 +136,7 @@ class TrackedConfig(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # equal to dicts, which have none
+    __hash__ = None  # it is equal to dicts, which have no hash
 
     def __or__(self, other: Any) -> Any:
         return self.copy() | other
@@ -196,7 +197,7 @@ class TrackedConfig(dict[str, Any]):
         return self._tree
 
     def _written(self, *key: str) -> dict[str, Any]:
-        """This object, a plain dict from now on, for a library to change. Raises TypeError for the user."""
+        """Turn this object into a plain dict that a library may change. Raises TypeError for user code."""
         writer: FrameType = sys._getframe(2)
         if is_users(writer.f_code.co_filename):
             knob = ".".join((*self._path, *key)) or "it"
@@ -217,7 +218,7 @@ _memories: dict[Path, dict[str, Any]] = {}
 
 
 def _unread(tree: LeafConfig) -> dict[str, Any]:
-    """The memory of a TrackedConfig over this tree; made once for each mapping of a leaf config."""
+    """Return the memory of a TrackedConfig over this tree; cached for each mapping of a leaf config."""
     keys = tuple(tree) or (EMPTY,)
     if keys not in _memories:
         _memories[keys] = cast("dict[str, Any]", {unread: unread for unread in map(Unread, keys)})
@@ -225,18 +226,18 @@ def _unread(tree: LeafConfig) -> dict[str, Any]:
 
 
 def seen(reads: Reads, path: Path) -> bool:
-    """Whether the value of the knob at `path` was seen: by itself, or within a mapping seen as a whole."""
+    """Whether the knob at `path` was read, by itself or within a mapping that was read as a whole."""
     wholes = (path[:length] for length in range(len(path) + 1))
     return (path, False) in reads or any((whole, True) in reads for whole in wholes)
 
 
 def sought(reads: Reads) -> Iterator[Path]:
-    """The knobs that were looked for and are not there."""
+    """Yield the knobs that were looked up but do not exist."""
     return (path for (path, _), value in reads.items() if value == ABSENT)
 
 
 def ends(tree: LeafConfig, path: Path = ()) -> Iterator[Path]:
-    """The paths of the knobs in a tree that hold a value, not further knobs."""
+    """Yield the paths of the knobs in a tree whose value is not a mapping."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from ends(value, (*path, key))
@@ -245,12 +246,12 @@ def ends(tree: LeafConfig, path: Path = ()) -> Iterator[Path]:
 
 
 def agrees(reads: Reads, tree: LeafConfig) -> bool:
-    """Whether code that made these reads would have seen the same in `tree`."""
+    """Whether code that made these reads would have read the same values in `tree`."""
     return all(glimpse(tree, path, deep) == seen for (path, deep), seen in reads.items())
 
 
 def glimpse(tree: LeafConfig, path: Path, deep: bool) -> str:
-    """What a read at `path` shows: nothing, that a mapping is there, or canonical JSON."""
+    """Return what a read at `path` returns: absent, a mark for a mapping, or canonical JSON."""
     node: Any = tree
     for key in path:
         if not isinstance(node, Mapping) or key not in node:

@@ -1,4 +1,4 @@
-"""What a leaf config says about training, as types."""
+"""The training settings of a leaf config, with types and defaults."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ class TrainConfig:
     named_metrics: tuple[str, ...]
     eval_batch_size: int
     precision: Precision
-    steps_per_epoch: int | None  # optimizer steps, where an epoch is not the rows of the split
-    drop_last: bool  # of an epoch's rows those that fill no batch
+    steps_per_epoch: int | None  # optimizer steps; None if an epoch is one pass over the split
+    drop_last: bool  # whether an epoch drops the rows that do not fill a batch
     grad_accumulation: int  # batches per optimizer step
     max_grad_norm: float | None
     on_nan: Literal["fail", "continue"]
@@ -35,28 +35,28 @@ class TrainConfig:
         return self.batch_size * self.grad_accumulation
 
     def steps(self, rows: int) -> int:
-        """The optimizer steps of an epoch over so many rows."""
+        """Return the optimizer steps of an epoch, for a split with `rows` rows."""
         return self.steps_per_epoch or math.ceil(self.kept(rows) / self.step_size)
 
     def kept(self, rows: int) -> int:
-        """On how many rows an epoch trains, of a split with so many."""
+        """Return the number of rows on which an epoch trains, for a split with `rows` rows."""
         kept = rows - rows % self.batch_size if self.drop_last else rows
         return self.steps_per_epoch * self.step_size if self.steps_per_epoch else kept
 
     def determinism(self, device: str) -> Literal["default", "warn", "error"]:
-        """What torch does about operations without a deterministic form."""
+        """Return how torch treats operations without a deterministic implementation."""
         if self.deterministic is None:
             return usual_determinism(device)
         return "error" if self.deterministic else "default"
 
 
 def usual_determinism(device: str) -> Literal["default", "warn"]:
-    """What torch does about such operations where a run says nothing: on the CPU it warns."""
+    """Return how torch treats nondeterministic operations by default: on the CPU it warns."""
     return "warn" if device == "cpu" else "default"
 
 
 def train_config(leaf: LeafConfig) -> TrainConfig:
-    """The plan of a leaf config that the grammar has accepted."""
+    """Return the training settings of a leaf config that the grammar has accepted."""
     train = cast("dict[str, Any]", leaf["train"])
     return TrainConfig(
         epochs=train["epochs"],

@@ -1,10 +1,10 @@
-"""A trained run, opened for use: its model as a finished epoch left it, and what a forward pass needs.
+"""Open a trained run for use: its model after a finished epoch, and what a forward pass needs.
 
-Theory of operation. `kept_epoch` chooses among the run's checkpoints, whose manifests say how far each had
-come. `reopened` makes the run's objects by the user's methods, as the executor does when a run continues, and
-puts back what the chosen checkpoint holds of them. There is no optimizer, no schedule, and no data unless the
-caller brings some. A run may be training meanwhile: nothing is written into its directory, and a checkpoint
-that is deleted while it is read is as good as damaged, so the next one is tried.
+Theory of operation. `kept_epoch` chooses one of the run's checkpoints, whose manifests say how far each run
+had trained. `reopened` creates the run's objects with the user's methods, as the executor does when a run
+continues, and restores their state from the chosen checkpoint. There is no optimizer, no schedule, and no
+data unless the caller passes some. The run may be training at the same time: nothing is written into its
+directory, and a checkpoint that is deleted while it is read counts as damaged, so the next one is tried.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ from rapidfire_cli.training.state import Origins, origins, unpack_trained
 from rapidfire_cli.training.train_config import TrainConfig, train_config
 
 NO_DATA = Loaded({}, {}, None, "{}", {})
-ATTEMPTS = 5  # to find a checkpoint that is not deleted meanwhile (assumed: each takes seconds to go)
+ATTEMPTS = 5  # to find a checkpoint that is not being deleted (assumed: each exists for seconds)
 
 
 class Refused(Exception):  # noqa: N818 - what users read
@@ -59,28 +59,28 @@ class Refused(Exception):  # noqa: N818 - what users read
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Weights that a checkpoint holds."""
+    """The weights of an epoch, and the checkpoint that holds them."""
 
     checkpoint: Path
     reached: Reached
     weights: Path
-    ended: EpochEnded  # the finished epoch that they are of
-    is_inside: bool = False  # they are later ones, from inside the epoch after that
+    ended: EpochEnded  # the finished epoch of the weights
+    is_inside: bool = False  # whether the weights are from within the following epoch
 
     @property
     def step(self) -> int:
-        """Optimizer steps that the weights were trained."""
+        """The number of optimizer steps that trained the weights."""
         return self.reached.step if self.is_inside else self.ended.step
 
     @property
     def is_whole(self) -> bool:
-        """Whether the rest of the checkpoint is of the same moment as the weights."""
+        """Whether the rest of the checkpoint was saved at the same step as the weights."""
         return self.weights == weights_in(self.checkpoint, MODEL)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained run's objects."""
+    """The objects of a trained run."""
 
     train: TrainConfig
     device: torch.device
@@ -88,18 +88,18 @@ class Trained:
     spec: MLSpec
     cfg: Cfg
     model: nn.Module
-    forward: nn.Module  # the model, compiled where asked
+    forward: nn.Module  # the model, compiled if `train.compile` is set
     origins: Origins
     frozen: Frozen
     kept: Kept
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The precision in which the forward pass computes."""
+        """Return the autocast context of the run's precision."""
         return autocast(self.train, self.device)
 
 
 def kept_epoch(directory: Path, at: Epoch) -> Kept:
-    """The last finished epoch's weights, or the best one's. Raises Refused; Failure where all are damaged."""
+    """Find the weights of the last finished epoch or the best one. Raises Refused, or Failure for damage."""
     damage: dict[str, None] = {}
     for _ in range(ATTEMPTS):
         present = newest_first(directory)
@@ -120,7 +120,7 @@ def kept_epoch(directory: Path, at: Epoch) -> Kept:
 def reopened(
     assignment: Assignment, at: Epoch, known: Shared, mode: Mode, loaded: Loaded = NO_DATA
 ) -> Trained:
-    """The run's model as the epoch left it, evaluating. Raises Failure, and what user code raises."""
+    """Open the run's model of that epoch in evaluation mode. Raises Failure, and what user code raises."""
     kept = kept_epoch(Path(assignment.directory), at)
     source = sourced(assignment, loaded, {}, known, mode)
     its = train_config(source.leaf)
@@ -139,14 +139,14 @@ def reopened(
 
 
 def reopened_here(setup: Setup, assignment: Assignment, at: Epoch) -> tuple[Trained, RunOpened]:
-    """The run opened in this process, and the code now; settings and random streams stay as they are.
+    """Open the run in this process; return it and the current hashes. Settings and streams are unchanged.
 
     Raises SpecProblem, Refused, Failure, and what user code raises.
     """
     streams, determinism = rng.capture(), torch.get_deterministic_debug_mode()
     try:
         known = shared(setup, load(setup.mlspec))
-        known = replace(known, settings=ProcessSettings())  # those of this process, its streams among them
+        known = replace(known, settings=ProcessSettings())  # of this process, including its streams
         with known.settings.apart():
             trained = reopened(assignment, at, known, "predict")
         return trained, RunOpened(assignment.run, known.code, "{}", known.environment)
@@ -164,7 +164,7 @@ def _no_epoch(at: Epoch) -> Finding:
 
 
 def _fill(trained: Trained) -> Mapping[str, Any]:
-    """Put the weights in, and the state beside them; the settings that training changed. Raises Failure."""
+    """Restore the weights and the state; return the settings that training changed. Raises Failure."""
     kept = trained.kept
     state: Mapping[str, Any] = {}
     frozen: Mapping[str, Tensor] = {}
@@ -185,13 +185,13 @@ def _fill(trained: Trained) -> Mapping[str, Any]:
 
 
 def _copies(trained: Trained, hashes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Frozen weights as they were made, of those that training changed by the time of the checkpoint."""
+    """Copy the frozen weights, as created, that training had changed when the checkpoint was saved."""
     changed = trained.frozen.hashes.keys() - hashes.keys()
     return {name: each.detach().clone() for name, each in trained.model.named_parameters() if name in changed}
 
 
 def _by_merit(checkpoints: list[Path], directory: Path, at: Epoch) -> Iterator[Kept]:
-    """What the checkpoints hold that may be used, the first choice first."""
+    """Yield the usable weights in the checkpoints, the preferred ones first."""
     known = [(path, reached) for path in checkpoints if (reached := _reached(path)) and reached.epoch]
     if at == "best":
         yield from (kept for path, reached in known if (kept := _best(path, reached, directory)))
@@ -211,7 +211,7 @@ def _by_merit(checkpoints: list[Path], directory: Path, at: Epoch) -> Iterator[K
 
 
 def _best(path: Path, reached: Reached, directory: Path) -> Kept | None:
-    """The best epoch's weights: in the checkpoint, or beside it where the run is completed."""
+    """Return the best epoch's weights: in the checkpoint, or beside it if the run is completed."""
     if reached.best is None:
         return None
     ended = _epoch(reached.best.epoch, reached, directory)
@@ -221,7 +221,7 @@ def _best(path: Path, reached: Reached, directory: Path) -> Kept | None:
 
 
 def _epoch(number: int, reached: Reached, directory: Path) -> EpochEnded | None:
-    """What is known of a finished epoch; None where that is lost."""
+    """Return the record of a finished epoch; None if it is lost."""
     epochs = reached.history
     if not epochs or number < epochs[0].epoch:
         epochs = epochs_of(directory, reached) or ()
@@ -229,7 +229,7 @@ def _epoch(number: int, reached: Reached, directory: Path) -> EpochEnded | None:
 
 
 def _reached(checkpoint: Path) -> Reached | None:
-    """What the checkpoint's manifest says; None where it is damaged, or of a version that cannot be read."""
+    """Return the content of the checkpoint's manifest; None if it is damaged or of an unreadable version."""
     try:
         facts = publication.claimed(checkpoint).facts
         return from_facts(facts) if facts.get("format") in READABLE else None

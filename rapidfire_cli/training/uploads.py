@@ -1,4 +1,4 @@
-"""Copy batches to a GPU beside its computations."""
+"""Copy batches to a GPU while it computes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from rapidfire_cli.training.model_state import tensors_in
 
 
 def uploaded(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
-    """The batches on the device.
+    """Yield the batches, copied to the device.
 
-    A GPU copies them from pinned memory on a stream of its own, so that the copy of a batch and the
-    computations on the one before overlap: the process queues work ahead of the GPU.
+    A GPU copies from pinned memory on a separate stream, so that the copy of a batch overlaps with the
+    computations on the previous one.
     """
     if device.type == "cpu":
         yield from batches
@@ -34,7 +34,7 @@ def uploaded(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """Stacked rows that stay in files: batches are selected there, then copied to the device."""
+    """Stacked rows in mapped files: batches are selected there, then copied to the device."""
 
     rows: Stacked
     device: torch.device

@@ -1,4 +1,4 @@
-"""Which code is the user's own, and where in it an error came from."""
+"""Decide which code is the user's own, and find the place in it that caused an error."""
 
 import inspect
 import linecache
@@ -29,27 +29,27 @@ HEAD = re.compile(r"\s*(?:async\s+)?(?:def|class)\b")  # of a definition, below 
 
 
 class Place(NamedTuple):
-    """Where in the user's code an error came from."""
+    """The place in user code that caused an error."""
 
     span: Span
     function: str  # `<module>`, `<lambda>` and the like where it has no name; empty for a syntax error
 
     def __str__(self) -> str:
-        """`specs/x.py:41, in compute_forward`."""
+        """Format the place: `specs/x.py:41, in compute_forward`."""
         inside = f", in {self.function}" if self.function.isidentifier() else ""
         return f"{self.span.file}:{self.span.line}{inside}"
 
 
 @cache
 def is_users(file: str) -> bool:
-    """Whether a source file is the user's own: no library's, and neither built in nor made from a string."""
+    """Whether a source file is the user's own: not of a library, not built in, not made from a string."""
     return not file.startswith((*LIBRARIES, "<"))
 
 
 def place(error: BaseException) -> Place | None:
-    """Where the user's code raised the error, or called what raised it: the innermost frame of theirs.
+    """Return the innermost frame of user code that raised the error, or that called what raised it.
 
-    Where an error has no such frame, that of its cause counts: libraries wrap what the code they call raises.
+    If the error has no such frame, its cause is searched, since libraries wrap errors of code that they call.
     """
     for each in _chain(error):
         if isinstance(each, SyntaxError) and each.filename and is_users(each.filename):
@@ -61,11 +61,11 @@ def place(error: BaseException) -> Place | None:
 
 
 def definition(of: Any) -> Span | None:
-    """The first line of a class or function of the user's: what it is called and takes."""
+    """Return the span of the `class` or `def` line of a user's class or function."""
     try:
         written = inspect.unwrap(of)
         file, (lines, first) = inspect.getsourcefile(written), inspect.getsourcelines(written)
-    except (OSError, TypeError):  # not made from source
+    except (OSError, TypeError):  # there is no source
         return None
     if not file or not is_users(file):
         return None
@@ -76,7 +76,7 @@ def definition(of: Any) -> Span | None:
 
 
 def relative(file: str) -> str:
-    """The path as people write it: relative to the working directory where it lies below that."""
+    """Return the path relative to the working directory if it is below it, or else unchanged."""
     path = Path(file)
     try:
         here = Path.cwd()
@@ -86,7 +86,7 @@ def relative(file: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from or during."""
+    """Yield the error, then its causes and contexts."""
     seen: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in seen:
@@ -97,7 +97,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _span(frame: traceback.FrameSummary) -> Span:
-    """What of the line was being executed: columns are bytes in UTF-8 and count from 0."""
+    """Return the span of the executed expression; the frame's columns are UTF-8 bytes, from 0."""
     number, start, end = frame.lineno or 1, frame.colno, frame.end_colno
     if start is None or end is None:
         return Span(relative(frame.filename), number, 1)

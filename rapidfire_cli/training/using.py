@@ -1,6 +1,6 @@
 """Use a trained run: evaluate it, predict with it, or export it.
 
-Whatever goes wrong is an answer, since the worker has nothing else to do.
+Every error becomes an answer, since the worker has no other task.
 """
 
 from dataclasses import replace
@@ -19,12 +19,12 @@ from rapidfire_cli.training.trained import Refused
 
 
 def use(order: Use, shared: Shared) -> Used:
-    """Carry the order out."""
+    """Carry out the order; an error becomes a finding in the answer."""
     try:
         answer = _carried_out(order, shared)
     except Refused as refused:
         return Used((refused.finding,))
-    except BaseException as error:  # whatever user code does, SystemExit included
+    except BaseException as error:  # anything that user code raises, including SystemExit
         failure = blamed(error)
         if failure.kind == "disk":
             return Used(unavailable=failure.cause)
@@ -45,7 +45,7 @@ def _carried_out(order: Use, shared: Shared) -> Used:
 
 
 def _opened(order: Use, shared: Shared) -> RunOpened:
-    """What the run's bits depend on here; of data nothing where none were loaded."""
+    """Return the hashes that the run's bits depend on; those of data are empty if none were loaded."""
     if isinstance(order.task, Evaluate):
         return fingerprinted(order.assignment, shared)
     return RunOpened(order.assignment.run, shared.code, "{}", shared.environment)

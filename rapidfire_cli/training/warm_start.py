@@ -1,8 +1,8 @@
-"""A warm start: a new run begins with the weights that another one had at the end of an epoch.
+"""A warm start: a new run begins with the weights that another run had at the end of an epoch.
 
-The checkpoint of that moment is in the run's directory as `origin`. It shares its bytes with the other run's,
-so nothing that becomes of that run matters, and goes once the run has a checkpoint of its own. Weights and
-buffers are copied. The optimizer's moments are copied where it is of the same class and form. Every
+That checkpoint is in the new run's directory as `origin`. It shares bytes with the other run's checkpoint,
+but does not depend on what happens to that run. It is deleted once the new run has its own checkpoint.
+Weights and buffers are copied. The optimizer's moments are copied if it has the same class and form. Every
 hyperparameter, the random streams, the order of rows and the learning-rate schedule are the new run's own.
 """
 
@@ -25,12 +25,12 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import say
 
-NAMED = 5  # tensors that are named one by one
-SCHEDULED = frozenset({"params", "lr", "initial_lr"})  # of a parameter group: what moments do not depend on
+NAMED = 5  # the most tensors that a message names
+SCHEDULED = frozenset({"params", "lr", "initial_lr"})  # keys of a group that moments do not depend on
 
 
 def begin(run: LiveRun, warm: WarmStart) -> None:
-    """Give a run that was just made the weights that it begins with. Raises Failure."""
+    """Load the weights of a warm start into a new run. Raises Failure."""
     place = Path(run.assignment.directory) / ORIGIN
     try:
         published = publication.verify(place)
@@ -50,7 +50,7 @@ def begin(run: LiveRun, warm: WarmStart) -> None:
 
 
 def _load_all(run: LiveRun, file: Path) -> frozenset[str]:
-    """Load every tensor; the names. Raises Failure where the architecture changed."""
+    """Load all tensors and return their names. Raises Failure if the architecture changed."""
     found, now = weights.stored(file), _tensors(run)
     if changed := [*_changes(found, now)]:
         more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
@@ -62,7 +62,7 @@ def _load_all(run: LiveRun, file: Path) -> frozenset[str]:
 
 
 def _load_matching(run: LiveRun, file: Path) -> frozenset[str]:
-    """Load the tensors that fit, and say which; their names."""
+    """Load the tensors that fit, print which, and return their names."""
     found, now = weights.stored(file), _tensors(run)
     fitting = {
         name: tensor
@@ -77,7 +77,7 @@ def _load_matching(run: LiveRun, file: Path) -> frozenset[str]:
 
 
 def _load_moments(run: LiveRun, packed: Mapping[str, Any], loaded: Collection[str], was: str) -> None:
-    """Copy the optimizer's state of the parameters that were loaded, where it means the same here."""
+    """Copy the optimizer's state of the loaded parameters, if it has the same meaning in this run."""
     told = "rapidfire: warm start: the optimizer begins without the other run's state"
     if was != _classes(json.loads(run.assignment.config)):
         say(f"{told}: it was {was}")
@@ -97,14 +97,14 @@ def _load_moments(run: LiveRun, packed: Mapping[str, Any], loaded: Collection[st
 
 
 def _classes(leaf: Any) -> str:
-    """The optimizer's class; of several optimizers the class of each."""
+    """Return the optimizer's class, or the classes of several optimizers, as text."""
     optimizer = leaf["train"]["optimizer"]
     each = optimizer if isinstance(optimizer, list) else [optimizer]
     return ", ".join(str(one["name"]) for one in each)
 
 
 def _kind(group: Mapping[str, Any]) -> dict[str, Any]:
-    """What the optimizer's state depends on: flags and names, and whether a number is 0."""
+    """Return what the meaning of the optimizer's state depends on: flags, names, and which numbers are 0."""
     return {key: _sort(value) for key, value in group.items() if key not in SCHEDULED}
 
 
@@ -119,19 +119,19 @@ def _sort(value: Any) -> Any:
 
 
 def _fits(parameter: Tensor, state: Mapping[str, Any]) -> bool:
-    """Whether the tensors kept for a parameter have its shape, or are single numbers."""
+    """Whether the state tensors of a parameter have its shape, or are single numbers."""
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
     return all(each.numel() == 1 or each.shape == parameter.shape for each in tensors)
 
 
 def _tensors(run: LiveRun) -> dict[str, Tensor]:
-    """The model's weights and buffers that have a shape."""
+    """Return the model's weights and buffers that have a shape."""
     said = run.model.state_dict().items()
     return {name: value for name, value in said if isinstance(value, Tensor) and not is_lazy(value)}
 
 
 def _changes(found: Mapping[str, Tensor | None], now: Mapping[str, Tensor]) -> Iterator[str]:
-    """What differs, by name: `head.weight` is (10, 32), was (2, 32)."""
+    """Yield a description of each tensor that differs: `head.weight` is (10, 32), was (2, 32)."""
     for name, tensor in found.items():
         if name not in now:
             yield f"`{name}` is missing"

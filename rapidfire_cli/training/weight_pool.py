@@ -1,14 +1,14 @@
 """Frozen weights with equal bytes, stored once for all runs that are resident on a worker.
 
-Theory of operation. When a run comes into memory, its frozen weights (`training/frozen.py`) join the pool: a
-storage that another resident has with the same bytes, layout and alignment takes the place of the run's own,
-which is freed. Storages that something else looks into are left alone: a trained parameter, a buffer that is
-saved, an attribute, a NumPy array. The pool refers to its storages weakly; one is freed with its last holder.
+Theory of operation. When a run is opened, its frozen weights (`training/frozen.py`) join the pool. If another
+resident has a storage with the same bytes, layout and alignment, it replaces the run's own, which is freed.
+Storages that other objects refer to are not shared: a trained parameter, a buffer that is saved, an
+attribute, a NumPy array. The pool has weak references; a storage is freed with its last holder.
 
-Only one run trains at a time, and its holders are looked at when its turn ends. If the bytes of a storage are
-others by then, the run has written to it. It keeps the storage, and the other holders are *disturbed*: they
-are saved, which needs no frozen weights, and opened again before they train. So a write costs its neighbours
-time, and never changes a bit of theirs.
+Only one run trains at a time, and its storages are checked when its turn ends. If the bytes of a storage have
+changed, the run wrote to it. It keeps the storage, and the other holders are *disturbed*: they are saved,
+which needs no frozen weights, and reopened before they train. So a write costs the other runs time, but never
+changes their results.
 """
 
 from collections import Counter
@@ -25,9 +25,9 @@ from rapidfire_cli.training.batches import ALIGNED
 from rapidfire_cli.training.frozen import Frozen, address, hashed, mixed
 
 Key: TypeAlias = tuple[object, ...]
-"""Device, size and alignment of a storage, the places and hashes of the tensors in it.
+"""A number, the device, size and alignment of a storage, and the offsets and hashes of the tensors in it.
 
-The number before these tells storages of one run with equal bytes apart.
+The number distinguishes storages of one run that have equal bytes.
 """
 
 
@@ -36,24 +36,24 @@ class Stored:
     """A storage of frozen weights, and the runs that use it."""
 
     storage: UntypedStorage
-    tensors: tuple[Tensor, ...]  # detached ones, of all that is in it
-    marks: tuple[str, ...]  # what their bytes were
+    tensors: tuple[Tensor, ...]  # detached views of all tensors in it
+    marks: tuple[str, ...]  # the original hashes of their bytes
     holders: "WeakSet[Frozen]" = field(default_factory=WeakSet)
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether nobody has written to it."""
+        """Whether the storage still has its original bytes."""
         return _marks(self.tensors) == self.marks
 
 
 class WeightPool:
-    """The storages of a worker's residents."""
+    """The shared storages of frozen weights of a worker's residents."""
 
     def __init__(self) -> None:
         self._stored: WeakValueDictionary[Key, Stored] = WeakValueDictionary()
 
     def join(self, frozen: Frozen, model: nn.Module) -> None:
-        """Store a run's frozen weights where those of others are, or let others use its own."""
+        """Replace a run's frozen weights by equal ones in the pool, or add its own to the pool."""
         tensors = registered(model)
         seen: Counter[Key] = Counter()  # a run's own storages stay apart, even if they have equal bytes
         for names in _by_storage(frozen.hashes, tensors):
@@ -79,7 +79,7 @@ class WeightPool:
             frozen.stored |= dict.fromkeys(own, stored)
 
     def written(self, frozen: Frozen) -> set[Frozen]:
-        """The other holders of storages that this run has written to, which are its own from now on."""
+        """Find storages that this run wrote to; it keeps them, and their other holders are returned."""
         others: set[Frozen] = set()
         for stored in {*frozen.stored.values()}:
             if len(stored.holders) > 1 and not stored.is_unchanged:
@@ -88,12 +88,12 @@ class WeightPool:
         return others
 
     def exclusive(self, frozen: Frozen) -> int:
-        """The bytes of the storages that no other run holds."""
+        """Return the bytes of the storages that no other run holds."""
         own = {stored for stored in frozen.stored.values() if len(stored.holders) == 1}
         return sum(stored.storage.nbytes() for stored in own)
 
     def shared(self, residents: Iterable[Frozen]) -> int:
-        """The bytes of all storages that these runs hold and that would not go with one of them."""
+        """Return the bytes of the residents' shared storages; those of a single resident count as shared."""
         runs = [*residents]
         every = {stored for frozen in runs for stored in frozen.stored.values()}
         return sum(stored.storage.nbytes() for stored in every if len(stored.holders) > 1 or len(runs) == 1)

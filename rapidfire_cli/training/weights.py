@@ -1,9 +1,9 @@
-"""A model's weights as a file that others can read: safetensors where it holds them, else torch's own format.
+"""A model's weights as a file for other programs: safetensors if possible, or else torch's own format.
 
-The weights are what the model's `state_dict` says. safetensors holds strided tensors of most dtypes, each
-with bytes of its own; a sparse buffer, complex128 or extra state needs torch's format, which is read with
-`torch.load(weights_only=True)`. Of frozen weights (`training/frozen.py`) safetensors holds the hashes, as
-metadata; torch's format holds them in full.
+The weights are the content of the model's `state_dict`. safetensors supports strided tensors of most dtypes
+that share no memory. A sparse buffer, complex128 or extra state needs torch's format, which is read with
+`torch.load(weights_only=True)`. For frozen weights (`training/frozen.py`), safetensors holds only the hashes,
+as metadata; torch's format holds them in full.
 """
 
 import json
@@ -25,7 +25,7 @@ from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.frozen import hashed
 
 SAFETENSORS, TORCH = ".safetensors", ".pt"
-FROZEN = "rapidfire.frozen"  # of a safetensors file's metadata: hashes of what was left out, by name, as JSON
+FROZEN = "rapidfire.frozen"  # metadata key: hashes of omitted tensors, by name, as JSON
 DTYPES = frozenset(
     {
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
@@ -33,25 +33,25 @@ DTYPES = frozenset(
         *(torch.float8_e4m3fn, torch.float8_e5m2),
     }
 )
-"""What safetensors 0.6 and torch both know."""
+"""The dtypes that both safetensors 0.6 and torch support."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A model's weights, by the names of its `state_dict`."""
 
-    tensors: Mapping[str, Tensor]  # each with bytes of its own; everything when `plain` is false
-    same: Mapping[str, str]  # names of tensors that are another one under a second name, by name
-    frozen: Mapping[str, str]  # hashes of frozen weights, which are left out, by name
-    plain: bool  # whether safetensors holds them
+    tensors: Mapping[str, Tensor]  # tensors that share no memory; everything if `plain` is false
+    same: Mapping[str, str]  # second names of tensors: the first name by the second
+    frozen: Mapping[str, str]  # hashes of frozen weights, which are omitted, by name
+    plain: bool  # whether safetensors can hold them
 
     @property
     def suffix(self) -> str:
-        """Of the file that holds them."""
+        """The suffix of the file that holds the weights."""
         return SAFETENSORS if self.plain else TORCH
 
     def write(self, path: Path) -> None:
-        """Write the file. Raises OSError, and what safetensors raises."""
+        """Write the weights to a file. Raises OSError, and what safetensors raises."""
         if self.plain:
             failpoint("write", path)
             tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
@@ -62,7 +62,7 @@ class Weights:
                 torch.save(dict(self.tensors), file)
 
     def copied(self) -> "Weights":
-        """The same weights, on the CPU, whatever becomes of the model."""
+        """Return a copy of the weights on the CPU, which does not change with the model."""
         tensors: dict[str, Any] = {
             name: tensor.detach().cpu().clone() if isinstance(tensor, Tensor) else tensor
             for name, tensor in self.tensors.items()
@@ -71,11 +71,11 @@ class Weights:
 
 
 def weights(model: nn.Module, hashes: Mapping[str, str]) -> Weights:
-    """The model's own tensors, as its `state_dict` says now, without those that `hashes` names."""
+    """Return the tensors of the model's current `state_dict`, without those that `hashes` names."""
     said = {
         name: value
         for name, value in model.state_dict().items()
-        if not is_lazy(value)  # of a lazy module that was never called
+        if not is_lazy(value)  # a lazy module that was never called
     }
     if not all(_is_plain(value) for value in said.values()):
         return Weights(said, {}, {}, plain=False)
@@ -85,7 +85,7 @@ def weights(model: nn.Module, hashes: Mapping[str, str]) -> Weights:
     first: dict[tuple[Any, ...], str] = {}
     same: dict[str, str] = {}
     apart: dict[str, Tensor] = {}
-    taken: set[int] = set()  # storages that a tensor before lies in
+    taken: set[int] = set()  # storages of the tensors so far
     for name, tensor in said.items():
         key = _place(tensor)
         storage = key[0]
@@ -102,7 +102,7 @@ def weights(model: nn.Module, hashes: Mapping[str, str]) -> Weights:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file of weights, on the CPU. Raises what the libraries raise."""
+    """Read the tensors in a file of weights, on the CPU. Raises what the libraries raise."""
     if path.suffix == SAFETENSORS:
         return load_file(path)
     loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -110,16 +110,16 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def stored(path: Path) -> dict[str, Tensor | None]:
-    """What a file of weights holds, by every name; None for frozen weights that it leaves out."""
+    """Read a file of weights, with all names of each tensor; None for frozen weights that it omits."""
     same, frozen = _metadata(path)
     tensors: dict[str, Tensor | None] = {**read(path)}
     return tensors | {name: tensors[first] for name, first in same.items()} | dict.fromkeys(frozen)
 
 
 def put(model: nn.Module, path: Path, made: Mapping[str, Tensor]) -> None:
-    """Load a file of weights into a model of the same form; `made` are frozen weights that it may leave out.
+    """Load a file of weights into a model of the same form; `made` are frozen weights that it may omit.
 
-    Raises Failure where it does not fit.
+    Raises Failure if it does not fit.
     """
     found = load_file(path) if path.suffix == SAFETENSORS else torch.load(path, "cpu", weights_only=True)
     again, frozen = _metadata(path)
@@ -127,7 +127,7 @@ def put(model: nn.Module, path: Path, made: Mapping[str, Tensor]) -> None:
     more |= {name: made[name] for name in frozen if name in made}
     try:
         told = model.load_state_dict({**found, **more}, strict=False)
-    except RuntimeError as error:  # of another shape
+    except RuntimeError as error:  # a tensor has another shape
         raise Failure("checkpoint", f"{path} does not fit the model: {one_line(error)}") from error
     now = model.state_dict()
     missing = [name for name in told.missing_keys if name not in frozen or hashed(now[name]) != frozen[name]]
@@ -137,7 +137,7 @@ def put(model: nn.Module, path: Path, made: Mapping[str, Tensor]) -> None:
 
 
 def _metadata(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The names of tensors that are another one under a second name, and the hashes of what is left out."""
+    """Read the second names of tensors, and the hashes of omitted tensors."""
     if path.suffix != SAFETENSORS:
         return {}, {}
     with safe_open(path, "pt") as file:
@@ -147,7 +147,7 @@ def _metadata(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def nbytes(tensor: Tensor) -> int:
-    """The bytes of a tensor of any layout; none where it has no shape yet."""
+    """Return the bytes of a tensor of any layout; 0 if it has no shape yet."""
     if is_lazy(tensor):
         return 0
     if tensor.layout is torch.strided:
@@ -157,7 +157,7 @@ def nbytes(tensor: Tensor) -> int:
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
-    """Where the tensor's elements are."""
+    """Return the location of the tensor's elements in memory."""
     storage = tensor.untyped_storage().data_ptr()
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
