@@ -67,6 +67,10 @@ def fit(
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs import fit
 
+    if debug_run and (shard or fresh or fail_fast or require or stay):
+        message = "--debug-run cannot be combined with --shard, --fresh, --fail-fast, --require or --stay"
+        raise typer.BadParameter(message)
+
     def train() -> int:
         request = fit.Request(
             devices=DeviceRequest(workers, threads, gpus),

@@ -58,3 +58,5 @@ def test_an_error_is_shown_with_its_traceback_and_others_are_refused(cli):
     assert failed.endswith("KeyError: 'a'\n") and "in create_model" in failed
 
     assert "error[E515]" in cli.run("fit", "experiment.yaml", "--debug-run", "3", exits=2).stderr
+    ignored = cli.run("fit", "experiment.yaml", "--debug-run", "1", "--stay", exits=2).stderr
+    assert "--debug-run cannot be combined with" in ignored
