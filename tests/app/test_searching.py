@@ -196,7 +196,7 @@ def test_replay_checks_proposals_and_why_says_what_they_knew(tmp_path, capsys):
     ]
     born = next(run for run in trained(cli) if isinstance(run.origin, Proposal) and run.origin.unfinished)
     assert isinstance(born.origin, Proposal)
-    assert why(born.number, home, parent, Output.TABLE) == 0
+    assert why(f"{born.number}", home, parent, Output.TABLE) == 0
     said = capsys.readouterr().out
     assert f"it was proposed as number {born.origin.place} of its search, from the results of " in said
     assert "unfinished" in said
