@@ -162,7 +162,7 @@ def doctor(parent: Parent = None, output: Format = Output.TABLE) -> None:
 
 @verb()
 def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
-    """Print the script that completes verbs, runs and knobs in a shell."""
+    """Print the script with which a shell completes commands."""
     from rapidfire_cli.app.verbs import completion
 
     raise typer.Exit(completion.completion(shell))

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from rapidfire_cli.manifest.knob_paths import ABSENT, cell, dotted, knobs
-from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.terms import Clone, LeafConfig
 from rapidfire_cli.view.tables import Column, Row
 from rapidfire_cli.view.wording import NOTHING, knob_text
+
+if TYPE_CHECKING:
+    from rapidfire_cli.store.queries import Overview  # an expansion needs no database
 
 NEVER_ALONE = frozenset({"name", "args"})  # meaningless without their parent key
 
@@ -23,7 +26,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ]
 
 
-def varied(seen: Overview) -> tuple[str, ...]:
+def varied(seen: "Overview") -> tuple[str, ...]:
     """The knobs that vary between the runs of the file, then those that only clones changed."""
     configs = {row.number: row for row in seen.rows}
     clones = [(row, configs.get(row.origin.run)) for row in seen.rows if isinstance(row.origin, Clone)]
