@@ -43,7 +43,7 @@ class Sweep:
 
 
 def sweep(work: Work, requests: int, seconds: float) -> Sweep:
-    """Train with so many requests, spread over so many seconds."""
+    """Train with `requests` requests, spread evenly over `seconds`."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "sweep.yaml")
         file.write_text(work.file, encoding="utf-8")

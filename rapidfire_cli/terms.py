@@ -45,6 +45,10 @@ class RunState(StrEnum):
     DELETED = "deleted"
 
 
+UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
+"""The states of runs that train, or that the next fit trains on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What runs are ranked by: a validation metric, its better direction, and the epoch that counts."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from rapidfire_cli.app.control.waiting import UNFINISHED, Waiting
+from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.searching import Searches
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment
@@ -11,7 +11,7 @@ from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import OomRetry, Proposal, Run
+from rapidfire_cli.terms import UNFINISHED, OomRetry, Proposal, Run
 
 MOST = 20  # retries in a row: a batch of a million rows is one row then (assumed)
 

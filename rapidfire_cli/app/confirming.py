@@ -4,7 +4,7 @@ import sys
 
 
 def confirmed(question: str, verb: str) -> bool:
-    """Whether the person at the terminal agrees; without a terminal nobody does, and stderr says so."""
+    """Whether the person at the terminal agrees; without a terminal, print an error and return False."""
     if not sys.stdin.isatty():
         print(f"error: `{verb}` asks before it deletes; use `-y` in scripts", file=sys.stderr)
         return False

@@ -12,7 +12,8 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,9 +39,8 @@ from rapidfire_cli.search.proposing import (
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import RunRow, overview
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import Proposal, Run, RunState
+from rapidfire_cli.terms import UNFINISHED, Proposal, Run, RunState
 
-UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 SAMPLER = (sys.executable, "-P", "-m", "rapidfire_cli.app.sampler_process")
 NEEDS = {"tpe": ("optuna",), "gp": ("optuna", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 """The packages that the samplers need."""
@@ -63,12 +63,15 @@ class Searches:
         self._home = home
         self._file = file
         self._slots = slots
-        self._runs = {run.number: run for run in runs}
+        self._runs: dict[int, Run] = {}
+        self._places: dict[str, list[int]] = defaultdict(list)  # of proposals, by the name of their search
         self._searches = list(searches(file))
         self._asked: _Asked | None = None
         self._sampler = SamplerProcess()
         self.brackets: Mapping[int, int] = {}  # that proposals join, by group
         self.said: list[str] = []  # about searches that ended early
+        for run in runs:
+            self.learn(run)
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +89,8 @@ class Searches:
     def learn(self, run: Run) -> None:
         """Take in that a run was admitted."""
         self._runs[run.number] = run
+        if isinstance(run.origin, Proposal):
+            self._places[run.origin.search].append(run.origin.place)
 
     def ready(self, free: int, unfinished: Callable[[], int], waiting: Collection[int] = ()) -> Run | None:
         """The next proposal, with the number `free`; None if there is none now. Raises Paused.
@@ -114,12 +119,7 @@ class Searches:
         return [run for run in self._runs.values() if run.group == each.group]
 
     def _left(self, each: NamedSearch) -> bool:
-        return later_runs(each.search) > len(self._made(each))
-
-    def _made(self, each: NamedSearch) -> Sequence[int]:
-        """The places of the proposals that the search has made."""
-        origins = (run.origin for run in self._runs.values())
-        return [one.place for one in origins if isinstance(one, Proposal) and one.search == each.name]
+        return later_runs(each.search) > len(self._places[each.name])
 
     def _ask(self, each: NamedSearch, waiting: Collection[int]) -> None:
         """Ask for a proposal, if the ledger knows all runs and leaves a slot idle, too."""
@@ -130,7 +130,7 @@ class Searches:
         if sum(row.state in UNFINISHED for row in training) >= self._slots:
             return
         known = {run: outcome(rows[run.number], each.search.metric) for run in self._among(each)}
-        place = 1 + max(self._made(each), default=asked(each.search))
+        place = 1 + max(self._places[each.name], default=asked(each.search))
         answer = self._sampler.ask(question(self._file, each, place, known))
         self._asked = _Asked(each, place, known, answer)
 

@@ -39,7 +39,7 @@ def budget(search: Search) -> int:
 
 
 def startup(search: AdaptiveSearch) -> int:
-    """How many runs are drawn before others are proposed, if there are so many; as Optuna has it."""
+    """The number of runs to draw before any is proposed; the defaults are those of Optuna."""
     return search.startup or (10 if search.sampler in ("tpe", "gp") else 1)
 
 

@@ -1,6 +1,6 @@
 """CMA-ES: known runs, by number, are the generations of an evolution strategy; the next one is drawn from it.
 
-Runs without a value take no part. A generation is as many runs as the strategy asks for, whoever made them:
+Runs without a value take no part. A generation is any runs, as many as the strategy asks for:
 so the state of the strategy follows from the ledger, and is not kept.
 """
 

@@ -85,7 +85,7 @@ class Patience:
         return self.epochs
 
     def join(self, run: int, goal: int) -> int:
-        """Nobody is compared with it."""
+        """Take in the run, which is compared only with itself."""
         self.runs[run] = Progress(goal, self.epochs)
         return self.epochs
 

@@ -12,9 +12,7 @@ from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
-from rapidfire_cli.terms import OomRetry, RunState
-
-UNDER_WAY = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
+from rapidfire_cli.terms import UNFINISHED, OomRetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
         ),
         next((decision for decision in reversed(decisions) if number in decision.failed), None),
         lefts[-1] if lefts else None,
-        next(_waits(row, begun.values(), past), None) if row.state in UNDER_WAY else None,
+        next(_waits(row, begun.values(), past), None) if row.state in UNFINISHED else None,
         _successor(seen, number),
     )
 

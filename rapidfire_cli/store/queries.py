@@ -15,7 +15,7 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.metadata import Metadata, read_metadata
-from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, OomRetry, Origin, RunState, Split
+from rapidfire_cli.terms import DEFAULT_SEED, UNFINISHED, Epoch, Objective, OomRetry, Origin, RunState, Split
 
 RUNS = """
     SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin, listed
@@ -127,7 +127,7 @@ def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
     states = {row.state for row in lasting(rows)} - {RunState.DELETED}
     if alive:
         return RunState.RUNNING
-    if states & {RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED}:
+    if states & UNFINISHED:
         return RunState.INTERRUPTED
     if RunState.FAILED in states:
         return RunState.FAILED

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.durable.failpoints import VARIABLE
+from rapidfire_cli.durable.failpoints import KILL
 from tests.scenarios.conftest import HEADER, Cli
+from tests.scenarios.struck import strike
 
 FILE = (
     HEADER
@@ -46,12 +47,7 @@ def killed(tmp_path_factory) -> Cli:
     """The same, its controller killed in the middle: of some twenty commits, ten a second at most."""
     cli = Cli(tmp_path_factory.mktemp("killed"))
     cli.write(FILE)
-    armed = cli.path / "armed"
-    armed.touch()
-    cli.extra[VARIABLE] = f"commit journal.db 10 kill {armed}"
-    cli.run("fit", "experiment.yaml", exits=-signal.SIGKILL)
-    cli.extra.clear()
-    assert not armed.exists()
+    assert strike(cli, "commit journal.db", KILL, 10).returncode == -signal.SIGKILL
     return cli
 
 

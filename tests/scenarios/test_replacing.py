@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.durable.failpoints import VARIABLE
+from rapidfire_cli.durable.failpoints import KILL
 from tests.scenarios.conftest import HEADER, Cli
+from tests.scenarios.struck import strike
 
 FILE = (
     HEADER
@@ -80,16 +81,14 @@ def test_the_bracket_decides_over_replacements(trained):
     assert not replaced & {verdict["run"] for verdict in first["verdicts"]}
 
 
-@pytest.mark.parametrize("point", ["write manifest.jsonl 1", "sync manifest.jsonl 1", "commit journal.db 9"])
-def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point):
+@pytest.mark.parametrize(
+    ("point", "occurrence"),
+    [("write manifest.jsonl", 1), ("sync manifest.jsonl", 1), ("commit journal.db", 9)],
+)
+def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point, occurrence):
     cli = Cli(tmp_path)
     cli.write(FILE)
-    armed = tmp_path / "armed"
-    armed.touch()
-    cli.extra[VARIABLE] = f"{point} kill {armed}"
-    cli.run("fit", "experiment.yaml", exits=-signal.SIGKILL)
-    assert not armed.exists()
-    cli.extra.clear()
+    assert strike(cli, point, KILL, occurrence).returncode == -signal.SIGKILL
     cli.run("fit", "experiment.yaml")
     assert (cli.weights(), cli.metrics()) == (trained.weights(), trained.metrics())
     assert ends(cli) == ends(trained)

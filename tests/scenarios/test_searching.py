@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.durable.failpoints import VARIABLE
+from rapidfire_cli.durable.failpoints import KILL
 from tests.scenarios.conftest import HEADER, Cli
+from tests.scenarios.struck import strike
 from tests.shares import share
 
 FILE = (
@@ -25,10 +26,10 @@ search:
 """
 )
 MOMENTS = [
-    "write manifest.jsonl 1",  # asked, not listed
-    "sync manifest.jsonl 1",  # listed, not in the journal
-    "commit journal.db 9",  # in training
-    "write manifest.jsonl 3",
+    ("write manifest.jsonl", 1),  # asked, not listed
+    ("sync manifest.jsonl", 1),  # listed, not in the journal
+    ("commit journal.db", 9),  # in training
+    ("write manifest.jsonl", 3),
 ]
 
 
@@ -56,15 +57,12 @@ def test_proposed_runs_are_shown_as_such(trained):
     assert "and 3 runs that tpe proposes as results come" in trained.run("expand", "experiment.yaml").stdout
 
 
-@pytest.mark.parametrize("point", share(MOMENTS, 4))
-def test_after_a_kill_the_proposals_are_the_same_and_none_is_made_twice(trained, tmp_path: Path, point: str):
+@pytest.mark.parametrize(("point", "occurrence"), share(MOMENTS, 4))
+def test_after_a_kill_the_proposals_are_the_same_and_none_is_made_twice(
+    trained, tmp_path: Path, point: str, occurrence: int
+):
     cli = Cli(tmp_path)
     cli.write(FILE)
-    armed = tmp_path / "armed"
-    armed.touch()
-    cli.extra[VARIABLE] = f"{point} kill {armed}"
-    cli.run("fit", "experiment.yaml", exits=-signal.SIGKILL)
-    assert not armed.exists()
-    cli.extra.clear()
+    assert strike(cli, point, KILL, occurrence).returncode == -signal.SIGKILL
     cli.run("fit", "experiment.yaml")
     assert (cli.weights(), cli.metrics(), runs(cli)) == (trained.weights(), trained.metrics(), runs(trained))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rapidfire_cli.training.data_pool import DataPool
+from rapidfire_cli.training.data_worker import NICER
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.shared_batches import Segments, packed, read
 from tests.training.noisy import FRAGILE, SPEC
@@ -56,6 +57,8 @@ def test_bits_do_not_depend_on_data_workers_prefetch_cache_and_stops(sandbox, mo
             assert place.epochs(run) == expected[1]
             assert "without data workers" not in place.log(run)
     assert len(pool(place)._workers) == most
+    niceness = {os.getpriority(os.PRIO_PROCESS, each.process.pid) for each in pool(place)._workers}
+    assert niceness == {os.getpriority(os.PRIO_PROCESS, 0) + NICER}
     assert not pool(place)._results
     assert not any(worker.tasks for worker in pool(place)._workers)
 

@@ -1,6 +1,7 @@
 """A row's random numbers follow from the seed, the epoch, the split and its index, and from nothing else."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.equality import equal
-from rapidfire_cli.training.generators import Generators
+from rapidfire_cli.training.generators import Generators, within_reach
 from rapidfire_cli.training.row_streams import RowStreams
 from tests.training.noisy import SPEC, Everywhere, noise
 from tests.training.sandbox import TrainingSandbox, leaf, same
@@ -26,6 +27,15 @@ def place(tmp_path):
     place = TrainingSandbox(tmp_path, SPEC)
     place.train(leaf(), until=1)
     return place
+
+
+def test_generators_are_looked_for_under_the_names_that_a_modules_author_wrote(monkeypatch):
+    module = sys.modules[Everywhere.__module__]
+    before = within_reach(Everywhere()).states().keys()
+    monkeypatch.setattr(module, "__loader__", [random.Random(0)])  # as an import hook's own
+    assert within_reach(Everywhere()).states().keys() == before
+    monkeypatch.setattr(module, "loader", [random.Random(0)], raising=False)
+    assert len(within_reach(Everywhere()).states()) == len(before) + 1
 
 
 def test_a_row_is_the_same_whatever_was_prepared_before(place):

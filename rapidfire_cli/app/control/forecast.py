@@ -12,9 +12,7 @@ from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation
 from rapidfire_cli.store.pace import Pace
 from rapidfire_cli.store.queries import RunRow
-from rapidfire_cli.terms import RunState
-
-LEFT = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
+from rapidfire_cli.terms import UNFINISHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,9 @@ def forecast(ask: Ask, changed: set[int], rows: Mapping[int, RunRow], pace: Pace
     """What the request comes to if it changes these runs; None where no time can be foreseen."""
     if not (pace.slots and pace.seconds) or not isinstance(ask, Stop | Delete | Resume | CloneRun):
         return None
-    left = {row.number: (row.number, row.epochs - row.epoch) for row in rows.values() if row.state in LEFT}
+    left = {
+        row.number: (row.number, row.epochs - row.epoch) for row in rows.values() if row.state in UNFINISHED
+    }
     then = {**left}
     for number in changed:
         row = rows[number]

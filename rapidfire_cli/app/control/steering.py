@@ -37,9 +37,8 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.requests import Answer, CloneRun, Keep, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import UNFINISHED, Run, RunState
 
-UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED})
 DONE = (None, Effect.KEEP, Effect.CLONE)  # what needs no entry in `requests.jsonl`
 
 

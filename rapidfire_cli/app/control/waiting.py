@@ -8,10 +8,9 @@ from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, newest_first
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import UNFINISHED, Run, RunState
 
 WANTED = frozenset({RunState.QUEUED, RunState.INTERRUPTED})
-UNFINISHED = WANTED | {RunState.RUNNING}
 
 
 class Waiting:

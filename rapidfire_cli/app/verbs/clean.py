@@ -42,7 +42,7 @@ class Unneeded:
 def clean(experiment: str | None, parent: str | None, sure: bool, dry_run: bool, output: Output) -> int:
     """Delete it, after asking unless `sure`, and print what is deleted; return the exit code.
 
-    Raises Refusal where there is no experiment, and Held where a process trains it.
+    Raises Refusal if the experiment does not exist, and Held while a process trains it.
     """
     home = open_overview(experiment, parent).home
     with nullcontext() if dry_run else held(home):

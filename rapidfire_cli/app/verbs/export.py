@@ -15,7 +15,8 @@ def export(asked: Asked, directory: Path, merge: bool) -> int:
         hint = "choose a directory that does not exist"
         raise Refusal([Problem("E625", f"{directory} is not an empty directory", hint=hint)])
     if not directory.absolute().parent.is_dir():
-        raise Refusal([Problem("E625", f"the parent of {directory} does not exist")])
+        hint = f"create it with `mkdir -p {directory.parent}`"
+        raise Refusal([Problem("E625", f"the parent of {directory} does not exist", hint=hint)])
     chosen = choose(asked)
     config = f"{yaml_text(dict(chosen.row.config))}\n"
     answer = use(chosen, Export(str(directory.absolute()), merge, config))
