@@ -22,7 +22,7 @@ from rapidfire_cli.automl import PYTHON, experiment_file
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
-from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.counting import planned
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.mlspec import Cfg, MLSpec
@@ -141,7 +141,7 @@ class Experiment:
         facts = {"experiment": self.name, "mlspec": self.mlspec, "data": self.data, "seed": seed}
         file = experiment_file(ml_config, **facts, objective=objective, execution=execution)
         say(file.warnings)
-        check_size(total(file), MOST_RUNS, Span(PYTHON, 0, 0))
+        check_size(planned(file), MOST_RUNS, Span(PYTHON, 0, 0))
         path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
         home = home_of(file, str(self.dir) if self.dir else None)
         return LoadedExperiment(file, self.mlspec, tuple(expand(file)), home, path, self._source)

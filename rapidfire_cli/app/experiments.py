@@ -6,7 +6,7 @@ from pathlib import Path
 from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.files import Given, changes, load, read
 from rapidfire_cli.manifest import codec
-from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.counting import planned
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Problem, Refusal, SourceName, Span
 from rapidfire_cli.store.layout import ExperimentDir, parent_directory
@@ -39,7 +39,7 @@ def load_experiment(given: Given, parent: str | None, most: int = MOST_RUNS) -> 
     file = load(*given)
     say(file.warnings)
     mlspec = mlspec_of(file, given.path)
-    check_size(total(file), most, Span(str(given.path), 1, 1))
+    check_size(planned(file), most, Span(str(given.path), 1, 1))
     home = home_of(file, parent)
     return LoadedExperiment(file, mlspec, tuple(expand(file)), home, source=source_of(given.path, file, home))
 

@@ -1,13 +1,39 @@
 """How many runs a file and its groups have."""
 
+from typing import assert_never
+
 from rapidfire_cli.manifest.filters.filter import filters
-from rapidfire_cli.manifest.size import asked, size
-from rapidfire_cli.syntax.ast import Config, ExperimentFile, GridSearch, Group
+from rapidfire_cli.manifest.size import asked, budget, size
+from rapidfire_cli.syntax.ast import (
+    AdaptiveSearch,
+    Config,
+    ExperimentFile,
+    GridSearch,
+    Group,
+    Hyperband,
+    RandomSearch,
+    SuccessiveHalving,
+)
 
 
 def total(file: ExperimentFile) -> int:
-    """How many runs the file describes."""
+    """How many runs the file lists before anything is trained."""
     return sum(count(group) for group in file.groups)
+
+
+def planned(file: ExperimentFile) -> int:
+    """How many runs a fit of the file trains: those that it lists, and those that its searches propose."""
+    return total(file) + sum(map(proposals, file.groups))
+
+
+def proposals(group: Group) -> int:
+    """How many runs a search proposes while others train; 0 for other groups."""
+    match group.generator:
+        case AdaptiveSearch() as search:
+            return budget(search) - asked(search)
+        case Config() | GridSearch() | RandomSearch() | SuccessiveHalving() | Hyperband():
+            return 0
+    assert_never(group.generator)
 
 
 def count(group: Group) -> int:

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass, fields
 
-from rapidfire_cli.manifest.counting import count, everything, total
+from rapidfire_cli.manifest.counting import count, everything, proposals, total
 from rapidfire_cli.manifest.filters.filter import filters
 from rapidfire_cli.manifest.identity import digest
 from rapidfire_cli.manifest.rungs import RunEpochs, Rung, run_epochs, rungs
 from rapidfire_cli.manifest.sampling import Fractions, streams, tried
-from rapidfire_cli.manifest.size import asked, budget
+from rapidfire_cli.manifest.size import asked
 from rapidfire_cli.syntax.ast import (
     AdaptiveSearch,
     Bracketed,
@@ -50,7 +50,8 @@ def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
             group.generator.replicates,
             _unfiltered(group.generator, fractions),
             *_ladder(group.generator),
-            *_search(group.generator),
+            group.generator.sampler if isinstance(group.generator, AdaptiveSearch) else "",
+            proposals(group),
         )
         for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1)
     )
@@ -69,12 +70,6 @@ def _unfiltered(generator: Generator, fractions: Fractions | None) -> int | None
 
 def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
     return (rungs(generator), run_epochs(generator)) if isinstance(generator, Bracketed) else ((), None)
-
-
-def _search(generator: Generator) -> tuple[str, int]:
-    if not isinstance(generator, AdaptiveSearch):
-        return "", 0
-    return generator.sampler, budget(generator) - asked(generator)
 
 
 def path(group: Group) -> str:

@@ -2,10 +2,10 @@
 
 from hypothesis import given
 
-from rapidfire_cli.manifest.counting import count, total
+from rapidfire_cli.manifest.counting import count, planned, total
 from rapidfire_cli.manifest.grid import leaves
 from rapidfire_cli.manifest.size import size
-from rapidfire_cli.syntax.ast import Config, GridSearch, Group, List, RandomSearch, Range
+from rapidfire_cli.syntax.ast import AdaptiveSearch, Config, GridSearch, Group, List, RandomSearch, Range
 from tests.manifest.trees import MIXED, file, grids
 
 
@@ -32,6 +32,13 @@ def test_conditional_knobs_count_as_a_sum_of_products():
 def test_a_range_of_floats_is_a_continuum_and_one_of_ints_or_steps_is_not():
     assert size({"lr": Range(0.0, 1.0, "float"), "k": List((1, 2))}) is None
     assert size({"k": Range(1, 8, "int"), "p": Range(0.0, 0.5, "float", step=0.1)}) == 8 * 6
+
+
+def test_a_fit_is_planned_with_the_runs_that_a_search_proposes():
+    tree = {"lr": Range(0.0, 1.0, "float")}
+    searches = [AdaptiveSearch(tree, many, "loss", "min", startup=5) for many in (30, 3)]
+    described = file(*searches, RandomSearch(tree, num_runs=7))
+    assert (total(described), planned(described)) == (5 + 3 + 7, 30 + 3 + 7)
 
 
 def test_a_search_counts_the_runs_it_asks_for():

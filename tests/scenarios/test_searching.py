@@ -55,6 +55,8 @@ def test_proposed_runs_are_shown_as_such(trained):
     expected = "search in group 1: 3 proposals by tpe, all follow from the recorded results"
     assert expected in trained.run("replay").stdout
     assert "and 3 runs that tpe proposes as results come" in trained.run("expand", "experiment.yaml").stdout
+    assert trained.run("expand", "experiment.yaml", "--count").stdout == "5\n"
+    assert "E511" in trained.run("fit", "experiment.yaml", "--max-runs", "4", exits=2).stderr
 
 
 @pytest.mark.parametrize(("point", "occurrence"), share(MOMENTS, 4))

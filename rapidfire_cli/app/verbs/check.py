@@ -20,7 +20,7 @@ from rapidfire_cli.engine.local.backend import LocalBackend, log_of
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession
-from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.counting import planned
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
 from rapidfire_cli.manifest.representatives import Representatives, representatives
@@ -54,7 +54,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
         return REFUSED
     if output is Output.TABLE:
         kinds = counted(len(outline.kinds), "kind")
-        print(f"{given.path}: {counted(total(file), 'run')}, {kinds}: no problems found")
+        print(f"{given.path}: {counted(planned(file), 'run')}, {kinds}: no problems found")
     return 0
 
 

@@ -9,7 +9,7 @@ from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.files import Given, argument, load
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.manifest.codec import header, write
-from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.counting import planned, total
 from rapidfire_cli.manifest.expand import expand as runs_of
 from rapidfire_cli.manifest.expand import jsonl, repeats
 from rapidfire_cli.manifest.summary import description, summaries
@@ -50,7 +50,7 @@ def expand(given: Given, count: bool, why: int | None, shown: Shown) -> int:
     say(file.warnings)
     sys.set_int_max_str_digits(0)  # a few lists can multiply to a count of more than 4,300 digits
     if count:
-        print(total(file) if chosen is None else sum(map(chosen, runs_of(file))))
+        print(planned(file) if chosen is None else sum(map(chosen, runs_of(file))))
     elif run is not None:
         _print_why(file, run, shown.output)
     else:
@@ -132,7 +132,7 @@ def _stream(pieces: Iterable[str]) -> None:
 def _print_table(file: ExperimentFile, chosen: Chooser | None, shown: Shown) -> None:
     """A line for the whole, some per group, how it would go, then the runs."""
     groups = summaries(file)
-    print(f"{file.name}: {counted(total(file), 'run')} in {counted(len(groups), 'group')}")
+    print(f"{file.name}: {counted(planned(file), 'run')} in {counted(len(groups), 'group')}")
     for group in groups:
         print("\n".join(group_lines(group)))
     if shown.slots is not None:
@@ -155,7 +155,9 @@ def _print_timeline(file: ExperimentFile, slots: int) -> None:
     from rapidfire_cli.app.timeline import timeline  # imported here, because few commands need it
     from rapidfire_cli.view.timeline import timeline_line
 
-    print(timeline_line(timeline(file, slots)))
+    later = planned(file) - total(file)
+    left_out = f" (without {counted(later, 'run')} that a search proposes)" if later else ""
+    print(f"{timeline_line(timeline(file, slots))}{left_out}")
 
 
 def _print_why(file: ExperimentFile, run: Run, output: Output) -> None:
