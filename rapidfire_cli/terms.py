@@ -145,6 +145,11 @@ class Run:
         return isinstance(self.origin, OomRetry) and self.origin.apart
 
 
+def gang_size(leaf: LeafConfig) -> int:
+    """The number of slots that a run with this leaf config trains on at once."""
+    return int(cast("dict[str, Any]", leaf["train"]).get("gpus", 1))
+
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from rapidfire_cli.engine import messages
+from rapidfire_cli.engine.gang import Gangs
 from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry
 from rapidfire_cli.engine.messages import Probe, Probed, Report
 from rapidfire_cli.engine.ports import (
@@ -61,7 +62,7 @@ from rapidfire_cli.facts import (
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.schedule.transitions import RunPhase
-from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.terms import Run, RunState, gang_size
 
 COMMIT_INTERVAL = 0.1  # seconds between two commits, and between two looks at an idle clock (assumed)
 
@@ -90,6 +91,7 @@ class Driver:
         self._facts: list[Fact] = []
         self._timeouts = timeouts = timeouts or Timeouts()
         self._watchdog = Watchdog(timeouts.hang_timeout, clock)
+        self._gangs = Gangs(self._workers, self._watchdog)
         self._failures: dict[int, RunFailed] = {}  # how the worker ended that trained a run last
         self._untold: list[Fact] = []  # taken by the journal, not yet durable
         self._due = 0.0  # when the next commit is, by the clock
@@ -224,7 +226,8 @@ class Driver:
         crew = {id(worker): slot for slot, worker in self._workers.items()}
         pause = max(0.0, self._due - self._clock()) if self._untold else COMMIT_INTERVAL
         for worker in self._backend.wait([*self._workers.values()], pause):
-            slot = crew[id(worker)]
+            if self._workers.get(slot := crew[id(worker)]) is not worker:
+                continue  # it ended with its gang
             try:
                 for report in worker.receive():
                     if self._workers.get(slot) is worker:  # else it was replaced for what it just told
@@ -269,7 +272,12 @@ class Driver:
                 self._watchdog.end(slot)
                 self._watchdog.close(run)
                 self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
+                if self._scheduler.runs[run].gang > 1:
+                    died = WorkerDied(slot, f"replaced: run {run} failed")
+                    self._facts += self._gangs.end(died, self._scheduler.bound(slot))
                 self._tell(report)
+            case messages.Stranded(cause=cause):
+                self._on_worker_died(slot, "died", cause)
             case messages.Smoked() | messages.Used():
                 raise AssertionError("a driver asks for no trial batch, and for no trained run")
             case _:
@@ -291,13 +299,11 @@ class Driver:
 
         Raises NoWorker when it was the last, and the probe has no answer yet.
         """
-        worker = self._workers.pop(slot)
-        worker.kill()
-        turn, step = self._watchdog.lose(slot), worker.heartbeat().step
-        died = WorkerDied(slot, cause, turn.run, step) if turn else WorkerDied(slot, cause)
-        self._facts.append(died)
-        for run in self._scheduler.slots[slot].residents:
+        at, step = self._scheduler.slots[slot], self._workers[slot].heartbeat().step
+        died = WorkerDied(slot, cause, at.training, step) if at.training else WorkerDied(slot, cause)
+        for run in at.residents:
             self._failures[run] = RunFailed(run, kind, f"worker {cause}", step)
+        self._facts += self._gangs.end(died, self._scheduler.bound(slot))
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(died)
         if self._answer is None and not self._workers:
@@ -305,9 +311,8 @@ class Driver:
 
     def _on_out_of_memory(self, slot: int, failure: RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
-        self._workers.pop(slot).kill()
-        self._watchdog.lose(slot)
-        self._facts.append(WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step))
+        died = WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step)
+        self._facts += self._gangs.end(died, self._scheduler.bound(slot))
         match self._admission.retry(failure.run) if self._admission else NoRetry():
             case NoRetry(cause):
                 retry, rest = None, f"; {cause}" if cause else ""
@@ -320,7 +325,7 @@ class Driver:
         """Let in a run that was born during the fit: listed in the manifest before anybody knows of it."""
         assert self._admission
         epochs, bracket = run.leaf["train"]["epochs"], self._admission.bracket_of(run)
-        job = Job(self._admission.admit(run), epochs * self._scheduler.chunks)
+        job = Job(self._admission.admit(run), epochs * self._scheduler.chunks, gang=gang_size(run.leaf))
         self._jobs[run.number], self._epochs[run.number] = job, 0
         self._facts += [RunAdmitted(run), *([RunJoined(run.number, bracket, epochs)] if bracket else [])]
         return events.RunsAdded((entry(job),), bracket=bracket or 0)
@@ -352,14 +357,14 @@ class Driver:
         match action:
             case actions.StartWorker(slot):
                 self._workers[slot] = self._backend.start(self._slots[slot])
-            case actions.Train((slot,), (run,), until):
-                self._begin(slot, run, until)
-            case actions.Train(slots):
-                raise AssertionError(f"a turn on several slots, {slots}, which no run may ask for")
+            case actions.Train(slots, (run,), until):
+                self._begin(slots, run, until)
+            case actions.Train(runs=runs):
+                raise AssertionError(f"a turn of several runs, {runs}, which no scheduler gives")
             case actions.Evict(slots, run):
-                self._send(slots, messages.Evict(run))
+                self._gangs.send(slots, messages.Evict(run))
             case actions.EndTurn(slots):
-                self._send(slots, messages.EndTurn())
+                self._gangs.send(slots, messages.EndTurn())
             case actions.Decide(decision):
                 self._facts.append(decision)
             case actions.Leave(run, bracket):
@@ -378,18 +383,12 @@ class Driver:
             case _:
                 assert_never(action)
 
-    def _send(self, slots: Sequence[int], order: messages.Order) -> None:
-        for slot in slots:
-            self._workers[slot].send(order)
-
-    def _begin(self, slot: int, run: int, until: int) -> None:
+    def _begin(self, slots: tuple[int, ...], run: int, until: int) -> None:
         if run not in self._begun:
             self._begun.add(run)
             self._facts.append(RunChanged(run, RunState.RUNNING))
-        self._facts.append(TurnStarted(run, slot, until))
-        assignment, worker = self._jobs[run].assignment, self._workers[slot]
-        self._watchdog.begin(slot, worker, run)
-        worker.send(messages.Train((assignment,), until, self._limit(run)))
+        self._facts.append(TurnStarted(run, slots[0], until))
+        self._gangs.begin(slots, run, messages.Train((self._jobs[run].assignment,), until, self._limit(run)))
 
     def _limit(self, run: int) -> int:
         """How far a short turn may go on; a first turn and one that a bracket waits for do not."""

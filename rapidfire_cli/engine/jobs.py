@@ -23,11 +23,12 @@ class Job:
     goal: int  # ticks
     durable: int = 0  # ticks
     epoch: int = 0  # finished ones that are journaled
+    gang: int = 1  # slots that it needs at once
 
 
 def entry(job: Job) -> events.NewRun:
     """The job as the scheduler knows it."""
-    return events.NewRun(job.assignment.run, job.goal, job.durable)
+    return events.NewRun(job.assignment.run, job.goal, job.durable, job.gang)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ class Setup:
     disk_cache: int = 0  # bytes of prepared rows on disk, of all workers together
     rows: str = ""  # directory for these
     prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
+    gangs: str = ""  # directory in which the workers of a gang find each other; only this user may read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,22 @@ class Smoke:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """The place of a worker in the gang that trains a run together."""
+
+    rank: int  # 0, 1, …
+    size: int  # of the gang
+    gang: str  # names it; another word once one of its workers is another
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """Take these runs to the tick `until` (a chunk of an epoch each), in a short turn on to `limit`."""
 
     runs: tuple[Assignment, ...]
     until: int
     limit: int = 0
+    rank: Rank | None = None  # of this worker, if a gang trains them
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,14 @@ class Used:
     unavailable: str = ""  # what the machine did not allow, such as a full disk
 
 
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """A worker cannot reach the rest of the gang with which it trains a run, though no member has ended."""
+
+    run: int
+    cause: str
+
+
 Order: TypeAlias = Setup | Probe | Smoke | Use | Train | Evict | EndTurn | Quit
 Report: TypeAlias = (
     Ready
@@ -226,14 +245,15 @@ Report: TypeAlias = (
     | TurnEnded
     | Evicted
     | RunFailed
+    | Stranded
 )
 
 
 KINDS = by_name(
     (
-        *(Objective, WarmStart, Setup, Preparation, Probe, Smoke, Assignment, Train, Evict, EndTurn, Quit),
+        *(Objective, WarmStart, Setup, Preparation, Probe, Smoke, Assignment, Rank, Train, Evict, EndTurn),
         *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
-        *(TurnEnded, Evicted, RunFailed, Evaluate, Predict, Export, Use, Used),
+        *(TurnEnded, Evicted, RunFailed, Stranded, Evaluate, Predict, Export, Use, Used, Quit),
     )
 )
 

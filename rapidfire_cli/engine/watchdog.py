@@ -59,6 +59,8 @@ class Watchdog:
             return
         self.looked += passed
         for slot, turn in [*self.turns.items()]:
+            if self.turns.get(slot) is not turn:  # it ended with the turn before
+                continue
             if self.hang_timeout is not None and _stalled(turn, min(passed, LONGEST), self.hang_timeout):
                 yield slot, f"hung: no step in {self.hang_timeout:g} seconds"
 

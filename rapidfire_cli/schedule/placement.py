@@ -15,9 +15,8 @@ checkpoint) only if a slot with room would otherwise idle. Runs do not move for 
 
 Memory limits a slot's residents: each counts as the largest run seen. It holds one until a size is known.
 
-A gang of several slots consists of neighbours: of size three, slots 0 to 2, 3 to 5 and so on. When it is a
-gang run's turn, it claims its slots. Claimed slots finish their turns and start no others until all are idle.
-This keeps small runs from starving large ones.
+A gang of several slots consists of neighbours: of three, slots 0 to 2, 3 to 5 and so on. For a turn, a gang
+run claims its slots: they end their turns and start no others until all are idle. So no small run starves it.
 
 Invariants between two events:
 
@@ -106,12 +105,13 @@ class Placement:
             self._evacuate(run, culprit, counts_as_crash)
         return orphans
 
-    def isolate(self, run: RunEntry, slot: SlotEntry) -> StartWorker:
-        """Start a worker on the closed slot that is reserved for the run while the run is resident there."""
+    def isolate(self, run: RunEntry, gang: Gang) -> Iterator[StartWorker]:
+        """Start workers on the closed slots, which are reserved for the run while it is resident there."""
         run.alone = True
-        self._claim(run, (slot.slot,))
-        slot.move(StartWorker)
-        return StartWorker(slot.slot)
+        self._claim(run, gang)
+        for number in gang:
+            self.slots[number].move(StartWorker)
+            yield StartWorker(number)
 
     def _evacuate(self, run: RunEntry, culprit: int | None, counts_as_crash: bool) -> None:
         """Remove a run from a dead worker; count a death for the run that it trained or was saving."""

@@ -17,7 +17,8 @@ Invariants between two steps:
   IllegalTransition, because it is a bug of the driver or of this module.
 - A run trains on one gang at a time, and never past its `limit`. Only a decision of its policy raises the
   limit, or a person who resumes the run outside its bracket.
-- When a worker dies, its residents go back to `durable`, the ticks that a checkpoint holds.
+- When a worker dies, its residents go back to `durable`, the ticks that a checkpoint holds. The workers of
+  the gang runs among them end with it. A gang run that fails takes its workers with it.
 - A stopped run gets no further turn; a pruned one trains at most to the rung where it was judged. Both
   leave their worker first, which makes them durable.
 - A policy receives each epoch's value of each of its runs, or is informed that the run failed or left. So no
@@ -65,7 +66,7 @@ from rapidfire_cli.schedule.events import (
 )
 from rapidfire_cli.schedule.placement import Placement
 from rapidfire_cli.schedule.state import RunEntry, SlotEntry
-from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
+from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase, SlotPhase
 from rapidfire_cli.stopping.rule import OpenPolicy, Policy
 from rapidfire_cli.terms import OomRetry, Run
 
@@ -131,16 +132,17 @@ class Scheduler:
                 yield from self._settle(self._run(run), at)
             case RunFailed(run):
                 yield from self._fail(self._run(run))
+                yield from self._start_workers()
             case RunStopAsked(run):
                 yield from self._stop_run(self._run(run))
             case RunResumeAsked(run):
                 self._resume(self._run(run))
                 yield from self._start_workers()
             case WorkerDied(slot):
-                yield from self._on_worker_died(self.slots[slot])
+                yield from self._on_worker_died(slot)
                 yield from self._start_workers()
             case MemoryRanOut(slot, run, retry):
-                yield from self._on_memory_ran_out(self.slots[slot], self._run(run), retry)
+                yield from self._on_memory_ran_out(slot, self._run(run), retry)
                 yield from self._start_workers()
             case StopAsked():
                 yield from self._stop()
@@ -204,29 +206,48 @@ class Scheduler:
                 if run.phase is RunPhase.WAITING:
                     yield from self._give_up(run)
 
-    def _on_worker_died(self, slot: SlotEntry) -> Iterator[Action]:
-        for run in self.placement.close(slot):
+    def _on_worker_died(self, slot: int) -> Iterator[Action]:
+        for run in self._close(slot, counts_as_crash=True):
             if run.deaths > MOST_DEATHS and run.ending is not RunPhase.STOPPED:
                 yield from self._give_up(run)
             else:
                 yield from self._rest(run)
 
-    def _on_memory_ran_out(self, slot: SlotEntry, run: RunEntry, retry: Run | None) -> Iterator[Action]:
-        """Retry a run that ran out of memory, once, alone on its slot; afterwards fewer runs share the slot.
+    def bound(self, slot: int) -> set[int]:
+        """The other slots whose workers end with this slot's worker: they share resident gang runs."""
+        found, left = {slot}, [slot]
+        while left:
+            homes = (self.runs[run].home for run in self.slots[left.pop()].residents)
+            left += (more := {number for home in homes for number in home} - found)
+            found |= more
+        return found - {slot}
 
-        A run that runs out of memory while alone is too large: it is replaced or given up, and the slot's
-        former limit applies again. The end of the worker does not count as a death.
+    def _close(self, slot: int, counts_as_crash: bool) -> list[RunEntry]:
+        """Close the slot and those bound to it; return their residents. Only the slot's own run is blamed."""
+        others = self.bound(slot)
+        orphans = self.placement.close(self.slots[slot], counts_as_crash)
+        for other in sorted(others):
+            orphans += self.placement.close(self.slots[other], counts_as_crash=False)
+        return orphans
+
+    def _on_memory_ran_out(self, slot: int, run: RunEntry, retry: Run | None) -> Iterator[Action]:
+        """Retry a run that ran out of memory, once, alone on its slots; afterwards fewer runs share them.
+
+        A run that runs out of memory while alone is too large: it is replaced or given up, and the slots'
+        former limits apply again. The end of the workers does not count as a death.
         """
+        home = run.home
+        for number in home:
+            if run.alone:
+                self.slots[number].most = self.slots[number].former
+            else:
+                self.slots[number].crowd_out()
+        orphans = self._close(slot, counts_as_crash=False)
         if run.alone:
-            slot.most = slot.former
-        else:
-            slot.crowd_out()
-        orphans = self.placement.close(slot, counts_as_crash=False)
-        if run.alone or run.gang > 1:
             wanted = retry if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
         elif not (self.stopping or run.ends):
-            yield self.placement.isolate(run, slot)
+            yield from self.placement.isolate(run, home)
         for orphan in orphans:
             if orphan.phase is RunPhase.WAITING:
                 yield from self._rest(orphan)
@@ -274,11 +295,17 @@ class Scheduler:
         yield action
 
     def _fail(self, run: RunEntry) -> Iterator[Action]:
+        """End a failed run. The workers of a gang end with it: some of them wait for the one that failed."""
+        gang = run.home if run.gang > 1 else ()
         if run.phase is RunPhase.TRAINING:
             self.placement.free(run.home, RunFailed)
         self.placement.move(run, RunFailed)
         self.placement.leave(run)
         self._count(run, -1)
+        for slot in gang:
+            if self.slots[slot].phase is not SlotPhase.CLOSED:
+                for orphan in self._close(slot, counts_as_crash=False):
+                    yield from self._rest(orphan)
         yield from self._withdraw(run, failed=True)
 
     def _give_up(self, run: RunEntry) -> Iterator[Action]:

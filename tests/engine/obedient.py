@@ -81,8 +81,12 @@ def answers(order: messages.Order, slot: int) -> list[messages.Report]:
             once("asked")
             wrong = [index for index, leaf in enumerate(leaves) if "wrong" in leaf]
             return [Probed(tuple(Finding(index, ("train",), "E402", "wrong") for index in wrong))]
-        case messages.Train((assignment,), until):
-            return take(assignment, until, slot)
+        case messages.Train((assignment,), until, rank=rank):
+            last = json.loads(assignment.config).get("last")
+            if rank and last and rank.rank > 0:
+                misbehave(last)
+                return [messages.Stranded(assignment.run, "Connection closed by peer")]
+            return [] if rank and (last or rank.rank > 0) else take(assignment, until, slot)
         case messages.Evict(run):
             return [Saved(run, 1, 1), Evicted(run, 1)]
         case _:

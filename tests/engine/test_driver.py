@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -212,7 +213,49 @@ def test_a_run_whose_turns_hang_is_given_up_with_the_cause(tmp_path):
     assert (failure.kind, failure.step) == ("hung", 7)
 
 
-def test_a_turn_on_several_slots_is_an_error_not_silence(tmp_path):
+def test_a_turn_of_several_runs_is_an_error_not_silence(tmp_path):
     driver = Driver(LocalBackend((), COMMAND, {}, tmp_path), lambda: False)
-    with pytest.raises(AssertionError, match="several slots"):
-        driver._do(actions.Train((0, 1), (1,), 1))
+    with pytest.raises(AssertionError, match="several runs"):
+        driver._do(actions.Train((0,), (1, 2), 1))
+
+
+def gang(run: int, **config: object) -> Job:
+    return replace(job(run, **config), gang=2)
+
+
+def test_runs_on_one_slot_and_on_two_train_side_by_side(tmp_path):
+    notebook = drive(tmp_path, [job(1), gang(2), job(3), gang(4)])
+    assert ends(notebook) == dict.fromkeys(range(1, 5), (RunState.COMPLETED, ""))
+    epochs = [(fact.run, fact.epoch) for fact in notebook.facts if isinstance(fact, EpochEnded)]
+    assert sorted(epochs) == [(run, epoch) for run in range(1, 5) for epoch in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ({"does": "kill"}, "killed by SIGKILL"),
+        ({"last": "exit"}, "ended with exit code 3"),
+        ({"last": "lost"}, "Connection closed by peer"),
+    ],
+)
+def test_a_lost_worker_takes_its_gang_along_and_only_the_run_is_to_blame(tmp_path, how, cause):
+    notebook = drive(tmp_path, [gang(1, **how), job(2), job(3)])
+    assert ends(notebook)[1] == (RunState.FAILED, f"worker {cause}")
+    assert ends(notebook)[2] == ends(notebook)[3] == (RunState.COMPLETED, "")
+    died = [fact for fact in notebook.facts if isinstance(fact, WorkerDied)]
+    culprit = 0 if "does" in how else 1
+    assert [(fact.slot, fact.run) for fact in died] == 4 * [(culprit, 1), (1 - culprit, None)]
+
+
+def test_the_workers_of_a_gang_run_that_fails_are_replaced(tmp_path):
+    notebook = drive(tmp_path, [gang(1, raises=True), gang(2)])
+    assert ends(notebook) == {1: (RunState.FAILED, "ValueError: no"), 2: (RunState.COMPLETED, "")}
+    assert sorted(fact.slot for fact in notebook.facts if isinstance(fact, WorkerDied)) == [0, 1]
+    assert len([fact for fact in notebook.facts if isinstance(fact, WorkerStarted)]) == 4
+
+
+def test_a_gang_that_hangs_is_replaced_as_a_whole(tmp_path):
+    notebook = drive(tmp_path, [gang(1, last="hang")], timeouts=Timeouts(hang_timeout=0.3))
+    assert ends(notebook)[1] == (RunState.FAILED, "worker hung: no step in 0.3 seconds")
+    died = [fact for fact in notebook.facts if isinstance(fact, WorkerDied)]
+    assert [fact.slot for fact in died] == 4 * [0, 1]

@@ -191,13 +191,13 @@ class SimulatedCluster:
         self.tell(WorkerDied(slot, "killed by SIGKILL"))
 
     def _lose(self, slot: int) -> None:
-        """Gangs that the slot was part of fall apart."""
+        """The worker ends, and with it those of gangs that it is part of."""
         gone = self.hosts.pop(slot)
         lost = {*gone.held, *(gone.turn.runs if gone.turn else ())}
-        for host in self.hosts.values():
-            host.inbox = [order for order in host.inbox if slot not in order.slots]
-            host.held = {run: at for run, at in host.held.items() if run not in lost}
         self.leaving -= lost
+        for other in {other for run in lost for other in self.home(run)}:
+            if other in self.hosts:
+                self._lose(other)
 
     def exhaust(self, slot: int, replaceable: bool = False) -> None:
         """The run that the slot serves next runs out of memory; its worker goes with it.
@@ -214,6 +214,8 @@ class SimulatedCluster:
     def fail(self, slot: int) -> None:
         """The run raises that the slot serves next."""
         (run,) = runs_of(self.hosts[slot].inbox[0])
+        if self.entries[run].gang > 1:
+            self._lose(slot)
         for host in self.hosts.values():
             host.inbox = [order for order in host.inbox if run not in runs_of(order)]
             host.held.pop(run, None)
