@@ -32,6 +32,21 @@ def status(
 
 
 @verb()
+def top(
+    experiment: Which = None,
+    parent: Parent = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show only; make no requests.")] = False,
+) -> None:
+    """Watch and steer an experiment in a full-screen terminal app.
+
+    Shows the runs, their curves and logs. Press ? for the keys.
+    """
+    from rapidfire_cli.app.verbs import top
+
+    raise typer.Exit(top.top(experiment, parent, read_only))
+
+
+@verb()
 def best(
     experiment: Which = None,
     parent: Parent = None,

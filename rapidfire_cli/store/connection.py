@@ -1,6 +1,7 @@
 """Ways to open `journal.db`: one that writes, many that only read."""
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -85,13 +86,27 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
             ExperimentDir(path.parent).runs.glob("*")
         )  # else a `fit` was refused, or is just beginning
         raise Refusal([Problem("E607", f"{path} is missing", hint=REPAIR) if lost else nothing_yet(path)])
-    with _understood(path), closing(_opened_to_read(path)) as db:
-        _check_version(db, path)
-        if sql := READ_AS.get(_version(db)):
-            db.execute("PRAGMA temp_store = MEMORY")
-            db.executescript(sql)
+    with readable(path), closing(_opened_to_read(path)) as db:
+        _read_as_of_today(db, path)
         db.execute("BEGIN")
         yield db
+
+
+def follower(path: Path) -> sqlite3.Connection:
+    """A read-only connection to keep; it sees every commit, and any one thread at a time may use it.
+
+    Raises Refusal as `reader` does, and FileNotFoundError without a journal.
+    """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    with readable(path):
+        db = _opened_to_read(path, check_same_thread=False)
+        try:
+            _read_as_of_today(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
 
 
 def begun(db: sqlite3.Connection) -> bool:
@@ -104,23 +119,37 @@ def nothing_yet(path: Path) -> Problem:
     return Problem("E602", f"nothing recorded in {path.parent} yet", hint="start with `rapidfire fit FILE`")
 
 
-def _opened_to_read(path: Path) -> sqlite3.Connection:
+def _opened_to_read(path: Path, check_same_thread: bool = True) -> sqlite3.Connection:
     """Open read-only; where SQLite cannot create its shared memory, treat the file as immutable."""
     address = path.absolute().as_uri()
-    db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
+
+    def opened(how: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{address}?{how}", uri=True, isolation_level=None, check_same_thread=check_same_thread
+        )
+
+    db = opened("mode=ro")
     try:
         db.execute("PRAGMA schema_version")  # the first thing that reads
     except sqlite3.OperationalError:
         db.close()
-        db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None)
+        db = opened("immutable=1")
     return db
+
+
+def _read_as_of_today(db: sqlite3.Connection, path: Path) -> None:
+    """See a journal of an earlier version as one of today. Raises Refusal for a later one."""
+    _check_version(db, path)
+    if sql := READ_AS.get(_version(db)):
+        db.execute("PRAGMA temp_store = MEMORY")
+        db.executescript(sql)
 
 
 @contextmanager
 def kept(path: Path) -> Iterator[None]:
     """Raises OSError, with its place, where the disk refuses, and Refusal where the file is damaged."""
     try:
-        with _understood(path):
+        with readable(path):
             yield
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a wrong statement would be a bug of ours
@@ -130,7 +159,8 @@ def kept(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _understood(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Raises Refusal where the file is damaged."""
     try:
         yield
     except sqlite3.OperationalError:  # the disk or permissions, not the file

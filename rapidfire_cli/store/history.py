@@ -25,9 +25,14 @@ EVENTS = """
     WHERE kind IN (
         'bracket_begun', 'epoch_ended', 'run_changed', 'run_joined', 'run_left', 'run_replaced', 'decision')
     ORDER BY seq"""
+DECIDED = """
+    SELECT kind, body FROM events
+    WHERE kind IN ('bracket_begun', 'run_joined', 'run_left', 'run_replaced', 'decision') ORDER BY seq"""
 
+Ledger: TypeAlias = BracketBegun | RunJoined | RunReplaced | RunLeft | Decision
+"""What brackets are made of, and what they decided."""
 
-Past: TypeAlias = BracketBegun | EpochEnded | RunChanged | RunJoined | RunReplaced | RunLeft | Decision
+Past: TypeAlias = Ledger | EpochEnded | RunChanged
 """The facts that early stopping is about; of changes, only that a run failed."""
 
 
@@ -40,6 +45,15 @@ def history(journal: Path) -> tuple[Past, ...]:
             return ()
         told = [fact(kind, json.loads(body)) for kind, body in db.execute(EVENTS)]
     return tuple(cast("Past", each) for each in told if not _is_no_failure(each))
+
+
+def ledger(journal: Path) -> tuple[Ledger, ...]:
+    """Every bracket and decision, in order, without the results that they followed from.
+
+    Raises Refusal where nothing can be read.
+    """
+    with reader(journal) as db:
+        return tuple(cast("Ledger", fact(kind, json.loads(body))) for kind, body in db.execute(DECIDED))
 
 
 def _is_no_failure(fact: Fact) -> bool:

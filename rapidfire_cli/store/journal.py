@@ -100,10 +100,14 @@ class SqliteJournal:
             db.execute(EVENT, [json.dumps(rows[EVENT])])
 
     def close(self) -> None:
-        """Merge the log into the file and close it; the next write opens it again."""
+        """Merge the log into the file and close it; the next write opens it again.
+
+        SQLite merges by itself only where no other process has the file open.
+        """
         if "_db" in self.__dict__:
             failpoint("close", self._path)
             with kept(self._path):
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 self._db.close()
             del self._db
 

@@ -77,14 +77,14 @@ def _reclaimable(place: Path, cache: str) -> int:
     return 0
 
 
-def resident(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that this process occupies now."""
-    return _statm(root)[1]
+def resident(root: Path = Path("/"), process: int | str = "self") -> int:
+    """Return the bytes of memory that a process occupies now. Raises OSError if there is no such process."""
+    return _statm(root, process)[1]
 
 
-def _statm(root: Path) -> tuple[int, int]:
+def _statm(root: Path, process: int | str = "self") -> tuple[int, int]:
     """Return the process's bytes of address space and of resident memory."""
-    virtual, present, *_ = (root / "proc/self/statm").read_text(encoding="ascii").split()
+    virtual, present, *_ = (root / f"proc/{process}/statm").read_text(encoding="ascii").split()
     return int(virtual) * PAGE, int(present) * PAGE
 
 

@@ -9,7 +9,7 @@ from rapidfire_cli.store.requests_taken import Recorded
 from rapidfire_cli.terms import Plain
 from rapidfire_cli.view.formats import Record
 from rapidfire_cli.view.tables import Column, Table
-from rapidfire_cli.view.wording import moment_text, numbered
+from rapidfire_cli.view.wording import moment_text, numbered, ranges
 
 OPTIONS = {"at_once": "--now", "changes": "--set", "warm": "--warm-start", "source": "--from"}
 """Options of the command line by the names of a request's fields, where they differ."""
@@ -57,7 +57,7 @@ def requests_table(recorded: Sequence[Recorded]) -> Table[Recorded]:
             Column("at", lambda each: moment_text(each.at), drop_order=1),
             Column("source", lambda each: each.taken.request.source, drop_order=2),
             Column("uid", lambda each: str(each.taken.request.uid), right=True, drop_order=3),
-            Column("request", lambda each: _spelt(each.taken.request.ask)),
+            Column("request", lambda each: command_text(each.taken.request.ask)),
             Column("answer", lambda each: _answered(each.taken.answers)),
         ),
         recorded,
@@ -68,8 +68,8 @@ def _verb(ask: Ask) -> str:
     return "clone" if isinstance(ask, CloneRun) else type(ask).__name__.lower()
 
 
-def _spelt(ask: Ask) -> str:
-    """As a person could have typed it: `stop 3 4 --now`."""
+def command_text(ask: Ask) -> str:
+    """As a person could have typed it: `stop 3 5-7 --now`."""
     words = [_verb(ask)]
     usual = {field.name: field.default for field in fields(ask)}
     for name, value in ask_plain(ask).items():
@@ -77,8 +77,8 @@ def _spelt(ask: Ask) -> str:
         match value:
             case list() if name == "changes":
                 words += [f"{option} {shlex.quote(str(item))}" for item in value]
-            case list():
-                words += [shlex.quote(str(item)) for item in value]
+            case list() if name == "runs":
+                words += ranges(sorted(int(str(run)) for run in value))
             case True:
                 words.append(option)
             case _ if value != usual[name]:

@@ -12,7 +12,7 @@ from rapidfire_cli.view.tables import fitting
 @pytest.mark.parametrize(
     ("ask", "command"),
     [
-        (Stop((3, 4), at_once=True), "stop 3 4 --now"),
+        (Stop((3, 4), at_once=True), "stop 3-4 --now"),
         (Keep((2,)), "keep 2"),
         (Undo(), "undo"),
         (

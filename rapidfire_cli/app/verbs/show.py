@@ -5,6 +5,7 @@ import sys
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.app.selection import named_run
+from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.run_record import run_record
 from rapidfire_cli.store.series import points
 from rapidfire_cli.terms import Clone, OomRetry, Proposal
@@ -17,6 +18,15 @@ def show(run: str, experiment: str | None, parent: str | None, output: Output) -
     """Print the run's page. Raises Refusal if it does not exist."""
     seen = open_overview(experiment, parent, unlisted=True)
     row = named_run(run, seen)
+    page = page_of(seen, row)
+    print_either(
+        output, lambda: _print(page), lambda: run_page_document(page), lambda: [run_page_document(page)]
+    )
+    return 0
+
+
+def page_of(seen: Overview, row: RunRow) -> RunPage:
+    """All that is known about the run."""
     journal = seen.home.journal
     born = [
         each
@@ -26,11 +36,7 @@ def show(run: str, experiment: str | None, parent: str | None, output: Output) -
     successor = next((each.number for each in born if isinstance(each.origin, OomRetry)), None)
     clones = [each.number for each in born if isinstance(each.origin, Clone)]
     record, curves = run_record(journal, row.number), [*points(journal, [row.number])]
-    page = RunPage(seen, row, record, curves, successor, clones)
-    print_either(
-        output, lambda: _print(page), lambda: run_page_document(page), lambda: [run_page_document(page)]
-    )
-    return 0
+    return RunPage(seen, row, record, curves, successor, clones)
 
 
 def _print(page: RunPage) -> None:

@@ -6,8 +6,9 @@ from rapidfire_cli.app.beginnings import began_with
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.app.selection import named_run
-from rapidfire_cli.store.explain import explain
+from rapidfire_cli.store.explain import Explanation, explain
 from rapidfire_cli.store.history import history
+from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.why import judgement_records, why_document
 from rapidfire_cli.view.why import why as sentences
@@ -20,9 +21,7 @@ def why(word: str, experiment: str | None, parent: str | None, output: Output) -
     """
     seen = open_overview(experiment, parent, unlisted=True)
     run = named_run(word, seen).number
-    # read last, so that it includes everything read before
-    found = explain(seen, history(seen.home.journal), run)
-    found = replace(found, began=began_with(seen.home, found.row))
+    found = account_of(seen, run)
     print_either(
         output,
         lambda: print("\n".join(sentences(found))),
@@ -30,3 +29,10 @@ def why(word: str, experiment: str | None, parent: str | None, output: Output) -
         lambda: judgement_records(found),
     )
     return 0
+
+
+def account_of(seen: Overview, run: int) -> Explanation:
+    """What is known about the run. Raises Refusal if it does not exist."""
+    # the history is read last, so that it includes everything read before
+    found = explain(seen, history(seen.home.journal), run)
+    return replace(found, began=began_with(seen.home, found.row))

@@ -1,0 +1,1 @@
+"""The terminal app of `rapidfire top`; only its verb imports it, as it needs textual."""

@@ -1,0 +1,121 @@
+"""The curves of some runs, in braille dots."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.reactive import reactive
+from textual.widgets import Static
+from textual_hires_canvas import HiResMode
+from textual_plot import NumericAxisFormatter, PlotWidget
+
+from rapidfire_cli.problems import visible
+from rapidfire_cli.store.series import Point
+from rapidfire_cli.view.top.table import MARK
+from rapidfire_cli.view.wording import metric_text
+
+COLOURS = ("#4fc3f7", "#ffb74d", "#81c784", "#f06292", "#ba68c8", "#fff176", "#4db6ac", "#e57373")
+"""Of the runs whose curves are drawn, which are at most so many."""
+LABELS = 9  # cells of the labels of the vertical axis
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A run's values of one metric."""
+
+    run: int
+    label: str  # what tells the run from the others
+    colour: str
+    at: Sequence[float]  # epochs, or steps
+    values: Sequence[float]
+
+
+class Plot(PlotWidget, can_focus=False):
+    """A plot with narrow margins that takes no keys."""
+
+    margin_top = reactive(0)
+    margin_bottom = reactive(1)
+    margin_left = reactive(LABELS)
+
+
+class Ticks(NumericAxisFormatter):
+    """As many ticks as there is room for."""
+
+    def __init__(self, most: int, whole: bool = False) -> None:
+        super().__init__()
+        self._most, self._whole = most, whole
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """Ticks at round values, at most so many."""
+        ticks = super().get_ticks(min_, max_, max(2, min(self._most, max_ticks)))
+        return [tick for tick in ticks if not self._whole or float(tick).is_integer()]
+
+
+class Curves(Vertical):
+    """A legend in a line, and the plot."""
+
+    DEFAULT_CSS = """
+    Curves > #legend-line { height: 1; padding: 0 1; }
+    Curves > Plot { height: 1fr; }
+    Curves > Plot > .plot--axis { color: $text-disabled; }
+    Curves > Plot > .plot--tick { color: $text-muted; text-style: none; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """The legend above the plot."""
+        yield Static(id="legend-line", markup=False)
+        yield Plot(allow_pan_and_zoom=False)
+
+    def show(self, title: str, curves: Sequence[Curve], epochs: int, logarithmic: bool) -> None:
+        """Draw these curves over at least so many epochs; of values below zero a logarithm has none."""
+        plot = self.query_one(Plot)
+        plot.clear()
+        plot.set_xlimits(1, max(2, epochs))
+        plot.set_y_formatter(Ticks(plot.size.height // 2))
+        plot.set_x_formatter(Ticks(plot.size.width // 10, whole=True))
+        for curve in curves:
+            values = [_logarithm(value) for value in curve.values] if logarithmic else curve.values
+            for at, part in _stretches(curve.at, values):
+                if len(part) > 1:
+                    plot.plot(at, part, curve.colour, HiResMode.BRAILLE)
+                else:
+                    plot.scatter(at, part, "•", curve.colour)
+        self.query_one("#legend-line", Static).update(_legend(title, curves, logarithmic))
+
+
+def curves(points: Iterable[Point], labels: dict[int, str]) -> Iterator[Curve]:
+    """A curve for each run that has values, in the order of the labels."""
+    found: dict[int, list[Point]] = {}
+    for point in points:
+        found.setdefault(point.run, []).append(point)
+    for place, (run, label) in enumerate(labels.items()):
+        own = found.get(run, [])
+        colour = COLOURS[place % len(COLOURS)]
+        yield Curve(run, label, colour, [point.epoch for point in own], [point.value for point in own])
+
+
+def _legend(title: str, curves: Sequence[Curve], logarithmic: bool) -> Text:
+    line = Text(f"{visible(title)}{' (log 10)' if logarithmic else ''}  ", "bold")
+    for curve in curves:
+        last = metric_text(curve.values[-1]) if curve.values else "no value yet"
+        label = f" {curve.label}" if curve.label else ""
+        line.append(f"{MARK} ", curve.colour)
+        line.append(f"{curve.run}{label} {last}  ", "not bold")
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _stretches(at: Sequence[float], values: Sequence[float]) -> Iterator[tuple[list[float], list[float]]]:
+    """The stretches without a gap: NaN and the infinities interrupt a curve."""
+    for finite, part in groupby(zip(at, values, strict=True), lambda pair: math.isfinite(pair[1])):
+        if finite:
+            xs, ys = zip(*part, strict=True)
+            yield list(xs), list(ys)
+
+
+def _logarithm(value: float) -> float:
+    return math.log10(value) if value > 0 else math.nan

@@ -1,0 +1,32 @@
+"""What the app asks of the rest of rapidfire. Each call may take a while, so threads make them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rapidfire_cli.requests import Answer, Ask, CloneRun
+from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.view.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a request."""
+
+    answers: Sequence[Answer]
+    live: bool = True  # whether a fit that is running answered
+    trouble: str = ""  # why there is no answer
+
+
+Part: TypeAlias = "str | Table[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Ways to find out and to ask, which the verb hands in."""
+
+    why: Callable[[Overview, int], Sequence[str]]  # sentences about a run
+    page: Callable[[Overview, int], Iterable[Part]]  # all that is known of a run
+    check: Callable[[int, CloneRun], str]  # the problems of a clone as a file's are shown; empty if none
+    send: Callable[[Ask], Sent] | None  # None where nothing may be asked
+    options: str = ""  # by which commands find the experiment: `-e digits`

@@ -1,0 +1,110 @@
+"""Keep `Watched` up to date: read everything once, then only what is new.
+
+What can go wrong with a journal while somebody looks at it is a state, not an error: the experiment is
+removed, another one is put in its place, the file is damaged, the controller is killed.
+"""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from rapidfire_cli.durable.lock import is_held
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.feed import Feed, Replaced, latest_turns, workers
+from rapidfire_cli.store.history import ledger
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.queries import overview
+from rapidfire_cli.view.top.watched import Told, Watched, watched
+
+ROUNDS = 50  # looks between two attempts to read a journal that could not be read (assumed: ten seconds)
+
+
+@dataclass(slots=True)
+class Following:
+    """Follows one experiment; `look` is called some times a second, by one thread at a time."""
+
+    home: ExperimentDir
+    known: Watched | None = None  # None until it could be read
+    trouble: str = ""  # why nothing newer is known
+    told: list[Told] = field(default_factory=list)  # what happened, the latest last
+    version: int = 0  # grows with everything that is new
+    _feed: Feed | None = None
+    _rest: int = 0  # looks to skip
+
+    def read(self) -> None:
+        """Read everything. What cannot be read leaves what was known, and `trouble` says why."""
+        self.close()
+        try:
+            feed = Feed(self.home.journal)
+            try:
+                seen = overview(self.home.journal, alive=True)
+                journal, alive, since = self.home.journal, *_holder(self.home)
+                turns = latest_turns(journal)
+                self.known = watched(seen, alive, ledger(journal), workers(journal, since), turns)
+            except BaseException:
+                feed.close()
+                raise
+            self._feed, self.trouble = feed, ""
+        except Refusal as refusal:
+            self._fail("; ".join(problem.message for problem in refusal.problems))
+        except FileNotFoundError:
+            self._fail(f"{self.home.path} was removed")
+        except OSError as error:
+            self._fail(f"cannot read the journal: {error.strerror or error}")
+        self.version += 1
+
+    @property
+    def is_due(self) -> bool:
+        """Whether everything is to be read again."""
+        if self._feed is not None:
+            return False
+        self._rest = max(0, self._rest - 1)
+        return not self._rest
+
+    def look(self) -> bool:
+        """Take in what is new; whether anything is."""
+        if self._feed is None or self.known is None:
+            return False
+        before = self.version
+        alive, _ = _holder(self.home)
+        if alive != self.known.alive:  # a fit has begun, or the one that trained has ended or was killed
+            self.known.alive = alive
+            self._stop_following()
+            return True
+        try:
+            if news := self._feed.look():
+                self.told += self.known.take(news, monotonic())
+                self.version += 1
+        except Replaced:
+            self._stop_following()
+        except Refusal as refusal:
+            self._fail("; ".join(problem.message for problem in refusal.problems))
+        except OSError as error:
+            self._fail(f"cannot read the journal: {error.strerror or error}")
+        if self.known.stale:
+            self._stop_following()
+        return self.version != before
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._feed is not None:
+            self._feed.close()
+        self._feed = None
+
+    def _stop_following(self) -> None:
+        """Read everything again at the next occasion."""
+        self.close()
+        self._rest = 0
+        self.version += 1
+
+    def _fail(self, trouble: str) -> None:
+        self.close()
+        self.trouble, self._rest = trouble, ROUNDS
+        self.version += 1
+
+
+def _holder(home: ExperimentDir) -> tuple[bool, float]:
+    """Whether a process trains the experiment, and since when, in seconds since the epoch."""
+    try:
+        return is_held(home.lock), home.lock.stat().st_mtime
+    except OSError:
+        return False, 0.0
