@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -90,6 +90,7 @@ class Experiment:
         objective: Mapping[str, Any] | None = None,
         execution: Mapping[str, Any] | None = None,
         background: Literal[False] = False,
+        trackers: Sequence[str] | None = None,
     ) -> Results: ...
 
     @overload
@@ -101,6 +102,7 @@ class Experiment:
         execution: Mapping[str, Any] | None = None,
         *,
         background: Literal[True],
+        trackers: Sequence[str] | None = None,
     ) -> BackgroundFit[Results]: ...
 
     def run_fit(
@@ -110,15 +112,17 @@ class Experiment:
         objective: Mapping[str, Any] | None = None,
         execution: Mapping[str, Any] | None = None,
         background: bool = False,
+        trackers: Sequence[str] | None = None,
     ) -> Results | BackgroundFit[Results]:
         """Train every run of `ml_config` that is not trained yet; a run that fails raises nothing.
 
-        `objective` and `execution` are what they are in a file. Raises Refusal with everything that is wrong
-        before anything is trained; a signal that stops training is raised once nothing can be lost.
+        `objective`, `execution` and `trackers` are what they are in a file. Raises Refusal with everything
+        that is wrong before anything is trained; a signal that stops training is raised once nothing can be
+        lost.
 
         With `background`, training goes on in a thread, and the handle that is returned steers it.
         """
-        loaded = self._subject(ml_config, seed, objective, execution)
+        loaded = self._subject(ml_config, seed, objective, execution, trackers)
         if background:
             watch, home = _watch(_cell()), loaded.home
             return BackgroundFit(
@@ -137,9 +141,11 @@ class Experiment:
         seed: int,
         objective: Mapping[str, Any] | None,
         execution: Mapping[str, Any] | None,
+        trackers: Sequence[str] | None,
     ) -> LoadedExperiment:
         facts = {"experiment": self.name, "mlspec": self.mlspec, "data": self.data, "seed": seed}
-        file = experiment_file(ml_config, **facts, objective=objective, execution=execution)
+        run = {"objective": objective, "execution": execution, "trackers": trackers}
+        file = experiment_file(ml_config, **facts, **run)
         say(file.warnings)
         check_size(planned(file), MOST_RUNS, Span(PYTHON, 0, 0))
         path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links

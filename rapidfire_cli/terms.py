@@ -49,6 +49,12 @@ UNFINISHED = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.INTERRUPTED}
 """The states of runs that train, or that the next fit trains on."""
 
 
+class Tracker(StrEnum):
+    """A tracker that runs can be logged to: a module of `view/trackers` has this name."""
+
+    TENSORBOARD = "tensorboard"
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What runs are ranked by: a validation metric, its better direction, and the epoch that counts."""

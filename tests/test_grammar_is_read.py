@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from rapidfire_cli.app import searching
+from rapidfire_cli.app.tracking import beside
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.shapes import AnyOf, Items, OrNull, Record, Variants
 from rapidfire_cli.stopping.registry import RULES
@@ -40,6 +41,7 @@ mlspec: none:None
 data: {path: x}
 seed: 7
 objective: {metric: quality, direction: max, at: last}
+trackers: [tensorboard]
 """
 EXECUTION = """\
 execution:
@@ -197,6 +199,7 @@ def read_by_fit(tmp_path_factory) -> set[str]:
     classes = (ast.ExperimentFile, ast.Range, Execution, Objective, *STOPPING_CLASSES.values())
     with pytest.MonkeyPatch.context() as patch, attributes(*classes, *GENERATOR_CLASSES.values()) as read:
         patch.setattr(searching, "SamplerProcess", InProcess)
+        patch.setattr(beside, "COMMAND", (sys.executable, "-c", ""))
         cli = Cli(tmp_path_factory.mktemp("fit"), lambda lr, epoch: lr * epoch, fits=1, idle=3000)
         cli.fit(HEAD + EXECUTION + GROUPS + STOPPED, FaultRates(), workers=0)
         seen = overview(cli.home.path.with_name("watched") / "journal.db", alive=False)

@@ -7,6 +7,7 @@ import typer
 
 from rapidfire_cli.cli.options import MaxBytes, Parent, Sets, Unsets, Which, encoded, verb
 from rapidfire_cli.syntax.text import MAX_BYTES
+from rapidfire_cli.terms import Tracker
 from rapidfire_cli.view.formats import Output
 
 
@@ -44,6 +45,10 @@ def fit(
         bool,
         typer.Option("--stay", help="When nothing is left to train, wait for requests until Ctrl-C."),
     ] = False,
+    trackers: Annotated[
+        list[Tracker] | None,
+        typer.Option("--tracker", help="Also log to this tracker; repeatable."),
+    ] = None,
     debug_run: Annotated[
         int | None,
         typer.Option(
@@ -67,8 +72,9 @@ def fit(
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs import fit
 
-    if debug_run and (shard or fresh or fail_fast or require or stay):
-        message = "--debug-run cannot be combined with --shard, --fresh, --fail-fast, --require or --stay"
+    if debug_run and (shard or fresh or fail_fast or require or stay or trackers):
+        others = "--shard, --fresh, --fail-fast, --require, --stay or --tracker"
+        message = f"--debug-run cannot be combined with {others}"
         raise typer.BadParameter(message)
 
     def train() -> int:
@@ -80,6 +86,7 @@ def fit(
             fail_fast=fail_fast,
             required=ci.requirements(require or ()),
             stay=stay,
+            trackers=tuple(trackers or ()),
         )
         loaded = experiments.load_experiment(Given(file, sets or (), unsets or (), max_bytes), parent, most)
         if debug_run:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from rapidfire_cli.cli.options import Format, Parent, Which, verb
+from rapidfire_cli.terms import Tracker
 from rapidfire_cli.view.formats import Output
 
 Chosen = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, or `best`.")]
@@ -97,3 +98,21 @@ def export(
     from rapidfire_cli.app.verbs import export
 
     raise typer.Exit(export.export(Asked(_run(run), at, experiment, parent), output, merge))
+
+
+@verb()
+def track(
+    to: Annotated[
+        list[Tracker] | None,
+        typer.Option("--to", help="Tracker to log to; repeatable; default: those used before."),
+    ] = None,
+    experiment: Which = None,
+    parent: Parent = None,
+) -> None:
+    """Log to trackers what they have not been told yet.
+
+    Works after a fit, and during one that does not log to the same tracker.
+    """
+    from rapidfire_cli.app.verbs import track
+
+    raise typer.Exit(track.track(to or (), experiment, parent))

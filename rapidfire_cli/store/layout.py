@@ -61,6 +61,10 @@ class ExperimentDir:
         return self.path / "trash"
 
     @property
+    def trackers(self) -> Path:
+        return self.path / "trackers"
+
+    @property
     def misc(self) -> Path:
         return self.path / "misc"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rapidfire_cli.problems import Problem, Span
-from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain, WarmStart
+from rapidfire_cli.terms import DEFAULT_SEED, Direction, Execution, Objective, Plain, Tracker, WarmStart
 
 if TYPE_CHECKING:
     from rapidfire_cli.stopping.rule import Rule
@@ -161,6 +161,7 @@ class ExperimentFile:
     seed: int = DEFAULT_SEED
     objective: Objective | None = None
     execution: Execution = field(default_factory=Execution)
+    trackers: tuple[Tracker, ...] = ()  # that runs are logged to
     origins: Origins = field(default_factory=dict, compare=False, repr=False)
     keys: Origins = field(default_factory=dict, compare=False, repr=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

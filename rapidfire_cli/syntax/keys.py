@@ -20,7 +20,7 @@ from rapidfire_cli.shapes import (
     Variants,
     alternatives,
 )
-from rapidfire_cli.terms import SEED_LIMIT
+from rapidfire_cli.terms import SEED_LIMIT, Tracker
 
 _NAME = Text("a name")
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
@@ -232,5 +232,6 @@ FILE = Record(
         "seed": Integer(0, below=SEED_LIMIT),
         "objective": OBJECTIVE,
         "execution": EXECUTION,
+        "trackers": Items(Choice(tuple(map(str, Tracker)))),
     },
 )

@@ -20,7 +20,7 @@ from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.text import MAX_BYTES
 from rapidfire_cli.syntax.toml_paths import name_paths
 from rapidfire_cli.syntax.values import tree, value_sets
-from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective
+from rapidfire_cli.terms import DEFAULT_SEED, Execution, Objective, Tracker
 
 _KNOWN = Record(
     {**FILE.keys, "extends": EXTENDS, **dict.fromkeys(GROUP_KEYS, Free())},
@@ -61,7 +61,9 @@ def understand(document: Document, file: str) -> ExperimentFile:
 
 
 def experiment_file(root: Node, file: str, diagnostics: Diagnostics) -> ExperimentFile | None:
-    """file := `{` [experiment] [mlspec] [data] [seed] [objective] [execution] (config_group | group) `}`.
+    """file := `{` [experiment] [mlspec] [data] [seed] [objective] [execution] [trackers] opened `}`.
+
+    opened := config_group | group
 
     None when it is wrong, which is then noted.
     """
@@ -117,6 +119,7 @@ def _experiment(
         seed=given.get("seed", DEFAULT_SEED),
         objective=Objective(**given["objective"]) if "objective" in given else None,
         execution=_execution(given.get("execution", {})),
+        trackers=tuple(dict.fromkeys(map(Tracker, given.get("trackers", ())))),
     )
 
 

@@ -44,6 +44,7 @@ def whole(file: ExperimentFile) -> dict[str, Plain]:
         "seed": file.seed,
         "objective": arguments(file.objective) if file.objective else None,
         "execution": arguments(file.execution) or None,
+        "trackers": [*map(str, file.trackers)] or None,
     }
     opened: dict[str, Plain] = _opened(file.groups[0]) if len(groups) == 1 else {"config_group": groups}
     return {**{key: value for key, value in said.items() if value is not None}, **opened}

@@ -3,7 +3,7 @@
 import json
 from enum import EnumType
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer
 
@@ -41,6 +41,7 @@ def option(parameter: Any) -> dict[str, Any]:
 def value(parameter: Any) -> str | list[str]:
     """The choices there are, or else the metavar."""
     kind = parameter.type_descriptor.annotation
+    [kind] = get_args(kind) if get_origin(kind) is list else [kind]
     choices = [str(each) for each in kind] if isinstance(kind, EnumType) else get_args(kind)
     return (
         [*choices] if choices and all(isinstance(each, str) for each in choices) else parameter.metavar or ""

@@ -25,6 +25,7 @@ from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
 from rapidfire_cli.app.searching import Searches, check_sampler
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
+from rapidfire_cli.app.tracking.beside import checked_trackers, log_rest, logged
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, claimed
 from rapidfire_cli.engine.checkpoints import ORIGIN, from_facts, newest_first
@@ -53,7 +54,7 @@ from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.store.source import Source, check_source
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
-from rapidfire_cli.terms import Objective, Run
+from rapidfire_cli.terms import Objective, Run, Tracker
 from rapidfire_cli.view.audience import shielded, waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
@@ -91,6 +92,7 @@ class Request:
     fail_fast: bool = False  # the first run that fails stops the others
     required: tuple[Requirement, ...] = ()
     stay: bool = False  # wait for requests when nothing is left to train
+    trackers: tuple[Tracker, ...] = ()  # to log to, beside those of the file
 
 
 def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
@@ -119,6 +121,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
     """
     failpoints.arm(os.environ)
     home = loaded.home
+    request = replace(request, trackers=checked_trackers((*loaded.file.trackers, *request.trackers)))
     aside = start_over(home) if request.fresh else None
     try:
         with held(home), seldom_collected():
@@ -128,6 +131,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
                 _train(plan, request, stop, watch)
             else:
                 _settle(plan, request)
+                log_rest(home, request.trackers)
             return overview(home.journal, alive=False)
     except Refusal:
         if aside and not home.path.exists():
@@ -232,7 +236,10 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         serving.begin(steering := _steering(plan, jobs, waiting, news))
         waiting.standings = steering.standings
         seen = board(metadata, overview(home.journal, alive=True).rows)
-        with shielded(watch(seen), passing=(ReaderGone, OSError)) as people:
+        with (
+            logged(home, request.trackers),
+            shielded(watch(seen), passing=(ReaderGone, OSError)) as people,
+        ):
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
             admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting, proposers)

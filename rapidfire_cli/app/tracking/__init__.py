@@ -1,0 +1,1 @@
+"""Logging to trackers, beside a fit or after."""

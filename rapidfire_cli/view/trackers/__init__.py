@@ -1,0 +1,1 @@
+"""Trackers: experiments in other tools."""

@@ -1,0 +1,192 @@
+"""What happened since a cursor, as notes: the journal's events in their order, and values inside epochs.
+
+Theory of operation
+-------------------
+A cursor says how much of the journal a tracker was told: the events up to `seq` and, of runs in the middle of
+an epoch, the step up to which values inside it were told. `read` returns the next notes with the cursor
+behind them. The tracker logs them, and then the cursor is kept; so after a kill some notes come once more,
+and none is lost.
+
+Only ends of epochs and changes of state are events that trackers are told. Other events do not count as
+behind. An epoch whose end is recorded twice is told once.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from rapidfire_cli.facts import EpochEnded, Metric, RunChanged, compared_value
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.connection import begun, nothing_yet, reader
+from rapidfire_cli.store.facts import fact
+from rapidfire_cli.store.metadata import read_metadata
+from rapidfire_cli.store.queries import origin_of
+from rapidfire_cli.terms import UNFINISHED, Run
+from rapidfire_cli.view.trackers.tracker import (
+    Began,
+    Changed,
+    Measured,
+    Note,
+    Place,
+    TrackedRun,
+    kinds,
+    tag,
+    tracked,
+)
+
+BATCH = 1000  # events that are read at once (assumed)
+
+TOLD = "kind IN ('epoch_ended', 'run_changed')"
+EVENTS = f"SELECT seq, at, kind, body FROM events WHERE seq > ? AND {TOLD} ORDER BY seq LIMIT ?"
+BEHIND = f"SELECT count(*) FROM events WHERE seq > ? AND {TOLD}"
+EARLIER = f"""
+    SELECT json_extract(body, '$.run'), max(ifnull(json_extract(body, '$.epoch'), 0)) FROM events
+    WHERE seq <= ? AND {TOLD} GROUP BY 1"""
+RUN = """
+    SELECT number, id, "group", config, seed, replicate, origin, epochs FROM runs WHERE number = ?"""
+INSIDE = """
+    SELECT step, name, value FROM so_far WHERE run = ? AND epoch = ? AND step > ? ORDER BY step"""
+UNDER_WAY = """
+    SELECT number, epoch + 1, (SELECT max(ended) FROM turns WHERE run = number) FROM runs
+    WHERE epoch < epochs AND state <> 'queued'
+    AND EXISTS (SELECT 1 FROM so_far WHERE run = number AND so_far.epoch = runs.epoch + 1)"""
+MEASURED = """
+    SELECT epoch, step, split, name, value FROM metrics WHERE run = ?1
+    AND epoch <= (SELECT epoch FROM runs WHERE number = ?1) ORDER BY epoch"""
+
+
+Inside: TypeAlias = dict[int, tuple[int, int]]
+"""Epoch under way and last step, by run."""
+
+Row: TypeAlias = tuple[int, float, str, str]
+"""Sequence number, time, kind and body of an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How much of the journal a tracker was told."""
+
+    seq: int = 0  # of the last event
+    inside: Inside = field(default_factory=dict)  # values inside epochs that were told
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The next notes, the cursor behind them, and whether the journal has more."""
+
+    notes: tuple[Note, ...]
+    cursor: Cursor
+    more: bool
+
+
+class Feed:
+    """Reads an experiment's journal from a cursor on."""
+
+    def __init__(self, journal: Path, cursor: Cursor) -> None:
+        self._journal = journal
+        self._cursor = cursor
+        self._runs: dict[int, TrackedRun] = {}
+        self._ended: dict[int, int] | None = None  # the epochs that were told, by run
+
+    def read(self) -> Batch:
+        """The next notes; none where nothing has happened since. Raises Refusal where nothing can be read."""
+        with reader(self._journal) as db:
+            if not begun(db):
+                return Batch((), self._cursor, more=False)
+            if self._ended is None:
+                self._ended = dict(db.execute(EARLIER, [self._cursor.seq]))
+            rows = db.execute(EVENTS, [self._cursor.seq, BATCH]).fetchall()
+            inside = dict(self._cursor.inside)
+            notes = [note for row in rows for note in self._told(db, row, inside)]
+            if not (more := len(rows) == BATCH):
+                notes += self._under_way(db, inside)
+        self._cursor = Cursor(rows[-1][0] if rows else self._cursor.seq, inside)
+        return Batch(tuple(notes), self._cursor, more)
+
+    def _told(self, db: sqlite3.Connection, row: Row, inside: Inside) -> Iterator[Note]:
+        """The notes of an event."""
+        assert self._ended is not None
+        _, at, kind, body = row
+        event = fact(kind, json.loads(body))
+        assert isinstance(event, EpochEnded | RunChanged)
+        run = self._run(db, event.run)
+        if event.run not in self._ended:
+            self._ended[event.run] = 0
+            yield Began(run, at)
+        if isinstance(event, RunChanged):
+            summary = _summary(db, event.run) if event.state not in UNFINISHED else {}
+            yield Changed(run, at, event.state, event.cause, summary)
+        elif event.epoch > self._ended[event.run]:
+            yield from _inside(db, run, event.epoch, inside, at)
+            inside.pop(event.run, None)
+            self._ended[event.run] = event.epoch
+            yield Measured(run, at, event.epoch, event.step, _tagged(event.metrics))
+
+    def _under_way(self, db: sqlite3.Connection, inside: Inside) -> Iterator[Note]:
+        """The values inside epochs that have not ended."""
+        for number, epoch, at in db.execute(UNDER_WAY).fetchall():
+            yield from _inside(db, self._run(db, number), epoch, inside, at)
+
+    def _run(self, db: sqlite3.Connection, number: int) -> TrackedRun:
+        if number not in self._runs:
+            *same, origin, epochs = db.execute(RUN, [number]).fetchone()
+            self._runs[number] = tracked(replace(Run(*same), origin=origin_of(origin)), epochs)
+        return self._runs[number]
+
+
+def behind(journal: Path, cursor: Cursor) -> int:
+    """The number of events that a tracker with this cursor was not told yet."""
+    if not journal.is_file():
+        return 0
+    with reader(journal) as db:
+        return int(db.execute(BEHIND, [cursor.seq]).fetchone()[0]) if begun(db) else 0
+
+
+def place(journal: Path, directory: Path) -> Place:
+    """Where a tracker logs the experiment. Raises Refusal where nothing can be read."""
+    with reader(journal) as db:
+        if not begun(db):
+            raise Refusal([nothing_yet(journal)])
+        leaves = (json.loads(config) for (config,) in db.execute("SELECT config FROM runs"))
+        return Place(directory, read_metadata(db), kinds(leaves))
+
+
+def _inside(db: sqlite3.Connection, run: TrackedRun, epoch: int, inside: Inside, at: float) -> Iterator[Note]:
+    """The values inside an epoch that were not told yet: training's in the epoch so far, turn by turn."""
+    known, last = inside.get(run.number, (epoch, 0))
+    steps: dict[int, dict[str, float]] = {}
+    for step, name, value in db.execute(INSIDE, [run.number, epoch, last if known == epoch else 0]):
+        steps.setdefault(step, {})[f"so_far/{name}"] = math.nan if value is None else value
+    for step, values in steps.items():
+        inside[run.number] = (epoch, step)
+        yield Measured(run, at, epoch, step, values)
+
+
+def _summary(db: sqlite3.Connection, run: int) -> dict[str, float]:
+    """The run's last values, and its best ones by the objective, with their epochs."""
+    epochs: dict[int, list[Metric]] = {}
+    steps: dict[int, int] = {}
+    for epoch, step, split, name, value in db.execute(MEASURED, [run]):
+        epochs.setdefault(epoch, []).append(Metric(split, name, math.nan if value is None else value))
+        steps[epoch] = step
+    if not epochs:
+        return {}
+    last, objective = max(epochs), read_metadata(db).objective
+    found = {epoch: compared_value(metrics, objective.metric) for epoch, metrics in epochs.items()}
+    known = {epoch: value for epoch, value in found.items() if value is not None and not math.isnan(value)}
+    summary = {"epoch": last, "step": steps[last], **_tagged(epochs[last])}
+    if known:
+        best = (min if objective.direction == "min" else max)(known, key=lambda epoch: known[epoch])
+        summary |= {
+            "best/epoch": best,
+            **{f"best/{key}": value for key, value in _tagged(epochs[best]).items()},
+        }
+    return summary
+
+
+def _tagged(metrics: Iterable[Metric]) -> dict[str, float]:
+    return {tag(one.split, one.name): one.value for one in metrics}
