@@ -5,7 +5,7 @@ BIN := .venv/bin
 CORE := tests/control tests/syntax tests/manifest tests/stopping tests/schedule tests/test_problems.py tests/store/test_facts.py \
 	tests/engine/test_messages.py tests/app/test_brackets.py tests/app/test_oom.py tests/search tests/app/test_searching.py
 
-.PHONY: demo test check golden gpu bench campaign clean docs picture setup
+.PHONY: web demo test check golden gpu bench campaign clean docs picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
 	$(BIN)/rapidfire fit configs/digits.yaml
@@ -40,6 +40,13 @@ campaign: .venv/.dev  ## the long campaigns, whole, going on where they were lef
 
 docs: .venv/.docs  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/zensical build --clean --strict
+
+web: web/node_modules  ## build the page of `rapidfire web` and `report`; needs Node
+	cd web && npx tsc --noEmit && node build.mjs
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	touch $@
 
 picture: .venv/.demo  ## renew the README's picture from a real run
 	$(BIN)/python bench/picture.py

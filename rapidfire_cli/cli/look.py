@@ -179,3 +179,30 @@ def replay(
     direction: Direction | None = "min" if minimize else "max" if maximize else None
     setting = replay.Setting(factor, min_epochs, mode, metric, direction)
     raise typer.Exit(replay.replay(experiment, parent, setting, slots, output))
+
+
+@verb()
+def web(
+    experiment: Which = None,
+    parent: Parent = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes a free one.")
+    ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Address to listen on; others than this machine's can be reached."
+        ),
+    ] = "127.0.0.1",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Refuse every request that changes something.")
+    ] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """Show a live page of an experiment in the browser.
+
+    Prints the page's URL on the first line. Ctrl-C ends it; training is not affected.
+    """
+    from rapidfire_cli.app.verbs import web
+
+    raise typer.Exit(web.web(experiment, parent, web.Address(host, port), read_only, not no_open))

@@ -41,6 +41,8 @@ PARTIAL = """
     SELECT name, value FROM so_far WHERE run = ? AND epoch = ? AND step = (
       SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
 
+BEFORE = -1  # no version of SQLite's: there may be something to read at the first look
+
 
 class Replaced(Exception):  # noqa: N818 - what became of the journal
     """The journal is no longer there, or another one is in its place: read everything again."""
@@ -92,7 +94,7 @@ class Feed:
                 if not begun(db):
                     raise Refusal([nothing_yet(journal)])
                 self._file, self._schema = _identity(journal), _pragma(db, "user_version")
-                self._version = _pragma(db, "data_version")
+                self._version = _pragma(db, "data_version") if after is None else BEFORE
                 self._chunks = read_metadata(db).chunks
                 self._seq = _last(db, "events", "seq") if after is None else after
                 self._request = _last(db, "requests", "rowid")

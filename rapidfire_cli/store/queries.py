@@ -3,7 +3,7 @@
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,25 +19,41 @@ from rapidfire_cli.terms import DEFAULT_SEED, UNFINISHED, Epoch, Objective, OomR
 
 RUNS = """
     SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin, listed
-    FROM runs WHERE listed OR ? ORDER BY number"""
+    FROM runs WHERE (listed OR ?) {only} ORDER BY number"""
 LAST_METRICS = """
     SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
-    WHERE listed OR ?"""
+    WHERE (listed OR ?) {only}"""
 BEST_METRICS = """
     WITH top AS (
       SELECT run, {extreme}(value) AS value
       FROM metrics JOIN runs ON run = number AND metrics.epoch <= runs.epoch
-      WHERE split = ? AND name = ? AND (listed OR ?) GROUP BY run),
+      WHERE split = ?1 AND name = ?2 AND (listed OR ?) {only} GROUP BY run),
     first AS (
       SELECT metrics.run, min(epoch) AS epoch, value FROM metrics JOIN top USING (run, value)
-      WHERE split = ? AND name = ? GROUP BY metrics.run)
+      WHERE split = ?1 AND name = ?2 GROUP BY metrics.run)
     SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
 PARTIAL_METRICS = """
     SELECT run, name, value FROM so_far JOIN runs ON run = number AND so_far.epoch = runs.epoch + 1
-    WHERE (listed OR ?) AND so_far.step = (
+    WHERE (listed OR ?) {only} AND so_far.step = (
       SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
+ONLY = "AND number IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which runs to read: those that the file asks for, or all, or `only` some of these."""
+
+    unlisted: bool
+    only: Collection[int] | None = None
+
+    def of(self, db: sqlite3.Connection, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run a statement; `values` are its own parameters, before those that choose runs."""
+        if self.only is None:
+            return db.execute(statement.replace("{only}", ""), [*values, self.unlisted])
+        numbers = json.dumps(sorted(self.only))
+        return db.execute(statement.replace("{only}", ONLY), [*values, self.unlisted, numbers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +114,23 @@ def overview(
     alive: bool,
     unlisted: bool = False,
     choose: Callable[[Objective], Objective] = lambda usual: usual,
+    only: Collection[int] | None = None,
 ) -> Overview:
     """Read the experiment's state from its journal; `alive` says whether a process is training it.
 
-    `unlisted` adds the runs that its file no longer asks for; `choose` may put another objective in the place
-    of the experiment's. Raises Refusal where nothing can be read.
+    `unlisted` adds the runs that its file no longer asks for; `only` leaves out all runs but these; `choose`
+    may put another objective in the place of the experiment's. Raises Refusal where nothing can be read.
     """
     with reader(journal) as db:
         if not begun(db):
             raise Refusal([nothing_yet(journal)])
         known = read_metadata(db)
         objective = choose(known.objective)
-        metrics = _last_metrics(db, unlisted)
-        partial_metrics = _partial_metrics(db, unlisted)
-        best = _best(db, unlisted, objective, metrics.values())
-        rows = tuple(
-            _row(found, metrics, partial_metrics, best, alive) for found in db.execute(RUNS, [unlisted])
-        )
+        chosen = Chosen(unlisted, only)
+        metrics = _last_metrics(db, chosen)
+        partial_metrics = _partial_metrics(db, chosen)
+        best = _best(db, chosen, objective, metrics.values())
+        rows = tuple(_row(found, metrics, partial_metrics, best, alive) for found in chosen.of(db, RUNS))
         return Overview(known, experiment_state(rows, alive), rows, ExperimentDir(journal.parent), objective)
 
 
@@ -146,16 +162,16 @@ def origin_of(text: str | None) -> Origin | None:
     return codec.origin_of(json.loads(text)) if text else None
 
 
-def _last_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[Split, dict[str, float]]]:
+def _last_metrics(db: sqlite3.Connection, chosen: Chosen) -> dict[int, dict[Split, dict[str, float]]]:
     metrics: dict[int, dict[Split, dict[str, float]]] = {}
-    for run, split, name, value in db.execute(LAST_METRICS, [unlisted]):
+    for run, split, name, value in chosen.of(db, LAST_METRICS):
         metrics.setdefault(run, {}).setdefault(split, {})[name] = math.nan if value is None else value
     return metrics
 
 
 def _best(
     db: sqlite3.Connection,
-    unlisted: bool,
+    chosen: Chosen,
     objective: Objective,
     measured: Iterable[Mapping[Split, Mapping[str, float]]],
 ) -> dict[int, Best]:
@@ -165,19 +181,19 @@ def _best(
         for split, named in splits.items():
             known.setdefault(split, set()).update(named)
     of = reading(known, objective.metric)
-    statement = BEST_METRICS.format(extreme=objective.direction)
+    statement = BEST_METRICS.replace("{extreme}", objective.direction)
     best: dict[int, Best] = {}
     metrics: dict[int, dict[Split, dict[str, float]]] = {}
-    for run, epoch, reached, split, name, value in db.execute(statement, [*of, unlisted, *of]):
+    for run, epoch, reached, split, name, value in chosen.of(db, statement, *of):
         splits = metrics.setdefault(run, {})
         splits.setdefault(split, {})[name] = math.nan if value is None else value
         best[run] = Best(epoch, reached, splits)
     return best
 
 
-def _partial_metrics(db: sqlite3.Connection, unlisted: bool) -> dict[int, dict[str, float]]:
+def _partial_metrics(db: sqlite3.Connection, chosen: Chosen) -> dict[int, dict[str, float]]:
     metrics: dict[int, dict[str, float]] = {}
-    for run, name, value in db.execute(PARTIAL_METRICS, [unlisted]):
+    for run, name, value in chosen.of(db, PARTIAL_METRICS):
         metrics.setdefault(run, {})[name] = math.nan if value is None else value
     return metrics
 

@@ -17,6 +17,13 @@ class Recorded:
     taken: RequestTaken
 
 
+def requests_count(journal: Path) -> int:
+    """How many requests were taken. Raises Refusal where nothing can be read."""
+    with reader(journal) as db:
+        count: int = db.execute("SELECT count(*) FROM requests").fetchone()[0]
+        return count
+
+
 def requests_taken(journal: Path) -> tuple[Recorded, ...]:
     """Every request; empty without a journal."""
     if not journal.is_file():

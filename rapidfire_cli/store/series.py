@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections.abc import Collection, Iterator
+import sqlite3
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,11 @@ INSIDE = """
     SELECT run, epoch, step, split, name, value, 0 FROM so_far
     WHERE (? OR run IN (SELECT value FROM json_each(?))) AND (? OR (split, name) = (?, ?))"""
 ORDERED = "SELECT * FROM ({each}) ORDER BY 1, 2, 7, 3, 4 DESC, 5"
+WHOLE = """
+    SELECT run, epoch, step, value FROM metrics WHERE split = ? AND name = ? ORDER BY run, epoch"""
+TIMES = """
+    SELECT json_extract(body, '$.run'), json_extract(body, '$.epoch'), json_extract(body, '$.step'),
+      json_extract(body, '$.seconds') FROM events WHERE kind = 'epoch_ended' ORDER BY 1, 2, seq"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +58,61 @@ def points(
         ):
             number = math.nan if value is None else value
             yield Point(run, epoch, step, split, named, number, bool(ended))
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Many runs' values of one metric, without an object for each: run by run, epoch by epoch."""
+
+    runs: "array[int]"  # (R,) their numbers
+    counts: "array[int]"  # (R,) how many points each has
+    epochs: "array[int]"  # (N,)
+    steps: "array[int]"  # (N,)
+    values: "array[float]"  # (N,) single precision, for charts
+
+    def encoded(self) -> bytes:
+        """Two counts, R and N, then the arrays; every item has four bytes, the lowest first."""
+        parts = (array("I", [len(self.runs), len(self.values)]), self.runs, self.counts)
+        return b"".join([_little(each) for each in (*parts, self.epochs, self.steps, self.values)])
+
+
+def packed(journal: Path, split: Split, name: str) -> Packed:
+    """Every value of the metric at the ends of epochs. Raises Refusal where nothing can be read."""
+    with reader(journal) as db:
+        return _pack(db.execute(WHOLE, [split, name]))
+
+
+def packed_times(journal: Path) -> Packed:
+    """The seconds that each run had trained at the end of each epoch, in place of a metric's values."""
+    with reader(journal) as db:
+        return _pack(_summed(db))
+
+
+def _summed(db: sqlite3.Connection) -> Iterator[tuple[int, int, int, float]]:
+    """An epoch that is recorded twice, as a worker reports it again, counts once."""
+    last, total = (0, 0), 0.0
+    for run, epoch, step, seconds in db.execute(TIMES):
+        if (run, epoch) == last:
+            continue
+        total = seconds + (total if run == last[0] else 0.0)
+        last = (run, epoch)
+        yield run, epoch, step, total
+
+
+def _pack(rows: Iterable[tuple[int, int, int, float | None]]) -> Packed:
+    columns = [*zip(*rows, strict=True)] or [(), (), (), ()]
+    runs, counts = array("I"), array("I")
+    for run in columns[0]:
+        if not runs or run != runs[-1]:
+            runs.append(run)
+            counts.append(0)
+        counts[-1] += 1
+    values = array("f", (math.nan if value is None else value for value in columns[3]))
+    return Packed(runs, counts, array("I", columns[1]), array("I", columns[2]), values)
+
+
+def _little(items: "array[int] | array[float]") -> bytes:
+    if sys.byteorder == "big":
+        items = items[:]
+        items.byteswap()
+    return items.tobytes()

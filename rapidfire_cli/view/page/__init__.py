@@ -1,0 +1,1 @@
+"""The web page: what it is sent, who may ask for it, and where its bundle is."""

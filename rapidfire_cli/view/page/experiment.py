@@ -1,0 +1,29 @@
+"""What the page needs of the program around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.terms import Plain
+
+
+class Refused(Exception):  # noqa: N818 - what became of it
+    """A request that could not be carried out: its HTTP status and what the person is told."""
+
+    def __init__(self, status: int, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.status, self.text, self.hint = status, text, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What the page shows and asks for; each may raise Refusal."""
+
+    find: Callable[[], ExperimentDir | None]  # None as long as there is no experiment
+    run: Callable[[ExperimentDir, int], dict[str, Plain]]
+    why: Callable[[ExperimentDir, int], dict[str, Plain]]
+    log: Callable[[ExperimentDir, int], str]
+    rungs: Callable[[ExperimentDir], dict[str, Plain]]
+    requests: Callable[[ExperimentDir], dict[str, Plain]]
+    ask: Callable[[ExperimentDir, Any], dict[str, Plain]]  # raises Refused, too

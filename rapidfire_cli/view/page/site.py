@@ -1,0 +1,163 @@
+"""The page's server: which addresses there are, and what each answers.
+
+GET reads, from the journal and the experiment's directory, and changes nothing. The one POST hands a person's
+request to where those of the command line go. `guard` stands before all of this.
+"""
+
+import html
+import json
+from collections.abc import Callable
+
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rapidfire_cli.problems import Refusal, render
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.series import packed, packed_times
+from rapidfire_cli.terms import Plain
+from rapidfire_cli.view.findings import problem_record
+from rapidfire_cli.view.page.bundle import SCRIPT, STYLE, Bundle
+from rapidfire_cli.view.page.experiment import Experiment, Refused
+from rapidfire_cli.view.page.stream import Follower
+
+BINARY = "application/octet-stream"
+EVENTS = "text/event-stream"
+MOST_BYTES = 1 << 20  # of a request (assumed)
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="rapidfire" content="{mode}">
+<title>rapidfire</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/page.css">
+</head>
+<body>
+<div id="page"></div>
+<noscript>This page needs JavaScript.</noscript>
+<script type="module" src="/page.js"></script>
+</body>
+</html>
+"""
+
+
+def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Starlette:
+    """The application, without its guard."""
+    page = PAGE.format(mode=html.escape("read-only" if read_only else "live"))
+
+    async def index(_: Request) -> Response:
+        return HTMLResponse(page)
+
+    async def script(_: Request) -> Response:
+        return Response(bundle.script, media_type="text/javascript")
+
+    async def style(_: Request) -> Response:
+        return Response(bundle.style, media_type="text/css")
+
+    async def stream(request: Request) -> Response:
+        headers = {"x-accel-buffering": "no"}
+        return StreamingResponse(_follower(request).messages(), media_type=EVENTS, headers=headers)
+
+    async def changes(request: Request) -> Response:
+        follower = _follower(request)
+        try:
+            found = await to_thread.run_sync(follower.step)
+        finally:
+            follower.close()
+        return JSONResponse({"kind": found.kind, "id": found.id, "data": found.data} if found else None)
+
+    def _follower(request: Request) -> Follower:
+        """Follows from where the tab says that it is; a browser that reconnects says so in a header."""
+        query = request.query_params
+        seen = request.headers.get("last-event-id") or query.get("seq", "0")
+        return Follower(experiment.find, query.get("journal", ""), int(seen) if seen.isdecimal() else 0)
+
+    async def series(request: Request) -> Response:
+        split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
+        return await _read(lambda home: packed(home.journal, split, name).encoded())
+
+    async def times(_: Request) -> Response:
+        return await _read(lambda home: packed_times(home.journal).encoded())
+
+    async def run(request: Request) -> Response:
+        return await _read(lambda home: experiment.run(home, _number(request)))
+
+    async def why(request: Request) -> Response:
+        return await _read(lambda home: experiment.why(home, _number(request)))
+
+    async def log(request: Request) -> Response:
+        return await _read(lambda home: {"log": experiment.log(home, _number(request))})
+
+    async def rungs(_: Request) -> Response:
+        return await _read(experiment.rungs)
+
+    async def requests(_: Request) -> Response:
+        return await _read(experiment.requests)
+
+    async def ask(request: Request) -> Response:
+        text = await _body(request)
+        return await _read(lambda home: experiment.ask(home, json.loads(text)))
+
+    async def _read(work: Callable[[ExperimentDir], bytes | dict[str, Plain]]) -> Response:
+        """Do the work in a thread, and answer with what it found, or with what is wrong."""
+        return await to_thread.run_sync(_answered, experiment.find, work)
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route(f"/{SCRIPT}", script),
+            Route(f"/{STYLE}", style),
+            Route("/api/stream", stream),
+            Route("/api/changes", changes),
+            Route("/api/series", series),
+            Route("/api/times", times),
+            Route("/api/runs/{number:int}", run),
+            Route("/api/runs/{number:int}/why", why),
+            Route("/api/runs/{number:int}/log", log),
+            Route("/api/rungs", rungs),
+            Route("/api/requests", requests, methods=["GET"]),
+            Route("/api/requests", ask, methods=["POST"]),
+        ]
+    )
+
+
+def _number(request: Request) -> int:
+    number: int = request.path_params["number"]
+    return number
+
+
+async def _body(request: Request) -> bytes:
+    """What was sent, unless it is too much."""
+    text = b""
+    async for part in request.stream():
+        text += part
+        if len(text) > MOST_BYTES:
+            return b"too much"  # which is not JSON
+    return text
+
+
+def _answered(
+    find: Callable[[], ExperimentDir | None], work: Callable[[ExperimentDir], bytes | dict[str, Plain]]
+) -> Response:
+    try:
+        home = find()
+        if home is None:
+            raise Refused(404, "nothing was trained yet", "start one with `rapidfire fit FILE`")
+        found = work(home)
+    except Refused as refused:
+        return JSONResponse({"error": refused.text, "hint": refused.hint}, refused.status)
+    except Refusal as refusal:
+        problems = [problem_record(each) for each in refusal.problems]
+        texts = [render(each) for each in refusal.problems]
+        return JSONResponse({"error": "\n\n".join(texts), "problems": problems}, 422)
+    except json.JSONDecodeError:
+        return JSONResponse({"error": "the request is not JSON", "hint": ""}, 400)
+    except OSError as error:
+        return JSONResponse({"error": error.strerror or str(error), "hint": ""}, 500)
+    return Response(found, media_type=BINARY) if isinstance(found, bytes) else JSONResponse(found)

@@ -1,0 +1,383 @@
+// Learning curves. uPlot draws axes and cursor and keeps the zoom; lines are drawn here, as each run has
+// points of its own.
+import { computed, effect } from "@preact/signals-core";
+import uPlot from "uplot";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { density } from "./density";
+import * as format from "./format";
+import type { Band, Drawn, Scale } from "./lines";
+import { bandsOf, extent, linesOf, place, scaleOf, trace } from "./lines";
+import type { Run } from "./model";
+import { Curves } from "./series";
+import {
+  asTable, axis, bands, best, colours, cursor, curves, from, hovered, loaded, logarithmic, metric, model, opened,
+  smoothing, useValue, visible,
+} from "./state";
+import { theme } from "./theme";
+
+const MANY = 200; // lines that are drawn one by one
+const NEAR = 24; // pixels from a point that the pointer means
+const RENEW = 1000; // milliseconds between two images of thousands of lines while training goes on
+
+let times: Curves | undefined;
+let timesOf = -1;
+
+/** Fetches what the chart needs and does not have. */
+export function fetching(): () => void {
+  return effect(() => {
+    const wanted = metric.value;
+    model.version.value;
+    if (wanted && !curves.get(wanted.key)) {
+      void curves.load(wanted.split, wanted.name).then(() => (loaded.value += 1)).catch(() => undefined);
+    }
+    if (axis.value === "time" && timesOf !== model.seq) {
+      timesOf = model.seq;
+      void from().times().then((found) => {
+        times = Curves.decode(found);
+        loaded.value += 1;
+      }).catch(() => undefined);
+    }
+  });
+}
+
+export interface Picture { lines: Drawn[]; bands: Band[]; state: "loading" | "empty" | "ready" }
+
+export const picture = computed<Picture>(() => {
+  loaded.value;
+  model.version.value;
+  const shown = metric.value;
+  const found = shown && curves.get(shown.key);
+  if (!shown) return { lines: [], bands: [], state: "empty" };
+  if (!found || (axis.value === "time" && !times)) return { lines: [], bands: [], state: "loading" };
+  const lines = linesOf(visible.value, found, times, axis.value, smoothing.value);
+  const groups = bands.value ? bandsOf(lines, (run) => model.byNumber.get(run)?.leaf ?? run) : [];
+  return { lines, bands: groups, state: lines.length ? "ready" : "empty" };
+});
+
+class Chart {
+  private readonly plot: uPlot;
+  private zoom: [number, number] | null = null;
+  private image: { canvas: HTMLCanvasElement; of: string; at: number } | null = null;
+  private readonly watching: () => void;
+  private readonly sized: ResizeObserver;
+  private frame = 0;
+
+  constructor(private readonly root: HTMLElement, private readonly point: (found: Found | null) => void) {
+    this.plot = new uPlot(this.options(), [[0, 1], [0, 1]], root);
+    this.sized = new ResizeObserver(() => this.plot.setSize(this.size()));
+    this.sized.observe(root);
+    this.watching = effect(() => {
+      picture.value; colours.value; hovered.value; cursor.value; best.value; theme.value;
+      cancelAnimationFrame(this.frame);
+      this.frame = requestAnimationFrame(() => this.show());
+    });
+  }
+
+  close(): void {
+    cancelAnimationFrame(this.frame);
+    this.watching();
+    this.sized.disconnect();
+    this.plot.destroy();
+  }
+
+  private size() {
+    return { width: this.root.clientWidth, height: this.root.clientHeight };
+  }
+
+  private options(): uPlot.Options {
+    const look = theme.peek();
+    const common: uPlot.Axis = {
+      stroke: () => theme.peek().dim,
+      font: look.font,
+      grid: { stroke: () => theme.peek().grid, width: 1 },
+      ticks: { show: false },
+    };
+    return {
+      ...this.size(),
+      padding: [12, 16, 0, 0],
+      legend: { show: false },
+      cursor: { points: { show: false }, y: false, drag: { x: true, y: false, setScale: false } },
+      scales: {
+        x: { time: false, range: () => this.rangeX() },
+        y: { distr: logarithmic.peek() ? 3 : 1, range: () => this.rangeY() },
+      },
+      axes: [
+        { ...common, size: 30, gap: 6, values: (_, ticks) => ticks.map((tick) => this.tick(tick)), incrs: axis.peek() === "time" ? undefined : STEPS },
+        { ...common, size: 56, gap: 8, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format.short(Number(tick.toPrecision(6))))) },
+      ],
+      series: [{}, { show: true, paths: () => null, points: { show: false } }],
+      hooks: {
+        draw: [() => this.draw()],
+        setCursor: [() => this.find()],
+        setSelect: [(plot) => this.zoomed(plot)],
+        ready: [(plot) => plot.over.addEventListener("dblclick", () => this.unzoom())],
+      },
+    };
+  }
+
+  private tick(value: number): string {
+    return axis.peek() === "time" ? format.duration(value) : value.toLocaleString("en");
+  }
+
+  private rangeX(): [number, number] {
+    if (this.zoom) return this.zoom;
+    const [left, right] = extent(picture.peek().lines).x;
+    if (!(left <= right)) return [0, 1];
+    return left === right ? [left - 0.5, right + 0.5] : [left, right];
+  }
+
+  private rangeY(): [number, number] {
+    const [left, right] = this.zoom ?? [-Infinity, Infinity];
+    const seen = this.zoom ? picture.peek().lines.map((line) => clipped(line, left, right)) : picture.peek().lines;
+    const { y: [low, high], positive } = extent(seen);
+    if (!(low <= high)) return logarithmic.peek() ? [0.1, 1] : [0, 1];
+    if (logarithmic.peek()) {
+      const from = low > 0 ? low : positive;
+      if (!(from < Infinity)) return [0.1, 1];
+      return from === high ? [from / 2, high * 2] : [from * 0.9, high * 1.1];
+    }
+    const room = (high - low) * 0.05 || Math.abs(high) * 0.05 || 0.5;
+    return [low - room, high + room];
+  }
+
+  private zoomed(plot: uPlot): void {
+    if (plot.select.width > 4) {
+      this.zoom = [plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x")];
+      this.show();
+    }
+    plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  }
+
+  private unzoom(): void {
+    this.zoom = null;
+    this.show();
+  }
+
+  private show(): void {
+    const began = performance.now();
+    const [x, y] = [this.rangeX(), this.rangeY()];
+    this.plot.batch(() => {
+      this.plot.setData([x, y], false);
+      this.plot.setScale("x", { min: x[0], max: x[1] });
+      this.plot.setScale("y", { min: y[0], max: y[1] });
+    });
+    performance.measure("rapidfire:redraw", { start: began });
+  }
+
+  private scales(): [Scale, Scale] {
+    const { left, top, width, height } = this.plot.bbox;
+    const { x, y } = this.plot.scales as { x: uPlot.Scale; y: uPlot.Scale };
+    return [
+      scaleOf(x.min!, x.max!, left, left + width, false),
+      scaleOf(y.min!, y.max!, top + height, top, logarithmic.peek()),
+    ];
+  }
+
+  private draw(): void {
+    const { ctx: context, bbox } = this.plot;
+    const ratio = devicePixelRatio;
+    const look = theme.peek();
+    const { lines, bands: groups } = picture.peek();
+    const [x, y] = this.scales();
+    const shown = colours.peek();
+    context.save();
+    context.beginPath();
+    context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    context.clip();
+    context.lineJoin = "round";
+    const banded = new Set(groups.flatMap(({ runs }) => runs));
+    const plain = lines.filter(({ run }) => !shown.has(run) && !banded.has(run));
+    if (plain.length > MANY) {
+      context.drawImage(this.crowd(plain, x, y), bbox.left, bbox.top);
+    } else {
+      context.strokeStyle = look.line;
+      context.lineWidth = ratio;
+      for (const line of plain) trace(context, line, x, y);
+    }
+    for (const band of groups) this.band(band, x, y);
+    for (const line of lines) {
+      if (shown.has(line.run) && !banded.has(line.run)) this.line(line, x, y, look.hues[shown.get(line.run)!]!, 1.75);
+    }
+    const top = best.peek();
+    const front = [top !== null && !shown.has(top) && !banded.has(top) ? top : null, cursor.peek(), hovered.peek()];
+    for (const run of front) {
+      const line = run !== null && lines.find((each) => each.run === run);
+      if (line) this.line(line, x, y, look.hues[shown.get(line.run) ?? -1] ?? look.accent, run === hovered.peek() ? 3 : 2.25);
+    }
+    context.restore();
+  }
+
+  private line(line: Drawn, x: Scale, y: Scale, colour: string, width: number): void {
+    const { ctx: context } = this.plot;
+    context.strokeStyle = colour;
+    if (line.ys !== line.raw) {
+      context.globalAlpha = 0.22;
+      context.lineWidth = devicePixelRatio;
+      trace(context, { ...line, ys: line.raw }, x, y);
+      context.globalAlpha = 1;
+    }
+    context.lineWidth = width * devicePixelRatio;
+    trace(context, line, x, y);
+  }
+
+  private band(band: Band, x: Scale, y: Scale): void {
+    const { ctx: context } = this.plot;
+    const shown = colours.peek();
+    const slot = band.runs.map((run) => shown.get(run)).find((each) => each !== undefined);
+    const colour = slot === undefined ? theme.peek().line : theme.peek().hues[slot]!;
+    context.fillStyle = context.strokeStyle = colour;
+    context.globalAlpha = 0.16;
+    context.beginPath();
+    band.xs.forEach((at, i) => context.lineTo(place(at, x), place(band.high[i]!, y)));
+    for (let i = band.xs.length - 1; i >= 0; i--) context.lineTo(place(band.xs[i]!, x), place(band.low[i]!, y));
+    context.fill();
+    context.globalAlpha = 1;
+    context.lineWidth = 1.75 * devicePixelRatio;
+    trace(context, { xs: band.xs, ys: band.mean, length: band.xs.length }, x, y);
+  }
+
+  /** The image of lines that are too many to be drawn each time. */
+  private crowd(lines: Drawn[], x: Scale, y: Scale): HTMLCanvasElement {
+    const { left, top, width, height } = this.plot.bbox;
+    const look = theme.peek();
+    const shape = [x.from, x.factor, y.from, y.factor, y.log, width, height, look.dark, metric.peek()?.key, axis.peek(), smoothing.peek(), lines.length, lines[0]?.run].join();
+    const of = `${shape},${model.version.peek()}`;
+    const now = performance.now();
+    if (this.image && (this.image.of === of || (this.image.of.startsWith(`${shape},`) && now - this.image.at < RENEW))) return this.image.canvas;
+    const shiftedX = { ...x, offset: x.offset - left };
+    const shiftedY = { ...y, offset: y.offset - top };
+    const canvas = density(lines, shiftedX, shiftedY, Math.round(width), Math.round(height), look.dark ? [140, 146, 160] : [118, 124, 138]);
+    this.image = { canvas, of, at: now };
+    return canvas;
+  }
+
+  /** The point that is nearest to the pointer. */
+  private find(): void {
+    const { left, top } = this.plot.cursor;
+    if (left === undefined || top === undefined || left < 0 || top < 0) {
+      this.point(null);
+      if (hovered.peek() !== null) hovered.value = null;
+      return;
+    }
+    const ratio = devicePixelRatio;
+    const [x, y] = this.scales();
+    const [px, py] = [left * ratio + this.plot.bbox.left, top * ratio + this.plot.bbox.top];
+    let found: { line: Drawn; at: number } | null = null;
+    let distance = (NEAR * ratio) ** 2;
+    const wanted = this.plot.posToVal(left, "x");
+    for (const line of picture.peek().lines) {
+      for (const at of around(line, wanted)) {
+        const value = line.ys[at]!;
+        const far = (place(line.xs[at]!, x) - px) ** 2 + (place(value, y) - py) ** 2;
+        if (far < distance) {
+          distance = far;
+          found = { line, at };
+        }
+      }
+    }
+    hovered.value = found?.line.run ?? null;
+    if (!found) {
+      this.point(null);
+      return;
+    }
+    const { line, at } = found;
+    this.point({
+      run: line.run, x: line.xs[at]!, value: line.raw[at]!,
+      left: (place(line.xs[at]!, x)) / ratio, top: place(line.ys[at]!, y) / ratio,
+    });
+  }
+}
+
+const STEPS = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1e8];
+
+function clipped(line: Drawn, left: number, right: number): Drawn {
+  let start = 0;
+  let end = line.length;
+  while (start < end && line.xs[start]! < left) start++;
+  while (end > start && line.xs[end - 1]! > right) end--;
+  const xs = Array.prototype.slice.call(line.xs, start, end) as number[];
+  return { ...line, xs, ys: line.ys.subarray(start, end), length: end - start };
+}
+
+/** The two points of a line on both sides of an x. */
+function around(line: Drawn, x: number): number[] {
+  let [low, high] = [0, line.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (line.xs[middle]! < x) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 ? [low - 1, low] : [low];
+}
+
+interface Found { run: number; x: number; value: number; left: number; top: number }
+
+export function CurvesView() {
+  const shown = useValue(picture);
+  const table = useValue(asTable);
+  const log = useValue(logarithmic);
+  const along = useValue(axis);
+  const label = useValue(metric)?.title ?? "metric";
+  const root = useRef<HTMLDivElement>(null);
+  const [point, setPoint] = useState<Found | null>(null);
+  useEffect(fetching, []);
+  const drawn = !table && shown.state === "ready";
+  useLayoutEffect(() => {
+    if (!drawn) return;
+    const chart = new Chart(root.current!, setPoint);
+    return () => chart.close();
+  }, [drawn, log, along]);
+  if (shown.state === "loading") return <p class="quiet">Reading the curves…</p>;
+  if (shown.state === "empty") return <p class="quiet">No epoch has ended yet. The first values appear here.</p>;
+  if (table) return <CurvesTable lines={shown.lines} />;
+  const run = point && model.byNumber.get(point.run);
+  return (
+    <div class="chart">
+      <div
+        ref={root}
+        class="canvas"
+        role="img"
+        aria-label={`${label} of ${format.count(shown.lines.length, "run")}, by ${along}. The button Table shows the values.`}
+        onClick={() => hovered.peek() !== null && (opened.value = hovered.peek())}
+      />
+      {run && <Tip run={run} point={point} label={label} />}
+    </div>
+  );
+}
+
+function Tip({ run, point, label }: { run: Run; point: Found; label: string }) {
+  const right = point.left > window.innerWidth / 2;
+  const along = axis.peek() === "time" ? format.duration(point.x) : `${axis.peek()} ${point.x.toLocaleString("en")}`;
+  return (
+    <div class={`tip ${right ? "left" : ""}`} style={{ left: `${point.left}px`, top: `${point.top}px` }}>
+      <div class="tip-head"><b>run {run.number}</b> <span>{along}</span></div>
+      <div class="tip-value"><span>{label}</span> <b>{format.metric(point.value)}</b></div>
+      {model.knobs.slice(0, 8).map(({ short }, i) => (
+        <div key={short}><span>{short}</span> {format.knob(run.knobs[i])}</div>
+      ))}
+    </div>
+  );
+}
+
+/** The chart's values: a row for each x, a column for each of the first runs of the table. */
+function CurvesTable({ lines }: { lines: Drawn[] }) {
+  const shown = lines.slice(0, 30);
+  const xs = [...new Set(shown.flatMap((line) => Array.prototype.slice.call(line.xs, 0, line.length) as number[]))].sort((a, b) => a - b);
+  const values = shown.map((line) => new Map(Array.from({ length: line.length }, (_, i) => [line.xs[i]!, line.raw[i]!])));
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Values of the curves">
+      <table class="plain">
+        {lines.length > shown.length && <caption>The first {shown.length} of {format.count(lines.length, "run")}</caption>}
+        <thead><tr><th scope="col">{axis.peek()}</th>{shown.map(({ run }) => <th key={run} scope="col">run {run}</th>)}</tr></thead>
+        <tbody>
+          {xs.map((x) => (
+            <tr key={x}>
+              <th scope="row">{axis.peek() === "time" ? format.duration(x) : x}</th>
+              {values.map((known, i) => <td key={i}>{format.metric(known.get(x))}</td>)}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
