@@ -46,6 +46,8 @@ Standings = dict[int, Standing]
 def learn(standings: Standings, fact: Fact) -> None:
     """Let the standings know one more fact."""
     match fact:
+        case EpochEnded() | Saved() | TurnStarted() | TurnEnded() | RunOpened() | RunFailed():
+            pass  # most of all facts, so these are looked for first
         case RunAdmitted(run):
             standings[run.number] = Standing()
         case RunChanged(run, state):
@@ -65,8 +67,6 @@ def learn(standings: Standings, fact: Fact) -> None:
             standings[run] = replace(standings[run], bracket=None, replaced_by=by.number)
             if not by.is_apart:
                 standings[by.number] = replace(standings[by.number], bracket=bracket)
-        case EpochEnded() | Saved() | TurnStarted() | TurnEnded() | RunOpened() | RunFailed():
-            pass
         case Decision() | CheckpointDamaged() | WorkerStarted() | WorkerDied() | RequestTaken():
             pass
         case _:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -13,6 +14,8 @@ from rapidfire_cli.facts import Fact
 from rapidfire_cli.records import to_plain
 from rapidfire_cli.requests import decode_request
 from rapidfire_cli.store.layout import ExperimentDir
+
+LOOK_INTERVAL = 0.02  # seconds between two looks for requests (assumed; one at every report cost 5 % of the CPU)
 
 
 @contextmanager
@@ -36,6 +39,7 @@ class Serving:
         self._listener = listener
         self._steering: Steering | None = None
         self._waiting: list[tuple[Client, bytes]] = []
+        self._look_due = 0.0  # by the clock
 
     @property
     def is_open(self) -> bool:
@@ -48,15 +52,15 @@ class Serving:
 
     def defer(self) -> None:
         """Take in what was asked while workers start, and say so."""
-        for client, line in self._listener.pending() if self._listener else ():
+        for client, line in self._asked():
             client.say(json.dumps({"starting": True}), last=False)
             self._waiting.append((client, line))
 
     def serve(self, fleet: Fleet) -> None:
         """Carry out what was asked, and answer."""
         self.settle(fleet)
-        asked, self._waiting = self._waiting, []
-        for client, line in (*asked, *(self._listener.pending() if self._listener else ())):
+        waiting, self._waiting = self._waiting, []
+        for client, line in (*waiting, *self._asked()):
             client.say(self._answer(client, line, fleet))
             client.push_quietly()
 
@@ -69,6 +73,13 @@ class Serving:
         """Take in what happened."""
         if self._steering:
             self._steering.learn(facts)
+
+    def _asked(self) -> Sequence[tuple[Client, bytes]]:
+        """What was asked since the last look."""
+        if self._listener is None or (now := time.monotonic()) < self._look_due:
+            return ()
+        self._look_due = now + LOOK_INTERVAL
+        return self._listener.pending()
 
     def _answer(self, client: Client, line: bytes, fleet: Fleet) -> str:
         assert self._steering

@@ -59,12 +59,12 @@ class LocalWorker:
         return self._process.pid
 
     @property
-    def signs(self) -> dict[int, int]:
+    def signs(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """What to poll for: its pipe, and its process, which turns readable when it ends.
 
         The second is no luxury: a child that user code forked may hold the worker's end of the pipe open.
         """
-        return {self._channel.fileno(): self._channel.wants, self._life: select.POLLIN}
+        return (self._channel.fileno(), self._channel.wants), (self._life, select.POLLIN)
 
     def send(self, order: Order) -> None:
         """Hand over an order, without waiting; `receive` reports it when the worker is gone."""
@@ -196,7 +196,7 @@ class LocalBackend:
         poll = select.poll()
         for worker in workers:
             assert isinstance(worker, LocalWorker)
-            for sign, wanted in worker.signs.items():
+            for sign, wanted in worker.signs:
                 owners[sign] = worker
                 poll.register(sign, wanted)
         heard: dict[LocalWorker, None] = {}
