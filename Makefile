@@ -5,6 +5,13 @@ BIN := .venv/bin
 CORE := tests/control tests/syntax tests/manifest tests/stopping tests/schedule tests/test_problems.py tests/store/test_facts.py \
 	tests/engine/test_messages.py tests/app/test_brackets.py tests/app/test_oom.py tests/search tests/app/test_searching.py
 
+INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt
+# uv does not read pip's settings: these say where packages lie, and that the best version of all indexes counts.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export UV_INDEX_URL ?= $(PIP_INDEX_URL)
+export UV_EXTRA_INDEX_URL ?= $(PIP_EXTRA_INDEX_URL)
+export UV_INDEX_STRATEGY ?= unsafe-best-match
+
 .PHONY: web demo test check golden gpu bench campaign clean docs picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
@@ -57,24 +64,25 @@ setup: .venv/.dev
 	$(PYTHON) -m venv .venv
 
 .venv/.base: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt uv
+	$(INSTALL) torch
+	$(INSTALL) -e .
 	touch $@
 
 .venv/.demo: .venv/.base
-	$(BIN)/pip install -q -c constraints.txt -e '.[demo]'
+	$(INSTALL) -e '.[demo]'
 	touch $@
 
 .venv/.dev: .venv/.base
-	$(BIN)/pip install -q -c constraints.txt -e '.[demo,dev]'
+	$(INSTALL) -e '.[demo,dev]'
 	touch $@
 
 .venv/.bench: .venv/.dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(INSTALL) -e '.[bench]'
 	touch $@
 
 .venv/.docs: .venv/.base
-	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 clean:
