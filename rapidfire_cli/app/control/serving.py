@@ -15,7 +15,7 @@ from rapidfire_cli.records import to_plain
 from rapidfire_cli.requests import decode_request
 from rapidfire_cli.store.layout import ExperimentDir
 
-LOOK_INTERVAL = 0.02  # seconds between two looks for requests (assumed; one at every report cost 5 % of the CPU)
+LOOK_INTERVAL = 0.02  # seconds between two looks for requests (assumed; at every report: 5 % of the CPU)
 
 
 @contextmanager
