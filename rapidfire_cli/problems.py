@@ -181,6 +181,7 @@ TITLES: Mapping[str, str] = {
     "E532": "override of an unknown group",
     # E54: two files
     "E540": "too many runs to compare",
+    "E541": "nothing to plot",
     # E6: what is kept
     "E601": "experiment not found",
     "E602": "nothing recorded yet",

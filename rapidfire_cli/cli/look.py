@@ -1,5 +1,6 @@
 """Verbs that show an experiment."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -109,6 +110,31 @@ def history(
     from rapidfire_cli.app.verbs import history
 
     raise typer.Exit(history.history(runs or (), experiment, parent, metric, output))
+
+
+@verb()
+def plot(
+    kind: Annotated[
+        Literal["curves", "parallel", "importance", "rungs"],
+        typer.Argument(metavar="KIND", help="`curves`, `parallel`, `importance` or `rungs`."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="File to write: .svg, .png or .pdf.")
+    ],
+    experiment: Which = None,
+    parent: Parent = None,
+    metric: Annotated[str | None, typer.Option(help="Plot this metric; default: the objective.")] = None,
+) -> None:
+    """Draw the runs into a file.
+
+    Learning curves; parallel coordinates of the knobs that vary; the importance of these knobs; the rungs of
+    successive halving.
+    """
+    from rapidfire_cli.app.verbs import plot
+
+    if output.suffix not in (".svg", ".png", ".pdf"):
+        raise typer.BadParameter(f"'{output}' ends in none of .svg, .png and .pdf", param_hint="--output")
+    raise typer.Exit(plot.plot(kind, output, experiment, parent, metric))
 
 
 @verb()
