@@ -64,6 +64,8 @@ def desk(home: ExperimentDir, read_only: bool = False) -> Desk:
         return ""
 
     def sent(ask: Ask) -> Sent:
+        if not home.journal.is_file():  # asking would create one
+            return Sent((), trouble=f"{home.journal} is missing")
         try:
             reply = send(home, new_request(ask, "top"))
         except Held as held:

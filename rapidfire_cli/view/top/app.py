@@ -14,6 +14,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Footer, Input, Static
 
 from rapidfire_cli.problems import Refusal, visible
@@ -37,6 +38,8 @@ LOOK = 0.2  # seconds between two looks at the journal
 REDRAW = 0.25  # seconds between two pictures, at least
 SHARE = 0.1  # of the time goes into drawing, at most
 PLAIN_MARK = "bold white"  # of marked runs whose curves are not drawn
+WIDE = 150  # cells from which on the halves are side by side (assumed)
+SAID = 20.0  # seconds for which answers are shown (assumed)
 ASKING = frozenset(key.action.partition("(")[0] for _, keys in SECTIONS for key in keys if key.asks)
 ZOOMS = ("", "lower", "upper")
 
@@ -62,17 +65,21 @@ class Top(App[None]):
 
     CSS = """
     #head { height: 2; background: $surface; }
-    #upper { height: 1fr; }
-    #lower { height: 1fr; }
+    #body { height: 1fr; layout: vertical; }
+    #upper, #below, #lower { height: 1fr; width: 1fr; }
+    .-wide #body { layout: horizontal; }
+    .-wide #below { border-left: vkey $panel; }
     #said { height: auto; max-height: 4; background: $panel; display: none; padding: 0 1; }
     #said.shown { display: block; }
     #filter { display: none; height: 1; }
     #filter.shown { display: block; }
-    Screen.-zoom-lower #upper { height: 4; }
-    Screen.-zoom-upper #lower, Screen.-zoom-upper Tabs { display: none; }
+    .-zoom-lower #upper { height: 4; }
+    .-wide.-zoom-lower #upper { display: none; }
+    .-zoom-upper #below { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings()
     ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 - an attribute of instances
 
     def __init__(self, following: Following, desk: Desk) -> None:
         super().__init__()
@@ -87,21 +94,25 @@ class Top(App[None]):
         self._due = 0.0
         self._reading = False
         self._zoom = 0
+        self._hiding: Timer | None = None
+        self._trouble = ""  # that is shown
         self.lower = Lower(self, following, desk)
         self.requesting = Requesting(self, desk, self.say, self._answered)
 
     def compose(self) -> ComposeResult:
         """The parts of the screen, from top to bottom."""
         yield Static(id="head", markup=False)
-        with Container(id="upper"):
-            yield RunTable()
-        yield Tabs()
-        with ContentSwitcher(id="lower", initial="curves"):
-            yield Curves(id="curves")
-            yield TextPane("log", follows=True)
-            yield TextPane("rungs")
-            yield TextPane("slots")
-            yield TextPane("run")
+        with Container(id="body"):
+            with Container(id="upper"):
+                yield RunTable()
+            with Container(id="below"):
+                yield Tabs()
+                with ContentSwitcher(id="lower", initial="curves"):
+                    yield Curves(id="curves")
+                    yield TextPane("log", follows=True)
+                    yield TextPane("rungs")
+                    yield TextPane("slots")
+                    yield TextPane("run")
         yield Static(id="said", markup=False)
         yield Input(
             id="filter", compact=True, placeholder="lr > 1e-3 and loss < 0.5, or states: failed pruned"
@@ -130,7 +141,7 @@ class Top(App[None]):
 
     def look(self) -> None:
         """Take in what is new, and draw it when it is time."""
-        if self._reading:
+        if self._reading or not self.is_open:
             return
         if self._following.is_due:
             self._reading = True
@@ -145,9 +156,12 @@ class Top(App[None]):
 
     def draw(self) -> None:
         """Show what is known."""
+        if not self.is_open:
+            return
         self._drawn = self._following.version
-        if self._following.trouble:
-            self.say([Text(visible(self._following.trouble), "bold red")])
+        if self._following.trouble != self._trouble:
+            self._trouble = self._following.trouble
+            self.say([Text(visible(self._trouble), "red")] if self._trouble else [])
         elif self._following.told:
             told = self._following.told.pop()
             self._following.told.clear()
@@ -167,13 +181,22 @@ class Top(App[None]):
         self.lower.draw(self.curve_runs, table.run)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the screen has its parts: messages and threads may come late."""
+        return bool(self.query(RunTable)) and bool(self.query("#lower"))
+
+    @property
     def curve_runs(self) -> list[int]:
         """The runs whose curves are drawn: the marked ones, else the one under the cursor."""
         run = self.query_one(RunTable).run
         return self._marked[: len(COLOURS)] if self._marked else [run] if run else []
 
     def say(self, lines: Sequence[Text]) -> None:
-        """Show lines above the keys; none hides what was there."""
+        """Show lines above the keys for a while; none hides what was there."""
+        if self._hiding:
+            self._hiding.stop()
+        lasts = not lines or bool(self._trouble)
+        self._hiding = None if lasts else self.set_timer(SAID, lambda: self.say([]))
         said = self.query_one("#said", Static)
         said.set_class(bool(lines), "shown")
         said.update(Text("\n").join(lines))
@@ -183,7 +206,7 @@ class Top(App[None]):
             self._following.read()
         finally:
             self._reading = False
-        self.call_from_thread(self.draw)
+        self.call_later(self.draw)
 
     def _rows(self, known: Watched) -> list[RunRow]:
         rows = [*known.rows.values()]
@@ -201,7 +224,8 @@ class Top(App[None]):
 
     @on(RunTable.Moved)
     def _moved(self, event: RunTable.Moved) -> None:
-        self.lower.draw(self.curve_runs, event.run)
+        if self.is_open:
+            self.lower.draw(self.curve_runs, event.run)
 
     def action_mark(self) -> None:
         """Mark the run under the cursor, or take its mark off; then go to the next."""
@@ -333,11 +357,12 @@ class Top(App[None]):
     def action_clone(self) -> None:
         """Ask for the changes in a form."""
         run = self.query_one(RunTable).run
-        if self._following.known and run is not None:
-            self.requesting.clone(self._following.known.rows[run])
+        if (known := self._following.known) and run is not None:
+            self.requesting.clone(known.rows[run], known.overview())
 
     def _answered(self, lines: Sequence[Text]) -> None:
         """Show the answers to a request; the marks that it was about are taken off."""
-        self.say(lines)
-        self._marked = []
-        self._drawn = -1
+        if self.is_open:
+            self.say(lines)
+            self._marked = []
+            self._drawn = -1

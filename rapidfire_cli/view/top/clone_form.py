@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -45,10 +45,12 @@ class CloneForm(ModalScreen[CloneRun | None]):
     CloneForm .field Input { width: 1fr; height: 1; }
     CloneForm .field Select { width: 1fr; height: 1; }
     CloneForm .field Checkbox { width: 1fr; height: 1; padding: 0; }
+    CloneForm .field Checkbox > .toggle--button { color: $boost; background: $boost; }
+    CloneForm .field Checkbox.-on > .toggle--button { color: $text-success; background: $success-muted; }
     CloneForm .changed Label { color: $accent; text-style: bold; }
     CloneForm #knobs { height: auto; max-height: 9; scrollbar-size-vertical: 1; }
-    CloneForm .rule { height: 1; color: $text-disabled; }
-    CloneForm #problems { height: auto; max-height: 7; color: $text-error; }
+    CloneForm #problems { height: auto; max-height: 9; color: $text-error; display: none; }
+    CloneForm #problems.shown { display: block; }
     CloneForm #command { height: auto; max-height: 3; color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,10 +60,13 @@ class CloneForm(ModalScreen[CloneRun | None]):
         Binding("up", "app.focus_previous", "previous field", show=False),
     ]
 
-    def __init__(self, row: RunRow, check: Check, options: str) -> None:
+    def __init__(self, row: RunRow, first: Sequence[str], check: Check, options: str) -> None:
+        """`first` are the knobs that come first: those that vary."""
         super().__init__()
         self._row, self._check, self._options = row, check, options
-        self._knobs = [(written_path(path), written(value)) for path, value in knobs(row.config)]
+        every = [*knobs(row.config)]
+        every.sort(key=lambda knob: dotted(knob[0]) not in first)
+        self._knobs = [(written_path(path), written(value)) for path, value in every]
 
     def compose(self) -> ComposeResult:
         """The knobs, the beginning, then what is wrong and the command that has the same effect."""
@@ -161,11 +166,18 @@ class CloneForm(ModalScreen[CloneRun | None]):
                 yield Checkbox(about, compact=True, id=name)
 
     def _checked(self, ask: CloneRun) -> None:
-        problems = self._check(self._row.number, ask)
-        self.app.call_from_thread(self._say if problems else self.dismiss, problems or ask)
+        self.call_later(self._finish, self._check(self._row.number, ask), ask)
+
+    def _finish(self, problems: str, ask: CloneRun) -> None:
+        if problems:
+            self._say(problems)
+        else:
+            self.dismiss(ask)
 
     def _say(self, problems: str) -> None:
-        self.query_one("#problems", Static).update(Text("\n".join(map(visible, problems.split("\n")))))
+        shown = self.query_one("#problems", Static)
+        shown.update(Text("\n".join(map(visible, problems.split("\n")))))
+        shown.add_class("shown")
         self.query_one("#form", VerticalScroll).scroll_end(animate=False)
 
     def _text(self, name: str) -> str:

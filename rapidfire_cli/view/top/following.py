@@ -15,7 +15,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.view.top.watched import Told, Watched, watched
 
-ROUNDS = 50  # looks between two attempts to read a journal that could not be read (assumed: ten seconds)
+SOON, LATE = 5, 50  # looks until a journal that is missing, or that cannot be read, is tried again (assumed)
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Following:
         except Refusal as refusal:
             self._fail("; ".join(problem.message for problem in refusal.problems))
         except FileNotFoundError:
-            self._fail(f"{self.home.path} was removed")
+            self._fail(f"{self.home.journal} is missing", SOON)
         except OSError as error:
             self._fail(f"cannot read the journal: {error.strerror or error}")
         self.version += 1
@@ -96,9 +96,9 @@ class Following:
         self._rest = 0
         self.version += 1
 
-    def _fail(self, trouble: str) -> None:
+    def _fail(self, trouble: str, rest: int = LATE) -> None:
         self.close()
-        self.trouble, self._rest = trouble, ROUNDS
+        self.trouble, self._rest = trouble, rest
         self.version += 1
 
 

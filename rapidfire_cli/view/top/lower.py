@@ -13,7 +13,6 @@ from rapidfire_cli.problems import Refusal, visible
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric
 from rapidfire_cli.store.series import points
-from rapidfire_cli.terms import UNFINISHED
 from rapidfire_cli.view.knob_columns import knob_value, short_names, varied
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.tables import plain
@@ -112,8 +111,7 @@ class Lower:
             found = [*curves(points(known.seen.home.journal, [*labels], metric), labels)]
         except (Refusal, OSError):
             return  # the header says what is wrong
-        ends = (row.epochs if known.state_of(row) in UNFINISHED else row.epoch for row in rows)
-        epochs = max(ends, default=1)
+        epochs = max((row.epoch for row in rows), default=1)
         self._app.query_one(Curves).show(metric_title(*metric), found, epochs, self.logarithmic)
 
     def _labels(self, known: Watched, rows: Sequence[RunRow]) -> Iterator[tuple[int, str]]:
@@ -134,13 +132,14 @@ class Lower:
         pane.show([Text("nothing printed yet", "dim") if not text else Text(text)], row.number)
 
     def _slots(self, now: float) -> None:
-        if known := self._following.known:
+        known = self._following.known
+        if known and self._app.query("#lower"):
             self._app.query_one("#slots", TextPane).show(slot_lines(known, self._occupied, now))
 
     def _measure(self) -> None:
         if known := self._following.known:
             self._occupied = occupied(known)
-            self._app.call_from_thread(self._slots, monotonic())
+            self._app.call_later(self._slots, monotonic())
 
     def _find(self, key: object, find: Callable[..., list[Text]], *about: Any) -> None:
         """Find lines in a thread, and show them unless something else is shown by then."""
@@ -150,12 +149,12 @@ class Lower:
                 lines = find(*about)
             except (Refusal, OSError) as error:
                 lines = [Text(visible(str(error)), "red")]
-            self._app.call_from_thread(self._show_found, key, lines, about[1])
+            self._app.call_later(self._show_found, key, lines, about[1])
 
         self._app.run_worker(found, thread=True, group="found", exclusive=True)
 
     def _show_found(self, key: object, lines: list[Text], run: int) -> None:
-        if key == self._shown:
+        if key == self._shown and self._app.query("#lower"):
             self._app.query_one(f"#{self._pane}", TextPane).show(lines, run)
 
     def _why_lines(self, seen: Overview, run: int) -> list[Text]:

@@ -9,7 +9,8 @@ from textual.app import App
 
 from rapidfire_cli.problems import visible
 from rapidfire_cli.requests import Ask, CloneRun, Delete, Keep, Purge, Restore, Resume, Stop
-from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.store.queries import Overview, RunRow
+from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.requests import answer_lines, command_text
 from rapidfire_cli.view.top.clone_form import CloneForm
 from rapidfire_cli.view.top.desk import Desk, Sent
@@ -47,9 +48,9 @@ class Requesting:
         question = Confirm(f"{CONFIRMED[name]} {numbered(runs)}?", self._command(ask))
         self._app.push_screen(question, lambda yes: self.send(ask) if yes else None)
 
-    def clone(self, row: RunRow) -> None:
+    def clone(self, row: RunRow, seen: Overview) -> None:
         """Ask for a clone of the run, as a form says."""
-        form = CloneForm(row, self._desk.check, self._desk.options)
+        form = CloneForm(row, varied(seen), self._desk.check, self._desk.options)
         self._app.push_screen(form, self._cloned)
 
     def send(self, ask: Ask) -> None:
@@ -68,7 +69,7 @@ class Requesting:
     def _sent(self, ask: Ask, command: Text) -> None:
         assert self._desk.send
         sent = self._desk.send(ask)
-        self._app.call_from_thread(self._answered, [command, *_answers(sent)])
+        self._app.call_later(self._answered, [command, *_answers(sent)])
 
 
 def _answers(sent: Sent) -> list[Text]:

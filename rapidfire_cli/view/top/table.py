@@ -117,7 +117,7 @@ class RunTable(ScrollView, can_focus=True):
             return self._titles()
         place = y - 1 + self.scroll_offset.y
         if place >= len(self._rows):
-            return Strip.blank(self.size.width, self.rich_style)
+            return Strip.blank(self._width, self.rich_style)
         return self._line(self._rows[place], place == self._cursor)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -127,6 +127,11 @@ class RunTable(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         if event.y and event.y - 1 + self.scroll_offset.y < len(self._rows):
             self._put(event.y - 1 + self.scroll_offset.y)
+
+    @property
+    def _width(self) -> int:
+        """Cells of a line beside the scroll bar."""
+        return self.scrollable_content_region.width
 
     def _put(self, place: int) -> None:
         place = max(0, min(place, len(self._rows) - 1))
@@ -160,7 +165,7 @@ class RunTable(ScrollView, can_focus=True):
         """
         fixed = [index for index, column in enumerate(self._columns) if column.fixed]
         movable = [index for index, column in enumerate(self._columns) if not column.fixed][self._first :]
-        room = self.size.width - LEAD - sum(self._widths[index] + len(GAP) for index in fixed)
+        room = self._width - LEAD - sum(self._widths[index] + len(GAP) for index in fixed)
         shown: list[int] = []
         for index in movable:
             room -= self._widths[index] + len(GAP)
@@ -183,8 +188,8 @@ class RunTable(ScrollView, can_focus=True):
                 Segment(fitted(title, width, column.right), chosen if is_chosen else plain),
                 Segment(GAP, plain),
             ]
-        titles = Strip(segments).adjust_cell_length(self.size.width, plain)
-        return Strip([*titles.crop(0, self.size.width - 1), Segment("›", plain)]) if are_more else titles
+        titles = Strip(segments).adjust_cell_length(self._width, plain)
+        return Strip([*titles.crop(0, self._width - 1), Segment("›", plain)]) if are_more else titles
 
     def _line(self, row: RunRow, is_cursor: bool) -> Strip:
         if self._widen([row]):
@@ -205,4 +210,4 @@ class RunTable(ScrollView, can_focus=True):
                 Segment(fitted(text, width, column.right), base + Style.parse(style)),
                 Segment(GAP, base),
             ]
-        return Strip(segments).adjust_cell_length(self.size.width, base)
+        return Strip(segments).adjust_cell_length(self._width, base)

@@ -15,6 +15,7 @@ from rapidfire_cli.view.top.following import Following
 from tests.store.sweep import METADATA, enrolled, runs
 from tests.view.sweeps import sweep
 
+HOME = Path("digits")
 SIZE = 80, 24
 PATIENCE = 200  # looks of 50 ms
 
@@ -25,10 +26,20 @@ def kept(home: Path, count: int = 6, metadata: Metadata = METADATA) -> SqliteJou
     return enrolled(home / "journal.db", count, metadata)
 
 
+FILE = """\
+experiment: digits
+mlspec: none:None
+config:
+  train: {epochs: 5, batch_size: 64, optimizer: {name: Adam, args: {lr: 0.001}}}
+"""
+
+
 def swept(home: Path, count: int = 6, failing: int | None = None) -> SqliteJournal:
     """The journal of a sweep that is over."""
     journal = kept(home, count)
     journal.record([*sweep(count, failing=failing)])
+    (home / "experiment.yaml").write_text(FILE)
+    (home / "manifest.jsonl").touch()
     for run in runs(count):
         ExperimentDir(home).run(run).mkdir(parents=True, exist_ok=True)
     return journal

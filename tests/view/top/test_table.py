@@ -1,11 +1,12 @@
 """The table of runs: what it shows, and how one moves, sorts, filters and marks."""
 
+import math
 from dataclasses import replace
 
 from rapidfire_cli.facts import RunChanged
 from rapidfire_cli.terms import RunState
 from tests.store.sweep import METADATA, epoch
-from tests.view.top.screens import kept, seen, shown, swept, until, visit
+from tests.view.top.screens import HOME, kept, seen, shown, swept, until, visit
 
 
 def rows(app):
@@ -13,8 +14,8 @@ def rows(app):
     return app.query_one("#runs").runs
 
 
-def test_a_finished_experiment_is_shown_with_its_best_run_and_the_knobs_that_vary(tmp_path):
-    swept(tmp_path / "digits").close()
+def test_a_finished_experiment_is_shown_with_its_best_run_and_the_knobs_that_vary():
+    swept(HOME).close()
 
     async def story(app, pilot):
         lines = shown(app)
@@ -24,11 +25,11 @@ def test_a_finished_experiment_is_shown_with_its_best_run_and_the_knobs_that_var
         [best] = [line for line in lines[3:] if "★" in line]
         assert lines[0].partition("★ run ")[2].split()[0] == best.replace("★", " ").split()[0]
 
-    visit(tmp_path / "digits", story)
+    visit(HOME, story)
 
 
-def test_what_is_recorded_meanwhile_appears_by_itself(tmp_path):
-    journal = kept(tmp_path / "digits")
+def test_what_is_recorded_meanwhile_appears_by_itself():
+    journal = kept(HOME)
 
     async def story(app, pilot):
         assert "0.8125" not in seen(app)
@@ -36,16 +37,98 @@ def test_what_is_recorded_meanwhile_appears_by_itself(tmp_path):
         await until(pilot, lambda: "0.8125" in seen(app))
         assert "★ run 2" in shown(app)[0]
 
-    visit(tmp_path / "digits", story)
+    visit(HOME, story)
 
 
-def test_names_with_markup_and_terminal_sequences_are_shown_as_text(tmp_path):
+def test_names_with_markup_and_terminal_sequences_are_shown_as_text():
     metadata = replace(METADATA, experiment="[red]x[/red]\x1b[31m")
-    journal = kept(tmp_path / "digits", metadata=metadata)
+    journal = kept(HOME, metadata=metadata)
     journal.record([RunChanged(1, RunState.FAILED, "ValueError: [bold]\x1b]0;owned\x07")])
 
     async def story(app, pilot):
         assert "[red]x[/red]\\x1b[31m" in shown(app)[0]
         assert not any(ord(letter) < 32 for line in shown(app) for letter in line)
 
-    visit(tmp_path / "digits", story)
+    visit(HOME, story)
+
+
+def test_columns_sort_in_their_usual_direction_and_the_cursor_stays_on_its_run():
+    journal = kept(HOME, count=4)
+    journal.record([epoch(1, 1, 0.5), epoch(2, 1, math.nan), epoch(3, 1, 0.75)])  # run 4 has no value
+
+    async def story(app, pilot):
+        await pilot.press("down", "o", "o", "o", "o")
+        assert "top1_accuracy▼" in shown(app)[2]
+        assert rows(app) == [3, 1, 2, 4]
+        assert app.query_one("#runs").run == 2
+        await pilot.press("i")
+        assert rows(app) == [1, 3, 2, 4], "NaN and no value are last in either direction"
+        await pilot.press("b")
+        assert app.query_one("#runs").run == 3
+
+    visit(HOME, story)
+
+
+def test_a_filter_names_knobs_metrics_and_states():
+    swept(HOME, failing=3).close()
+    filters = {
+        "lr > 0.0005": [1, 3, 4, 6],
+        "train.batch_size == 64 and lr < 0.005": [1, 5],
+        "top1_accuracy >= 0.94 or run == 1": [1, 2, 4, 6],
+        "failed": [3],
+        'state == "failed" and epoch < 5': [3],
+    }
+
+    async def story(app, pilot):
+        for typed, left in filters.items():
+            await pilot.press("slash")
+            app.query_one("#filter").value = typed
+            await pilot.press("enter")
+            assert rows(app) == left, typed
+            await pilot.press("escape")
+            assert rows(app) == [1, 2, 3, 4, 5, 6]
+
+    visit(HOME, story)
+
+
+def test_a_filter_that_cannot_be_understood_says_so_and_can_be_corrected():
+    swept(HOME).close()
+
+    async def story(app, pilot):
+        await pilot.press("slash", *"lrr > 0.005", "enter")
+        assert "unknown knob `lrr`; did you mean `lr`?" in seen(app)
+        await pilot.press("home", "right", "delete", "enter")
+        assert rows(app) == [3, 6]
+
+    visit(HOME, story)
+
+
+def test_only_the_cells_of_rows_on_the_screen_are_made():
+    metadata = replace(METADATA, varied=("train.batch_size",))
+    kept(HOME, 3000, metadata).close()
+    asked = []
+
+    async def story(app, pilot):
+        table = app.query_one("#runs")
+        table._columns = [
+            replace(each, text=lambda row, text=each.text: asked.append(row) or text(row))
+            for each in table._columns
+        ]
+        await pilot.press("end")
+        assert "3000" in seen(app)
+        assert {row.number for row in asked} <= {1, *range(2900, 3001)}
+
+    visit(HOME, story)
+
+
+def test_a_terminal_that_is_resized_shows_both_halves_side_by_side_where_there_is_room():
+    swept(HOME).close()
+
+    async def story(app, pilot):
+        await pilot.resize_terminal(160, 30)
+        await until(pilot, lambda: "1 curves" in shown(app)[2])
+        await pilot.resize_terminal(60, 12)
+        await until(pilot, lambda: "1 curves" not in shown(app)[2])
+        assert len(shown(app)) == 12 and "run" in shown(app)[2]
+
+    visit(HOME, story)
