@@ -239,6 +239,11 @@ class Decision:
     until: int  # epochs that those who go on may train to
     verdicts: tuple[Verdict, ...]
     failed: tuple[int, ...] = ()  # runs that it counted as worst; no later attempt of theirs can count
+    offsets: tuple[tuple[int, int], ...] = ()  # of forks: run, and the epochs of `epochs` before its first
+
+    def limit(self, run: int) -> int:
+        """The epochs of its own that a promoted run may train to."""
+        return self.until - dict(self.offsets).get(run, 0)
 
 
 Fact: TypeAlias = (

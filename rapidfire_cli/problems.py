@@ -115,6 +115,7 @@ TITLES: Mapping[str, str] = {
     "E311": "`!zip` group with one member",
     "E312": "`!zip` lists of different lengths",
     "E313": "warm start from an unknown run or epoch",
+    "E314": "population based training that would change nothing",
     "W301": "reversed range",
     "W302": "integer range of only 0 and 1",
     # E33: the runs of a group

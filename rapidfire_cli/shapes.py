@@ -18,10 +18,11 @@ class Integer(NamedTuple):
 
 
 class Number(NamedTuple):
-    """An integer or a float: any, above a bound, or at least a bound."""
+    """An integer or a float: any, above a bound, at least a bound, at most a bound."""
 
     above: float | None = None
     least: float | None = None
+    most: float | None = None
 
 
 class Choice(NamedTuple):
@@ -121,9 +122,9 @@ def fault(shape: Shape, value: Value) -> str | None:
             return WRONG_TYPE
         case Integer(least, below), int():
             return None if least <= value and (below is None or value < below) else OUT_OF_BOUNDS
-        case Number(above, least_number), int() | float():
+        case Number(above, least_number, most), int() | float():
             within = (above is None or value > above) and (least_number is None or value >= least_number)
-            return None if within else OUT_OF_BOUNDS
+            return None if within and (most is None or value <= most) else OUT_OF_BOUNDS
         case Choice(words), str() | bool() if type(value) is type(words[0]):
             return None if value in words else NO_CHOICE
         case Text(_, pattern), str():
@@ -136,9 +137,10 @@ def expected(shape: Shape) -> str:
     match shape:
         case Integer(least, below):
             return f"an integer of at least {least}" + (f" and below {below:,}" if below else "")
-        case Number(above, least):
+        case Number(above, least, most):
             bound = f" above {above:g}" if above is not None else ""
-            return "a number" + (f" of at least {least:g}" if least is not None else bound)
+            lower = f" of at least {least:g}" if least is not None else bound
+            return f"a number{lower}" + (f" and at most {most:g}" if most is not None else "")
         case Choice(words):
             return alternatives([str(word).lower() if isinstance(word, bool) else word for word in words])
         case Text(text):

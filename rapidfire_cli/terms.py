@@ -108,7 +108,18 @@ class Proposal:
     basis: str = ""  # hashes all that it followed from: 16 hex digits
 
 
-Origin: TypeAlias = OomRetry | Clone | Proposal
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Population based training made the run from a better one, in place of a worse one."""
+
+    population: str  # names it: 16 hex digits
+    epochs: int  # that the population had trained: 1, 2, …
+    place: int  # among the forks that were made then: 1, 2, …
+    run: int  # the number of the better one, with whose weights it begins
+    instead: int  # the number of the worse one
+
+
+Origin: TypeAlias = OomRetry | Clone | Proposal | Fork
 """Why a run was born during a fit; each way to be born is a class of this union."""
 
 

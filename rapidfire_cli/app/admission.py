@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 from rapidfire_cli.app.control.waiting import Waiting
+from rapidfire_cli.app.forking import Forks, kept_rounds, rounds
 from rapidfire_cli.app.searching import Searches
 from rapidfire_cli.durable import publication
+from rapidfire_cli.engine.checkpoints import ORIGIN
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.engine.ports import NoRetry
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.manifest.identity import identify
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import UNFINISHED, OomRetry, Proposal, Run
+from rapidfire_cli.terms import UNFINISHED, Fork, OomRetry, Proposal, Run
 
 MOST = 20  # retries in a row: a batch of a million rows is one row then (assumed)
 
@@ -20,7 +22,8 @@ class FitAdmission:
     """Admits runs to the experiment in `home`; numbers from `free` on belong to no run.
 
     Sources are `on_oom`, a retry with a changed config for each run that runs out of memory, warm starts of
-    the file, each admitted once the weights that it begins with are durable, and the searches of the file.
+    the file, each admitted once the weights that it begins with are durable, and the searches and populations
+    of the file.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class FitAdmission:
         free: int,
         waiting: Waiting | None = None,
         searches: Searches | None = None,
+        forks: Forks | None = None,
     ) -> None:
         self._home = home
         self._file = file
@@ -38,25 +42,33 @@ class FitAdmission:
         self._free = free
         self._waiting = waiting
         self._searches = searches
+        self._forks = forks
+        self._rounds = rounds(file)
 
     @property
     def is_open(self) -> bool:
-        """Whether a run waits for weights that may still come, or a search has runs left to propose.
+        """Whether a run waits for weights that may still come, or more runs are about to be born.
 
         A retry follows from a run that trains.
         """
-        return any(source.is_open for source in (self._waiting, self._searches) if source)
+        return any(source.is_open for source in (self._waiting, self._searches, self._forks) if source)
 
     def proposals(self) -> Sequence[Run]:
-        """The runs whose weights to begin with are durable by now, and a run that a search proposes."""
+        """The runs whose weights to begin with are durable by now, forks, and a proposal of a search."""
         begun = self._waiting.ready() if self._waiting else ()
         waiting = self._waiting.runs if self._waiting else ()
-        born = self._searches.ready(self._free, self._unfinished, waiting) if self._searches else None
-        return (*begun, born) if born else begun
+        forks = self._forks.ready(self._free) if self._forks else ()
+        free = self._free + len(forks)
+        born = self._searches.ready(free, self._unfinished, waiting) if self._searches else None
+        return (*begun, *forks, *([born] if born else ()))
 
     def bracket_of(self, run: Run) -> int | None:
         """The bracket that the proposed run joins, if any."""
-        return self._searches.brackets.get(run.group) if self._searches and _is_proposal(run) else None
+        if isinstance(run.origin, Fork) and self._forks:
+            return self._forks.bracket_of(run)
+        if isinstance(run.origin, Proposal) and self._searches:
+            return self._searches.brackets.get(run.group)
+        return None
 
     def retry(self, run: int) -> Run | NoRetry:
         """The run that would take this one's place after it ran out of memory."""
@@ -71,9 +83,16 @@ class FitAdmission:
             config = changed(former.config, on_oom)
         except Exhausted as limit:
             return NoRetry(f"on_oom cannot change it further: {limit}")
-        name = identify(self._file.mlspec, self._file.data, former.seed, former.replicate)
+        warm = former.warm_start
+        name = identify(self._file.mlspec, self._file.data, former.seed, former.replicate, warm)
         same = (former.group, config, former.seed, former.replicate)
-        return Run(self._free, name(config), *same, OomRetry(run))
+        instead = Run(self._free, name(config), *same, OomRetry(run), warm)
+        if warm:
+            begins_with = self._home.run(former) / ORIGIN
+            if not begins_with.is_dir():
+                return NoRetry("the weights that it began with are no longer there")
+            publication.twin(begins_with, self._home.run(instead) / ORIGIN)
+        return instead
 
     def admit(self, run: Run) -> Assignment:
         """List the run in the manifest; that is durable when this returns. Raises OSError."""
@@ -83,7 +102,9 @@ class FitAdmission:
             self._free = run.number + 1
             if self._searches:
                 self._searches.learn(run)
-        return assignment(self._home, run)
+            if self._forks:
+                self._forks.learn(run)
+        return assignment(self._home, run, tuple(kept_rounds(run, self._rounds)))
 
     def _unfinished(self) -> int:
         """How many runs can be trained, or are."""
@@ -93,10 +114,6 @@ class FitAdmission:
 
     def _retried_before(self, run: Run) -> int:
         return 0 if run.replaces is None else 1 + self._retried_before(self._runs[run.replaces])
-
-
-def _is_proposal(run: Run) -> bool:
-    return isinstance(run.origin, Proposal)
 
 
 def assignment(home: ExperimentDir, run: Run, kept: tuple[int, ...] = ()) -> Assignment:

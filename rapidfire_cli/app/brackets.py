@@ -18,7 +18,7 @@ from rapidfire_cli.facts import (
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.registry import settings
-from rapidfire_cli.stopping.rule import Rule
+from rapidfire_cli.stopping.rule import ForkingPolicy, Rule
 from rapidfire_cli.store.history import (
     Past,
     bracket_events,
@@ -41,7 +41,7 @@ class Membership:
     rule: Rule
     runs: tuple[Run, ...]
     group: int  # of the file
-    is_open: bool = False  # whether runs that a search proposes join it
+    is_open: bool = False  # whether runs that are born now may join it
 
 
 def first_rule(file: ExperimentFile) -> Rule | None:
@@ -81,9 +81,21 @@ def memberships(
         for bracket, part in parts.items():
             last = bracket == max(parts, key=lambda each: each or free)
             number = bracket or free
-            found.append(Membership(number, spec.rule, tuple(part), index, index in proposing and last))
+            is_open = (index in proposing and last) or _has_vacancies(number, spec.rule, past)
+            found.append(Membership(number, spec.rule, tuple(part), index, is_open))
             free += bracket == NEW
     return tuple(found)
+
+
+def _has_vacancies(bracket: int, rule: Rule, past: Sequence[Past]) -> bool:
+    """Whether forks are to take places in a known bracket, whatever is left to train."""
+    if not isinstance(rule.policy(), ForkingPolicy):
+        return False
+    for began in past:
+        if isinstance(began, BracketBegun) and began.bracket == bracket:
+            policy = bracket_state(rule, bracket, began.goals, bracket_events(began, past)).policy
+            return isinstance(policy, ForkingPolicy) and bool(policy.vacancies)
+    return False
 
 
 def _line(run: Run, instead: Mapping[int, Run]) -> Iterator[Run]:

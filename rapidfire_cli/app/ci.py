@@ -13,10 +13,12 @@ from rapidfire_cli.app.files import argument
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.facts import Fact, RunChanged, RunReplaced, reading
+from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
 from rapidfire_cli.store.replicates import Spread, spread
+from rapidfire_cli.syntax.ast import AdaptiveSearch, ExperimentFile, PopulationTraining
 from rapidfire_cli.syntax.overrides import Argument, arguments
 from rapidfire_cli.terms import Epoch, Plain, RunState, Split, spoken
 from rapidfire_cli.view.findings import notice
@@ -157,6 +159,15 @@ def shard(text: str) -> Shard:
         expected = "INDEX/COUNT, such as 2/4 for the second of four shards"
         raise Refusal([Problem("E514", f"invalid shard `{text}`", argument(SHARD, text), expected=expected)])
     return Shard(int(found[1]), int(found[2]))
+
+
+def check_shards(file: ExperimentFile) -> None:
+    """Raises Refusal if runs of the file are born during a fit, which the shards could not share."""
+    for group in file.groups:
+        if isinstance(group.generator, AdaptiveSearch | PopulationTraining):
+            message = f"a `{group.at[-1]}` cannot be trained in shards"
+            hint = "leave `--shard` out, or use `randomsearch:`"
+            raise Refusal([Problem("E518", message, nearest(file.origins, group.at), hint=hint)])
 
 
 def judge(seen: Overview, required: Sequence[Requirement]) -> tuple[Gate, ...]:

@@ -1,7 +1,7 @@
 """`expand --slots`: simulate the schedule of a file's runs, assuming that nothing fails.
 
-Assumed: every epoch takes as long as any other, and of two runs the one with the lower number is better. The
-runs that come to each rung of successive halving do not depend on that.
+Assumed: every epoch takes as long as any other, and of two runs the one with the lower number is better; a
+fork is worse than any. The number of runs that come to each rung does not depend on that.
 """
 
 from collections.abc import Iterator

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from rapidfire_cli.manifest import rungs
-from rapidfire_cli.manifest.counting import count
+from rapidfire_cli.manifest.counting import count, proposals
 from rapidfire_cli.stopping.halving import HalvingRule
+from rapidfire_cli.stopping.population import PopulationRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import (
     AdaptiveSearch,
@@ -15,6 +16,7 @@ from rapidfire_cli.syntax.ast import (
     Group,
     Hyperband,
     Path,
+    PopulationTraining,
     RandomSearch,
     SuccessiveHalving,
 )
@@ -42,6 +44,9 @@ def bracket_specs(group: Group) -> Iterator[BracketSpec]:
             yield BracketSpec(count(group), search.early_stopping, (*group.at, "early_stopping"))
         case AdaptiveSearch(num_runs=runs, early_stopping=Rule() as rule):
             yield BracketSpec(runs, rule, (*group.at, "early_stopping"))
+        case PopulationTraining(population=runs) as training:
+            judged = (training.metric, training.direction, training.perturb_every, training.epochs)
+            yield BracketSpec(runs + proposals(group), PopulationRule(*judged, training.forks), group.at)
         case Config() | GridSearch() | RandomSearch() | AdaptiveSearch():
             pass
         case _:

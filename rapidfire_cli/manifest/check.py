@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from rapidfire_cli.manifest.counting import everything
 from rapidfire_cli.manifest.filters.filter import Filter, filters
@@ -10,14 +10,10 @@ from rapidfire_cli.manifest.origin import asking, nearest
 from rapidfire_cli.manifest.sampling import PATIENCE, idle, shortage, streams
 from rapidfire_cli.problems import Problem, Refusal, Severity, Span, did_you_mean
 from rapidfire_cli.syntax.ast import (
-    AdaptiveSearch,
     Config,
     ExperimentFile,
     GridSearch,
     Group,
-    Hyperband,
-    RandomSearch,
-    SuccessiveHalving,
 )
 from rapidfire_cli.syntax.serialize import arguments
 from rapidfire_cli.terms import canonical
@@ -58,13 +54,11 @@ def warnings(file: ExperimentFile) -> Iterator[Problem]:
                     yield _idle(
                         filter_, _span(file, group, filter_), f"none of the {everything(grid):,} leaf configs"
                     )
-            case (RandomSearch() | SuccessiveHalving() | Hyperband() | AdaptiveSearch()) as search:
+            case search:
                 drawn = bool(fractions) and bool(filters(search))
                 left -= PATIENCE * len(canonical(arguments(search))) if drawn else 0
                 for filter_ in idle(search, fractions) if drawn and fractions and left >= 0 else ():
                     yield _idle(filter_, _span(file, group, filter_), f"none of the first {PATIENCE:,} draws")
-            case _:
-                assert_never(group.generator)
 
 
 def _unknown_sources(file: ExperimentFile) -> Iterator[Problem]:
@@ -111,10 +105,8 @@ def _wrong(file: ExperimentFile) -> Iterator[Problem]:
                     yield _emptied(found, file, group, grid)
             case GridSearch():
                 pass
-            case (RandomSearch() | SuccessiveHalving() | Hyperband() | AdaptiveSearch()) as search:
+            case search:
                 yield from filter(None, [shortage(search, asking(file, group))])
-            case _:
-                assert_never(group.generator)
 
 
 def _effort(grid: GridSearch) -> int:

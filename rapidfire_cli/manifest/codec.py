@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any, assert_never
 
@@ -15,6 +16,7 @@ from rapidfire_cli.syntax.serialize import whole
 from rapidfire_cli.terms import (
     SEED_LIMIT,
     Clone,
+    Fork,
     OomRetry,
     Origin,
     Plain,
@@ -35,7 +37,7 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], object]]] = {
     ),
     "replicate": ("an integer of at least 0", lambda value: type(value) is int and value >= 0),
     "origin": (
-        '{"run": …, "why": "oom" or "clone"}, or that of a proposal',
+        '{"run": …, "why": "oom" or "clone"}, or that of a proposal or fork',
         lambda value: value is None or _is_origin(value),
     ),
     "warm_start": ('{"run": ID, "epoch": …}', lambda value: value is None or _is_warm_start(value)),
@@ -81,6 +83,8 @@ def spelt(origin: Origin) -> dict[str, Plain]:
             }
             known = {name: runs for name, runs in lists.items() if runs}
             return {"search": search, "place": place, **known, "basis": basis, "why": "proposal"}
+        case Fork():
+            return {**asdict(origin), "why": "fork"}
     assert_never(origin)
 
 
@@ -92,6 +96,8 @@ def origin_of(plain: Mapping[str, Any]) -> Origin:
         unfinished, failed = (tuple(plain.get(name, ())) for name in ("unfinished", "failed"))
         pruned = tuple((run, epoch) for run, epoch in plain.get("pruned", ()))
         return Proposal(plain["search"], plain["place"], unfinished, failed, pruned, plain["basis"])
+    if plain["why"] == "fork":
+        return Fork(**{name: value for name, value in plain.items() if name != "why"})
     return OomRetry(plain["run"], plain.get("apart", False))
 
 
@@ -194,7 +200,7 @@ def _check(record: Any) -> None:
             raise ValueError(f"{name!r} must be {expected}")
 
 
-def _is_origin(value: Any) -> bool:
+def _is_origin(value: Any) -> object:
     match value:
         case {"run": int(run), "why": "oom", **rest} if type(run) is int and run >= 1:
             return rest in ({}, {"apart": True})
@@ -206,6 +212,9 @@ def _is_origin(value: Any) -> bool:
             counts = [[place], *(rest.pop(name, []) for name in ("unfinished", "failed"))]
             named = all(re.fullmatch("[0-9a-f]{16}", name) for name in (search, basis))
             return named and paired and all(map(_are_counts, counts)) and rest == {}
+        case {"population": str(name), "why": "fork", **rest}:
+            numbers = rest.keys() == {"epochs", "place", "run", "instead"} and _are_counts([*rest.values()])
+            return numbers and re.fullmatch("[0-9a-f]{16}", name)
     return False
 
 

@@ -11,6 +11,7 @@ from rapidfire_cli.syntax.ast import (
     GridSearch,
     Group,
     Hyperband,
+    PopulationTraining,
     RandomSearch,
     SuccessiveHalving,
 )
@@ -22,15 +23,17 @@ def total(file: ExperimentFile) -> int:
 
 
 def planned(file: ExperimentFile) -> int:
-    """How many runs a fit of the file trains: those that it lists, and those that its searches propose."""
+    """How many runs a fit of the file trains: those that it lists, and those that are born during the fit."""
     return total(file) + sum(map(proposals, file.groups))
 
 
 def proposals(group: Group) -> int:
-    """How many runs a search proposes while others train; 0 for other groups."""
+    """How many runs are born while others train: proposals of a search, forks of a population."""
     match group.generator:
         case AdaptiveSearch() as search:
             return budget(search) - asked(search)
+        case PopulationTraining(rounds=rounds, forks=forks):
+            return rounds * forks
         case Config() | GridSearch() | RandomSearch() | SuccessiveHalving() | Hyperband():
             return 0
     assert_never(group.generator)

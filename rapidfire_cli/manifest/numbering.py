@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from rapidfire_cli.terms import Proposal, Run
+from rapidfire_cli.terms import Clone, OomRetry, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def successors(runs: Iterable[Run], known: Iterable[Run]) -> tuple[Run, ...]:
     groups = {run.number: run.group for run in runs}
     found = []
     for run in sorted(known, key=_number):
-        if not isinstance(run.origin, Proposal | None) and run.origin.run in groups:
+        if isinstance(run.origin, OomRetry | Clone) and run.origin.run in groups:
             groups[run.number] = groups[run.origin.run]
             found.append(replace(run, group=groups[run.number]))
     return tuple(found)

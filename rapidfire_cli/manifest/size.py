@@ -11,13 +11,14 @@ from rapidfire_cli.syntax.ast import (
     AdaptiveSearch,
     Hyperband,
     List,
+    PopulationTraining,
     RandomSearch,
     Range,
     SuccessiveHalving,
     Tree,
 )
 
-Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband | AdaptiveSearch
+Search: TypeAlias = RandomSearch | SuccessiveHalving | Hyperband | AdaptiveSearch | PopulationTraining
 """The generators that draw."""
 
 
@@ -30,11 +31,13 @@ def asked(search: Search) -> int:
             return sum(bracket.runs for bracket in brackets(search)) // search.replicates
         case AdaptiveSearch(num_runs=num_runs):
             return min(num_runs, startup(search))
+        case PopulationTraining(population=population):
+            return population
     assert_never(search)
 
 
 def budget(search: Search) -> int:
-    """How many distinct leaf configs the search is to train: those drawn, and those proposed later."""
+    """How many distinct leaf configs the search needs: those drawn, and those proposed later."""
     return search.num_runs if isinstance(search, AdaptiveSearch) else asked(search)
 
 
@@ -45,7 +48,14 @@ def startup(search: AdaptiveSearch) -> int:
 
 def number_key(search: Search) -> str:
     """The argument that says how many draws there are."""
-    return "max_epochs" if isinstance(search, Hyperband) else "num_runs"
+    match search:
+        case Hyperband():
+            return "max_epochs"
+        case PopulationTraining():
+            return "population"
+        case RandomSearch() | SuccessiveHalving() | AdaptiveSearch():
+            return "num_runs"
+    assert_never(search)
 
 
 def size(tree: Tree) -> int | None:

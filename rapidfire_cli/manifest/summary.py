@@ -16,6 +16,7 @@ from rapidfire_cli.syntax.ast import (
     Generator,
     GridSearch,
     Group,
+    PopulationTraining,
 )
 from rapidfire_cli.syntax.serialize import KINDS
 from rapidfire_cli.terms import Plain
@@ -36,7 +37,9 @@ class Summary:
     rungs: tuple[Rung, ...] = ()  # of successive halving, bracket by bracket
     run_epochs: RunEpochs | None = None  # where there are rungs
     sampler: str = ""  # of a search
-    proposed: int = 0  # runs that a search proposes while others train
+    proposed: int = 0  # runs that a search proposes while others train, or forks of a population
+    forks: int = 0  # of a population, after each round
+    perturb_every: int = 0  # epochs of a round
 
 
 def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
@@ -52,6 +55,7 @@ def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
             *_ladder(group.generator),
             group.generator.sampler if isinstance(group.generator, AdaptiveSearch) else "",
             proposals(group),
+            *_rounds(group.generator),
         )
         for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1)
     )
@@ -69,7 +73,17 @@ def _unfiltered(generator: Generator, fractions: Fractions | None) -> int | None
 
 
 def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
+    if isinstance(generator, PopulationTraining):
+        cost = generator.population * generator.epochs
+        return (), RunEpochs(cost, cost, cost)
     return (rungs(generator), run_epochs(generator)) if isinstance(generator, Bracketed) else ((), None)
+
+
+def _rounds(generator: Generator) -> tuple[int, int]:
+    """The forks of each round, and its epochs."""
+    if isinstance(generator, PopulationTraining):
+        return generator.forks, generator.perturb_every
+    return 0, 0
 
 
 def path(group: Group) -> str:

@@ -345,7 +345,7 @@ class Scheduler:
                 if run is None:  # it ended before it was added
                     continue
                 if verdict.promoted:
-                    self.placement.allow(run, decision.until * self.chunks)
+                    self.placement.allow(run, decision.limit(verdict.run) * self.chunks)
                 elif run.phase in UNFINISHED_PHASES:
                     run.bracket = None
                     self.placement.end_as(run, RunPhase.PRUNED)

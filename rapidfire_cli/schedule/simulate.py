@@ -23,8 +23,9 @@ from rapidfire_cli.schedule.actions import (
     Stop,
     Train,
 )
-from rapidfire_cli.schedule.events import Event, RunsAdded, WorkerReady
+from rapidfire_cli.schedule.events import Event, NewRun, RunsAdded, WorkerReady
 from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.stopping.rule import ForkingPolicy
 from rapidfire_cli.terms import VALIDATION
 
 Length: TypeAlias = Callable[[int, int], float]
@@ -123,10 +124,20 @@ class Simulation:
                 self._plan(over, Evicted(run, self.timeline.ticks[run]))
             case Decide(decision):
                 self.timeline.decisions.append(decision)
+                self._fork(decision.bracket)
             case EndTurn() | Leave() | Complete() | Prune() | Stop() | GiveUp() | Replace():
                 pass
             case _:
                 assert_never(action)
+
+    def _fork(self, bracket: int) -> None:
+        """Have forks take the places that a population has, at once."""
+        policy = self.scheduler.policies[bracket]
+        for vacancy in policy.vacancies if isinstance(policy, ForkingPolicy) else ():
+            number = 1 + max(self.timeline.ticks)
+            self.timeline.ticks[number] = 0
+            entry = NewRun(number, vacancy.left * self._chunks)
+            self._plan(self.timeline.makespan, RunsAdded((entry,), bracket=bracket))
 
     def _begin(self, slots: Sequence[int], run: int, end: TurnEnded) -> None:
         length = self._length(run, end.at - self.timeline.ticks[run])

@@ -72,6 +72,14 @@ def parameters(tree: Tree) -> dict[str, Distribution]:
     return dict(_parameters(tree, "", ""))
 
 
+def knobs_of(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Each parameter with the dotted path of its knob, without the alternatives in between.
+
+    A parameter that several lists share comes with the path of each.
+    """
+    return _knobs(tree, "", "", "")
+
+
 def at(among: Distribution, fraction: float) -> int | float:
     """The parameter's value at a fraction, from 0 to 1, of its width."""
     match among:
@@ -127,6 +135,24 @@ def _parameters(tree: Tree, at: str, context: str) -> Iterator[tuple[str, Distri
         case list():
             for place, value in enumerate(tree):
                 yield from _parameters(value, _below(at, place), context)
+        case _:
+            pass
+
+
+def _knobs(tree: Tree, at: str, context: str, knob: str) -> Iterator[tuple[str, str]]:
+    match tree:
+        case List(values, label):
+            yield _name(at, context, label), knob
+            for index, value in enumerate(values):
+                yield from _knobs(value, f"{at}[{index}]", f"{at}[{index}]", knob)
+        case Range():
+            yield at, knob
+        case dict():
+            for key, value in tree.items():
+                yield from _knobs(value, _below(at, key), context, _below(knob, key))
+        case list():
+            for place, value in enumerate(tree):
+                yield from _knobs(value, _below(at, place), context, _below(knob, place))
         case _:
             pass
 

@@ -54,7 +54,7 @@ class BracketState:
             self.decisions.append(decision)
             for verdict in decision.verdicts:
                 if verdict.promoted:
-                    self.limits[verdict.run] = decision.until
+                    self.limits[verdict.run] = decision.limit(verdict.run)
                 else:
                     self.pruned.add(verdict.run)
         return decisions

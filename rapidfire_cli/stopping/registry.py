@@ -11,6 +11,7 @@ from rapidfire_cli.shapes import Form, Number, Record
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.stopping.patience import PatienceRule
+from rapidfire_cli.stopping.population import PopulationRule
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.terms import canonical
 
@@ -18,6 +19,7 @@ RULES: tuple[type[Rule], ...] = (
     HalvingRule,
     MedianRule,
     PatienceRule,
+    PopulationRule,
 )
 
 _BY_NAME = by_name(RULES)

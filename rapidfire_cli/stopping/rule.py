@@ -60,6 +60,26 @@ class OpenPolicy(Policy, Protocol):
         """Take in one more run and its epochs; how many it may train at first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Vacancy:
+    """A place in a population that a fork is to take."""
+
+    epochs: int  # that the population has trained: 1, 2, …
+    left: int  # that the fork trains: 1, 2, …
+    place: int  # among the forks of that moment: 1, 2, …
+    instead: int  # the run that had the place
+    sources: tuple[tuple[int, int], ...]  # better runs, best first, and how many epochs each has trained
+
+
+@runtime_checkable
+class ForkingPolicy(OpenPolicy, Protocol):
+    """A policy that has forks take the places of runs that it ends, and waits for them."""
+
+    @property
+    def vacancies(self) -> tuple[Vacancy, ...]:
+        """The places that no fork has taken yet, in the order in which forks join."""
+
+
 def setting(shape: Shape, about: str) -> Mapping[str, Any]:
     """The metadata of a field that files set: what it may be, and what it is for."""
     return {"shape": shape, "about": about}

@@ -12,7 +12,7 @@ from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.queries import Overview, RunRow
-from rapidfire_cli.terms import UNFINISHED, OomRetry
+from rapidfire_cli.terms import UNFINISHED, Fork, OomRetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,12 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
 
 def _successor(seen: Overview, number: int) -> int | None:
     """The run that took this one's place."""
-    origins = ((row.number, row.origin) for row in seen.rows)
-    return next((by for by, origin in origins if isinstance(origin, OomRetry) and origin.run == number), None)
+    for row in seen.rows:
+        if isinstance(row.origin, OomRetry) and row.origin.run == number:
+            return row.number
+        if isinstance(row.origin, Fork) and row.origin.instead == number:
+            return row.number
+    return None
 
 
 def _rankings(

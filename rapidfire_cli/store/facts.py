@@ -73,6 +73,8 @@ def _item(item: Any) -> Plain:
     match item:
         case Verdict():
             return body(item)
+        case tuple():
+            return [*item]
         case Answer():
             return cast("dict[str, Plain]", to_plain(item))
     plain: Plain = item
@@ -91,6 +93,8 @@ def _value(name: str, plain: Any) -> Any:
             )
         case "verdicts":
             return tuple(Verdict(**{**each, "value": _number(each["value"])}) for each in plain)
+        case "offsets":
+            return tuple((run, epochs) for run, epochs in plain)
         case "by" | "run" if isinstance(plain, dict):
             [run] = codec.read(json.dumps(plain), "")
             return run

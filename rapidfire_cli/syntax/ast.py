@@ -136,10 +136,49 @@ class AdaptiveSearch:
         return 1
 
 
+@dataclass(frozen=True, slots=True)
+class PopulationTraining:
+    """`population` drawn leaf configs; after each round, forks of the best runs replace the worst ones."""
+
+    tree: dict[str, Tree]
+    population: int
+    perturb_every: int  # epochs of a round
+    metric: str
+    direction: Direction
+    quantile: float = 0.25  # of the population that forks replace, and of which they are made
+    resample: float = 0.25  # the probability that a fork's knob is drawn anew instead of perturbed
+    perturb: list[str] | None = None  # the knobs that forks change; None for all that vary
+    where: Conditions = field(default=(), kw_only=True)
+    exclude: Conditions = field(default=(), kw_only=True)
+
+    @property
+    def replicates(self) -> int:
+        """One run of each leaf config."""
+        return 1
+
+    @property
+    def forks(self) -> int:
+        """How many runs forks replace after each round."""
+        return int(self.population * self.quantile)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the population trains."""
+        train = self.tree["train"]
+        epochs = train["epochs"] if isinstance(train, dict) else None
+        assert isinstance(epochs, int), "the parser accepts nothing else"
+        return epochs
+
+    @property
+    def rounds(self) -> int:
+        """How often forks replace runs."""
+        return (self.epochs - 1) // self.perturb_every
+
+
 Bracketed: TypeAlias = SuccessiveHalving | Hyperband
 """The generators whose runs pass rungs."""
 
-Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed | AdaptiveSearch
+Generator: TypeAlias = Config | GridSearch | RandomSearch | Bracketed | AdaptiveSearch | PopulationTraining
 
 
 @dataclass(frozen=True, slots=True)

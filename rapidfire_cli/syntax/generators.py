@@ -1,9 +1,10 @@
 """The productions of generators: which arguments each has, and which value sets it rejects."""
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
-from rapidfire_cli.problems import Refusal
+from rapidfire_cli.problems import Refusal, Span, did_you_mean
 from rapidfire_cli.shapes import Record
 from rapidfire_cli.syntax.ast import (
     AdaptiveSearch,
@@ -13,8 +14,11 @@ from rapidfire_cli.syntax.ast import (
     Generator,
     GridSearch,
     Hyperband,
+    List,
     Path,
+    PopulationTraining,
     RandomSearch,
+    Range,
     SuccessiveHalving,
     Tree,
 )
@@ -58,6 +62,8 @@ def generator(opener: Entry, path: Path, diagnostics: Diagnostics) -> Generator 
             return hyperband(body, diagnostics)
         case "search":
             return search(body, diagnostics)
+        case "pbt":
+            return pbt(body, diagnostics)
     return config(body, diagnostics)
 
 
@@ -144,6 +150,82 @@ def _check_evolution(body: Body, diagnostics: Diagnostics) -> None:
         message = "`sampler: cmaes` needs at least two value sets"
         expected = "another `!range`, or `sampler: tpe`"
         diagnostics.missing("E309", message, body.opener.at, expected=expected)
+
+
+def pbt(body: Body, diagnostics: Diagnostics) -> PopulationTraining | None:
+    """pbt := `{` `population:` integer `perturb_every:` integer … [where] [exclude] section… `}`."""
+    if not body.sets:
+        message = "population based training needs a value set"
+        diagnostics.missing("E309", message, body.opener.at, expected="a `!list` or `!range` for a knob")
+    train = body.knobs.get("train")
+    if not (isinstance(train, dict) and not isinstance(train.get("epochs"), List | Range)):
+        message, expected = "`train.epochs` of a population must be a single value", "an integer"
+        diagnostics.error("E301", message, _epochs_span(body.opener), found="a value set", expected=expected)
+        return None
+    if body.arguments is None or not isinstance(train.get("epochs"), int):
+        return None
+    arguments: dict[str, Any] = {
+        key: float(value) if key in ("quantile", "resample") else value
+        for key, value in body.arguments.items()
+    }
+    if isinstance(named := arguments.get("perturb"), str):
+        arguments["perturb"] = [named]
+    found = PopulationTraining(body.knobs, **arguments)
+    _check_population(body.opener, found, diagnostics)
+    return found
+
+
+def _epochs_span(opener: Entry) -> Span:
+    """The place of `train.epochs`, or else of `train`, or else of the key that opens the group."""
+    at, node = opener.at, opener.node
+    for key in ("train", "epochs"):
+        entry = node.get(key) if isinstance(node, Mapping) else None
+        if entry is None:
+            break
+        at, node = entry.node.span, entry.node
+    return at
+
+
+def _check_population(opener: Entry, training: PopulationTraining, diagnostics: Diagnostics) -> None:
+    """A round ends before the last epoch, forks replace at least one run and change a knob that varies."""
+
+    def refuse(key: str, message: str, found: str, expected: str, hint: str = "") -> None:
+        entry = opener.node.get(key) if isinstance(opener.node, Mapping) else None
+        at = entry.node.span if entry else opener.at
+        diagnostics.error("E314", message, at, found=found, expected=expected, hint=hint)
+
+    every, epochs = training.perturb_every, training.epochs
+    if not training.rounds:
+        expected = f"fewer than {epochs} (train.epochs)" if epochs > 1 else "train.epochs above 1"
+        refuse("perturb_every", "no round ends before the last epoch", f"{every}", expected)
+    if not training.forks:
+        share = f"{training.quantile:g} of {training.population} runs"
+        message = "forks would replace no run"
+        refuse("quantile", message, share, "at least one run", "raise `quantile` or `population`")
+    varied = [*_varied(training.tree, "")]
+    for named in training.perturb or ():
+        if not any(path == named or path.startswith(f"{named}.") for path in varied):
+            expected = "a knob with a value set, or a section that has some"
+            refuse("perturb", f"`{named}` does not vary", named, expected, did_you_mean(named, [*varied]))
+
+
+def _varied(tree: Tree, at: str) -> Iterator[str]:
+    """The dotted paths of all value sets, those inside of alternatives included."""
+    match tree:
+        case List(values):
+            yield at
+            for value in values:
+                yield from _varied(value, at)
+        case Range():
+            yield at
+        case dict():
+            for key, value in tree.items():
+                yield from _varied(value, f"{at}.{key}" if at else key)
+        case list():
+            for place, value in enumerate(tree):
+                yield from _varied(value, f"{at}.{place}")
+        case _:
+            pass
 
 
 def _with_rule(arguments: dict[str, Any]) -> dict[str, Any]:

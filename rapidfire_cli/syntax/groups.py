@@ -35,7 +35,7 @@ def groups(node: Node, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
 
 
 def group(node: Mapping, path: Path, diagnostics: Diagnostics) -> Iterator[Group]:
-    """group := `{` ( config | gridsearch | randomsearch | sha | hyperband | search ) `}`, each by its key."""
+    """group := `{` ( config | gridsearch | randomsearch | sha | hyperband | search | pbt ) `}`."""
     openers = [entry for entry in node.entries if entry.key in GENERATORS]
     for entry in node.entries:
         if entry.key not in GENERATORS:

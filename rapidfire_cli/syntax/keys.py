@@ -23,6 +23,7 @@ from rapidfire_cli.shapes import (
 from rapidfire_cli.terms import SEED_LIMIT, Tracker
 
 _NAME = Text("a name")
+_KNOB = Text("the path of a knob, such as train.optimizer.args.lr")
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 SIZES = {
     "B": 1,
@@ -179,6 +180,19 @@ SEARCH = Record(
     },
     required=("num_runs", "metric", "direction"),
 )
+PBT = Record(
+    {
+        "population": Integer(2),
+        "perturb_every": Integer(1),
+        "metric": METRIC,
+        "direction": DIRECTION,
+        "quantile": Number(above=0, most=0.5),
+        "resample": Number(least=0, most=1),
+        "perturb": AnyOf((_KNOB, Items(_KNOB, least=1))),
+        **FILTERS,
+    },
+    required=("population", "perturb_every", "metric", "direction"),
+)
 GENERATORS = {
     "config": SINGLE,
     "gridsearch": GRIDSEARCH,
@@ -186,6 +200,7 @@ GENERATORS = {
     "sha": SHA,
     "hyperband": HYPERBAND,
     "search": SEARCH,
+    "pbt": PBT,
 }
 """What stands beside the sections, by the word that opens the group."""
 

@@ -36,6 +36,7 @@ TAKES = {
     "sha": ("!range",),
     "hyperband": ("!list", "!zip", "!range"),
     "search": ("!list", "!zip", "!range"),
+    "pbt": ("!list", "!zip", "!range"),
 }
 """The value sets that each generator takes."""
 
@@ -125,8 +126,9 @@ class _Grammar:
         match shape:
             case Integer(least, below):
                 return _said({"type": "integer", "minimum": least, "exclusiveMaximum": below})
-            case Number(above, least_number):
-                return _said({"type": "number", "exclusiveMinimum": above, "minimum": least_number})
+            case Number(above, least_number, most):
+                bounds: Schema = {"exclusiveMinimum": above, "minimum": least_number, "maximum": most}
+                return _said({"type": "number", **bounds})
             case Choice(words):
                 return {"enum": [*words]}
             case Text():

@@ -13,6 +13,7 @@ from rapidfire_cli.syntax.ast import (
     Group,
     Hyperband,
     List,
+    PopulationTraining,
     RandomSearch,
     Range,
     SuccessiveHalving,
@@ -30,6 +31,7 @@ KINDS: dict[type[Generator], str] = {
     SuccessiveHalving: "sha",
     Hyperband: "hyperband",
     AdaptiveSearch: "search",
+    PopulationTraining: "pbt",
 }
 """The generators by the names that files give them."""
 

@@ -79,7 +79,10 @@ def group_lines(group: Summary) -> Iterator[str]:
     kind = "" if group.path == group.kind else f"  {group.kind}"
     configs = f", {group.replicates} replicates of each leaf config" if group.replicates > 1 else ""
     yield f"  {group.index}  {group.path}{kind}  {_size(group)}{configs}"
-    if group.proposed:
+    if group.forks:
+        every = counted(group.perturb_every, "epoch")
+        yield f"     and {counted(group.proposed, 'fork')}: {group.forks} after every {every} but the last"
+    elif group.proposed:
         yield f"     and {counted(group.proposed, 'run')} that {group.sampler} proposes as results come"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]
     for number, rungs in enumerate(brackets, 1):
@@ -105,6 +108,8 @@ def _ladder(rungs: Sequence[Rung]) -> str:
 
 
 def _cost(cost: RunEpochs) -> str:
-    """`20 run-epochs (64 without early stopping)`."""
+    """`20 run-epochs (64 without early stopping)`; `160 run-epochs`."""
+    if cost.least == cost.uncut:
+        return f"{cost.uncut:,} run-epochs"
     most = f" to {cost.most:,}" if cost.most > cost.least else ""
     return f"{cost.least:,}{most} run-epochs ({cost.uncut:,} without early stopping)"

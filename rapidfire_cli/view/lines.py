@@ -25,7 +25,7 @@ from rapidfire_cli.facts import (
     WorkerStarted,
     by_split,
 )
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Fork, Run, RunState
 
 WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNED, RunState.DELETED})
 
@@ -61,6 +61,8 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
         case TurnEnded(run, _, at, _, (_, *_) as metrics):
             named = " ".join(f"{metric.name} {metric.value:.4g}" for metric in metrics)
             yield f"run {run}  epoch {at / chunks:.4g}/{epochs[run]}  train so far {named}"
+        case RunAdmitted(Run(number, origin=Fork(_, at, _, source, instead))):
+            yield f"run {number}  forked from run {source} at epoch {at}, in place of run {instead}"
         case RunReplaced(run, by):
             yield f"run {by.number}  replaces run {run}"
         case RunChanged(run, RunState.FAILED, cause):

@@ -45,6 +45,42 @@ class ProposedAgain:
         return not self.differing
 
 
+@dataclass(frozen=True, slots=True)
+class ForkedAgain:
+    """A population's recorded forks, made once more from the recorded decisions."""
+
+    group: int
+    forks: int
+    differing: tuple[int, ...]  # runs that would be forked from another run, or with another config
+    changed: tuple[int, ...]  # runs whose decision is not recorded: they cannot be checked
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every fork follows."""
+        return not self.differing
+
+
+def forks_line(found: ForkedAgain) -> str:
+    """`population in group 1: 6 forks, all follow from the recorded decisions`."""
+    holds = f"{'the others' if found.changed else 'all'} follow from the recorded decisions"
+    if found.differing:
+        holds = f"those of {numbered(found.differing)} do NOT follow from the recorded decisions"
+    if found.changed:
+        holds += f"; {numbered(found.changed)} cannot be checked, as their decisions are not recorded"
+    return f"population in group {found.group}: {counted(found.forks, 'fork')}, {holds}"
+
+
+def forks_document(found: ForkedAgain) -> dict[str, Plain]:
+    """The same for programs."""
+    return {
+        "group": found.group,
+        "forks": found.forks,
+        "differing": [*found.differing],
+        "changed": [*found.changed],
+        "agrees": found.agrees,
+    }
+
+
 def search_line(found: ProposedAgain) -> str:
     """`search in group 1: 30 proposals by tpe, all follow from the recorded results`."""
     holds = f"{'the others' if found.changed else 'all'} follow from the recorded results"

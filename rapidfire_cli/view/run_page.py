@@ -10,7 +10,7 @@ from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, known_metrics
 from rapidfire_cli.store.run_record import RunRecord, Trouble, TroubleFact
 from rapidfire_cli.store.series import Point
-from rapidfire_cli.terms import Clone, OomRetry, Plain, Proposal
+from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Proposal
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.results import in_order
@@ -40,6 +40,7 @@ class RunPage:
     points: Sequence[Point]  # of all its metrics, by epoch
     successor: int | None = None  # the run that took its place
     clones: Sequence[int] = ()
+    forks: Sequence[int] = ()
 
 
 def run_page(page: RunPage) -> Iterator[str | Table[Any]]:
@@ -64,6 +65,7 @@ def run_page_document(page: RunPage) -> dict[str, Plain]:
         "varied": [*varied(page.seen)],
         "successor": page.successor,
         "clones": [*page.clones],
+        "forks": [*page.forks],
         "turns": {
             "count": record.turns,
             "began": record.began,
@@ -87,12 +89,16 @@ def _about(page: RunPage) -> Iterator[list[str]]:
             yield [f"is a clone of run {parent}"]
         case Proposal(_, place):
             yield [f"was proposed as number {place} of its search"]
+        case Fork(_, epochs, _, parent, instead):
+            yield [f"was forked from run {parent} after epoch {epochs}, in place of run {instead}"]
         case None:
             pass
         case _:
             assert_never(row.origin)
     if page.clones:
         yield [f"was cloned as {numbered(page.clones)}"]
+    if page.forks:
+        yield [f"was forked as {numbered(page.forks)}"]
     if page.successor is not None:
         yield [f"ran out of memory; run {page.successor} took its place"]
     if record.began is not None and record.ended is not None:

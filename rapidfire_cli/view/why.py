@@ -8,7 +8,7 @@ from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.store.explain import Explanation, Judgement
 from rapidfire_cli.store.facts import body
-from rapidfire_cli.terms import Clone, OomRetry, Plain, Proposal, RunState, spoken
+from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Proposal, RunState, spoken
 from rapidfire_cli.view.wording import counted, numbered
 
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
@@ -96,6 +96,9 @@ def _before(account: Explanation) -> Iterator[str]:
             yield f"it was cloned from run {run}"
         case Proposal(_, place) as proposal:
             yield f"it was proposed as number {place} of its search, from {_basis(proposal)}"
+        case Fork(_, epochs, _, run, instead):
+            at = f"after epoch {epochs} of the population"
+            yield f"it was forked from run {run} {at}, in place of run {instead}"
         case None:
             pass
         case origin:
@@ -114,6 +117,8 @@ def _before(account: Explanation) -> Iterator[str]:
         yield f"{rung} ranked it last because it failed{attempts}"
     elif account.row.state is RunState.FAILED and account.successor is None:
         yield "rerun `fit` to retry it"
+    if account.ending and account.successor is not None:
+        yield f"run {account.successor} took its place"
     if account.left:
         yield f"it left bracket {account.left.bracket}: {account.left.cause}"
 

@@ -22,7 +22,9 @@ from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import fit
+from rapidfire_cli.durable import publication
 from rapidfire_cli.engine import driver, messages
+from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, STATE, Reached, name, to_facts
 from rapidfire_cli.engine.messages import Assignment, Order, Report
 from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 from rapidfire_cli.engine.signals import StopSignal
@@ -112,6 +114,10 @@ class FakeWorker:
 
     def _turn(self, assignment: Assignment, until: int) -> Iterator[Report]:
         run, leaf = assignment.run, _leaf(assignment)
+        origin = Path(assignment.directory) / ORIGIN
+        if assignment.warm_start and run not in self.cli.checkpoints and not origin.is_dir():
+            yield facts.RunFailed(run, "warm_start", "no weights to begin with", 0)
+            return
         if run not in self.held:
             self.held[run] = list(self.cli.checkpoints.get(run, ()))
             yield from self.held[run]
@@ -130,12 +136,22 @@ class FakeWorker:
             metric = Metric("validation", "quality", value)
             ended.append(EpochEnded(run, epoch, epoch, (metric,), 0.1))
             yield ended[-1]
+            if self.cli.keeps and epoch in assignment.kept:
+                keep(assignment, ended)
             if epoch == leaf["train"]["epochs"] or self.faults.strikes(self.faults.saves):
                 self.cli.checkpoints[run] = list(ended)
                 yield facts.Saved(run, epoch, epoch)
         if len(ended) == leaf["train"]["epochs"]:
             del self.held[run]
         yield facts.TurnEnded(run, self.slot, len(ended), len(ended), size=1)
+
+
+def keep(assignment: Assignment, ended: Sequence[EpochEnded]) -> None:
+    """Keep the end of the epoch as a worker does, without any weights."""
+    epoch, directory = len(ended), Path(assignment.directory) / KEPT / name(len(ended), len(ended))
+    reached = Reached(assignment.run, epoch, epoch, epoch, 1, tuple(ended), None, epoch_end=True)
+    if not directory.is_dir():
+        publication.publish(directory, {STATE: Path.touch}, to_facts(reached))
 
 
 def _leaf(assignment: Assignment) -> dict[str, Any]:
@@ -179,6 +195,7 @@ class Cli:
     fits: float = math.inf  # the largest batch for which there is memory
     fills: int = 1  # the epoch in which memory runs out for larger ones
     parent: Path | None = None  # of experiments, where others share it
+    keeps: bool = False  # whether workers keep the epoch ends that other runs begin with
     idle: int = 0  # how often in a row nobody may have anything to do: others than workers are waited for
 
     @property

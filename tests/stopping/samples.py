@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.stopping.patience import PatienceRule
+from rapidfire_cli.stopping.population import PopulationRule
 from rapidfire_cli.stopping.rule import Rule
 
 GOAL = 8  # epochs of every run
@@ -16,6 +17,12 @@ SAMPLES: Mapping[str, Rule] = {
     '"reduction_factor":3}': HalvingRule("loss", "min", 1, GOAL, 3, "async"),
     '{"direction":"min","is":"MedianRule","metric":"loss","min_epochs":1}': MedianRule("loss", "min"),
     '{"direction":"max","is":"MedianRule","metric":"f1","min_epochs":2}': MedianRule("f1", "max", 2),
+    '{"direction":"max","epochs":8,"forks":2,"is":"PopulationRule","metric":"f1","perturb_every":1}': (
+        PopulationRule("f1", "max", 1, GOAL, 2)
+    ),
+    '{"direction":"min","epochs":8,"forks":1,"is":"PopulationRule","metric":"loss","perturb_every":3}': (
+        PopulationRule("loss", "min", 3, GOAL, 1)
+    ),
     '{"direction":"min","epochs":1,"is":"PatienceRule","metric":"loss","min_delta":0.0}': PatienceRule(
         "loss", "min", 1
     ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rapidfire_cli.facts import Decision
 from rapidfire_cli.records import from_plain, to_plain
 from rapidfire_cli.stopping.registry import RULES, rule_from
-from rapidfire_cli.stopping.rule import Policy, Rule
+from rapidfire_cli.stopping.rule import ForkingPolicy, Policy, Rule
 from rapidfire_cli.syntax.serialize import spelt
 from tests.stopping.samples import GOAL, SAMPLES
 from tests.stopping.states import STATES
@@ -31,8 +31,8 @@ def history(data: st.DataObject, rule: Rule) -> Iterator[tuple[Policy, list[Deci
     runs = data.draw(st.integers(1, 9))
     policy = rule.policy()
     limits = dict.fromkeys(range(1, runs + 1), policy.start(1, dict.fromkeys(range(1, runs + 1), GOAL)))
-    trained = dict.fromkeys(limits, 0)
-    while ready := [run for run in limits if trained[run] < min(limits[run], GOAL)]:
+    trained, goals = dict.fromkeys(limits, 0), dict.fromkeys(limits, GOAL)
+    while ready := [run for run in limits if trained[run] < min(limits[run], goals[run])]:
         run = data.draw(st.sampled_from(ready))
         if data.draw(st.integers(0, 9)) == 0:
             del limits[run]
@@ -44,10 +44,13 @@ def history(data: st.DataObject, rule: Rule) -> Iterator[tuple[Policy, list[Deci
         for decision in decisions:
             for verdict in decision.verdicts:
                 if verdict.promoted:
-                    limits[verdict.run] = decision.until
+                    limits[verdict.run] = decision.limit(verdict.run)
                 else:
                     del limits[verdict.run]
-    assert all(trained[run] == GOAL for run in limits), "it waits for a result that cannot come"
+        for vacancy in policy.vacancies if isinstance(policy, ForkingPolicy) else ():
+            trained[fork := len(trained) + 1], goals[fork] = 0, vacancy.left
+            limits[fork] = policy.join(fork, vacancy.left)
+    assert all(trained[run] == goals[run] for run in limits), "it waits for a result that cannot come"
 
 
 def test_every_rule_has_a_sample():
@@ -98,10 +101,13 @@ def test_hearing_a_result_again_changes_nothing(rule):
 
 @OF_EVERY_RULE
 def test_who_has_shown_nothing_is_replaced_and_who_has_is_not(rule):
-    policy = begun(rule, 3)
+    policy = rule.policy()
+    first = policy.start(1, dict.fromkeys((1, 2, 3), GOAL))
     assert policy.replace(1, 4)
     assert not policy.replace(1, 5), "it stands here no longer"
-    policy.report(2, 1, 0.5)
+    policy.report(2, first, 0.5)
+    for epoch in range(1, first):  # which is before the rule judges anyone
+        assert not policy.report(2, epoch, 0.5)
     assert not policy.replace(2, 5)
     named = {
         verdict.run

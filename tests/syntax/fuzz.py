@@ -117,6 +117,7 @@ NAMES = [
         b"sha",
         b"hyperband",
         b"search",
+        b"pbt",
         b"config_group",
         b"extends",
         b"train",

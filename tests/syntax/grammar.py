@@ -16,6 +16,7 @@ from rapidfire_cli.syntax.ast import (
     Group,
     Hyperband,
     List,
+    PopulationTraining,
     RandomSearch,
     Range,
     SuccessiveHalving,
@@ -220,12 +221,25 @@ def adaptive(draw: Any) -> Generator:
     )
 
 
+@st.composite
+def populations(draw: Any) -> Generator:
+    tree = draw(trees(in_search))
+    tree["train"]["epochs"] = draw(st.integers(2, 9))
+    tree["user_knobs"] = {**tree.get("user_knobs", {}), "drawn": draw(ranges)}
+    perturb = draw(st.none() | st.just(["user_knobs.drawn"]))
+    shares = st.sampled_from([0.25, 0.5])
+    return PopulationTraining(
+        tree, draw(st.integers(4, 9)), 1, draw(metrics), draw(directions), draw(shares), draw(shares), perturb
+    )
+
+
 generators = st.one_of(
     st.builds(Config, trees(mappings), replicates=replicates, seed=st.none() | st.integers(0, 9)),
     st.builds(GridSearch, trees(in_grid), st.none() | rules),
     st.builds(RandomSearch, trees(in_search), counts, st.none() | rules),
     halvings(),
     adaptive(),
+    populations(),
 )
 
 files = st.builds(

@@ -8,6 +8,7 @@ from rapidfire_cli.syntax.ast import (
     Config,
     GridSearch,
     Hyperband,
+    PopulationTraining,
     RandomSearch,
     SuccessiveHalving,
 )
@@ -350,6 +351,48 @@ def test_a_search_has_usual_arguments():
 )
 def test_a_search_has_rules(changes: dict[str, str | None], codes: list[str]):
     assert [problem.code for problem in refused(search(**changes))] == codes
+
+
+PBT = {"population": "8", "perturb_every": "2", "metric": "loss", "direction": "min"}
+
+
+def pbt(**changes: str | None) -> str:
+    train = "{epochs: 6, batch_size: !list [8, 16], optimizer: {name: Adam}}"
+    said = {**PBT, "train": train, **changes}
+    return f"pbt: {{{', '.join(f'{key}: {value}' for key, value in said.items() if value is not None)}}}"
+
+
+def test_population_based_training_has_usual_arguments():
+    found = generator(pbt())
+    assert isinstance(found, PopulationTraining)
+    assert (found.quantile, found.resample, found.perturb) == (0.25, 0.25, None)
+    assert (found.forks, found.rounds, found.epochs) == (2, 2, 6)
+    assert generator(pbt(resample="1")) == generator(pbt(resample="1.0"))
+    assert generator(pbt(perturb="train")) == generator(pbt(perturb="[train]"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({"population": None}, ["E202"]),
+        ({"population": "1"}, ["E204"]),
+        ({"perturb_every": None}, ["E202"]),
+        ({"perturb_every": "6"}, ["E314"]),
+        ({"quantile": "0"}, ["E204"]),
+        ({"quantile": "0.6"}, ["E204"]),
+        ({"quantile": "0.1"}, ["E314"]),
+        ({"resample": "1.5"}, ["E204"]),
+        ({"perturb": "train.batch"}, ["E314"]),
+        ({"perturb": "train.optimizer"}, ["E314"]),
+        ({"synchronous": "false"}, ["E201"]),
+        ({"replicates": "2"}, ["E201"]),
+        ({"train": "{epochs: 6, batch_size: 8, optimizer: {name: Adam}}"}, ["E309"]),
+        ({"train": "{epochs: !list [4, 6], batch_size: 8, optimizer: {name: Adam}}"}, ["E301"]),
+        ({"train": "!list [{epochs: 4, batch_size: 8, optimizer: {name: Adam}}]"}, ["E301"]),
+    ],
+)
+def test_population_based_training_has_rules(changes: dict[str, str | None], codes: list[str]):
+    assert [problem.code for problem in refused(pbt(**changes))] == codes
 
 
 RULE = "early_stopping: {rule: median, metric: loss, direction: min}"

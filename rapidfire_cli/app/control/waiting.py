@@ -8,7 +8,7 @@ from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, newest_first
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import UNFINISHED, Run, RunState
+from rapidfire_cli.terms import UNFINISHED, Fork, Run, RunState
 
 WANTED = frozenset({RunState.QUEUED, RunState.INTERRUPTED})
 
@@ -24,7 +24,10 @@ class Waiting:
         self.runs = {
             run.number: run
             for run in left
-            if run.warm_start and not (home.run(run) / ORIGIN).is_dir() and not newest_first(home.run(run))
+            if run.warm_start
+            and not isinstance(run.origin, Fork)
+            and not (home.run(run) / ORIGIN).is_dir()
+            and not newest_first(home.run(run))
         }
 
     @property

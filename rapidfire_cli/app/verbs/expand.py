@@ -9,13 +9,13 @@ from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.files import Given, argument, load
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.manifest.codec import header, write
-from rapidfire_cli.manifest.counting import planned, total
+from rapidfire_cli.manifest.counting import planned, proposals, total
 from rapidfire_cli.manifest.expand import expand as runs_of
 from rapidfire_cli.manifest.expand import jsonl, repeats
 from rapidfire_cli.manifest.summary import description, summaries
 from rapidfire_cli.manifest.varied import every, varied
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.ast import AdaptiveSearch, ExperimentFile
 from rapidfire_cli.terms import Plain, Run
 from rapidfire_cli.view.expansion import csv_pieces, expansion_table, group_lines, json_pieces, yaml_pieces
 from rapidfire_cli.view.formats import Output
@@ -155,7 +155,7 @@ def _print_timeline(file: ExperimentFile, slots: int) -> None:
     from rapidfire_cli.app.timeline import timeline  # imported here, because few commands need it
     from rapidfire_cli.view.timeline import timeline_line
 
-    later = planned(file) - total(file)
+    later = sum(proposals(group) for group in file.groups if isinstance(group.generator, AdaptiveSearch))
     left_out = f" (without {counted(later, 'run')} that a search proposes)" if later else ""
     print(f"{timeline_line(timeline(file, slots))}{left_out}")
 

@@ -11,7 +11,7 @@ from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
 from rapidfire_cli.app.beginnings import begin_with_known
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
-from rapidfire_cli.app.ci import FailFast, Requirement, Shard, judge, say_gates
+from rapidfire_cli.app.ci import FailFast, Requirement, Shard, check_shards, judge, say_gates
 from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
@@ -20,6 +20,7 @@ from rapidfire_cli.app.control.waiting import Waiting, kept_epochs
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
+from rapidfire_cli.app.forking import Forks, kept_rounds, rounds
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude
@@ -41,6 +42,7 @@ from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
 from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
+from rapidfire_cli.search.forking import known_forks
 from rapidfire_cli.search.proposing import continued, searches, still_proposing
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
@@ -127,7 +129,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
         with held(home), seldom_collected():
             catch_up(home)
             plan = _plan(loaded, request.shard)
-            if plan.left or request.stay or plan.proposing:
+            if plan.left or request.stay or plan.proposing or any(each.is_open for each in plan.members):
                 _train(plan, request, stop, watch)
             else:
                 _settle(plan, request)
@@ -143,8 +145,8 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
 
 def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     check_sampler(loaded.file)
-    if shard and any(searches(loaded.file)):
-        raise Refusal([_sharded(loaded.file)])
+    if shard:
+        check_shards(loaded.file)
     known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
     if not known:
         _check_for_lost(loaded.home)
@@ -153,7 +155,7 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     ever = [one.run for one in known]
     whole = number(loaded.runs, ever).listed
     asked = shard.of(whole) if shard else whole
-    proposals = continued(loaded.file, ever)
+    proposals = (*continued(loaded.file, ever), *known_forks(loaded.file, ever))
     later = successors((*asked, *proposals), ever)
     runs = (*asked, *proposals, *later)
     free = 1 + max((run.number for run in (*whole, *ever)), default=0)
@@ -167,12 +169,6 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     source = loaded.source or was
     outline, kept = representatives(runs), kept_epochs(runs)
     return Plan(loaded, runs, free, stood, members, past, left, source, outline, kept, proposing)
-
-
-def _sharded(file: ExperimentFile) -> Problem:
-    at = file.groups[next(searches(file)).group - 1].at
-    hint = "leave `--shard` out, or use `randomsearch:`"
-    return Problem("E518", "a `search` cannot be trained in shards", nearest(file.origins, at), hint=hint)
 
 
 def _named_at(file: ExperimentFile) -> Span:
@@ -233,8 +229,11 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         news = (*changed, *(decision for each in found for decision in each.decisions))
         journal.record(news)
         proposers.brackets = {member.group: member.number for member in plan.members if member.is_open}
+        groups = {member.number: member.group for member in plan.members}
+        at_work = ((groups[each.bracket.number], each.bracket) for each in found)
+        forks = Forks(home, plan.loaded.file, plan.runs, at_work)
         serving.begin(steering := _steering(plan, jobs, waiting, news))
-        waiting.standings = steering.standings
+        waiting.standings = forks.standings = steering.standings
         seen = board(metadata, overview(home.journal, alive=True).rows)
         with (
             logged(home, request.trackers),
@@ -242,7 +241,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         ):
             people.tell(news)
             audience = FailFast(people, stop) if request.fail_fast else people
-            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting, proposers)
+            admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting, proposers, forks)
             try:
                 driver.train(jobs, [each.bracket for each in found], journal, audience, admission)
             except CodeChanged as change:
@@ -394,7 +393,8 @@ def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
 
 
 def _job(plan: Plan, run: Run) -> Job:
-    asked = assignment(plan.loaded.home, run, plan.kept.get(run.id, ()))
+    kept = {*plan.kept.get(run.id, ()), *kept_rounds(run, rounds(plan.loaded.file))}
+    asked = assignment(plan.loaded.home, run, tuple(sorted(kept)))
     goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)

@@ -35,7 +35,7 @@ from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.layout import ExperimentDir, find, parent_directory
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import Proposal, Run, RunState
+from rapidfire_cli.terms import Fork, Proposal, Run, RunState
 from rapidfire_cli.view.wording import counted
 
 
@@ -155,7 +155,7 @@ def _rebuilt(
     joined = [
         RunJoined(run.number, homes[run.group], outline.epochs[run.number])
         for run in runs
-        if isinstance(run.origin, Proposal) and run.group in homes
+        if isinstance(run.origin, Proposal | Fork) and run.group in homes
     ]
     replaced = list(_replacements(members, joined, runs))  # before the results of their brackets
     lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]

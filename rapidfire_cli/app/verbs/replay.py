@@ -9,23 +9,27 @@ from typing import Literal, cast
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.facts import BracketBegun, Decision
+from rapidfire_cli.facts import BracketBegun, Decision, RunJoined
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.replay import Replay
 from rapidfire_cli.schedule.replay import replay as replayed
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.registry import rule_of
+from rapidfire_cli.stopping.rule import ForkingPolicy, Vacancy
 from rapidfire_cli.store.curves import Compared, compared, curves, paces
 from rapidfire_cli.store.history import Past, bracket_events, goals, history
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.store.ranking import direction_of, ranking
-from rapidfire_cli.terms import Direction, Objective, Plain, Proposal
+from rapidfire_cli.terms import Direction, Fork, Objective, Plain, Proposal
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.replay import (
+    ForkedAgain,
     ProposedAgain,
     Rehearsal,
+    forks_document,
+    forks_line,
     rehearsal_document,
     rehearsal_line,
     replay_document,
@@ -116,17 +120,25 @@ def _rehearse(seen: Overview, past: Sequence[Past], output: Output) -> int:
             "these runs had no early stopping; --reduction-factor or --min-epochs simulates it",
             file=sys.stderr,
         )
-    lines = [*map(rehearsal_line, found), *map(search_line, proposed)]
+    forked = [*_forks(seen, past)]
+    lines = [*map(rehearsal_line, found), *map(search_line, proposed), *map(forks_line, forked)]
     brackets: list[Plain] = [*map(rehearsal_document, found)]
     searched: list[Plain] = [*map(search_document, proposed)]
+    populations: list[Plain] = [*map(forks_document, forked)]
     print_either(
         output,
         lambda: sys.stdout.writelines(f"{line}\n" for line in lines),
-        lambda: {"brackets": brackets, **({"searches": searched} if searched else {})},
-        lambda: chain(map(rehearsal_document, found), map(search_document, proposed)),
+        lambda: {
+            "brackets": brackets,
+            **({"searches": searched} if searched else {}),
+            **({"populations": populations} if populations else {}),
+        },
+        lambda: chain(
+            map(rehearsal_document, found), map(search_document, proposed), map(forks_document, forked)
+        ),
     )
-    agrees = all(each.agrees for each in found) and all(each.agrees for each in proposed)
-    return int(not agrees)
+    follows = (all(each.agrees for each in part) for part in (found, proposed, forked))
+    return int(not all(follows))
 
 
 def _proposals(seen: Overview, past: Sequence[Past]) -> Iterator[ProposedAgain]:
@@ -147,6 +159,40 @@ def _proposals(seen: Overview, past: Sequence[Past]) -> Iterator[ProposedAgain]:
         other = [run for run in born if run not in changed and answer(asked[run]) != run.config]
         numbers = [tuple(run.number for run in found) for found in (other, changed)]
         yield ProposedAgain(each.group, each.search.sampler, len(born), *numbers)
+
+
+def _forks(seen: Overview, past: Sequence[Past]) -> Iterator[ForkedAgain]:
+    """Make every fork once more."""
+    if not any(isinstance(row.origin, Fork) for row in seen.rows):
+        return
+    from rapidfire_cli.search.forking import forked_again, populations
+
+    file = reload(seen.home.file)
+    runs = {known.run.number: known.run for known in known_runs(seen.home.journal, seen.metadata.chunks)}
+    places = _vacancies(past)
+    for each in populations(file):
+        born = [
+            run
+            for run in runs.values()
+            if isinstance(run.origin, Fork) and run.origin.population == each.name
+        ]
+        known = [run for run in born if run.number in places]
+        other = [run.number for run in known if not forked_again(file, each, run, places[run.number], runs)]
+        lost = [run.number for run in born if run.number not in places]
+        yield ForkedAgain(each.group, len(born), tuple(other), tuple(lost))
+
+
+def _vacancies(past: Sequence[Past]) -> dict[int, Vacancy]:
+    """By fork: the place that it took."""
+    found: dict[int, Vacancy] = {}
+    for began in [event for event in past if isinstance(event, BracketBegun)]:
+        state = bracket_state(rule_of(began.rule), began.bracket, began.goals, ())
+        for event in bracket_events(began, past) if isinstance(state.policy, ForkingPolicy) else ():
+            policy = state.policy
+            if isinstance(event, RunJoined) and isinstance(policy, ForkingPolicy) and policy.vacancies:
+                found[event.run] = policy.vacancies[0]
+            state.report(event)
+    return found
 
 
 def _rehearsed(began: BracketBegun, past: Sequence[Past]) -> Rehearsal:

@@ -8,7 +8,7 @@ from rapidfire_cli.app.selection import named_run
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.run_record import run_record
 from rapidfire_cli.store.series import points
-from rapidfire_cli.terms import Clone, OomRetry, Proposal
+from rapidfire_cli.terms import Clone, Fork, OomRetry
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.run_page import RunPage, run_page, run_page_document
 from rapidfire_cli.view.tables import show as show_table
@@ -28,15 +28,14 @@ def show(run: str, experiment: str | None, parent: str | None, output: Output) -
 def page_of(seen: Overview, row: RunRow) -> RunPage:
     """All that is known about the run."""
     journal = seen.home.journal
-    born = [
-        each
-        for each in seen.rows
-        if not isinstance(each.origin, Proposal | None) and each.origin.run == row.number
-    ]
-    successor = next((each.number for each in born if isinstance(each.origin, OomRetry)), None)
-    clones = [each.number for each in born if isinstance(each.origin, Clone)]
+    origins = [(each.number, each.origin) for each in seen.rows]
+    successor = next(
+        (by for by, born in origins if isinstance(born, OomRetry) and born.run == row.number), None
+    )
+    clones = [each for each, born in origins if isinstance(born, Clone) and born.run == row.number]
+    forks = [each for each, born in origins if isinstance(born, Fork) and born.run == row.number]
     record, curves = run_record(journal, row.number), [*points(journal, [row.number])]
-    return RunPage(seen, row, record, curves, successor, clones)
+    return RunPage(seen, row, record, curves, successor, clones, forks)
 
 
 def _print(page: RunPage) -> None:

@@ -12,7 +12,7 @@ from rapidfire_cli.manifest.knob_paths import ABSENT, cell
 from rapidfire_cli.problems import visible
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import Metric
-from rapidfire_cli.terms import TRAIN, Clone, OomRetry, Proposal, RunState
+from rapidfire_cli.terms import TRAIN, Clone, Fork, OomRetry, Proposal, RunState
 from rapidfire_cli.view.knob_columns import knob_value, numeric, short_names, varied
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.signs import SIGNS, STYLES, WAITING
@@ -146,6 +146,8 @@ def _origin() -> RunColumn:
                 return f"replaces {parent}", ""
             case Proposal(_, place):
                 return f"proposal {place}", "dim"
+            case Fork(_, _, _, parent):
+                return f"fork of {parent}", ""
             case None:
                 return "", ""
         assert_never(row.origin)
