@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")
 ENOUGH = 2**31  # bytes of it that must be free (measured: two processes' tests hold less than a quarter)
 
+os.environ.pop("GITHUB_STEP_SUMMARY", None)  # what tests train does not belong on the page of a workflow run
 settings.register_profile("rapidfire", deadline=None, max_examples=EXAMPLES)  # a busy machine is no failure
 settings.load_profile("rapidfire")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else what tests start under nohup would ignore it, too

@@ -5,9 +5,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from rapidfire_cli.app.ci import Gate
+from rapidfire_cli.app.ci import Gate, Requirement, judge
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.engine.signals import StopSignal
+from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.queries import Overview, lasting
 from rapidfire_cli.store.ranking import Ranked, measured, ranking
 from rapidfire_cli.terms import RunState
@@ -20,6 +21,21 @@ from rapidfire_cli.view.wording import counted, ranges
 
 SIGNALLED = 128  # plus the signal's number (POSIX shells)
 MOST = 20  # leaf configs that the end of a fit shows to people, and causes of failures (assumed: a screen)
+
+
+def judged(
+    seen: Overview, stop: StopSignal, output: Output, required: Sequence[Requirement]
+) -> tuple[Gate, ...]:
+    """Judge the requirements, unless a stop was asked for.
+
+    Raises Refusal for a metric that no run has; people are shown the ranking before.
+    """
+    try:
+        return () if stop.asked() else judge(seen, required)
+    except Refusal:
+        if output is Output.TABLE:
+            conclude(seen, stop, output, ())
+        raise
 
 
 def conclude(seen: Overview, stop: StopSignal, output: Output, gates: Sequence[Gate]) -> int:

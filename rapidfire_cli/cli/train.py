@@ -45,6 +45,9 @@ def fit(
         bool,
         typer.Option("--stay", help="When nothing is left to train, wait for requests until Ctrl-C."),
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a JUnit report: a test case per run and gate.")
+    ] = None,
     trackers: Annotated[
         list[Tracker] | None,
         typer.Option("--tracker", help="Also log to this tracker; repeatable."),
@@ -72,10 +75,13 @@ def fit(
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs import fit
 
-    if debug_run and (shard or fresh or fail_fast or require or stay or trackers):
-        others = "--shard, --fresh, --fail-fast, --require, --stay or --tracker"
+    if debug_run and (shard or fresh or fail_fast or require or stay or trackers or junit):
+        others = "--shard, --fresh, --fail-fast, --require, --stay, --tracker or --junit"
         message = f"--debug-run cannot be combined with {others}"
         raise typer.BadParameter(message)
+
+    if junit and not junit.parent.is_dir():
+        raise typer.BadParameter(f"the directory '{junit.parent}' does not exist", param_hint="--junit")
 
     def train() -> int:
         request = fit.Request(
@@ -87,6 +93,7 @@ def fit(
             required=ci.requirements(require or ()),
             stay=stay,
             trackers=tuple(trackers or ()),
+            junit=junit,
         )
         loaded = experiments.load_experiment(Given(file, sets or (), unsets or (), max_bytes), parent, most)
         if debug_run:

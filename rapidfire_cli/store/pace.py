@@ -9,6 +9,7 @@ from rapidfire_cli.store.connection import reader
 SECONDS = """
     SELECT number, sum(ended - started) / epoch FROM turns JOIN runs ON run = number
     WHERE ended IS NOT NULL AND epoch > 0 GROUP BY number"""
+TRAINED = "SELECT run, sum(ended - started) FROM turns WHERE ended IS NOT NULL GROUP BY run"
 SLOTS = "SELECT count(DISTINCT slot) FROM (SELECT slot FROM turns ORDER BY rowid DESC LIMIT ?)"
 LAST = 64  # turns that show which slots are in use (assumed)
 
@@ -30,3 +31,9 @@ def pace(journal: Path) -> Pace:
     with reader(journal) as db:
         seconds = dict(db.execute(SECONDS).fetchall())
         return Pace(seconds, db.execute(SLOTS, [LAST]).fetchone()[0])
+
+
+def trained_seconds(journal: Path) -> dict[int, float]:
+    """Seconds that each run was trained, by run. Raises Refusal where nothing can be read."""
+    with reader(journal) as db:
+        return dict(db.execute(TRAINED).fetchall())

@@ -1,6 +1,7 @@
 """What scripts ask of `fit`: saved manifests, shards, gates, a fresh start, a stop at the first failure."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
@@ -65,8 +66,16 @@ def test_shards_share_the_runs_out_under_the_numbers_of_the_whole(trained, cli):
 
 def test_a_requirement_that_the_best_run_misses_exits_with_3(trained):
     trained.run("fit", "experiment.yaml", "--require", "top1_accuracy > 0.1", "--require", "train.loss<=10")
-    missed = trained.run("fit", "experiment.yaml", "--require", "top1_accuracy>=1.1", exits=3)
+    trained.extra["GITHUB_STEP_SUMMARY"] = str(trained.path / "summary.md")
+    missed = trained.run(
+        *("fit", "experiment.yaml", "--require", "top1_accuracy>=1.1", "--junit", "report.xml"), exits=3
+    )
+    del trained.extra["GITHUB_STEP_SUMMARY"]
     assert "required top1_accuracy>=1.1: the best run, 1, has 0.8" in missed.stderr
+    report = ElementTree.parse(trained.path / "report.xml").getroot()
+    assert [int(report.get(total, "")) for total in ("tests", "failures")] == [len(numbered(trained)) + 1, 1]
+    assert all(float(case.get("time", "")) > 0 for case in report[0])
+    assert "- ❌ required top1\\_accuracy>=1.1: the best run" in (trained.path / "summary.md").read_text()
 
 
 def test_a_document_holds_the_gates_and_where_each_run_is(trained):

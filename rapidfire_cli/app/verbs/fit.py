@@ -5,13 +5,15 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.app import resume_check
 from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
 from rapidfire_cli.app.beginnings import begin_with_known
 from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
-from rapidfire_cli.app.ci import FailFast, Requirement, Shard, check_shards, judge, say_gates
+from rapidfire_cli.app.ci import FailFast, Requirement, Shard, check_shards, say_gates
+from rapidfire_cli.app.ci_reports import write_reports
 from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
@@ -23,7 +25,7 @@ from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, kept_rounds, rounds
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
-from rapidfire_cli.app.results import conclude
+from rapidfire_cli.app.results import conclude, judged
 from rapidfire_cli.app.searching import Searches, check_sampler
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.app.tracking.beside import checked_trackers, log_rest, logged
@@ -95,6 +97,7 @@ class Request:
     required: tuple[Requirement, ...] = ()
     stay: bool = False  # wait for requests when nothing is left to train
     trackers: tuple[Tracker, ...] = ()  # to log to, beside those of the file
+    junit: Path | None = None  # a report to write at the end
 
 
 def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
@@ -105,13 +108,9 @@ def fit(loaded: LoadedExperiment, request: Request, output: Output) -> int:
             loaded, request, stop, lambda board: watching(board, events, sys.stderr, os.environ, lags)
         )
         settle(sys.stderr)  # the ranking follows what was shown of the training
-        try:
-            gates = () if stop.asked() else judge(seen, request.required)
-        except Refusal:
-            if output is Output.TABLE:
-                conclude(seen, stop, output, ())
-            raise
+        gates = judged(seen, stop, output, request.required)
         code = conclude(seen, stop, output, gates)
+    write_reports(seen, gates, request.junit, os.environ)
     missed = say_gates(gates)
     return code or missed
 
