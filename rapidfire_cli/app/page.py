@@ -1,10 +1,10 @@
 """What the web page and the report show of runs, and how a request that the page sends is carried out."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
+from urllib.parse import urlencode
 
 from rapidfire_cli.app.beginnings import began_with
 from rapidfire_cli.app.control.asking import new_request, send
@@ -12,27 +12,36 @@ from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.trash import directory_of
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.durable.lock import Held, is_held
+from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.local.log_rotation import LOG
 from rapidfire_cli.manifest.knob_paths import cell, dotted, knobs
 from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.problems import Refusal, position
 from rapidfire_cli.requests import Ask, CloneRun, Request, Undo, decode_request
-from rapidfire_cli.store.explain import explain, missing
-from rapidfire_cli.store.history import history
+from rapidfire_cli.store.explain import Explanation, explain, missing
+from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow, overview
+from rapidfire_cli.store.ranking import known_metrics, ranking
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.store.run_record import run_record
-from rapidfire_cli.store.series import points
-from rapidfire_cli.terms import Clone, OomRetry, Plain, Run
+from rapidfire_cli.store.series import packed, packed_times, points
+from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import Clone, OomRetry, Plain, Run, RunState
+from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.page.experiment import Experiment, Refused
+from rapidfire_cli.view.page.importance import importance_document
 from rapidfire_cli.view.page.rungs import rungs_document
+from rapidfire_cli.view.page.snapshot import snapshot
 from rapidfire_cli.view.provenance import how
+from rapidfire_cli.view.report.page import Contents
 from rapidfire_cli.view.requests import answer_record, command_text, taken_record
 from rapidfire_cli.view.run_page import RunPage, run_page_document
-from rapidfire_cli.view.why import why_document
+from rapidfire_cli.view.why import why, why_document
 
+PAGES = 600  # runs whose pages a report holds, at most (assumed)
+LAST = 1 << 11  # bytes of a log that a report holds (assumed)
 TAIL = 1 << 16  # bytes of a log that are shown (assumed)
 VERBS: Mapping[str, str] = {
     "clone" if kind is CloneRun else kind.__name__.lower(): kind.__name__ for kind in get_args(Ask)
@@ -42,38 +51,24 @@ VERBS: Mapping[str, str] = {
 
 def experiment_of(find: Callable[[], ExperimentDir | None]) -> Experiment:
     """What the page shows of the experiment that `find` names."""
-    return Experiment(find, run_details, run_why, run_log, rungs, requests, ask)
+    return Experiment(find, run_details, run_why, run_log, rungs, requests, importance, ask)
 
 
 def run_details(home: ExperimentDir, number: int) -> dict[str, Plain]:
     """What `show` knows of the run, and where each value of its config comes from. Raises Refusal."""
     seen, row = _found(home, number)
-    measured = [*points(home.journal, [number])]
-    page = RunPage(seen, row, run_record(home.journal, number), measured)
-    return {**run_page_document(page), "provenance": [*_provenance(home, row)]}
+    return _details(home, seen, row, _file(home))
 
 
 def run_why(home: ExperimentDir, number: int) -> dict[str, Plain]:
     """What `why` says. Raises Refusal."""
     seen = overview(home.journal, is_held(home.lock), unlisted=True)
-    found = explain(seen, history(home.journal), number)
-    return why_document(replace(found, began=began_with(home, found.row)))
+    return why_document(_explained(home, seen, history(home.journal), number))
 
 
 def run_log(home: ExperimentDir, number: int) -> str:
     """The end of what the run printed; empty where it printed nothing. Raises Refusal."""
-    _, row = _found(home, number)
-    path = directory_of(home, row) / LOG
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            text = file.read()
-    except FileNotFoundError:
-        return ""
-    if size > TAIL:
-        text = text.partition(b"\n")[2]
-    return text.decode(errors="replace")
+    return _log(home, _found(home, number)[1], TAIL)
 
 
 def rungs(home: ExperimentDir) -> dict[str, Plain]:
@@ -90,6 +85,14 @@ def requests(home: ExperimentDir) -> dict[str, Plain]:
     return {
         "requests": [{**taken_record(each), "text": command_text(each.taken.request.ask)} for each in taken]
     }
+
+
+def importance(home: ExperimentDir, split: str, name: str) -> dict[str, Plain]:
+    """How much each knob matters for the metric, or why that cannot be said. Raises Refusal."""
+    seen = overview(home.journal, is_held(home.lock))
+    usual = seen.objective
+    direction = usual.direction if name == usual.metric else usual_direction(name) or usual.direction
+    return importance_document(seen.rows, split, name, direction, varied(seen))
 
 
 def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
@@ -111,6 +114,68 @@ def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
         raise Refused(400, str(error)) from None
     answers = [{**answer_record(answer), "born": answer.born or None} for answer in reply.answers]
     return {"live": reply.live, "answers": [dict(each) for each in answers]}
+
+
+def contents(home: ExperimentDir) -> tuple[Contents, int]:
+    """What a report holds, and of how many runs. Of very many only some have a page. Raises Refusal."""
+    alive = is_held(home.lock)
+    seen, past, file = overview(home.journal, alive, unlisted=True), history(home.journal), _file(home)
+    found = snapshot(home, seen)
+    known = [(split, name) for split, names in known_metrics(seen.rows).items() for name in names]
+    parts: dict[str, Plain] = {"requests": requests(home), "rungs": rungs_document(past, seen.rows)}
+    for split, name in known:
+        address = f"importance?{urlencode({'split': split, 'metric': name})}"
+        parts[address] = importance(home, split, name)
+    for row in _with_pages(seen):
+        at = f"runs/{row.number}"
+        parts[at] = _details(home, seen, row, file)
+        parts[f"{at}/why"] = {"why": [*why(_explained(home, seen, past, row.number))]}
+        parts[f"{at}/log"] = {"log": _log(home, row, LAST)}
+    series = {f"{split}.{name}": packed(home.journal, split, name).encoded() for split, name in known}
+    return Contents(found, series, packed_times(home.journal).encoded(), parts), len(seen.rows)
+
+
+def _with_pages(seen: Overview) -> Sequence[RunRow]:
+    """All runs, or of very many the best, the failed ones and the first."""
+    if len(seen.rows) <= PAGES:
+        return seen.rows
+    best = [row for place in ranking(seen.rows, seen.objective) for row in place.rows]
+    failed = [row for row in seen.rows if row.state is RunState.FAILED]
+    each = PAGES // 3
+    chosen = {row.number: row for row in (*best[:each], *failed[:each], *seen.rows[:each])}
+    return [*chosen.values()]
+
+
+def _details(
+    home: ExperimentDir, seen: Overview, row: RunRow, file: ExperimentFile | None
+) -> dict[str, Plain]:
+    page = RunPage(seen, row, run_record(home.journal, row.number), [*points(home.journal, [row.number])])
+    return {**run_page_document(page), "provenance": [*_provenance(home, row, file)]}
+
+
+def _explained(home: ExperimentDir, seen: Overview, past: Sequence[Past], number: int) -> Explanation:
+    found = explain(seen, past, number)
+    return replace(found, began=began_with(home, found.row))
+
+
+def _log(home: ExperimentDir, row: RunRow, most: int) -> str:
+    """The last whole lines of the run's log, in at most so many bytes."""
+    try:
+        with (directory_of(home, row) / LOG).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - most))
+            text = file.read()
+    except FileNotFoundError:
+        return ""
+    return (text.partition(b"\n")[2] if size > most else text).decode(errors="replace")
+
+
+def _file(home: ExperimentDir) -> ExperimentFile | None:
+    """The file that was trained; None where there is none, as for an experiment from Python."""
+    try:
+        return reload(home.file)
+    except (Refusal, OSError):
+        return None
 
 
 def _request(body: Any) -> Request:
@@ -140,7 +205,7 @@ def _found(home: ExperimentDir, number: int) -> tuple[Overview, RunRow]:
     return seen, seen.rows[0]
 
 
-def _provenance(home: ExperimentDir, row: RunRow) -> Iterator[Plain]:
+def _provenance(home: ExperimentDir, row: RunRow, file: ExperimentFile | None) -> Iterator[Plain]:
     """Every knob with its value, how it was chosen, and the place in the file, as far as one is known."""
     first, changes = row, dict[str, int]()
     while isinstance(first.origin, Clone | OomRetry):
@@ -150,9 +215,9 @@ def _provenance(home: ExperimentDir, row: RunRow) -> Iterator[Plain]:
                 changes.setdefault(dotted(path), first.number)
         first = parent
     written: dict[str, tuple[str, str | None]] = {}
-    with suppress(Refusal, OSError):  # an experiment from Python has no file
+    if file:
         own = Run(first.number, first.id, first.group, first.leaf, first.seed, first.replicate)
-        for found in provenance(reload(home.file), own):
+        for found in provenance(file, own):
             written[found.knob] = how(found), position(found.span) if found.span else None
     for path, value in knobs(row.config):
         chosen, place = written.get(dotted(path), ("", None))

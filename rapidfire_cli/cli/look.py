@@ -208,6 +208,21 @@ def replay(
 
 
 @verb()
+def report(
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
+    experiment: Which = None,
+    parent: Parent = None,
+) -> None:
+    """Write the page of an experiment as one HTML file.
+
+    It opens without a server or a network, and holds all runs and curves.
+    """
+    from rapidfire_cli.app.verbs import report
+
+    raise typer.Exit(report.report(experiment, parent, file))
+
+
+@verb()
 def web(
     experiment: Which = None,
     parent: Parent = None,

@@ -1,12 +1,12 @@
-// Learning curves. uPlot draws axes and cursor and keeps the zoom; lines are drawn here, as each run has
-// points of its own.
+// Learning curves: up to some hundred runs line by line, more as one image behind those that are set off.
 import { computed, effect } from "@preact/signals-core";
-import uPlot from "uplot";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Area, Tick } from "./axes";
+import { drawAxes, logTicks, ticks, timeTicks } from "./axes";
 import { density } from "./density";
 import * as format from "./format";
 import type { Band, Drawn, Scale } from "./lines";
-import { bandsOf, extent, linesOf, place, scaleOf, trace } from "./lines";
+import { bandsOf, extent, linesOf, place, scaleOf, trace, value } from "./lines";
 import type { Run } from "./model";
 import { Curves } from "./series";
 import {
@@ -55,16 +55,34 @@ export const picture = computed<Picture>(() => {
 });
 
 class Chart {
-  private readonly plot: uPlot;
+  private readonly canvas = document.createElement("canvas");
+  private readonly context = this.canvas.getContext("2d")!;
+  private readonly mark = document.createElement("div"); // the pointer's line, or what is being zoomed to
+  private area: Area = { left: 0, top: 0, width: 1, height: 1 };
+  private x: Scale = scaleOf(0, 1, 0, 1, false);
+  private y: Scale = scaleOf(0, 1, 0, 1, false);
   private zoom: [number, number] | null = null;
+  private from: number | null = null; // where a drag began
   private image: { canvas: HTMLCanvasElement; of: string; at: number } | null = null;
   private readonly watching: () => void;
   private readonly sized: ResizeObserver;
   private frame = 0;
 
   constructor(private readonly root: HTMLElement, private readonly point: (found: Found | null) => void) {
-    this.plot = new uPlot(this.options(), [[0, 1], [0, 1]], root);
-    this.sized = new ResizeObserver(() => this.plot.setSize(this.size()));
+    this.mark.className = "mark";
+    root.append(this.canvas, this.mark);
+    root.onpointermove = (event) => this.moved(event);
+    root.onpointerleave = () => this.left();
+    root.onpointerdown = (event) => {
+      root.setPointerCapture(event.pointerId);
+      this.from = this.inside(event)[0];
+    };
+    root.onpointerup = (event) => this.released(this.inside(event)[0]);
+    root.ondblclick = () => {
+      this.zoom = null;
+      this.show();
+    };
+    this.sized = new ResizeObserver(() => this.show());
     this.sized.observe(root);
     this.watching = effect(() => {
       picture.value; colours.value; hovered.value; cursor.value; best.value; theme.value;
@@ -77,46 +95,7 @@ class Chart {
     cancelAnimationFrame(this.frame);
     this.watching();
     this.sized.disconnect();
-    this.plot.destroy();
-  }
-
-  private size() {
-    return { width: this.root.clientWidth, height: this.root.clientHeight };
-  }
-
-  private options(): uPlot.Options {
-    const look = theme.peek();
-    const common: uPlot.Axis = {
-      stroke: () => theme.peek().dim,
-      font: look.font,
-      grid: { stroke: () => theme.peek().grid, width: 1 },
-      ticks: { show: false },
-    };
-    return {
-      ...this.size(),
-      padding: [12, 16, 0, 0],
-      legend: { show: false },
-      cursor: { points: { show: false }, y: false, drag: { x: true, y: false, setScale: false } },
-      scales: {
-        x: { time: false, range: () => this.rangeX() },
-        y: { distr: logarithmic.peek() ? 3 : 1, range: () => this.rangeY() },
-      },
-      axes: [
-        { ...common, size: 30, gap: 6, values: (_, ticks) => ticks.map((tick) => this.tick(tick)), incrs: axis.peek() === "time" ? undefined : STEPS },
-        { ...common, size: 56, gap: 8, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format.short(Number(tick.toPrecision(6))))) },
-      ],
-      series: [{}, { show: true, paths: () => null, points: { show: false } }],
-      hooks: {
-        draw: [() => this.draw()],
-        setCursor: [() => this.find()],
-        setSelect: [(plot) => this.zoomed(plot)],
-        ready: [(plot) => plot.over.addEventListener("dblclick", () => this.unzoom())],
-      },
-    };
-  }
-
-  private tick(value: number): string {
-    return axis.peek() === "time" ? format.duration(value) : value.toLocaleString("en");
+    this.root.replaceChildren();
   }
 
   private rangeX(): [number, number] {
@@ -140,55 +119,85 @@ class Chart {
     return [low - room, high + room];
   }
 
-  private zoomed(plot: uPlot): void {
-    if (plot.select.width > 4) {
-      this.zoom = [plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x")];
-      this.show();
-    }
-    plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+  /** The pointer, in the canvas's pixels. */
+  private inside(event: PointerEvent): [number, number] {
+    const box = this.root.getBoundingClientRect();
+    return [(event.clientX - box.left) * devicePixelRatio, (event.clientY - box.top) * devicePixelRatio];
   }
 
-  private unzoom(): void {
-    this.zoom = null;
-    this.show();
+  private moved(event: PointerEvent): void {
+    const [px, py] = this.inside(event);
+    const { left, top, width, height } = this.area;
+    const at = Math.max(left, Math.min(left + width, px));
+    const start = this.from ?? at;
+    Object.assign(this.mark.style, {
+      display: "block", left: `${Math.min(start, at) / devicePixelRatio}px`, width: `${Math.abs(at - start) / devicePixelRatio}px`,
+      top: `${top / devicePixelRatio}px`, height: `${height / devicePixelRatio}px`,
+    });
+    if (this.from === null) this.find(px, py);
+  }
+
+  private released(px: number): void {
+    const start = this.from ?? px;
+    this.from = null;
+    const [low, high] = [value(Math.min(start, px), this.x), value(Math.max(start, px), this.x)];
+    if (Math.abs(start - px) > 5 * devicePixelRatio) {
+      this.zoom = [low, high];
+      this.show();
+    } else if (hovered.peek() !== null) {
+      opened.value = hovered.peek();
+    }
+  }
+
+  private left(): void {
+    this.mark.style.display = "none";
+    this.point(null);
+    hovered.value = null;
+  }
+
+  private ticksX(low: number, high: number, count: number): Tick[] {
+    if (axis.peek() === "time") return timeTicks(low, high, count).map((at) => ({ at, text: format.duration(at) }));
+    return ticks(low, high, count, true).map((at) => ({ at, text: at.toLocaleString("en") }));
+  }
+
+  private ticksY(low: number, high: number, count: number): Tick[] {
+    const found = logarithmic.peek() ? logTicks(low, high) : ticks(low, high, count);
+    return found.map((at) => ({ at, text: format.short(Number(at.toPrecision(6))) }));
   }
 
   private show(): void {
     const began = performance.now();
-    const [x, y] = [this.rangeX(), this.rangeY()];
-    this.plot.batch(() => {
-      this.plot.setData([x, y], false);
-      this.plot.setScale("x", { min: x[0], max: x[1] });
-      this.plot.setScale("y", { min: y[0], max: y[1] });
-    });
+    const ratio = devicePixelRatio;
+    const [width, height] = [this.root.clientWidth, this.root.clientHeight];
+    if (!width || !height) return;
+    if (this.canvas.width !== Math.round(width * ratio)) this.canvas.width = Math.round(width * ratio);
+    if (this.canvas.height !== Math.round(height * ratio)) this.canvas.height = Math.round(height * ratio);
+    this.area = { left: 60 * ratio, top: 12 * ratio, width: (width - 82) * ratio, height: (height - 40) * ratio };
+    const { left, top } = this.area;
+    const [[x0, x1], [y0, y1]] = [this.rangeX(), this.rangeY()];
+    this.x = scaleOf(x0, x1, left, left + this.area.width, false);
+    this.y = scaleOf(y0, y1, top + this.area.height, top, logarithmic.peek());
+    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    drawAxes(this.context, this.area, theme.peek(), this.x, this.y, this.ticksX(x0, x1, width / 110), this.ticksY(y0, y1, height / 48));
+    this.draw();
     performance.measure("rapidfire:redraw", { start: began });
   }
 
-  private scales(): [Scale, Scale] {
-    const { left, top, width, height } = this.plot.bbox;
-    const { x, y } = this.plot.scales as { x: uPlot.Scale; y: uPlot.Scale };
-    return [
-      scaleOf(x.min!, x.max!, left, left + width, false),
-      scaleOf(y.min!, y.max!, top + height, top, logarithmic.peek()),
-    ];
-  }
-
   private draw(): void {
-    const { ctx: context, bbox } = this.plot;
+    const { context, area, x, y } = this;
     const ratio = devicePixelRatio;
     const look = theme.peek();
     const { lines, bands: groups } = picture.peek();
-    const [x, y] = this.scales();
     const shown = colours.peek();
     context.save();
     context.beginPath();
-    context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    context.rect(area.left, area.top, area.width, area.height);
     context.clip();
     context.lineJoin = "round";
     const banded = new Set(groups.flatMap(({ runs }) => runs));
     const plain = lines.filter(({ run }) => !shown.has(run) && !banded.has(run));
     if (plain.length > MANY) {
-      context.drawImage(this.crowd(plain, x, y), bbox.left, bbox.top);
+      context.drawImage(this.crowd(plain, x, y), area.left, area.top);
     } else {
       context.strokeStyle = look.line;
       context.lineWidth = ratio;
@@ -208,7 +217,7 @@ class Chart {
   }
 
   private line(line: Drawn, x: Scale, y: Scale, colour: string, width: number): void {
-    const { ctx: context } = this.plot;
+    const { context } = this;
     context.strokeStyle = colour;
     if (line.ys !== line.raw) {
       context.globalAlpha = 0.22;
@@ -221,7 +230,7 @@ class Chart {
   }
 
   private band(band: Band, x: Scale, y: Scale): void {
-    const { ctx: context } = this.plot;
+    const { context } = this;
     const shown = colours.peek();
     const slot = band.runs.map((run) => shown.get(run)).find((each) => each !== undefined);
     const colour = slot === undefined ? theme.peek().line : theme.peek().hues[slot]!;
@@ -238,7 +247,7 @@ class Chart {
 
   /** The image of lines that are too many to be drawn each time. */
   private crowd(lines: Drawn[], x: Scale, y: Scale): HTMLCanvasElement {
-    const { left, top, width, height } = this.plot.bbox;
+    const { left, top, width, height } = this.area;
     const look = theme.peek();
     const shape = [x.from, x.factor, y.from, y.factor, y.log, width, height, look.dark, metric.peek()?.key, axis.peek(), smoothing.peek(), lines.length, lines[0]?.run].join();
     const of = `${shape},${model.version.peek()}`;
@@ -252,23 +261,15 @@ class Chart {
   }
 
   /** The point that is nearest to the pointer. */
-  private find(): void {
-    const { left, top } = this.plot.cursor;
-    if (left === undefined || top === undefined || left < 0 || top < 0) {
-      this.point(null);
-      if (hovered.peek() !== null) hovered.value = null;
-      return;
-    }
+  private find(px: number, py: number): void {
     const ratio = devicePixelRatio;
-    const [x, y] = this.scales();
-    const [px, py] = [left * ratio + this.plot.bbox.left, top * ratio + this.plot.bbox.top];
+    const { x, y } = this;
     let found: { line: Drawn; at: number } | null = null;
     let distance = (NEAR * ratio) ** 2;
-    const wanted = this.plot.posToVal(left, "x");
+    const wanted = value(px, x);
     for (const line of picture.peek().lines) {
       for (const at of around(line, wanted)) {
-        const value = line.ys[at]!;
-        const far = (place(line.xs[at]!, x) - px) ** 2 + (place(value, y) - py) ** 2;
+        const far = (place(line.xs[at]!, x) - px) ** 2 + (place(line.ys[at]!, y) - py) ** 2;
         if (far < distance) {
           distance = far;
           found = { line, at };
@@ -287,8 +288,6 @@ class Chart {
     });
   }
 }
-
-const STEPS = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1e8];
 
 function clipped(line: Drawn, left: number, right: number): Drawn {
   let start = 0;
@@ -338,7 +337,6 @@ export function CurvesView() {
         class="canvas"
         role="img"
         aria-label={`${label} of ${format.count(shown.lines.length, "run")}, by ${along}. The button Table shows the values.`}
-        onClick={() => hovered.peek() !== null && (opened.value = hovered.peek())}
       />
       {run && <Tip run={run} point={point} label={label} />}
     </div>

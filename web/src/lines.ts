@@ -100,6 +100,11 @@ export function place(value: number, { log, from, factor, offset }: Scale): numb
   return offset + ((log ? Math.log10(value) : value) - from) * factor;
 }
 
+/** The inverse of `place` on a scale that is not logarithmic. */
+export function value(at: number, { from, factor, offset }: Scale): number {
+  return from + (at - offset) / factor;
+}
+
 /** Draws a line; beyond two points to a pixel only the least and the largest of each pixel column. */
 export function trace(context: CanvasRenderingContext2D, line: { xs: ArrayLike<number>; ys: ArrayLike<number>; length: number }, x: Scale, y: Scale): void {
   context.beginPath();

@@ -1,13 +1,15 @@
 // The page: a header, one of several views above, the table of runs below, and one run beside them.
 import { render } from "preact";
-import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { CurvesView } from "./curves";
 import { Dialogs } from "./forms";
 import { Header } from "./header";
 import { listen } from "./keyboard";
 import type { Problem } from "./model";
+import { ImportanceView } from "./importance";
+import { ParallelView } from "./parallel";
 import { RequestsView } from "./requests";
+import { RungsView } from "./rungs";
 import { Drawer } from "./run";
 import { connection, receiver, Report, Server } from "./source";
 import type { Held } from "./source";
@@ -19,7 +21,7 @@ import type { Axis, View } from "./state";
 import { Runs, TableBar } from "./table";
 import { follow } from "./theme";
 
-const TITLES: Record<string, string> = { curves: "Curves", requests: "Requests" };
+const TITLES: Record<View, string> = { curves: "Curves", parallel: "Parallel", importance: "Importance", rungs: "Rungs", requests: "Requests" };
 
 function Page() {
   const phase = useValue(model.phase);
@@ -48,6 +50,9 @@ function Page() {
 
 function Body() {
   const shown = useValue(view);
+  if (shown === "parallel") return <ParallelView />;
+  if (shown === "importance") return <ImportanceView />;
+  if (shown === "rungs") return <RungsView />;
   if (shown === "requests") return <RequestsView />;
   return <CurvesView />;
 }
@@ -62,12 +67,12 @@ function Toolbar() {
         ))}
       </div>
       <span class="spacer" />
-      {shown === "curves" && <CurveOptions />}
+      {shown !== "requests" && <ChartOptions shown={shown} />}
     </div>
   );
 }
 
-function CurveOptions() {
+function ChartOptions({ shown }: { shown: View }) {
   const metric = useValue(shownMetric);
   const along = useValue(axis);
   const log = useValue(logarithmic);
@@ -78,16 +83,22 @@ function CurveOptions() {
   const replicates = model.runs.some((run) => run.replicate > 0);
   return (
     <>
-      <select aria-label="Metric" value={metric || model.objective.key} onChange={(event) => (shownMetric.value = event.currentTarget.value === model.objective.key ? "" : event.currentTarget.value)}>
-        {model.metrics.map(({ key, title }) => <option key={key} value={key}>{title}</option>)}
-      </select>
-      <div class="segments" role="group" aria-label="Horizontal axis">
-        {(["epoch", "step", "time"] as Axis[]).map((each) => <button key={each} aria-pressed={along === each} onClick={() => (axis.value = each)}>{each}</button>)}
-      </div>
-      <label class="slider" title="Exponential moving average">smooth <input type="range" min={0} max={0.95} step={0.05} value={smooth} onInput={(event) => (smoothing.value = Number(event.currentTarget.value))} /></label>
-      <button class="toggle" aria-pressed={log} onClick={() => (logarithmic.value = !log)}>log</button>
-      {replicates && <button class="toggle" aria-pressed={banded} onClick={() => (bands.value = !banded)} title="Mean and range of replicates">bands</button>}
-      <button class="toggle" aria-pressed={table} onClick={() => (asTable.value = !table)} title="The values as a table (t)">table</button>
+      {shown !== "rungs" && (
+        <select aria-label="Metric" value={metric || model.objective.key} onChange={(event) => (shownMetric.value = event.currentTarget.value === model.objective.key ? "" : event.currentTarget.value)}>
+          {model.metrics.map(({ key, title }) => <option key={key} value={key}>{title}</option>)}
+        </select>
+      )}
+      {shown === "curves" && (
+        <>
+          <div class="segments" role="group" aria-label="Horizontal axis">
+            {(["epoch", "step", "time"] as Axis[]).map((each) => <button key={each} aria-pressed={along === each} onClick={() => (axis.value = each)}>{each}</button>)}
+          </div>
+          <label class="slider" title="Exponential moving average">smooth <input type="range" min={0} max={0.95} step={0.05} value={smooth} onInput={(event) => (smoothing.value = Number(event.currentTarget.value))} /></label>
+          <button class="toggle" aria-pressed={log} onClick={() => (logarithmic.value = !log)}>log</button>
+          {replicates && <button class="toggle" aria-pressed={banded} onClick={() => (bands.value = !banded)} title="Mean and range of replicates">bands</button>}
+        </>
+      )}
+      {shown !== "importance" && <button class="toggle" aria-pressed={table} onClick={() => (asTable.value = !table)} title="The values as a table (t)">table</button>}
     </>
   );
 }

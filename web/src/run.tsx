@@ -11,7 +11,6 @@ interface Knob { knob: string; value: Plain; how: string; at: string | null }
 interface Details {
   directory: string;
   provenance: Knob[];
-  varied: string[];
   turns: { count: number; began: number | null; ended: number | null; trained: number; slots: number[] };
   environment: Record<string, Plain>;
   troubles: { at: number; what: string }[];
@@ -126,7 +125,7 @@ function Troubles({ found }: { found: { at: number; what: string }[] }) {
 }
 
 function Config({ found }: { found: Details }) {
-  const varied = new Set(found.varied);
+  const varied = new Set(model.knobs.map(({ path }) => path));
   return (
     <>
       <h3>Config</h3>

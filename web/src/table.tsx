@@ -17,15 +17,16 @@ const columns = computed<Column[]>(() => {
   model.version.value;
   const goal = model.objective.key;
   const several = model.runs.some((run) => run.best && run.epoch > 1);
-  const metrics = [...model.metrics].sort((a, b) => Number(b.key === goal) - Number(a.key === goal));
   const found: Column[] = [
     { name: "run", head: "run", right: true, width: 92, cell: (run) => <Name run={run} /> },
     { name: "state", head: "state", right: false, width: 116, cell: (run) => <StateMark run={run} /> },
     { name: "epoch", head: "epoch", right: true, width: 116, cell: (run) => <Progress run={run} /> },
   ];
-  for (const { key, title } of metrics) {
+  const add = (key: string, title: string) =>
     found.push({ name: `metric:${key}`, head: title, right: true, width: width(title, 78), cell: (run) => format.metric(run.metrics.get(key)) });
-    if (key === goal && several) {
+  for (const { key, title } of model.metrics.filter((each) => each.key === goal)) {
+    add(key, title);
+    if (several) {
       const head = `best ${title}`;
       found.push({
         name: "best", head, right: true, width: width(head, 108),
@@ -42,6 +43,7 @@ const columns = computed<Column[]>(() => {
       cell: (run) => <span title={format.knob(run.knobs[at])}>{format.knob(run.knobs[at])}</span>,
     });
   });
+  for (const { key, title } of model.metrics) if (key !== goal) add(key, title);
   return found;
 });
 
@@ -103,8 +105,8 @@ export function Runs() {
   const all = runs.length > 0 && runs.every((run) => chosen.has(run.number));
   return (
     <div class="runs" ref={root} tabIndex={0} role="region" aria-label="Runs" onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
-      <table aria-rowcount={runs.length + 1} style={{ width: `${40 + shown.reduce((sum, each) => sum + each.width, 0)}px` }}>
-        <colgroup><col style={{ width: "40px" }} />{shown.map((each) => <col key={each.name} style={{ width: `${each.width}px` }} />)}<col /></colgroup>
+      <table aria-rowcount={runs.length + 1} style={{ width: `${46 + shown.reduce((sum, each) => sum + each.width, 0)}px` }}>
+        <colgroup><col style={{ width: "46px" }} />{shown.map((each) => <col key={each.name} style={{ width: `${each.width}px` }} />)}<col /></colgroup>
         <thead>
           <tr aria-rowindex={1}>
             <th scope="col"><input type="checkbox" aria-label="select all runs in the table" checked={all} onChange={() => select(all ? [] : runs.map((run) => run.number))} /></th>

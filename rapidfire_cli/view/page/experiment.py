@@ -26,4 +26,5 @@ class Experiment:
     log: Callable[[ExperimentDir, int], str]
     rungs: Callable[[ExperimentDir], dict[str, Plain]]
     requests: Callable[[ExperimentDir], dict[str, Plain]]
+    importance: Callable[[ExperimentDir, str, str], dict[str, Plain]]  # for a split and a metric
     ask: Callable[[ExperimentDir, Any], dict[str, Plain]]  # raises Refused, too

@@ -97,6 +97,10 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
     async def rungs(_: Request) -> Response:
         return await _read(experiment.rungs)
 
+    async def importance(request: Request) -> Response:
+        split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
+        return await _read(lambda home: experiment.importance(home, split, name))
+
     async def requests(_: Request) -> Response:
         return await _read(experiment.requests)
 
@@ -121,6 +125,7 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
             Route("/api/runs/{number:int}/why", why),
             Route("/api/runs/{number:int}/log", log),
             Route("/api/rungs", rungs),
+            Route("/api/importance", importance),
             Route("/api/requests", requests, methods=["GET"]),
             Route("/api/requests", ask, methods=["POST"]),
         ]

@@ -13,12 +13,14 @@ from typing import Any
 from rapidfire_cli.facts import reading
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.manifest.knob_paths import ABSENT, cell
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, known_metrics
 from rapidfire_cli.store.replicates import together
+from rapidfire_cli.store.requests_taken import requests_count
 from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import Plain, spoken
-from rapidfire_cli.view.knob_columns import short_names
+from rapidfire_cli.view.knob_columns import short_names, varied
 from rapidfire_cli.view.results import in_order
 
 
@@ -62,6 +64,11 @@ def document(
         "runs": _columns(seen.rows, metrics, paths, position.training),
         "points": _points(points),
     }
+
+
+def snapshot(home: ExperimentDir, seen: Overview) -> dict[str, Plain]:
+    """The document of all runs, for a page that will not be sent any change."""
+    return document(seen, Position(0, requests_count(home.journal), ()), varied(seen))
 
 
 def _columns(

@@ -1,0 +1,1 @@
+"""Reports: a whole experiment in one file for the browser."""

@@ -1,0 +1,32 @@
+"""The built page and a browser to open it in, or the reason why a test that needs them is skipped."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.view.page.bundle import Bundle, bundle
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def page_bundle() -> Bundle:
+    return bundle() or _missing("the page is not built: make web")
+
+
+def browser() -> str:
+    """The path of a Chromium."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    return found or _missing(f"no browser: none of {', '.join(BROWSERS)} is installed")
+
+
+def _missing(reason: str):
+    """CI has all of it."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def sources() -> list[Path]:
+    return sorted((Path(__file__).parents[3] / "web" / "src").iterdir())
