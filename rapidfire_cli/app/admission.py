@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from rapidfire_cli.app.control.waiting import Waiting
-from rapidfire_cli.app.forking import Forks, kept_rounds, rounds
+from rapidfire_cli.app.forking import Forks, KeptEpochs
 from rapidfire_cli.app.searching import Searches
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import ORIGIN
@@ -43,7 +43,7 @@ class FitAdmission:
         self._waiting = waiting
         self._searches = searches
         self._forks = forks
-        self._rounds = rounds(file)
+        self._kept = forks.kept if forks else KeptEpochs(file, ())
 
     @property
     def is_open(self) -> bool:
@@ -104,7 +104,7 @@ class FitAdmission:
                 self._searches.learn(run)
             if self._forks:
                 self._forks.learn(run)
-        return assignment(self._home, run, tuple(kept_rounds(run, self._rounds)))
+        return assignment(self._home, run, self._kept.of(run))
 
     def _unfinished(self) -> int:
         """How many runs can be trained, or are."""

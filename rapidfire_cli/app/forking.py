@@ -6,22 +6,26 @@ The policy of a population decides when its round is over, and then has vacancie
 order: it makes each fork of a run whose checkpoint of the round's end is durable, and puts that checkpoint
 into the fork's directory before the fork is listed. What a fork is follows from the decision and the file. So
 a fit that is killed anywhere makes the same forks, and none twice: the policy counts those that have joined.
+
+Every member keeps the checkpoint of a round's end, since it may train on before a fork is made of it. When
+the next round is over, those checkpoints are deleted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rapidfire_cli.app.control.cloning import EpochEnd, epoch_ends
 from rapidfire_cli.app.control.trash import directory_of
+from rapidfire_cli.app.control.waiting import kept_epochs
 from rapidfire_cli.control.standing import Standing
 from rapidfire_cli.durable import publication
-from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, STATE
+from rapidfire_cli.engine.checkpoints import KEPT, ORIGIN, STATE, newest_first
 from rapidfire_cli.engine.jobs import Bracket
 from rapidfire_cli.search.forking import NamedPopulation, fork, populations, sources
 from rapidfire_cli.stopping.rule import ForkingPolicy, Vacancy
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import UNFINISHED, Clone, Run
+from rapidfire_cli.terms import UNFINISHED, Clone, Fork, Run
 
 
 class Forks:
@@ -33,6 +37,7 @@ class Forks:
         file: ExperimentFile,
         runs: Iterable[Run],
         brackets: Iterable[tuple[int, Bracket]],
+        kept: "KeptEpochs",
     ) -> None:
         self.standings: Mapping[int, Standing] = {}  # where runs are by now
         self._home = home
@@ -45,6 +50,9 @@ class Forks:
             if isinstance(bracket.policy, ForkingPolicy)
         ]
         self._homes: dict[int, int] = {}  # the bracket of each fork that is ready
+        self.kept = kept  # what runs that are born keep, too
+        self._over: dict[int, int] = {}  # by bracket: the epochs of the last round whose forks are asked for
+        self.kept_by_request: Callable[[], Collection[int]] = tuple  # runs of which epoch ends stay
 
     @property
     def is_open(self) -> bool:
@@ -64,6 +72,9 @@ class Forks:
         found: list[Run] = []
         for bracket, policy, each in self._brackets:
             for vacancy in policy.vacancies:
+                if vacancy.epochs > self._over.get(bracket, 0):
+                    self._over[bracket] = vacancy.epochs
+                    self._forget_before(each, vacancy.epochs)
                 if (born := self._born(each, vacancy, free + len(found))) is None:
                     break
                 self._homes[born.number] = bracket
@@ -75,17 +86,30 @@ class Forks:
 
         When nobody's weights are left, the fork begins without and fails.
         """
-        asked = sources(each, self._file.seed, vacancy)
-        for run, epoch in asked:
-            source = self._runs[run]
-            if end := self._epoch_end(source, epoch):
-                born = fork(self._file, each, vacancy, source, epoch, number)
-                publication.twin(end.path, self._home.run(born) / ORIGIN)
+        asked = [
+            (fork(self._file, each, vacancy, self._runs[run], epoch, number), self._runs[run], epoch)
+            for run, epoch in sources(each, self._file.seed, vacancy)
+        ]
+        for born, source, epoch in asked:
+            place = self._home.run(born)
+            if (place / ORIGIN).is_dir() or newest_first(place):  # before this fit was killed
                 return born
-            if self._may_come(run):
+            if end := self._epoch_end(source, epoch):
+                publication.twin(end.path, place / ORIGIN)
+                return born
+            if self._may_come(source.number):
                 return None
-        run, epoch = asked[0]
-        return fork(self._file, each, vacancy, self._runs[run], epoch, number)
+        return asked[0][0]
+
+    def _forget_before(self, each: NamedPopulation, level: int) -> None:
+        """Delete the checkpoints of the ends of earlier rounds. Raises OSError."""
+        kept = self.kept_by_request()
+        for run in [run for run in self._runs.values() if run.group == each.group and run.number not in kept]:
+            offset = each.training.epochs - run.leaf["train"]["epochs"]
+            outdated = {epoch for epoch in self.kept.by_rounds(run) if epoch + offset < level}
+            for path in _kept_ends(directory_of(self._home, run)):
+                if int(path.name[-6:]) in outdated - {*self.kept.by_file(run)}:
+                    publication.remove(path)
 
     def _may_come(self, run: int) -> bool:
         return run in self.standings and self.standings[run].state in UNFINISHED
@@ -93,25 +117,36 @@ class Forks:
     def _epoch_end(self, source: Run, epoch: int) -> EpochEnd | None:
         """The checkpoint to begin with, if it is durable."""
         directory = directory_of(self._home, source)
-        if not _has_kept(directory, epoch):
+        if not any(path.name.endswith(f"-epoch-{epoch:06d}") for path in _kept_ends(directory)):
             return None  # asked ten times a second: look no closer
         found = epoch_ends(directory).get(epoch)
         return found if found and (found.path / STATE).is_file() else None
 
 
-def _has_kept(directory: Path, epoch: int) -> bool:
-    kept = directory / KEPT
-    return kept.is_dir() and any(path.name.endswith(f"-epoch-{epoch:06d}") for path in kept.iterdir())
+def _kept_ends(directory: Path) -> list[Path]:
+    return newest_first(directory / KEPT)
 
 
-def rounds(file: ExperimentFile) -> Mapping[int, tuple[int, int]]:
-    """Of each population, by group: the epochs of a round, and those of every run with its fork's."""
-    return {each.group: (each.training.perturb_every, each.training.epochs) for each in populations(file)}
+class KeptEpochs:
+    """The epochs whose ends runs keep: for warm starts of the file, and for forks."""
 
+    def __init__(self, file: ExperimentFile, runs: Iterable[Run]) -> None:
+        self._by_id = kept_epochs(run for run in runs if not isinstance(run.origin, Fork))
+        self._rounds = {
+            each.group: (each.training.perturb_every, each.training.epochs) for each in populations(file)
+        }
 
-def kept_rounds(run: Run, rounds: Mapping[int, tuple[int, int]]) -> Iterator[int]:
-    """The epochs of a member of a population after which forks may be made of it."""
-    if run.group in rounds and not isinstance(run.origin, Clone):
-        every, epochs = rounds[run.group]
-        offset = epochs - run.leaf["train"]["epochs"]
-        yield from (at - offset for at in range(every, epochs, every) if at > offset)
+    def of(self, run: Run) -> tuple[int, ...]:
+        """The epochs whose ends the run keeps."""
+        return tuple(sorted({*self.by_file(run), *self.by_rounds(run)}))
+
+    def by_file(self, run: Run) -> tuple[int, ...]:
+        """Those that other runs begin with."""
+        return self._by_id.get(run.id, ())
+
+    def by_rounds(self, run: Run) -> Iterator[int]:
+        """Those after which forks may be made of the run."""
+        if run.group in self._rounds and not isinstance(run.origin, Clone):
+            every, epochs = self._rounds[run.group]
+            offset = epochs - run.leaf["train"]["epochs"]
+            yield from (at - offset for at in range(every, epochs, every) if at > offset)

@@ -80,8 +80,9 @@ def group_lines(group: Summary) -> Iterator[str]:
     configs = f", {group.replicates} replicates of each leaf config" if group.replicates > 1 else ""
     yield f"  {group.index}  {group.path}{kind}  {_size(group)}{configs}"
     if group.forks:
-        every = counted(group.perturb_every, "epoch")
-        yield f"     and {counted(group.proposed, 'fork')}: {group.forks} after every {every} but the last"
+        rounds = counted(group.proposed // group.forks, "round")
+        each = f"{group.forks} after each of {rounds} of {counted(group.perturb_every, 'epoch')}"
+        yield f"     and {counted(group.proposed, 'fork')}: {each}"
     elif group.proposed:
         yield f"     and {counted(group.proposed, 'run')} that {group.sampler} proposes as results come"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]

@@ -130,6 +130,15 @@ def test_where_every_run_fails_nothing_is_forked_and_the_fit_ends(tmp_path):
     assert not forks(cli)
 
 
+def test_the_ends_of_a_round_are_kept_until_the_next_round_is_over(tmp_path):
+    cli = place(tmp_path)
+    assert cli.fit(text(epochs=8), FaultRates(), 1)
+    kept = {path.name for path in cli.home.runs.glob("1-*/kept/*")}
+    rounds = {path.parents[1].name: path.name for path in cli.home.runs.glob("*/kept/*")}
+    assert len(rounds) == len([*cli.home.runs.glob("*/kept/*")]) <= POPULATION
+    assert kept <= {"step-0000000006-epoch-000006"}
+
+
 def test_a_fork_that_finds_no_weights_fails_and_its_place_is_taken(tmp_path, monkeypatch):
     cli = place(tmp_path)
     cli.keeps = False

@@ -11,7 +11,7 @@ The same code serves a live fit, whose driver changes what the scheduler does (`
 the lock itself, where nothing is training and only the record changes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -120,6 +120,11 @@ class Steering:
             elif isinstance(fact, Saved | RunChanged):
                 self._saved.add(fact.run)
             learn(self.standings, fact)
+
+    def kept(self) -> Collection[int]:
+        """The runs of which people keep an epoch end."""
+        asked = [each.answers for each in self._taken if isinstance(subject(each.request), Keep)]
+        return {answer.run for answers in asked for answer in answers if answer.outcome == "applied"}
 
     def _clone_awaited(self, fleet: Fleet) -> None:
         """Make the clones that waited for the end of an epoch, where it is durable now."""

@@ -18,11 +18,11 @@ from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
-from rapidfire_cli.app.control.waiting import Waiting, kept_epochs
+from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
-from rapidfire_cli.app.forking import Forks, kept_rounds, rounds
+from rapidfire_cli.app.forking import Forks, KeptEpochs
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude, judged
@@ -81,7 +81,7 @@ class Plan:
     left: tuple[Run, ...]  # to train; failed runs are tried again
     source: Source | None  # the file that the directory belongs to from now on
     outline: Representatives  # of the runs
-    kept: Mapping[str, tuple[int, ...]]  # epochs that other runs begin with, by the id of the run
+    kept: KeptEpochs  # that other runs begin with
     proposing: Collection[int]  # groups whose searches have runs left to propose
 
 
@@ -166,7 +166,7 @@ def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
     )
     left = remaining(runs, stood, members, past)
     source = loaded.source or was
-    outline, kept = representatives(runs), kept_epochs(runs)
+    outline, kept = representatives(runs), KeptEpochs(loaded.file, runs)
     return Plan(loaded, runs, free, stood, members, past, left, source, outline, kept, proposing)
 
 
@@ -229,10 +229,11 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         journal.record(news)
         proposers.brackets = {member.group: member.number for member in plan.members if member.is_open}
         groups = {member.number: member.group for member in plan.members}
-        at_work = ((groups[each.bracket.number], each.bracket) for each in found)
-        forks = Forks(home, plan.loaded.file, plan.runs, at_work)
+        brackets = [(groups[each.bracket.number], each.bracket) for each in found]
+        forks = Forks(home, plan.loaded.file, plan.runs, brackets, plan.kept)
         serving.begin(steering := _steering(plan, jobs, waiting, news))
         waiting.standings = forks.standings = steering.standings
+        forks.kept_by_request = steering.kept
         seen = board(metadata, overview(home.journal, alive=True).rows)
         with (
             logged(home, request.trackers),
@@ -392,8 +393,7 @@ def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
 
 
 def _job(plan: Plan, run: Run) -> Job:
-    kept = {*plan.kept.get(run.id, ()), *kept_rounds(run, rounds(plan.loaded.file))}
-    asked = assignment(plan.loaded.home, run, tuple(sorted(kept)))
+    asked = assignment(plan.loaded.home, run, plan.kept.of(run))
     goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
     known = plan.stood.get(run.number)
     return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)
