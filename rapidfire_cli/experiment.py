@@ -22,18 +22,21 @@ from rapidfire_cli.automl import PYTHON, experiment_file
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.ports import Audience
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
+from rapidfire_cli.facts import reading
 from rapidfire_cli.manifest.counting import planned
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.store.layout import parent_directory
+from rapidfire_cli.store.layout import ExperimentDir, parent_directory
 from rapidfire_cli.store.queries import Overview, RunRow, overview
-from rapidfire_cli.store.ranking import ranking
+from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
+from rapidfire_cli.store.series import points
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import DEFAULT_SEED, Epoch, Objective, RunState
 from rapidfire_cli.view.audience import watching
 from rapidfire_cli.view.board import Board
+from rapidfire_cli.view.documents import point_document
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +63,19 @@ class Results:
     def records(self) -> list[dict[str, Any]]:
         """A flat dict per run, best first: facts, metrics as `validation.loss`, knobs by their path."""
         return [_record(row) for row in self.runs]
+
+    def history(self, metric: str | None = None) -> list[dict[str, Any]]:
+        """Whole curves of one metric, or of all: a flat dict per run, epoch and metric, in this order.
+
+        Where epochs are trained in chunks, also training's values inside epochs, with `ended` false. Values
+        may be NaN. Raises Refusal if no run has such a metric.
+        """
+        known = known_metrics(self.runs)
+        if metric and (problem := unknown(metric, known)):
+            raise Refusal([problem])
+        numbers, measured = [row.number for row in self.runs], reading(known, metric) if metric else None
+        found = points(ExperimentDir(self.directory).journal, numbers, measured, inside=True)
+        return [{**point_document(point), "value": point.value} for point in found]
 
 
 class Experiment:

@@ -104,11 +104,18 @@ def history(
     experiment: Which = None,
     parent: Parent = None,
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print everything that happened, in order, instead of curves.")
+    ] = False,
     output: Format = Output.TABLE,
 ) -> None:
     """Print whole curves: every metric of every epoch."""
     from rapidfire_cli.app.verbs import history
 
+    if events and metric:
+        raise typer.BadParameter("--events and --metric cannot be combined")
+    if events:
+        raise typer.Exit(history.history_events(runs or (), experiment, parent, output))
     raise typer.Exit(history.history(runs or (), experiment, parent, metric, output))
 
 

@@ -8,6 +8,7 @@ from rapidfire_cli.engine.checkpoints import BEST, FINAL, newest_first, weights_
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.store.queries import Best, Overview, RunRow
 from rapidfire_cli.store.ranking import Ranked
+from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import TRAIN, VALIDATION, Objective, Plain, Split, spoken
 
 
@@ -70,6 +71,19 @@ def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
         },
         **({"origin": spelt(row.origin)} if row.origin else {}),
         "config": dict(row.config),
+    }
+
+
+def point_document(point: Point) -> dict[str, Plain]:
+    """A value of a curve, as `history` prints it."""
+    return {
+        "run": point.run,
+        "epoch": point.epoch,
+        "step": point.step,
+        "split": point.split,
+        "metric": point.name,
+        "value": spoken(point.value),
+        "ended": point.ended,
     }
 
 

@@ -6,6 +6,9 @@ from contextlib import closing
 
 import pytest
 
+from rapidfire_cli.experiment import results
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.queries import overview
 from tests.scenarios.conftest import GRID, HEADER, Cli
 
 CHUNKS = 4
@@ -49,6 +52,30 @@ def test_the_journal_keeps_what_was_known_inside_epochs_by_run_epoch_and_step(fi
         for epoch in (1, 2, 3)
         for chunk in (1, 2, 3)
     ]
+
+
+def test_whole_curves_have_the_epochs_and_the_steps_inside_them(fitted):
+    cli, _ = fitted["chunks"]
+    said = json.loads(cli.run("history", "3", "--metric", "train.loss", "-o", "json").stdout)["history"]
+    assert [(point["epoch"], point["step"], point["ended"]) for point in said] == [
+        (epoch, 4 * (epoch - 1) + chunk, chunk == CHUNKS) for epoch in (1, 2, 3) for chunk in (1, 2, 3, 4)
+    ]
+    found = results(overview(cli.path / "rapidfire_experiments/tiny/journal.db", alive=False))
+    assert [point for point in found.history("train.loss") if point["run"] == 3] == said
+    assert {point["metric"] for point in found.history()} == {"loss", "top1_accuracy"}
+    with pytest.raises(Refusal, match=r"did you mean `train\.loss`"):
+        found.history("train.los")
+
+
+@pytest.mark.parametrize("name", ["whole", "chunks"])
+def test_a_finished_experiment_can_be_played_again_event_by_event(fitted, name):
+    cli, told = fitted[name]
+    lines = cli.run("history", "--events", "-o", "jsonl").stdout.splitlines()
+    again = [json.loads(line) for line in lines]
+    assert [event.pop("seq") for event in again] == [*range(1, len(again) + 1)]
+    times = [event.pop("time") for event in again]
+    assert times == sorted(times)
+    assert again == [event for event in told if event["event"] not in ("turn_started", "turn_ended")]
 
 
 def test_metrics_so_far_are_told_inside_epochs_alone(fitted):

@@ -85,6 +85,20 @@ def test_whole_curves_are_printed_for_programs(trained):
     }
 
 
+def test_everything_that_happened_can_be_played_again(trained):
+    lines = trained.run("history", "--events", "-o", "jsonl").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+    states = {event["run"]: event["state"] for event in events if event["event"] == "run_changed"}
+    assert states == dict.fromkeys(range(1, 5), "completed")
+    known = {run["number"]: run["metrics"] for run in shown(trained, "status", "--all")["runs"]}
+    last = {event["run"]: event["metrics"] for event in events if event["event"] == "epoch_ended"}
+    assert last == known
+    assert {event["run"] for event in shown(trained, "history", "2", "--events")["events"]} == {2}
+    table = trained.run("history", "2", "--events").stdout.splitlines()
+    assert [line.split()[1:3] for line in table if "epoch_ended" in line] == [["epoch_ended", "2"]] * 3
+
+
 def test_a_run_that_left_the_file_is_seen_when_all_are_asked_for(trained):
     assert [run["number"] for run in shown(trained, "status")["runs"]] == [1, 2]
     listed = {run["number"]: run["listed"] for run in shown(trained, "status", "--all")["runs"]}
