@@ -194,6 +194,7 @@ TITLES: Mapping[str, str] = {
     "E608": "journal that cannot be rebuilt",
     "E609": "directory of another file",
     "E610": "metric with an unknown better direction",
+    "E611": "experiments that cannot be merged",
     # E62: what a trained run is used for
     "E620": "run without a finished epoch",
     "E621": "split not found",

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from rapidfire_cli.app.files import argument
 from rapidfire_cli.engine.ports import Audience
@@ -20,7 +20,7 @@ from rapidfire_cli.store.ranking import known_metrics, ranking, unknown
 from rapidfire_cli.store.replicates import Spread, spread
 from rapidfire_cli.syntax.ast import AdaptiveSearch, ExperimentFile, PopulationTraining
 from rapidfire_cli.syntax.overrides import Argument, arguments
-from rapidfire_cli.terms import Epoch, Plain, RunState, Split, spoken
+from rapidfire_cli.terms import Epoch, Plain, Run, RunState, Split, spoken
 from rapidfire_cli.view.findings import notice
 from rapidfire_cli.view.wording import numbered
 
@@ -43,8 +43,6 @@ Known: TypeAlias = "Mapping[Split, Collection[str]]"
 """The names of the metrics that runs have, by split."""
 
 _SHARD = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,8})")
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +103,16 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Every `count`-th run, from the `index`-th on."""
+    """Every `count`-th leaf config, from the `index`-th on, with all its replicates."""
 
     index: int  # 1, 2, …
     count: int
 
-    def of(self, items: Sequence[Item]) -> tuple[Item, ...]:
+    def of(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """This shard's share; the shards together are the whole."""
-        return tuple(items[self.index - 1 :: self.count])
+        configs = [*dict.fromkeys(run.config for run in runs)]
+        mine = {*configs[self.index - 1 :: self.count]}
+        return tuple(run for run in runs if run.config in mine)
 
 
 class FailFast:

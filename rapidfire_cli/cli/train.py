@@ -26,7 +26,7 @@ def fit(
         int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Train only every N-th run, starting with the I-th.")
+        str | None, typer.Option(metavar="I/N", help="Train only every N-th config, starting with the I-th.")
     ] = None,
     most: Annotated[
         int, typer.Option("--max-runs", min=1, metavar="N", help="Refuse to train more than N runs.")
@@ -109,3 +109,23 @@ def repair(experiment: Which = None, parent: Parent = None) -> None:
     from rapidfire_cli.app.verbs import repair
 
     raise typer.Exit(repair.repair(experiment, parent))
+
+
+@verb()
+def merge(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(metavar="EXPERIMENT…", help="Directories or names of the experiments to merge."),
+    ],
+    directory: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Directory to create; it must not exist.")
+    ],
+    parent: Parent = None,
+) -> None:
+    """Merge the shards of an experiment into one.
+
+    Runs keep their numbers, checkpoints and history. The merged experiments stay as they are.
+    """
+    from rapidfire_cli.app.verbs import merge
+
+    raise typer.Exit(merge.merge(experiments, parent, directory))

@@ -280,11 +280,35 @@ def share(source: Path, target: Path) -> None:
     try:
         disk.link(source, target)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV):
             raise
-        with source.open("rb") as original, disk.create(target) as file:
-            shutil.copyfileobj(original, file)
-        disk.sync(target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as original, disk.create(target) as file:
+        shutil.copyfileobj(original, file)
+    disk.sync(target)
+
+
+def copy_tree(source: Path, target: Path, own: str) -> None:
+    """Give a directory's files second names in a draft; those called `own`, which grow, are copied.
+
+    Raises OSError, also for a symbolic link.
+    """
+    disk.make_directory(target, lasting=False)
+    directories = [target]
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        disk.refuse_links(path)
+        if path.is_dir():
+            disk.make_directory(place, lasting=False)
+            directories.append(place)
+        elif path.name.startswith(own):
+            _copy(path, place)
+        else:
+            share(path, place)
+    disk.sync(*directories)
 
 
 def _abandoned(directory: Path) -> Iterator[Path]:

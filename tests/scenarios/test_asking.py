@@ -64,6 +64,17 @@ def test_shards_share_the_runs_out_under_the_numbers_of_the_whole(trained, cli):
     assert cli.weights() == trained.weights()
 
 
+def test_shards_that_were_trained_apart_are_merged(trained, cli):
+    cli.write(HEADER + GRID)
+    for shard in ("1/2", "2/2"):
+        cli.run("fit", "experiment.yaml", "--shard", shard, "--dir", f"apart/{shard[0]}")
+    (cli.path / "rapidfire_experiments").mkdir()
+    cli.run("merge", "apart/1/tiny", "apart/2/tiny", "-o", "rapidfire_experiments/tiny")
+    assert cli.weights() == trained.weights() and cli.metrics() == trained.metrics()
+    again = cli.run("fit", "experiment.yaml")
+    assert again.stdout == trained.run("fit", "experiment.yaml").stdout and not again.stderr
+
+
 def test_a_requirement_that_the_best_run_misses_exits_with_3(trained):
     trained.run("fit", "experiment.yaml", "--require", "top1_accuracy > 0.1", "--require", "train.loss<=10")
     trained.extra["GITHUB_STEP_SUMMARY"] = str(trained.path / "summary.md")
