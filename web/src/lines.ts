@@ -142,7 +142,7 @@ export function trace(context: CanvasRenderingContext2D, line: { xs: ArrayLike<n
       } else {
         context.moveTo(px, py);
         pen = true;
-        if (length === 1) context.arc(px, py, 1.5, 0, 7);
+        if (length === 1) context.arc(px, py, context.lineWidth, 0, 7);
       }
     }
   }

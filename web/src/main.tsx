@@ -38,8 +38,8 @@ function Page() {
     <div class={`page ${run !== null && model.byNumber.has(run) ? "with-drawer" : ""}`}>
       <Header />
       <main>
-        <section class="panel" aria-label="Charts"><Toolbar /><Body /></section>
-        <section class="panel" aria-label="Runs"><TableBar /><Runs /></section>
+        <section class="panel"><Toolbar /><Body /></section>
+        <section class="panel"><TableBar /><Runs /></section>
       </main>
       <Drawer />
       <Dialogs />
