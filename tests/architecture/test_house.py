@@ -97,7 +97,7 @@ def test_a_file_has_few_lines_and_so_has_a_function():
     ],
 )
 def test_nothing_heavy_is_loaded_to_look_at_a_file(arguments: list[str]):
-    heavy = ("torch", "transformers", "datasets", "numpy")
+    heavy = ("torch", "transformers", "datasets", "numpy", "textual")
     command = [sys.executable, "-X", "importtime", *arguments]
     done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     loaded = set(re.findall(r"^import time:.*\|\s*([\w.]+)$", done.stderr, re.MULTILINE))
