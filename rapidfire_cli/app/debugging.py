@@ -17,6 +17,7 @@ from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.manifest.numbering import number
 from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.search.proposing import continued
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Run
@@ -66,15 +67,21 @@ def _train(loaded: LoadedExperiment, run: Run, home: ExperimentDir, slot: Slot) 
 
 
 def _run(loaded: LoadedExperiment, wanted: int) -> Run:
-    """The run by its lasting number, as `status` shows it. Raises Refusal."""
-    known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
-    listed = number(loaded.runs, [one.run for one in known]).listed
+    """The run by its lasting number, as `status` shows it. Raises Refusal.
+
+    Runs that begin with the weights of others cannot be debugged: they need a checkpoint.
+    """
+    known = [one.run for one in known_runs(loaded.home.journal, loaded.file.execution.chunks)]
+    listed = [*number(loaded.runs, known).listed, *continued(loaded.file, known)]
     for run in listed:
         if run.number == wanted:
             return run
     numbers = [run.number for run in listed]
     expected = f"a number from {min(numbers)} to {max(numbers)}"
-    raise Refusal([Problem("E515", f"run {wanted} does not exist", found=str(wanted), expected=expected)])
+    born = [run for run in known if run.number == wanted]
+    message = f"run {wanted} cannot be debugged" if born else f"run {wanted} does not exist"
+    found = "a run that was made of another one" if born else str(wanted)
+    raise Refusal([Problem("E515", message, found=found, expected=expected)])
 
 
 def _start_again(slot: Slot, threads: int) -> None:

@@ -254,11 +254,12 @@ def freeze(
     file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
     experiment: Which = None,
     parent: Parent = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a file that reproduces all runs, clones included."""
     from rapidfire_cli.app.verbs import freeze
 
-    raise typer.Exit(freeze.freeze(experiment, parent, file))
+    raise typer.Exit(freeze.freeze(experiment, parent, file, force))
 
 
 @verb()

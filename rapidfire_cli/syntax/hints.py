@@ -71,6 +71,8 @@ def of_value(shape: Shape, node: Node) -> str:
             return "give it a value, or remove the key"
         case Integer(), Scalar(float(value)) if value.is_integer():
             return f"write {int(value)}"
+        case Text(), Scalar(int() | float() as number) if not isinstance(number, bool):
+            return "put it in quotes, so that it is a string"
         case Items(), Scalar(str(text)) if len(text) < _SHORT:
             return f"write [{text}]"
         case _, Scalar(str(text)) if len(text) < _SHORT:

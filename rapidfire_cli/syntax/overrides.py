@@ -231,7 +231,9 @@ def _changed_item(node: Sequence, steps: tuple[Step, ...], value: Node | None, n
 
 def _unknown(change: Change, root: Node) -> Problem:
     where = f"group {change.group}" if change.group else "the file"
-    hint = did_you_mean(change.path, islice(_paths(root), _COMPARED))
+    paths = [*islice(_paths(root), _COMPARED)]
+    ends = dict.fromkeys(path for path in paths if path.endswith(f".{change.path}"))
+    hint = f"did you mean `{next(iter(ends))}`?" if len(ends) == 1 else did_you_mean(change.path, paths)
     if change.new:
         hint = "the part before the last key must be a mapping"
     elif change.value is not None:

@@ -59,7 +59,7 @@ def _values(rows: Iterable[RunRow], path: str) -> dict[str, Plain]:
 
 
 def _run(at: int, row: RunRow) -> Column[tuple[str, Sequence[str]]]:
-    return Column(f"run {row.number}", lambda line: line[1][at], right=True)
+    return Column(f"run {row.number}", lambda line: line[1][at], right=True, drop_order=at)
 
 
 def _metrics(known: Mapping[Split, Collection[str]], seen: Overview) -> list[Metric]:

@@ -12,7 +12,18 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, Ranked, known_metrics
 from rapidfire_cli.store.replicates import Spread, spread
-from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Clone, Keep, Objective, OomRetry, RunState, Split
+from rapidfire_cli.terms import (
+    LOSS,
+    TRAIN,
+    VALIDATION,
+    Clone,
+    Fork,
+    Keep,
+    Objective,
+    OomRetry,
+    RunState,
+    Split,
+)
 from rapidfire_cli.view.knob_columns import knob_columns, varied
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
@@ -45,6 +56,8 @@ def status_table(overview: Overview) -> Table[RunRow]:
         columns.insert(2, Column("file", lambda row: "" if row.listed else REMOVED))
     if any(isinstance(row.origin, Clone) for row in overview.rows):
         columns.insert(1, Column("clone of", lambda row: _origin(row, Clone), right=True))
+    if any(isinstance(row.origin, Fork) for row in overview.rows):
+        columns.insert(1, Column("fork of", lambda row: _origin(row, Fork), right=True))
     if any(isinstance(row.origin, OomRetry) for row in overview.rows):
         columns.insert(1, Column("replaces", lambda row: _origin(row, OomRetry), right=True))
     notes = [*failures(overview.rows, overview.home), *_kept(overview)]
@@ -136,7 +149,7 @@ def in_order(known: Mapping[Split, Iterable[str]], objective: Metric) -> list[Me
     return list(dict.fromkeys((objective, *losses, *rest)))
 
 
-def _origin(row: RunRow, kind: type[OomRetry | Clone]) -> str:
+def _origin(row: RunRow, kind: type[OomRetry | Clone | Fork]) -> str:
     return str(row.origin.run) if isinstance(row.origin, kind) else NOTHING
 
 

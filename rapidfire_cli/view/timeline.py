@@ -8,10 +8,11 @@ from rapidfire_cli.view.wording import counted
 def timeline_line(timeline: Timeline) -> str:
     """`4 slots: 20 run-epochs in 7 epochs of wall time, 29% idle; 4 to 6 run-epochs per slot`."""
     least, most = min(timeline.busy), max(timeline.busy)
+    time = "epoch" if timeline.makespan == 1 else "epochs"
     each = _epochs(most) if least == most else f"{_epochs(least)} to {_epochs(most)}"
     return (
         f"{counted(len(timeline.busy), 'slot')}: {_epochs(sum(timeline.busy))} run-epochs in "
-        f"{_epochs(timeline.makespan)} epochs of wall time, {timeline.idle:.0%} idle; "
+        f"{_epochs(timeline.makespan)} {time} of wall time, {timeline.idle:.0%} idle; "
         f"{each} run-epochs per slot"
     )
 

@@ -353,6 +353,15 @@ def test_a_search_has_rules(changes: dict[str, str | None], codes: list[str]):
     assert [problem.code for problem in refused(search(**changes))] == codes
 
 
+@pytest.mark.parametrize("id", ["1234567890123456", "1234567890e12345"])
+def test_an_id_of_digits_is_put_in_quotes(id: str):
+    [problem] = refused(f"config: {{warm_start: {{run: {id}, epoch: 1}}, {TRAIN}}}")
+    if problem.code == "E203":
+        assert problem.hint == "put it in quotes, so that it is a string"
+    quoted = generator(f"config: {{warm_start: {{run: '{id}', epoch: 1}}, {TRAIN}}}")
+    assert isinstance(quoted, Config) and quoted.warm_start and quoted.warm_start.run == id
+
+
 PBT = {"population": "8", "perturb_every": "2", "metric": "loss", "direction": "min"}
 
 

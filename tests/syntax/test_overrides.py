@@ -176,3 +176,4 @@ def test_all_wrong_arguments_are_reported_each_on_its_line():
 def test_an_unknown_path_is_compared_with_those_there_are():
     assert "did you mean `train.optimizer.args.lr`?" in refused("train.optimzer.args.lr=1").problems[0].hint
     assert "use `--set +train.foo=…` to add it" in refused("train.foo=1").problems[0].hint
+    assert "did you mean `train.optimizer.args.lr`?" in refused("lr=3").problems[0].hint

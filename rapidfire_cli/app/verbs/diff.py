@@ -7,7 +7,7 @@ import sys
 from rapidfire_cli.app.errors import say
 from rapidfire_cli.app.files import Given, load, understood
 from rapidfire_cli.app.printing import print_rows
-from rapidfire_cli.manifest.counting import total
+from rapidfire_cli.manifest.counting import proposals, total
 from rapidfire_cli.manifest.difference import difference, shared_changes
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.varied import varied
@@ -37,6 +37,10 @@ def diff(before: Given, after: Given, output: Output, exit_code: bool) -> int:
     shared = shared_changes(old, new)
     if output is Output.TABLE:
         print(f"{before.path} → {after.path}: {headline(found)}")
+        born = [sum(map(proposals, file.groups)) for file in (old, new)]
+        if any(born):
+            many = f"{born[0]:,} before and {born[1]:,} after"
+            print(f"not compared: runs that are born while others train ({many})")
         sys.stdout.writelines(f"{line}\n" for line in shared_lines(shared))
     if output is not Output.TABLE or found.differs:
         print_rows(

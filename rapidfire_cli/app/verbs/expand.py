@@ -72,7 +72,9 @@ def _run(file: ExperimentFile, number: int) -> Run:
     run = next(islice(runs_of(file), number - 1, None), None) if number <= total(file) else None
     if run is None:
         at, expected = argument(WHY, f"{number}"), f"a number from 1 to {total(file):,}"
-        raise Refusal([Problem("E512", f"run {number} does not exist", at, expected=expected)])
+        hint = "use `rapidfire why RUN` for runs that are born while others train"
+        hint *= planned(file) > total(file)
+        raise Refusal([Problem("E512", f"run {number} does not exist", at, expected=expected, hint=hint)])
     return run
 
 

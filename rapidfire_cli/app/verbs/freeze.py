@@ -9,7 +9,7 @@ from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.durable import publication
 from rapidfire_cli.manifest.identity import identify
-from rapidfire_cli.problems import Problem, Refusal
+from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.store.known_runs import KnownRun, known_runs
 from rapidfire_cli.syntax.ast import Config, ExperimentFile, Group
 from rapidfire_cli.syntax.parser import slug
@@ -21,14 +21,17 @@ LEFT_OUT = frozenset({RunState.STOPPED, RunState.PRUNED, RunState.FAILED, RunSta
 NOTATIONS = {".json": to_json, ".toml": to_toml}  # by suffix; anything else is YAML, as when it is read
 
 
-def freeze(experiment: str | None, parent: str | None, file: Path) -> int:
+def freeze(experiment: str | None, parent: str | None, file: Path, force: bool = False) -> int:
     """Write the file in the notation that its suffix names; return the exit code.
 
-    Raises Refusal when no run is to be reproduced, or the file is a directory.
+    Raises Refusal when no run is to be reproduced, the file is a directory, or it exists without `force`.
     """
     if file.is_dir():
         hint = "name a file, such as `-o frozen.yaml`"
         raise Refusal([Problem("E502", f"{file} is a directory", hint=hint)])
+    if file.exists() and not force:
+        hint = "name another file, or use `--force` to replace it"
+        raise Refusal([Problem("E505", "this file already exists", Span(str(file), 1, 1), hint=hint)])
     home = open_overview(experiment, parent).home
     runs = frozen_runs(known_runs(home.journal, 1))
     if not runs:
