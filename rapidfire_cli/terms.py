@@ -53,6 +53,7 @@ class Tracker(StrEnum):
     """A tracker that runs can be logged to: a module of `view/trackers` has this name."""
 
     TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,29 +6,16 @@ import pytest
 
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.trackers.tensorboard import TensorBoard
-from rapidfire_cli.view.trackers.tracker import Began, Changed, Measured, Place, TrackedRun
+from rapidfire_cli.view.trackers.tracker import Began, Changed, Place
 from tests.store.sweep import METADATA
+from tests.view.trackers.examples import measured, run
 
-KNOBS = {
-    "train.batch_size": 32,
-    "train.optimizer.args.lr": 0.1,
-    "user_knobs.deep": True,
-    "user_knobs.warmup": None,
-}
 KINDS = {
     "train.batch_size": float,
     "train.optimizer.args.lr": float,
     "user_knobs.deep": bool,
     "user_knobs.warmup": float,
 }
-
-
-def run(number: int) -> TrackedRun:
-    return TrackedRun(number, f"{number:016x}", 1, 42, 0, None, 3, KNOBS)
-
-
-def measured(number: int, epoch: int, loss: float) -> Measured:
-    return Measured(run(number), 1.7e9 + epoch, epoch, epoch * 20, {"train/loss": loss, "val/loss": loss / 2})
 
 
 @pytest.fixture
