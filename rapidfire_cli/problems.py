@@ -99,7 +99,6 @@ TITLES: Mapping[str, str] = {
     "E207": "missing config group",
     "E208": "more than one config group",
     "E209": "`named_metrics` given twice",
-    "E210": "several GPUs for one run",
     "W201": "knob without effect",
     # E3: value sets and generators
     "E301": "value set where one value is required",
@@ -150,6 +149,7 @@ TITLES: Mapping[str, str] = {
     "E413": "MLSpec method with the wrong parameters",
     "E414": "missing `data` section",
     "E415": "`prepare` failed",
+    "E416": "run that several devices cannot train",
     "E420": "unknown named metric",
     "E421": "metric that no run measures",
     "E422": "metric that cannot be used",
@@ -173,6 +173,7 @@ TITLES: Mapping[str, str] = {
     "E516": "invalid selection of runs",
     "E517": "run that cannot be cloned",
     "E518": "search that cannot be trained in shards",
+    "E519": "more devices for one run than there are",
     # E52: what Python hands over
     "E520": "value that is not plain data",
     "E521": "MLSpec that workers cannot import",

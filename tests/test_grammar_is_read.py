@@ -21,7 +21,7 @@ from rapidfire_cli.stopping.registry import RULES
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.ranking import ranking
 from rapidfire_cli.syntax import ast
-from rapidfire_cli.syntax.keys import CONFIG, FILE, GENERATORS, INEFFECTIVE, ONE_DEVICE, RANGE
+from rapidfire_cli.syntax.keys import CONFIG, FILE, GENERATORS, INEFFECTIVE, RANGE
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.terms import Execution, Objective
 from rapidfire_cli.training import opening
@@ -184,6 +184,9 @@ def recorded(value, path: str, read: set[str]):
     return value
 
 
+SEVERAL = {"gpus", "batch_norm"}
+"""Knobs of runs on several devices, which tests/scenarios/test_gangs.py trains."""
+
 GENERATOR_CLASSES = {
     "config": ast.Config,
     "gridsearch": ast.GridSearch,
@@ -228,7 +231,7 @@ def test_the_watched_run_has_every_knob():
     text = json.dumps({"config": {"train": TRAINED, "named_metrics": ["top1_accuracy"], "user_knobs": {}}})
     assert parse(text.encode(), "f.json").groups
     said = set(keys_of(CONFIG.keys["train"], ""))
-    assert said - TRAINED.keys() - {key for key in said if "." in key} == {"gpus"}
+    assert said - TRAINED.keys() - {key for key in said if "." in key} == SEVERAL
 
 
 def test_every_key_of_the_file_is_read(read_by_fit):
@@ -263,7 +266,7 @@ def test_every_part_of_a_range_is_read(read_by_fit):
 def test_every_knob_of_a_config_is_read_or_said_to_have_no_effect(read_by_worker):
     unread = {key for key in keys_of(CONFIG, "") if key not in read_by_worker}
     without = {
-        ONE_DEVICE,
+        *(f"train.{key}" for key in SEVERAL),
         *INEFFECTIVE,
         "dev_knob",
         "user_knobs",

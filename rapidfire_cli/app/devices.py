@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,11 @@ from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.engine.local.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.manifest.origin import origin
+from rapidfire_cli.manifest.representatives import Representatives
+from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import canonical
+from rapidfire_cli.terms import Run, canonical
 from rapidfire_cli.view.wording import counted
 
 _START = """\
@@ -48,6 +51,23 @@ def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...],
     return slots(offer, workers, threads), threads
 
 
+def check_gangs(
+    file: ExperimentFile, runs: Iterable[Run], outline: Representatives, slots: Sequence[Slot]
+) -> None:
+    """Check that no run needs more devices at once than there are. Raises Refusal."""
+    gpus = len({slot.visible for slot in slots} - {""})
+    present = gpus or len(slots)
+    run = next((run for run in runs if outline.gangs.get(run.number, 1) > present), None)
+    if run is None:
+        return
+    needed = outline.gangs[run.number]
+    there = counted(gpus, "GPU") if gpus else f"{counted(present, 'worker')} on the CPU"
+    hint = "lower `train.gpus`" if gpus else f"`execution.workers: {needed}` starts as many on the CPU"
+    message = f"run {run.number} needs {needed} devices at once, and there are {present}"
+    span = origin(file, run, ("train", "gpus"))
+    raise Refusal([Problem("E519", message, span, f"{needed}", f"at most {present} ({there})", hint)])
+
+
 def advised(file: ExperimentFile, asked: DeviceRequest, slots: Sequence[Slot], threads: int) -> str:
     """The advice to print about these slots with `threads` each; empty if there is none."""
     chosen = bool(asked.threads or file.execution.threads or any(slot.visible for slot in slots))
@@ -75,6 +95,7 @@ def setup(loaded: LoadedExperiment, slot: Slot, threads: int, data_workers: int 
         path=loaded.path,
         prepared=str(loaded.home.prepared),
         keep=file.execution.keep,
+        gangs=str(loaded.home.gangs),
     )
 
 

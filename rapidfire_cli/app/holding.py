@@ -66,14 +66,16 @@ def start_over(home: ExperimentDir) -> Path | None:
 
 @contextmanager
 def own_rows(home: ExperimentDir) -> Iterator[None]:
-    """Delete the prepared rows of earlier fits, and afterwards those of this one."""
-    with suppress(FileNotFoundError):
-        disk.discard(home.rows)
+    """Delete the prepared rows and meeting places of earlier fits, and afterwards those of this one."""
+    for directory in (home.rows, home.gangs):
+        with suppress(FileNotFoundError):
+            disk.discard(directory)
     try:
         yield
     finally:
-        with suppress(OSError):  # the next fit deletes them
-            disk.discard(home.rows)
+        for directory in (home.rows, home.gangs):
+            with suppress(OSError):  # the next fit deletes them
+                disk.discard(directory)
 
 
 @contextmanager

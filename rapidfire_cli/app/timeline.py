@@ -14,6 +14,7 @@ from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.terms import gang_size
 
 
 def timeline(file: ExperimentFile, slots: int) -> Timeline:
@@ -31,19 +32,27 @@ def timeline(file: ExperimentFile, slots: int) -> Timeline:
 def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule]) -> Iterator[RunsAdded]:
     """The file's runs, those that train to their end first; `rules` learns who is judged by what."""
     goals: dict[int, dict[int, int]] = {}  # epochs by group and run
+    gangs: dict[int, int] = {}
     for run in expand(file):
-        goals.setdefault(run.group, {})[run.number] = run.leaf["train"]["epochs"]
+        leaf = run.leaf
+        goals.setdefault(run.group, {})[run.number] = leaf["train"]["epochs"]
+        gangs[run.number] = gang_size(leaf)
     compared: list[tuple[BracketSpec, dict[int, int]]] = []
     for index, group in enumerate(file.groups, 1):
         left = iter(list(goals[index].items()))
         compared += [(spec, dict(islice(left, spec.runs))) for spec in bracket_specs(group)]
         goals[index] = dict(left)
-    free = (NewRun(run, epochs * chunks) for members in goals.values() for run, epochs in members.items())
+    free = (
+        NewRun(run, epochs * chunks, gang=gangs[run])
+        for members in goals.values()
+        for run, epochs in members.items()
+    )
     yield RunsAdded(tuple(free))
     for bracket, (spec, members) in enumerate(compared, 1):
         begun = bracket_state(spec.rule, bracket, members, ())
         rules.update(dict.fromkeys(members, spec.rule))
         entries = [
-            NewRun(run, members[run] * chunks, limit=limit * chunks) for run, limit in begun.limits.items()
+            NewRun(run, members[run] * chunks, gang=gangs[run], limit=limit * chunks)
+            for run, limit in begun.limits.items()
         ]
         yield RunsAdded(tuple(entries), begun.policy, bracket, spec.rule.metric)

@@ -95,6 +95,12 @@ def refuse_links(*paths: Path) -> None:
             )
 
 
+def make_private(path: Path) -> None:
+    """Create a directory that only this user can read, if it is missing."""
+    failpoint("make", path)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
 def make_temporary(path: Path) -> None:
     """Create a temporary directory that will be renamed later."""
     failpoint("make", path)

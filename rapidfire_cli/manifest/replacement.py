@@ -15,7 +15,7 @@ from rapidfire_cli.terms import Plain, canonical
 
 Number: TypeAlias = int | float
 
-DEFAULTS: Mapping[str, int] = {"train.grad_accumulation": 1, "train.gpus": 1}
+DEFAULTS: Mapping[str, int] = {"train.grad_accumulation": 1}
 """Defaults of knobs that can be divided and multiplied even if the file does not set them."""
 
 SETTABLE = frozenset(f"train.{key}" for key in TRAIN.keys)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from rapidfire_cli.syntax.ast import Path
-from rapidfire_cli.terms import Plain, Run, canonical
+from rapidfire_cli.terms import Plain, Run, canonical, gang_size
 
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')  # strings and numbers of a JSON text
 VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
@@ -19,6 +19,7 @@ class Representatives:
     kinds: tuple[Run, ...]  # the first run of each shape, in order
     others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
     epochs: Mapping[int, int]  # that each run trains, by number
+    gangs: Mapping[int, int]  # slots that runs need at once, by number; of runs that need more than one
 
 
 def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representatives:
@@ -30,18 +31,21 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
     kinds: dict[str, Run] = {}
     sections: dict[str, Run] = {}
     epochs: dict[int, int] = {}
+    gangs: dict[int, int] = {}
     for run in runs:
         leaf = run.leaf
         kinds.setdefault(shape(run.config), run)
         sections.setdefault(canonical(leaf["train"]), run)
         epochs[run.number] = leaf["train"]["epochs"]
+        if (size := gang_size(leaf)) > 1:
+            gangs[run.number] = size
     distinct = tuple(sections.values())
     if len(distinct) > most:
         chosen = {run.number: run for run in (*_extremes(distinct), *_spread(distinct, most))}
         distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
     known = {run.number for run in kinds.values()}
     others = tuple(run for run in distinct if run.number not in known)
-    return Representatives(tuple(kinds.values()), others, epochs)
+    return Representatives(tuple(kinds.values()), others, epochs, gangs)
 
 
 def shape(config: str) -> str:

@@ -76,6 +76,10 @@ class ExperimentDir:
     def rows(self) -> Path:
         return self.path / "rows"
 
+    @property
+    def gangs(self) -> Path:
+        return self.path / "gangs"
+
     def run(self, run: Numbered) -> Path:
         """The directory of one run: `runs/<number>-<id>`."""
         return Path(self.run_name(run))

@@ -25,7 +25,7 @@ from rapidfire_cli.shapes import (
 )
 from rapidfire_cli.syntax import hints
 from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import INEFFECTIVE, ONE_DEVICE
+from rapidfire_cli.syntax.keys import INEFFECTIVE
 from rapidfire_cli.syntax.nodes import Alternatives, Entry, Interval, Mapping, Node, Scalar, Sequence, kind
 
 _HELPED = 100  # assumed: more hints are not read, and a hostile file has 20,000 problems
@@ -95,8 +95,6 @@ def check_shape(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics
 def _check_scalar(shape: Shape, node: Node, place: Place, diagnostics: Diagnostics) -> None:
     code = fault(shape, node.value) if isinstance(node, Scalar) else WRONG_TYPE
     if code is None:
-        if place.knob == ONE_DEVICE and isinstance(node, Scalar) and node.value != 1:
-            several_gpus(node.span, f"{node.value}", diagnostics)
         return
     found = kind(node)
     if isinstance(node, Scalar) and code != WRONG_TYPE:
@@ -108,14 +106,6 @@ def _check_scalar(shape: Shape, node: Node, place: Place, diagnostics: Diagnosti
         found=found,
         expected=expected(shape),
         hint=hints.of_value(shape, node),
-    )
-
-
-def several_gpus(at: Span, found: str, diagnostics: Diagnostics) -> None:
-    """Note a run that asks for more than one GPU."""
-    hint = "remove it; several GPUs train several runs at once"
-    diagnostics.error(
-        "E210", "training one run on several GPUs is not supported", at, found=found, expected="1", hint=hint
     )
 
 

@@ -77,6 +77,7 @@ TRAIN = Record(
         "deterministic": FLAG,
         "on_nan": Choice(("fail", "continue")),
         "gpus": Integer(1),
+        "batch_norm": Choice(("local",)),
     },
     required=("epochs", "batch_size", "optimizer"),
     hint=_OWN,
@@ -92,9 +93,6 @@ CONFIG = Record(
     required=("train",),
     hint=_OWN,
 )
-
-ONE_DEVICE = "train.gpus"
-"""A knob that must be 1 until one run can train on several GPUs."""
 
 INEFFECTIVE: Mapping[str, str] = {
     "fsdp_layer_cls": "it shards a model over several GPUs",

@@ -16,9 +16,9 @@ from rapidfire_cli.shapes import (
     Shape,
     expected,
 )
-from rapidfire_cli.syntax.check import Place, check_shape, several_gpus
+from rapidfire_cli.syntax.check import Place, check_shape
 from rapidfire_cli.syntax.diagnostics import Diagnostics
-from rapidfire_cli.syntax.keys import ONE_DEVICE, TRAIN
+from rapidfire_cli.syntax.keys import TRAIN
 from rapidfire_cli.syntax.nodes import Entry, Mapping, Node, Scalar, kind
 from rapidfire_cli.syntax.values import value_sets
 from rapidfire_cli.terms import Plain
@@ -95,6 +95,9 @@ def _refuse(knob: str, entry: Entry, diagnostics: Diagnostics) -> None:
     if knob == "train.epochs":
         hint = "epochs do not affect memory, and early stopping compares runs of equal length"
         diagnostics.error("E351", "on_oom cannot change `train.epochs`", entry.at, hint=hint)
+    elif knob == "train.gpus":
+        hint = "a run keeps its devices; change `train.batch_size`"
+        diagnostics.error("E351", "on_oom cannot change `train.gpus`", entry.at, hint=hint)
     elif section not in SECTIONS or not rest:
         wanted = f"a knob under {' or '.join(f'`{each}`' for each in SECTIONS)}, such as `train.batch_size`"
         diagnostics.error("E351", f"on_oom cannot change `{shortened(knob)}`", entry.at, expected=wanted)
@@ -108,8 +111,6 @@ def _check_scale(knob: str, shape: Shape, node: Scalar, diagnostics: Diagnostics
     if scale(node.value) is None:
         message = f"invalid change `{shortened(said)}`"
         diagnostics.error("E350", message, node.span, found=shortened(said), expected=EXPECTED)
-    elif knob == ONE_DEVICE:
-        several_gpus(node.span, shortened(said), diagnostics)
     elif not isinstance(shape.shape if isinstance(shape, OrNull) else shape, Integer | Number | Free):
         message = f"`{knob}` is not a number"
         diagnostics.error("E350", message, node.span, found=said, expected=expected(shape))
@@ -118,7 +119,7 @@ def _check_scale(knob: str, shape: Shape, node: Scalar, diagnostics: Diagnostics
 def shape_of(knob: str) -> Shape | None:
     """The shape of a knob; None if on_oom cannot change it."""
     section, _, rest = knob.partition(".")
-    if not rest or section not in SECTIONS or knob == "train.epochs":
+    if not rest or section not in SECTIONS or knob in ("train.epochs", "train.gpus"):
         return None
     return _below(TRAIN, rest.split(".")) if section == "train" else Free()
 

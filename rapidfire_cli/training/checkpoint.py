@@ -39,22 +39,30 @@ from rapidfire_cli.training import weights
 from rapidfire_cli.training.failure import Failure, disk_error, guard_own_io, one_line, refused
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import say
-from rapidfire_cli.training.state import packed, unpack
+from rapidfire_cli.training.state import packed, packed_rank, packed_ranks, unpack
 
 LAST = 2  # checkpoints kept: the last, and the one before it in case the last is damaged
 
 
 def save(run: LiveRun) -> None:
-    """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure."""
+    """Publish a checkpoint of the run as it is now and delete outdated ones. Raises Failure.
+
+    In a gang, every rank calls this, and rank 0 publishes.
+    """
     home = Path(run.assignment.directory)
+    ranks = run.gang.exchange(packed_rank(run)) if run.gang else []
+    if not run.share.leads:
+        run.durable, run.unsaved = run.position, 0.0
+        return
     try:
         run.logged = epoch_log.log(home, run.history, run.logged)
         if not run.rewound:
             run.frozen.drop_changed(run.model, run.trusted)
         now = weights.weights(run.model, run.frozen.hashes)
+        beside = {"ranks": packed_ranks(ranks)} if ranks else {}
         payload: dict[str, Writer] = {
             **_weights_payload(run, now),
-            STATE: partial(_write_state, state=packed(run, now)),
+            STATE: partial(_write_state, state={**packed(run, now), **beside}),
         }
         publication.publish(
             home / _name(run),
@@ -78,29 +86,42 @@ def save(run: LiveRun) -> None:
 def keep(run: LiveRun) -> None:
     """Mark the checkpoint that was just saved as permanent. Raises Failure."""
     home = Path(run.assignment.directory)
+    if not run.share.leads:
+        return
     with guard_own_io():
         publication.twin(home / _name(run), home / KEPT / _name(run))
 
 
 def restore(run: LiveRun) -> None:
-    """Restore the run from its newest undamaged checkpoint, if it has any. Raises Failure."""
+    """Restore the run from its newest undamaged checkpoint, if it has any. Raises Failure.
+
+    In a gang, rank 0 chooses the checkpoint, and every rank loads it.
+    """
+    found = _newest(run) if run.share.leads else None
+    if run.gang and (chosen := run.gang.exchange(found and found.path)[0]):
+        found = found or publication.verify(chosen)
+    origin = Path(run.assignment.directory) / ORIGIN
+    if found:
+        _load(run, found)
+    elif origin.is_dir() and not run.assignment.warm_start:
+        _begin_with(run, origin)
+
+
+def _newest(run: LiveRun) -> Published | None:
+    """Return the run's newest undamaged checkpoint; None if it has none at all. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
         publication.sweep(home)
     for path in (present := newest_first(home)):
         try:
-            published = publication.verify(path)
+            return publication.verify(path)
         except Damaged as damage:
             run.damaged.append(str(damage))
-        else:
-            _load(run, published)
-            return
     if present:
         raise Failure(
             "checkpoint", f"no usable checkpoint in {home}: all are damaged ({'; '.join(run.damaged)})"
         )
-    if (origin := home / ORIGIN).is_dir() and not run.assignment.warm_start:
-        _begin_with(run, origin)
+    return None
 
 
 def _begin_with(run: LiveRun, origin: Path) -> None:

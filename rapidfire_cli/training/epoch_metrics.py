@@ -9,8 +9,25 @@ from torch import Tensor
 from rapidfire_cli.terms import LOSS
 from rapidfire_cli.training.loss_meter import LossMeter
 from rapidfire_cli.training.metric_buffer import MetricBuffer
-from rapidfire_cli.training.predictions import Reader
-from rapidfire_cli.training.scalars import Scalars
+from rapidfire_cli.training.predictions import Pair, Reader
+from rapidfire_cli.training.scalars import Scalars, found
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the loss and the metrics of a split take in of one batch."""
+
+    loss: Tensor
+    weight: float | Tensor
+    numbers: tuple[tuple[str, Tensor], ...]  # that compute_forward returned beside the loss
+    pairs: tuple[Pair | None, ...]  # logits and labels, as the metrics need them; empty without metrics
+
+    def on_cpu(self) -> "Reading":
+        """Return the same with every tensor on the CPU."""
+        weight = float(self.weight) if isinstance(self.weight, Tensor) else self.weight
+        numbers = tuple((name, value.cpu()) for name, value in self.numbers)
+        pairs = tuple(pair and (pair[0].cpu(), pair[1].cpu()) for pair in self.pairs)
+        return Reading(self.loss.cpu(), weight, numbers, pairs)
 
 
 @dataclass(slots=True)
@@ -31,12 +48,18 @@ class EpochMetrics:
         """Return the weight of a batch of `rows` rows. Raises Failure."""
         return self.reader.weight(outputs, batch, rows)
 
-    def add(self, outputs: Mapping[str, Any], batch: Any, weight: float | Tensor, step: int) -> None:
-        """Add a batch and its outputs to the loss and the metrics. Raises Failure."""
-        self.losses.add(outputs[LOSS], weight, step)
-        self.scalars.add(outputs, weight, step)
+    def read(self, outputs: Mapping[str, Any], batch: Any, weight: float | Tensor) -> Reading:
+        """Return what the loss and the metrics need of a batch and its outputs. Raises Failure."""
+        numbers = tuple((name, value.detach()) for name, value in found(outputs))
+        pairs = self.scores.read(outputs, batch, self.reader) if self.scores else ()
+        return Reading(outputs[LOSS].detach(), weight, numbers, tuple(pairs))
+
+    def add(self, reading: Reading, step: int) -> None:
+        """Add a batch to the loss and the metrics. Raises Failure."""
+        self.losses.add(reading.loss, reading.weight, step)
+        self.scalars.add(reading.numbers, reading.weight, step)
         if self.scores:
-            self.scores.add(outputs, batch, self.reader)
+            self.scores.add(reading.pairs)
 
     def values(self) -> dict[str, float]:
         """Return the loss and the metrics over all batches since `reset`. Raises Failure."""

@@ -38,8 +38,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from rapidfire_cli.durable import disk
-from rapidfire_cli.engine.checkpoints import KEPT
 from rapidfire_cli.engine.local.log_rotation import LOG
 from rapidfire_cli.engine.messages import (
     Assignment,
@@ -57,12 +58,15 @@ from rapidfire_cli.engine.messages import (
 from rapidfire_cli.facts import CheckpointDamaged, Evicted, RunFailed, Saved, TurnEnded
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_code
+from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import logged, printing, say
 from rapidfire_cli.training.loop import Mark, rewind, train
+from rapidfire_cli.training.next_mark import Next, is_enough, is_kept
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import counted, prepare
 from rapidfire_cli.training.probe import probe
+from rapidfire_cli.training.ranks import Ranks
 from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
 from rapidfire_cli.training.state import check_state
@@ -73,7 +77,6 @@ __all__ = ["Executor", "SpecProblem"]
 TRACED = 16_384  # characters of a traceback in a report; the log has all of it (assumed)
 SHARE = 0.1  # share of a busy worker's time that may be spent on saving waiting runs (assumed)
 IDLE = 0.05  # seconds without an order after which a worker is idle (assumed; usually an order is waiting)
-SHORT = 0.1  # seconds: a shorter turn, or a shorter rest, is not worth switching runs (assumed)
 
 
 class Executor:
@@ -90,15 +93,18 @@ class Executor:
     ) -> None:
         """Import the MLSpec. `room` is the memory for waiting runs, in bytes. Raises SpecProblem."""
         self._home = Path.cwd()  # user code may change the working directory
-        misc, prepared, rows = (str(self._home / place) for place in (setup.misc, setup.prepared, setup.rows))
+        places = (setup.misc, setup.prepared, setup.rows, setup.gangs)
+        misc, prepared, rows, gangs = (str(self._home / place) for place in places)
         self._setup = replace(setup, misc=misc, prepared=prepared, rows=rows)
-        self._tell = tell
+        self._ranks = Ranks(Path(gangs), torch.device(setup.device), tell)
+        self._tell = self._ranks.tell
         self._stop_requested = stop_requested
         self._progress = progress
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec), room)
         self._runs: dict[int, LiveRun] = {}
         self._unsaved: dict[int, float] = {}  # by run: the time since which it is unsaved, oldest first
+        self._saving: dict[int, float] = {}  # by run: the seconds that its last checkpoint took
         self._spare_due = 0.0  # the time from which a busy worker may save the next waiting run
 
     def start(self) -> None:
@@ -126,7 +132,8 @@ class Executor:
     def train(self, order: Train) -> None:
         """Train each run for a turn; errors in user code fail only that run."""
         for assignment in map(self._placed, order.runs):
-            self._accounted(assignment, partial(self._turn, assignment, order.until, order.limit))
+            self._ranks.begin(assignment.run, order.rank)
+            self._accounted(assignment, partial(self._turn, assignment, order))
 
     def evict(self, order: Evict) -> None:
         """Save the run and release it."""
@@ -143,20 +150,24 @@ class Executor:
         A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
         the next call is useful, or None if nothing is unsaved.
         """
-        if not self._unsaved:
+        waiting = [since for run, since in self._unsaved.items() if self._runs[run].gang is None]
+        if not waiting:
             return None
         now = self._clock()
         if (overdue := self._overdue(now)) is None:
-            return next(iter(self._unsaved.values())) + self._setup.checkpoint_every - now
+            return waiting[0] + self._setup.checkpoint_every - now
         if not idle and now < self._spare_due:
             return IDLE
         self._save_waiting(overdue, now)
         return 0.0
 
     def _overdue(self, now: float, besides: int = -1) -> int | None:
-        """The run that has been unsaved longest, if its checkpoint is due; None otherwise."""
+        """The run that has been unsaved longest, if its checkpoint is due; None otherwise.
+
+        A gang saves its run when a turn ends, since its ranks do not wait together.
+        """
         for number, since in self._unsaved.items():
-            if number != besides:
+            if number != besides and self._runs[number].gang is None:
                 return number if now - since >= self._setup.checkpoint_every else None
         return None
 
@@ -193,12 +204,15 @@ class Executor:
         with ExitStack() as stack:
             try:
                 with guard_own_io():
-                    if assignment.run not in self._runs:
-                        disk.make_directory(directory, below=directory.parents[1], lasting=False)
-                    stack.enter_context(logged(directory / LOG))
+                    if not self._ranks.is_silent(assignment.run):
+                        if assignment.run not in self._runs:
+                            disk.make_directory(directory, below=directory.parents[1], lasting=False)
+                        stack.enter_context(logged(directory / LOG))
                 stack.enter_context(self._shared.settings.of(assignment.run))
                 work()
             except Failure as failure:
+                if self._ranks.are_lost(assignment.run, failure):
+                    return
                 run = self._runs.get(assignment.run)
                 say(f"rapidfire: the run failed: {failure.cause}")
                 if run:
@@ -211,15 +225,17 @@ class Executor:
         if assignment.run not in self._runs:
             self._shared.settings.forget(assignment.run)
 
-    def _turn(self, assignment: Assignment, until: int, limit: int) -> None:
-        run = self._resident(assignment)
-        if run.ticks < until:
+    def _turn(self, assignment: Assignment, order: Train) -> None:
+        run = self._resident(assignment, self._ranks.gang(order.rank))
+        if run.ticks < order.until:
             run.enter()
-            stopped = self._advance(run, until, limit)
+            end = self._advance(run, order.until, order.limit)
             run.leave()
             self._protect_others(run)
-            if stopped:
+            if Next.STOP in end:
                 self._save_as_it_is(run)
+            elif Next.SAVE in end:
+                self._save(run)
         if run.ticks >= run.goal:
             self._complete(run)
         self._tell(
@@ -260,15 +276,16 @@ class Executor:
         self._drop(run.assignment.run)
         self._tell(Evicted(run.assignment.run, run.ticks))
 
-    def _resident(self, assignment: Assignment) -> LiveRun:
+    def _resident(self, assignment: Assignment, gang: Gang | None) -> LiveRun:
         """Return the run. If it must be opened, report its finished epochs again, in case one was lost."""
         resident = self._runs.get(assignment.run)
-        if resident is None or resident.rewound or resident.disturbed:
+        if resident is None or resident.rewound or resident.disturbed or resident.gang is not gang:
             if resident:
                 resident.frozen.release()
             with guard_user_code():
-                run = opened(assignment, self._shared)
-            self._shared.pool.join(run.frozen, run.model)
+                run = opened(assignment, self._shared, gang=gang)
+            if gang is None:  # another run that wrote to shared weights would have it reopened on one rank
+                self._shared.pool.join(run.frozen, run.model)
             self._runs[assignment.run] = run
             self._tell(run.fingerprint)
             for damage in run.damaged:
@@ -278,8 +295,8 @@ class Executor:
                 self._tell(ended)
         return self._runs[assignment.run]
 
-    def _advance(self, run: LiveRun, until: int, limit: int) -> bool:
-        """Train to `until` ticks or, if that is quick, on to `limit`; return whether a stop was requested.
+    def _advance(self, run: LiveRun, until: int, limit: int) -> Next:
+        """Train to `until` ticks or, if that is quick, on to `limit`; return how the turn ended.
 
         An extended turn ends with an epoch: metrics within an epoch cost more than a short epoch.
         """
@@ -293,41 +310,56 @@ class Executor:
                 check_state(run)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
-                self._keep_epoch(run)
             self._unsaved.setdefault(run.assignment.run, began)
-            stopped = self._stop_requested()
-            if stopped and mark is Mark.VALIDATION_BATCH:
+            done, left = run.ticks - from_ticks, limit - run.ticks
+            is_over = left <= 0 or (mark is Mark.EPOCH and is_enough(now - entered, done, left))
+            decision = self._decided(run, mark, now, run.ticks >= until and is_over)
+            if Next.KEEP in decision:
+                run.streams = rng.capture()
+                self._save(run)
+                checkpoint.keep(run)
+            if Next.STOP in decision and mark is Mark.VALIDATION_BATCH:
                 rewind(run)
-            enough = mark is Mark.EPOCH and _enough(now - entered, run.ticks - from_ticks, limit - run.ticks)
-            if stopped or (run.ticks >= until and (enough or run.ticks >= limit)):
-                return stopped
+            if Next.END in decision:
+                return decision
             if mark is not Mark.VALIDATION_BATCH:
-                now = self._checkpointed(run, now)
+                now = self._checkpointed(run, now, Next.SAVE in decision)
             began = now
-        return False
+        return Next.GO_ON
 
-    def _keep_epoch(self, run: LiveRun) -> None:
-        """Save a permanent checkpoint at the end of an epoch that another run will start from."""
-        kept = Path(run.assignment.directory) / KEPT
-        if run.epoch in run.assignment.kept or (run.assignment.keep_next and not kept.is_dir()):
-            run.streams = rng.capture()
-            self._save(run)
-            checkpoint.keep(run)
+    def _decided(self, run: LiveRun, mark: Mark, now: float, reached: bool) -> Next:
+        """Decide what to do at a mark; the turn has `reached` its end or not. Rank 0 decides for a gang."""
+        decision = Next.GO_ON
+        if run.share.leads:
+            stopped = self._stop_requested()
+            decision |= Next.KEEP if mark is Mark.EPOCH and is_kept(run) else Next.GO_ON
+            decision |= Next.STOP if stopped else Next.GO_ON
+            decision |= Next.END if stopped or reached else Next.GO_ON
+            decision |= Next.SAVE if self._is_due(run, now, Next.END in decision) else Next.GO_ON
+        return Next(run.gang.agree(decision)) if run.gang else decision
 
-    def _checkpointed(self, run: LiveRun, now: float) -> float:
-        """Save the run that trains, or else a waiting one, if its checkpoint is due; return the time."""
+    def _is_due(self, run: LiveRun, now: float, ends: bool) -> bool:
+        """Whether the run that trains is to be saved; a gang at the end of a turn, unless that takes long."""
         every, number = self._setup.checkpoint_every, run.assignment.run
-        has_spare = now >= self._spare_due
-        if run.unsaved >= every or (has_spare and now - self._unsaved[number] >= every):
+        if ends:
+            took = self._saving.get(number, 0.0)
+            return run.gang is not None and (run.unsaved >= every or took <= SHARE * run.unsaved)
+        return run.unsaved >= every or (now >= self._spare_due and now - self._unsaved[number] >= every)
+
+    def _checkpointed(self, run: LiveRun, now: float, is_due: bool) -> float:
+        """Save the run that trains, or else a waiting one, if its checkpoint is due; return the time."""
+        if is_due:
             run.streams = rng.capture()
             self._save(run)
-            now = self._spent(now)
-        elif has_spare and (overdue := self._overdue(now, besides=number)) is not None:
-            now = self._save_waiting(overdue, now)
-        return now
+            return self._spent(now)
+        overdue = self._overdue(now, besides=run.assignment.run) if now >= self._spare_due else None
+        return now if overdue is None else self._save_waiting(overdue, now)
 
     def _save(self, run: LiveRun) -> None:
+        began = self._clock() if run.gang else 0.0
         checkpoint.save(run)
+        if run.gang:
+            self._saving[run.assignment.run] = self._clock() - began
         self._unsaved.pop(run.assignment.run, None)
         self._tell(Saved(run.assignment.run, run.ticks, run.step))
 
@@ -335,24 +367,22 @@ class Executor:
         """Save a run that may never continue, and publish the weights of its best epoch."""
         if run.durable != run.position:
             self._save(run)
-        checkpoint.show_best(run)
+        if run.share.leads:
+            checkpoint.show_best(run)
 
     def _complete(self, run: LiveRun) -> None:
         if run.durable != run.position:
             self._save(run)
-        checkpoint.finish(run, self._setup.keep)
+        if run.share.leads:
+            checkpoint.finish(run, self._setup.keep)
         self._drop(run.assignment.run)
 
     def _drop(self, number: int) -> None:
         if run := self._runs.pop(number, None):
             run.frozen.release()
         self._unsaved.pop(number, None)
+        self._saving.pop(number, None)
         self._shared.rows.release(number)
-
-
-def _enough(seconds: float, done: int, left: int) -> bool:
-    """Whether the turn so far, and the ticks left to its limit, are each long enough for one turn."""
-    return seconds >= SHORT and left * seconds / done >= SHORT
 
 
 def _marks(run: LiveRun) -> Iterator[Mark]:

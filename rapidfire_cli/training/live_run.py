@@ -22,10 +22,12 @@ from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.frozen import Frozen
+from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.model_state import registered_at
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.share import WHOLE, Share
 from rapidfire_cli.training.streams import Stream
 from rapidfire_cli.training.tracked_config import Reads, seen
 from rapidfire_cli.training.train_config import TrainConfig
@@ -69,6 +71,7 @@ class LiveRun:
     reads: Reads  # of its config
     stream: Stream | None = None  # of rows that can only be iterated
     objective: Objective | None = None  # decides which epoch is the best
+    gang: Gang | None = None  # the processes that train it together; None on one device
     before: "Snapshot | None" = None  # the state before the current validation
     training: bool = False  # True during its turn
     disturbed: bool = False  # another run wrote to shared frozen weights: this run must be reopened
@@ -90,6 +93,11 @@ class LiveRun:
         False  # whether this process synced the directories that lead to its checkpoints
     )
     unsaved: float = 0.0  # seconds of training since the last checkpoint
+
+    @property
+    def share(self) -> Share:
+        """The part of each batch that this process trains."""
+        return self.gang.share if self.gang else WHOLE
 
     @property
     def position(self) -> Position:

@@ -25,7 +25,6 @@ classes.
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from enum import Enum, auto
-from itertools import count
 from typing import Any, Protocol
 
 import torch
@@ -35,12 +34,14 @@ from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import state
 from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource, cut
-from rapidfire_cli.training.epoch_metrics import EpochMetrics
+from rapidfire_cli.training.epoch_metrics import EpochMetrics, Reading
 from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import check_sparse, clip, members
 from rapidfire_cli.training.returns import described
+from rapidfire_cli.training.share import WHOLE, Share
 
 
 class Mark(Enum):
@@ -100,7 +101,12 @@ def train(run: LiveRun) -> Iterator[Mark]:
 def _batches(run: LiveRun, rows: Tensor) -> Iterator[Any]:
     """Return the training batches of these rows, which begin with the next optimizer step."""
     first = run.done * run.train.grad_accumulation
-    return run.batch_sources[TRAIN].batches(rows, run.train.batch_size, run.epoch + 1, first)
+    return shared(run.batch_sources[TRAIN], run.share, rows, run.train.batch_size, run.epoch + 1, first)
+
+
+def shared(feed: BatchSource, share: Share, rows: Tensor, size: int, epoch: int, first: int) -> Iterator[Any]:
+    """Return this rank's share of the batches of `size` rows; a batch of which it has no row is left out."""
+    return feed.batches(share.rows(rows, size), share.of(size), epoch, share.numbered(first))
 
 
 def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
@@ -109,18 +115,22 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
     The step's loss is Σ(loss · weight) / Σweight over its batches. Each loss is scaled by its weight over an
     estimate of the sum, which keeps fp16 in range. If the estimate was wrong, the gradients are rescaled
     afterwards. A batch of weight 0 is skipped, since its loss may be NaN. A step that has only such batches
-    returns no shares.
+    returns no shares. In a gang, each rank does this with its share of each batch; then gradients are summed.
     """
     shares: list[Tensor] = []
+    readings: list[Reading | None] = []
     weighed, expected = 0.0, 0.0
+    metrics = run.epoch_metrics[TRAIN]
     run.optimizer.zero_grad()
     for begin in range(0, rows, run.train.batch_size):
-        size = min(run.train.batch_size, rows - begin)
+        if not (size := run.share.of(min(run.train.batch_size, rows - begin))):
+            readings.append(None)
+            continue
         batch = next(batches)
         outputs = forward(run, batch)
-        weight = run.epoch_metrics[TRAIN].weight(outputs, batch, size)
+        weight = metrics.weight(outputs, batch, size)
         loss = outputs[LOSS]
-        if size < rows:
+        if size < rows or run.gang:
             weight = float(weight)
             expected = expected or rows * weight / size
             weighed += weight
@@ -130,15 +140,55 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
             check_gradient(outputs[LOSS], run.model)
             run.scaler.scale(loss).backward()
             shares.append(loss.detach())
-        if counted:
-            run.epoch_metrics[TRAIN].add(outputs, batch, weight, run.step + 1)
-    if weighed != expected:
+        if run.gang:
+            readings.append(metrics.read(outputs, batch, weight).on_cpu())
+        elif counted:
+            metrics.add(metrics.read(outputs, batch, weight), run.step + 1)
+    if run.gang:
+        shares = summed(run, run.gang, expected, readings, counted)
+    elif weighed != expected:
         divide(run, weighed / expected)
     if shares and run.train.max_grad_norm is not None:
         for optimizer in members(run.optimizer):
             run.scaler.unscale_(optimizer)
         clip(run.model.parameters(), run.train.max_grad_norm)
     return shares
+
+
+def summed(
+    run: LiveRun, gang: Gang, scale: float, readings: list[Reading | None], counted: bool
+) -> list[Tensor]:
+    """Sum the gradients of all ranks, and count what each read; return the shares of the step's loss.
+
+    This rank's gradients are those of Σ(loss · weight) over its batches, divided by `scale`. Raises Failure.
+    """
+    named = [(name, each) for name, each in run.model.named_parameters() if each.requires_grad]
+    trained = bytes(parameter.grad is not None for _, parameter in named)
+    everybody = gang.exchange((readings, trained))
+    by_batch = zip(*(theirs for theirs, _ in everybody), strict=True)
+    read = [reading for batch in by_batch for reading in batch if reading]
+    for reading in read if counted else ():
+        run.epoch_metrics[TRAIN].add(reading, run.step + 1)
+    if not (total := sum(float(reading.weight) for reading in read)):
+        return []
+    anywhere = map(any, zip(*(theirs for _, theirs in everybody), strict=True))
+    gradients = [
+        _scaled(name, each, scale / total) for (name, each), has in zip(named, anywhere, strict=True) if has
+    ]
+    gang.total(gradients)
+    return [(reading.loss * (float(reading.weight) / total)).to(run.device) for reading in read]
+
+
+def _scaled(name: str, parameter: nn.Parameter, factor: float) -> Tensor:
+    """Return the parameter's gradient times the factor; zeros if it has none on this rank. Raises Failure."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    if parameter.grad.is_sparse:
+        hint = "make it with `sparse=False`"
+        raise Failure(
+            "error", f"the gradient of `{name}` is sparse, which a run on several devices cannot sum; {hint}"
+        )
+    return parameter.grad.mul_(factor)
 
 
 def divide(run: LiveRun, weight: float) -> None:
@@ -165,31 +215,49 @@ def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
     """Compute the loss and the metrics over the validation split, from row `begin` on."""
     run.before = state.snapshot(run)
     run.model.eval()
+    if run.gang:
+        run.gang.spread(each for _, each in state.tensor_buffers(run.model))
     feed, size = run.batch_sources[VALIDATION], run.train.eval_batch_size
-    for _ in score(run, feed, size, run.epoch_metrics[VALIDATION], run.step, begin):
+    for _ in score(run, feed, size, run.epoch_metrics[VALIDATION], run.step, begin, run.gang):
         yield Mark.VALIDATION_BATCH
 
 
 def score(
-    model: Model, feed: BatchSource, size: int, metrics: EpochMetrics, step: int, begin: int = 0
+    model: Model,
+    feed: BatchSource,
+    size: int,
+    metrics: EpochMetrics,
+    step: int,
+    begin: int = 0,
+    gang: Gang | None = None,
 ) -> Iterator[None]:
     """Add the rows from `begin` on to the loss and the metrics; yield after each batch of `size` rows."""
-    for rows, batch, outputs in infer(model, feed, size, begin):
-        check_loss(outputs)
-        metrics.add(outputs, batch, metrics.weight(outputs, batch, rows), step)
+    for rows, batch, outputs in infer(model, feed, size, begin, gang.share if gang else WHOLE):
+        reading = None
+        if rows:
+            check_loss(outputs)
+            reading = metrics.read(outputs, batch, metrics.weight(outputs, batch, rows))
+        for each in gang.exchange(reading and reading.on_cpu()) if gang else (reading,):
+            if each:
+                metrics.add(each, step)
         yield
 
 
 def infer(
-    model: Model, feed: BatchSource, size: int, begin: int = 0
-) -> Iterator[tuple[int, Any, Mapping[str, Any]]]:
-    """Yield the number of rows, the batch and its outputs for each batch in order, without gradients."""
+    model: Model, feed: BatchSource, size: int, begin: int = 0, share: Share = WHOLE
+) -> Iterator[tuple[int, Any, Any]]:
+    """Yield the number of rows, the batch and its outputs for each batch in order, without gradients.
+
+    Of a batch in which this rank has no `share`, there are 0 rows and nothing else.
+    """
     rows = torch.arange(begin, len(feed), device="cpu")
-    batches = feed.batches(rows, size, OUTSIDE_TRAINING, begin // size)
-    for at, batch in zip(count(begin, size), batches, strict=False):
+    batches = shared(feed, share, rows, size, OUTSIDE_TRAINING, begin // size)
+    for at in range(begin, len(feed), size):
+        own = share.of(min(size, len(feed) - at))
+        batch = next(batches) if own else None
         with torch.no_grad():
-            outputs = outputs_of(model, batch)
-        yield min(size, len(feed) - at), batch, outputs
+            outputs = outputs_of(model, batch) if own else None
+        yield own, batch, outputs
 
 
 def rewind(run: LiveRun) -> None:

@@ -39,19 +39,22 @@ class MetricBuffer:
         """The names of the metrics that `values` returns."""
         return (*self._names, *self._custom)
 
-    def add(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> None:
-        """Add a batch and its outputs. Raises Failure.
+    def read(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> list[Pair | None]:
+        """Return what the metrics need of a batch and its outputs, for `add`. Raises Failure.
 
         Custom metrics receive logits and labels unchanged; named metrics receive the rows that count.
         """
         with nullcontext() if self._custom or reader.inputs else guard_knob(NAMED):
             raw = reader.raw(outputs, batch)
-        if self._custom:
-            self._raw.add(raw)
-        for group, read in ((self._flat, reader.flat), (self._rows, reader.rows)):
-            if group.names:
-                with guard_knob(NAMED):
-                    pair = read(outputs, raw)
+        with guard_knob(NAMED):
+            flat = reader.flat(outputs, raw) if self._flat.names else None
+            rows = reader.rows(outputs, raw) if self._rows.names else None
+        return [raw if self._custom else None, flat, rows]
+
+    def add(self, pairs: Sequence[Pair | None]) -> None:
+        """Add the result of `read`. Raises Failure."""
+        for group, pair in zip((self._raw, self._flat, self._rows), pairs, strict=True):
+            if pair:
                 group.add(pair)
 
     def values(self) -> dict[str, float]:

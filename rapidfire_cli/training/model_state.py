@@ -116,7 +116,7 @@ def _is_there(tensor: Tensor, exported: Tensor | None, before: Form, shared: set
         and tensor.untyped_storage().data_ptr() == exported.untyped_storage().data_ptr()
         and tensor.storage_offset() == exported.storage_offset()
         and tensor.untyped_storage().data_ptr() not in shared
-        and not _overlaps_itself(tensor)
+        and not overlaps_itself(tensor)
     )
 
 
@@ -145,7 +145,7 @@ def unpack_model(
             continue
         elif name not in elsewhere:
             assert present is not None
-            _overwrite(present, read[name])
+            overwrite(present, read[name])
         elif isinstance(present, nn.Parameter) and (value := elsewhere[name]) is not None:
             if isinstance(present, UninitializedParameter):
                 present.materialize(value.shape, device=device, dtype=value.dtype)
@@ -201,10 +201,10 @@ def set_buffer(model: nn.Module, name: str, value: Tensor | None) -> None:
         module._buffers[key] = value
 
 
-def _overwrite(tensor: Tensor, source: Tensor) -> None:
+def overwrite(tensor: Tensor, source: Tensor) -> None:
     """Copy the bytes without autograd; a tensor that overlaps itself is written through its storage."""
     with torch.no_grad():
-        if _overlaps_itself(tensor):
+        if overlaps_itself(tensor):
             tensor.untyped_storage().copy_(source.to(tensor.device).untyped_storage())
         else:
             tensor.copy_(source)
@@ -225,7 +225,7 @@ def _is_frozen(tensor: Tensor | None) -> bool:
     return isinstance(tensor, nn.Parameter) and not tensor.requires_grad
 
 
-def _overlaps_itself(tensor: Tensor) -> bool:
+def overlaps_itself(tensor: Tensor) -> bool:
     """Whether two elements of the tensor have the same address, as in an expanded tensor."""
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 

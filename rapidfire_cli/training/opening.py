@@ -25,6 +25,8 @@ from rapidfire_cli.training.disk_rows import DiskRows
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import Frozen, frozen
+from rapidfire_cli.training.gang import Gang
+from rapidfire_cli.training.gang_check import check_alike, check_shared
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
@@ -37,6 +39,7 @@ from rapidfire_cli.training.row_source import Source, stream_in
 from rapidfire_cli.training.rows import RowCache
 from rapidfire_cli.training.scalars import Scalars
 from rapidfire_cli.training.settings import ProcessSettings
+from rapidfire_cli.training.share import WHOLE
 from rapidfire_cli.training.shared_files import SharedFiles
 from rapidfire_cli.training.state import origins
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
@@ -102,20 +105,25 @@ def fingerprinted(assignment: Assignment, shared: Shared) -> RunOpened:
     return RunOpened(assignment.run, shared.code, data, shared.environment)
 
 
-def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -> LiveRun:
+def opened(
+    assignment: Assignment, shared: Shared, reads: Reads | None = None, gang: Gang | None = None
+) -> LiveRun:
     """Open the run from its newest undamaged checkpoint, or from scratch.
 
     `reads` records what is read from the leaf config. Raises Failure, and what user code raises.
     """
+    share = gang.share if gang else WHOLE
     leaf: LeafConfig = json.loads(assignment.config)
     its = train_config(leaf)
     torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
     with shared.growth.apart():
         loaded = shared.data.load(assignment.seed, leaf)
-    source = sourced(assignment, loaded, {} if reads is None else reads, shared, "fit")
+    source = replace(sourced(assignment, loaded, {} if reads is None else reads, shared, "fit"), share=share)
     spec, cfg = source.spec, source.cfg
     batch_sources = _batch_sources(source, shared)
     model, remade = made_model(spec, cfg, assignment.seed, shared.device)
+    if gang:
+        check_shared(leaf, model, batch_sources[TRAIN], gang.share)
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = _batch_sources(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
@@ -144,12 +152,13 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
         epoch_metrics=epoch_metrics(its, custom, source, model, shared, batch_sources),
         origins=origins(model, spec),
         frozen=remade,
-        streams=rng.first(assignment.seed),
+        streams=rng.first(assignment.seed, share.rank),
         settings=shared.settings,
         opened=shared.settings.changes(),
         reads=source.reads,
         stream=stream,
-        objective=shared.setup.objective,
+        objective=shared.setup.objective if share.leads else None,
+        gang=gang,
     )
     if run.schedule and (returned := returned_names(shared.spec)) is not None:
         known = {split: (*each.names, *returned) for split, each in run.epoch_metrics.items()}
@@ -160,6 +169,8 @@ def opened(assignment: Assignment, shared: Shared, reads: Reads | None = None) -
     remade.settle(model)
     if not run.step:
         remainder.check_remainder(run)
+    if gang:
+        check_alike(run, gang)
     return run
 
 

@@ -14,6 +14,7 @@ from rapidfire_cli.training.batches import OUTSIDE_TRAINING, Uncached
 from rapidfire_cli.training.data_pool import OTHER_ROWS, DataPool, Feed, Unusable
 from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.log import say
+from rapidfire_cli.training.share import Share
 from rapidfire_cli.training.train_config import train_config
 from rapidfire_cli.training.uploads import uploaded
 
@@ -21,10 +22,13 @@ from rapidfire_cli.training.uploads import uploaded
 class PooledRun:
     """A run's place in the pool, which the sources of its splits share."""
 
-    def __init__(self, pool: DataPool, assignment: Assignment, code: str, data: str, settings: Any) -> None:
+    def __init__(
+        self, pool: DataPool, assignment: Assignment, share: Share, code: str, data: str, settings: Any
+    ) -> None:
         """Record what the run's rows depend on in this process: `code`, `data` and `settings`."""
         self._pool = pool
         self._assignment = assignment
+        self._share = share
         self._expected = code, data, settings
         self._key: int | None = None
         self._unusable = False
@@ -76,7 +80,8 @@ class PooledRun:
                 if early:
                     early.close()
                 rows, size = self._rows_of(split, epoch)
-                early = self._early[split] = Feed(self._pool, key, split, rows, size, epoch, 0)
+                early = Feed(self._pool, key, split, rows, size, epoch, self._share.numbered(0))
+                self._early[split] = early
             early.fill(room)
             room -= early.under_way
 
@@ -89,10 +94,11 @@ class PooledRun:
     def _rows_of(self, split: Split, epoch: int) -> tuple[Tensor, int]:
         """The rows and the batch size that the training loop will request."""
         count = len(self._sources[split])
+        rows, size = torch.arange(count, device="cpu"), self._its.eval_batch_size
         if split == TRAIN:
             rows = epoch_rows(self._its, self._assignment.seed, epoch, count, is_stream=False)
-            return rows, self._its.batch_size
-        return torch.arange(count, device="cpu"), self._its.eval_batch_size
+            size = self._its.batch_size
+        return self._share.rows(rows, size), self._share.of(size)
 
     def _opened(self) -> int | None:
         if self._key is None and not self._unusable:

@@ -73,9 +73,12 @@ def capture(like: Streams | None = None) -> Streams:
     return Streams(python, numpy, own, cuda)
 
 
-def first(seed: int) -> Streams:
-    """Return the result of `capture` after `reseed(seed, "training")`, without changing global generators."""
-    value = derive(seed, "training")
+def first(seed: int, rank: int = 0) -> Streams:
+    """Return the result of `capture` after `reseed(seed, "training")`, without changing global generators.
+
+    Each further rank of a gang has its own streams.
+    """
+    value = derive(seed, f"training rank {rank}" if rank else "training")
     cuda = torch.Generator("cuda").manual_seed(value).get_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     return Streams(*_seeded(value), cuda)
 
@@ -109,12 +112,12 @@ def unchanged_since(since: Streams) -> bool:
     return (now.python, now.numpy) == (since.python, since.numpy) and torch.equal(now.torch, since.torch)
 
 
-def pack(streams: Streams, seed: int) -> dict[str, Any]:
+def pack(streams: Streams, seed: int, rank: int = 0) -> dict[str, Any]:
     """Convert the streams of a run with that seed to data that `torch.load(weights_only=True)` accepts.
 
     A stream that the run has not used is None: it can be derived from the seed.
     """
-    start = first(seed)
+    start = first(seed, rank)
     version, words, gauss = streams.python
     algorithm, places, *rest = streams.numpy
     return {
@@ -125,9 +128,9 @@ def pack(streams: Streams, seed: int) -> dict[str, Any]:
     }
 
 
-def unpack(packed: dict[str, Any], seed: int) -> Streams:
+def unpack(packed: dict[str, Any], seed: int, rank: int = 0) -> Streams:
     """Return the streams from the result of `pack`."""
-    start = first(seed)
+    start = first(seed, rank)
     python, numpy, own = packed["python"], packed["numpy"], packed["torch"]
     return Streams(
         (python[0], _bytes(python[1]), python[2]) if python else start.python,

@@ -15,6 +15,7 @@ from rapidfire_cli.training.batches import BatchSource, Row, Uncached
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.row_streams import RowStreams
+from rapidfire_cli.training.share import WHOLE, Share
 from rapidfire_cli.training.streams import Iterated, Stream
 from rapidfire_cli.training.tracked_config import Reads, TrackedConfig
 from rapidfire_cli.training.train_config import train_config
@@ -32,6 +33,7 @@ class Source:
     drawn: bool  # whether `initialize_run` drew random numbers
     loaded: Loaded
     under: Sequence[Any]  # settings of the process that rows may depend on
+    share: Share = WHOLE  # of each batch, which this process trains
 
     @property
     def run(self) -> int:

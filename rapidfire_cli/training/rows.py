@@ -147,7 +147,7 @@ class RowCache:
                 return pooled
             pooled.close()
         data = source.loaded.fingerprint
-        pooled = PooledRun(pool, source.assignment, self._code, data, source.under)
+        pooled = PooledRun(pool, source.assignment, source.share, self._code, data, source.under)
         self._pooled[source.run] = source, pooled
         return pooled
 

@@ -4,7 +4,7 @@ A number is a tensor without dimensions, or a Python number. Output objects of t
 fields are the library's choice, not the user's.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -33,9 +33,9 @@ class Scalars:
         """The names that have appeared."""
         return tuple(self.means)
 
-    def add(self, outputs: Mapping[str, Any], weight: float | Tensor, step: int) -> None:
+    def add(self, numbers: Iterable[tuple[str, Tensor]], weight: float | Tensor, step: int) -> None:
         """Add the numbers of a batch with this weight. Raises Failure if another metric has the name."""
-        for name, value in found(outputs):
+        for name, value in numbers:
             if name not in self.means:
                 self._begin(name)
             self.means[name].add(value, weight, step)

@@ -11,7 +11,7 @@ change dtypes.
 
 import copy
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,13 +28,17 @@ from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import Frozen, address, mismatches
 from rapidfire_cli.training.live_run import LiveRun
+from rapidfire_cli.training.log import say
 from rapidfire_cli.training.model_state import (
     Made,
     buffers,
     check_structure,
     is_strided,
     made,
+    overlaps_itself,
+    overwrite,
     packed_model,
+    registered_at,
     set_buffer,
     shared_storages,
     tensors_in,
@@ -111,9 +115,44 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
     return state
 
 
+def packed_rank(run: LiveRun) -> dict[str, Any]:
+    """Return the part of the state that differs between the ranks of a gang. Raises Failure."""
+    return {
+        "streams": rng.pack(
+            run.rewound.streams if run.rewound else run.streams, run.assignment.seed, run.share.rank
+        ),
+        "attributes": run.rewound.attributes if run.rewound else held_attributes(run),
+        "spec": run.rewound.spec if run.rewound else mlspec_state(run),
+        "buffers": {name: buffer.detach().cpu() for name, buffer in tensor_buffers(run.model)},
+    }
+
+
+def packed_ranks(everybody: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of the ranks after the first, by rank, as far as they differ from the first one's."""
+    own, *others = everybody
+    return [
+        {key: each[key] for key in each if key == "streams" or _difference(own[key], each[key], ())}
+        for each in others
+    ]
+
+
+def tensor_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the model's buffers that are tensors with memory of their own."""
+    for name, buffer in buffers(model):
+        if buffer is not None and not is_lazy(buffer) and is_strided(buffer) and not overlaps_itself(buffer):
+            yield name, buffer
+
+
 def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> None:
     """Restore everything into the run; its random streams take effect at its next turn."""
+    ranks = state.get("ranks", [])
+    is_known = len(ranks) == run.share.size - 1
+    own = ranks[run.share.rank - 1] if is_known and not run.share.leads else {}
+    state |= {key: own[key] for key in ("attributes", "spec") if key in own}
     unpack_trained(run, state, read)
+    for name, buffer in own.get("buffers", {}).items():
+        if (present := registered_at(run.model, name)) is not None:
+            overwrite(present, buffer)
     run.epoch, run.done, run.step = state["position"]
     if run.stream and state.get("stream"):
         run.stream.state = state["stream"]
@@ -123,7 +162,10 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
         run.schedule.scheduler.load_state_dict(state["scheduler"])
     run.scaler.load_state_dict(state["scaler"])
     run.epoch_metrics[TRAIN].restore(moved(state["tally"], run.device))
-    run.streams = rng.unpack(state["streams"], run.assignment.seed)
+    if run.share.leads or own:
+        run.streams = rng.unpack(own.get("streams", state["streams"]), run.assignment.seed, run.share.rank)
+    if run.share.leads and not is_known:
+        say(f"rapidfire: {1 + len(ranks)} devices trained it, now {run.share.size}: not bit for bit the same")
     run.settings.unpack(state.get("settings", {}))
 
 

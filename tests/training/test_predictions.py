@@ -178,7 +178,8 @@ def test_perplexity_and_token_accuracy_are_torchmetrics_over_all_tokens_of_unequ
         logits = torch.randn(rows, tokens, 5)
         labels = torch.randint(5, (rows, tokens)).masked_fill(torch.rand(rows, tokens) < 0.3, -100)
         given = logits if classes_last else logits.movedim(-1, 1)
-        kept.add({"loss": entropy(logits, labels), "logits": given, "labels": labels}, {}, reader)
+        outputs = {"loss": entropy(logits, labels), "logits": given, "labels": labels}
+        kept.add(kept.read(outputs, {}, reader))
         theirs.update(logits.double(), labels)
         right.append((logits.argmax(-1) == labels)[labels != -100])
 

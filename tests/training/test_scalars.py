@@ -5,7 +5,7 @@ import torch
 
 from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training.returned import returned_names
-from rapidfire_cli.training.scalars import Scalars
+from rapidfire_cli.training.scalars import Scalars, found
 from tests.training import scalar_specs, specs
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
@@ -40,7 +40,7 @@ def test_a_number_is_weighted_exactly_as_the_loss_at_every_stride():
     for stride in (1, 2, 32):
         kept = Scalars(stride, ())
         for step, (loss, weight) in enumerate(losses):
-            kept.add({"loss": loss, "kl": loss}, weight, step)
+            kept.add(found({"loss": loss, "kl": loss}), weight, step)
         assert kept.values() == {"kl": pytest.approx(exact.item(), rel=1e-15)}
         again = Scalars(stride, ())
         again.restore(kept.state())

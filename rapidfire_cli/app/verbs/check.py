@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, seats, setup
+from rapidfire_cli.app.devices import WORKER, DeviceRequest, check_gangs, seats, setup
 from rapidfire_cli.app.errors import REFUSED, Unavailable, say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import Given, load
@@ -62,6 +62,7 @@ def _asked(
     file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Representatives, smoke: bool
 ) -> tuple[Problem, ...]:
     """The problems that a worker finds; trial batches run only if there are no other problems."""
+    check_gangs(file, runs, outline, seats(file, DeviceRequest())[0])
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
         loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))

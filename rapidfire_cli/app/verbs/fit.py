@@ -19,7 +19,7 @@ from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, data_workers, seats, setup
+from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, check_gangs, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
@@ -205,6 +205,7 @@ def _settle(plan: Plan, request: Request) -> None:
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
     home = plan.loaded.home
     slots, threads = seats(plan.loaded.file, request.devices)
+    check_gangs(plan.loaded.file, plan.left, plan.outline, slots)
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # the process that made them may have been killed before it synced
@@ -395,5 +396,5 @@ def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
 def _job(plan: Plan, run: Run) -> Job:
     asked = assignment(plan.loaded.home, run, plan.kept.of(run))
     goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
-    known = plan.stood.get(run.number)
-    return Job(asked, goal, known.durable, known.epoch) if known else Job(asked, goal)
+    known, gang = plan.stood.get(run.number), plan.outline.gangs.get(run.number, 1)
+    return Job(asked, goal, known.durable, known.epoch, gang) if known else Job(asked, goal, gang=gang)

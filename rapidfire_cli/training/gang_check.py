@@ -1,0 +1,76 @@
+"""Checks that a run can be trained by a gang, and that its ranks have opened the same run."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import xxhash
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+from rapidfire_cli.engine.messages import Finding
+from rapidfire_cli.terms import LeafConfig, canonical, gang_size
+from rapidfire_cli.training.batches import BatchSource
+from rapidfire_cli.training.failure import Failure
+from rapidfire_cli.training.frozen import hashed, is_plain
+from rapidfire_cli.training.gang import Gang
+from rapidfire_cli.training.live_run import LiveRun
+from rapidfire_cli.training.row_source import stream_in
+from rapidfire_cli.training.share import Share
+from rapidfire_cli.training.train_config import train_config
+
+GPUS = ("train", "gpus")
+
+
+def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
+    """Yield what keeps several devices from training a run with this leaf config together."""
+    size, its = gang_size(leaf), train_config(leaf)
+    if size == 1:
+        return
+    if leaf.get("fsdp_layer_cls"):
+        message = "a model cannot be sharded over several devices yet"
+        hint = "remove the key: each device then holds the whole model"
+        yield Finding(0, ("fsdp_layer_cls",), "E416", message, hint=hint, of_key=True)
+    if its.batch_size < size:
+        message = f"{size} devices cannot share a batch of {its.batch_size}"
+        expected = f"at least {size}, a row for each device"
+        yield Finding(0, ("train", "batch_size"), "E416", message, f"{its.batch_size}", expected)
+
+
+def check_shared(leaf: LeafConfig, model: nn.Module, rows: BatchSource, share: Share) -> None:
+    """Check that the ranks of a gang can share the run's batches. Raises Failure."""
+    if stream_in(rows):
+        cause = "the rows of the train split can only be iterated, so several devices cannot share them"
+        raise Failure("error", cause, knob=GPUS)
+    normed = next((name for name, each in model.named_modules() if isinstance(each, _BatchNorm)), None)
+    if normed is not None and cast("dict[str, Any]", leaf["train"]).get("batch_norm") != "local":
+        cause = f"`{normed}` normalises over a batch, of which each device has only its own rows"
+        hint = "set `train.batch_norm: local` to let each device normalise its own rows"
+        raise Failure("error", f"{cause}; {hint}", knob=GPUS)
+
+
+def check_alike(run: LiveRun, gang: Gang) -> None:
+    """Check that every rank has opened the same run. Raises Failure."""
+    mine = _described(run)
+    for rank, theirs in enumerate(gang.exchange(mine)):
+        if differing := next((name for name in mine if mine[name] != theirs[name]), None):
+            cause = f"{differing} differs between the devices (rank {gang.share.rank} and rank {rank})"
+            raise Failure("error", f"{cause}; create_model and load_data must do the same in every process")
+
+
+def _described(run: LiveRun) -> dict[str, Any]:
+    return {
+        "the code": run.fingerprint.code,
+        "the data": run.fingerprint.data,
+        "the position": (run.position, run.step, run.steps),
+        **{f"`{name}`": _hash(tensor) for name, tensor in run.model.named_parameters()},
+    }
+
+
+def _hash(tensor: Tensor) -> str:
+    """Return a hash of the tensor's bytes, or of what is known of one without plain bytes."""
+    if is_lazy(tensor):
+        return f"{type(tensor).__name__}"
+    if is_plain(tensor):
+        return hashed(tensor)
+    return xxhash.xxh3_128(canonical([f"{tensor.dtype}", [*tensor.shape]]).encode()).hexdigest()
