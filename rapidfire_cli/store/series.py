@@ -18,6 +18,9 @@ ENDED = """
 INSIDE = """
     SELECT run, epoch, step, split, name, value, 0 FROM so_far
     WHERE (? OR run IN (SELECT value FROM json_each(?))) AND (? OR (split, name) = (?, ?))"""
+WARM = """
+    SELECT runs.number, runs.id, json_extract(warm_start, '$.run'), json_extract(warm_start, '$.epoch')
+    FROM runs WHERE warm_start IS NOT NULL"""
 ORDERED = "SELECT * FROM ({each}) ORDER BY 1, 2, 7, 3, 4 DESC, 5"
 WHOLE = """
     SELECT run, epoch, step, value FROM metrics WHERE split = ? AND name = ? ORDER BY run, epoch"""
@@ -116,3 +119,21 @@ def _little(items: "array[int] | array[float]") -> bytes:
         items = items[:]
         items.byteswap()
     return items.tobytes()
+
+
+def offsets(journal: Path) -> dict[int, int]:
+    """The epochs that were trained before a run began, where it began with another one's weights.
+
+    Those of a clone of a clone are added up. Raises Refusal where nothing can be read.
+    """
+    with reader(journal) as db:
+        rows = db.execute(WARM).fetchall()
+    begins = {name: (source, epoch) for _, name, source, epoch in rows}
+    found: dict[int, int] = {}
+    for number, name, _, _ in rows:
+        steps = dict[str, int]()
+        while name in begins and name not in steps:
+            steps[name] = begins[name][1]
+            name = begins[name][0]  # noqa: PLW2901 - follows the chain
+        found[number] = sum(steps.values())
+    return found

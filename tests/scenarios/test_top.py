@@ -8,6 +8,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 
@@ -91,6 +92,14 @@ def test_a_fit_is_watched_steered_and_killed_and_the_terminal_is_as_before(cli):
     assert seat.leave() == 0
     assert "\x1b[?1049l" in seat.written, "the terminal shows what it did before"
     assert "Traceback" not in seat.written
+
+
+def test_only_top_loads_the_library_that_it_needs():
+    """The other verbs, and finding out about the extra, must not pay for it."""
+    modules = "rapidfire_cli.app.verbs.top", "rapidfire_cli.app.verbs.status", "rapidfire_cli.cli"
+    code = f"import sys, {', '.join(modules)}; print('textual' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
 
 
 def test_without_the_extra_one_line_names_it(monkeypatch):

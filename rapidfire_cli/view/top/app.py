@@ -55,6 +55,7 @@ def bindings() -> list[BindingType]:
                     shown = key.shown.partition(" ")[0] or None
                     about = key.short or key.about
                     found.append(Binding(name, action, about, show=bool(key.short), key_display=shown))
+    found.append(Binding("ctrl+c", "quit", show=False, priority=True))
     return found + [
         Binding(str(place), f"pane('{name}')", name, show=False) for place, name in enumerate(PANES, 1)
     ]
@@ -178,6 +179,8 @@ class Top(App[None]):
         table.marked = self._styles()
         table.show(rows, self._columns, best, self._sort or ("", False))
         self.query_one("#head", Static).update(head(known, best, self.size.width))
+        filtered = f"{len(rows):,} of {len(known.rows):,} runs: {self._filter}" if self._filter else ""
+        self.query_one(Tabs).note(visible(filtered))
         self.lower.draw(self.curve_runs, table.run)
 
     @property
@@ -245,9 +248,12 @@ class Top(App[None]):
         self.draw()
 
     def action_clear(self) -> None:
-        """Leave the filter, else take off the marks; hide what was said."""
+        """Leave the line of the filter, else the filter, else take off the marks; hide what was said."""
         self.say([])
-        if self._filter:
+        field = self.query_one("#filter", Input)
+        if field.has_class("shown"):
+            field.remove_class("shown")
+        elif self._filter:
             self._choose("")
         else:
             self._marked = []
@@ -307,10 +313,17 @@ class Top(App[None]):
             self.say([Text(visible(f"{problem.message}{hint}"), "red")])
             return False
         self._filter = text
-        self.say([Text(visible(f"filter: {text}  (esc shows all)"), "dim")])
+        self.say([])
         return True
 
     # The lower half
+
+    @on(RunTable.TitleChosen)
+    def _title(self, event: RunTable.TitleChosen) -> None:
+        if self._sort and self._sort[0] == event.title:
+            self.action_invert()
+        else:
+            self.sort_by(event.title)
 
     @on(Tabs.Chosen)
     def _tab(self, event: Tabs.Chosen) -> None:

@@ -1,7 +1,7 @@
 """The curves of some runs, in braille dots."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -70,11 +70,13 @@ class Curves(Vertical):
         yield Static(id="legend-line", markup=False)
         yield Plot(allow_pan_and_zoom=False)
 
-    def show(self, title: str, curves: Sequence[Curve], epochs: int, logarithmic: bool) -> None:
-        """Draw these curves over at least so many epochs; of values below zero a logarithm has none."""
+    def show(self, title: str, curves: Sequence[Curve], logarithmic: bool) -> None:
+        """Draw these curves; values below zero have no logarithm."""
         plot = self.query_one(Plot)
         plot.clear()
-        plot.set_xlimits(1, max(2, epochs))
+        first = min((curve.at[0] for curve in curves if curve.at), default=1.0)
+        last = max((curve.at[-1] for curve in curves if curve.at), default=1.0)
+        plot.set_xlimits(first, max(last, first + 1))
         plot.set_y_formatter(Ticks(plot.size.height // 2))
         plot.set_x_formatter(Ticks(plot.size.width // 10, whole=True))
         for curve in curves:
@@ -87,15 +89,28 @@ class Curves(Vertical):
         self.query_one("#legend-line", Static).update(_legend(title, curves, logarithmic))
 
 
-def curves(points: Iterable[Point], labels: dict[int, str]) -> Iterator[Curve]:
-    """A curve for each run that has values, in the order of the labels."""
+def curves(
+    points: Iterable[Point], labels: Mapping[int, str], before: Mapping[int, int], chunks: int
+) -> Iterator[Curve]:
+    """A curve for each run, in the order of the labels, over the epochs that were trained.
+
+    `before` are epochs that were trained before a run began. An epoch has so many chunks, at whose ends there
+    may be points, too.
+    """
     found: dict[int, list[Point]] = {}
     for point in points:
         found.setdefault(point.run, []).append(point)
     for place, (run, label) in enumerate(labels.items()):
-        own = found.get(run, [])
-        colour = COLOURS[place % len(COLOURS)]
-        yield Curve(run, label, colour, [point.epoch for point in own], [point.value for point in own])
+        own, began = found.get(run, []), before.get(run, 0)
+        at = [began + epochs for epochs in _epochs(own, chunks)]
+        yield Curve(run, label, COLOURS[place % len(COLOURS)], at, [point.value for point in own])
+
+
+def _epochs(points: Sequence[Point], chunks: int) -> Iterator[float]:
+    """The epochs that were trained until each point."""
+    for epoch, part in groupby(points, lambda point: point.epoch):
+        for chunk, point in enumerate(part, start=1):
+            yield epoch if point.ended else epoch - 1 + chunk / chunks
 
 
 def _legend(title: str, curves: Sequence[Curve], logarithmic: bool) -> Text:

@@ -4,6 +4,7 @@ What can go wrong with a journal while somebody looks at it is a state, not an e
 removed, another one is put in its place, the file is damaged, the controller is killed.
 """
 
+import sqlite3
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -48,8 +49,8 @@ class Following:
             self._fail("; ".join(problem.message for problem in refusal.problems))
         except FileNotFoundError:
             self._fail(f"{self.home.journal} is missing", SOON)
-        except OSError as error:
-            self._fail(f"cannot read the journal: {error.strerror or error}")
+        except (OSError, sqlite3.Error) as error:
+            self._fail(f"cannot read the journal: {error}")
         self.version += 1
 
     @property
@@ -79,7 +80,7 @@ class Following:
         except Refusal as refusal:
             self._fail("; ".join(problem.message for problem in refusal.problems))
         except OSError as error:
-            self._fail(f"cannot read the journal: {error.strerror or error}")
+            self._fail(f"cannot read the journal: {error}")
         if self.known.stale:
             self._stop_following()
         return self.version != before

@@ -1,5 +1,6 @@
 """What the lower half of the screen shows, and when it is to be found out again."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import monotonic
@@ -12,7 +13,7 @@ from textual.widgets import ContentSwitcher
 from rapidfire_cli.problems import Refusal, visible
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric
-from rapidfire_cli.store.series import points
+from rapidfire_cli.store.series import offsets, points
 from rapidfire_cli.view.knob_columns import knob_value, short_names, varied
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.tables import plain
@@ -108,11 +109,12 @@ class Lower:
         metric, rows = self._chosen(known), [known.rows[run] for run in self._runs if run in known.rows]
         labels = dict(self._labels(known, rows))
         try:
-            found = [*curves(points(known.seen.home.journal, [*labels], metric), labels)]
-        except (Refusal, OSError):
-            return  # the header says what is wrong
-        epochs = max((row.epoch for row in rows), default=1)
-        self._app.query_one(Curves).show(metric_title(*metric), found, epochs, self.logarithmic)
+            journal, chunks = known.seen.home.journal, known.seen.metadata.chunks
+            every = points(journal, [*labels], metric, inside=chunks > 1)
+            found = [*curves(every, labels, offsets(journal), chunks)]
+        except (Refusal, OSError, sqlite3.Error):
+            return  # `Following` notices it, too
+        self._app.query_one(Curves).show(metric_title(*metric), found, self.logarithmic)
 
     def _labels(self, known: Watched, rows: Sequence[RunRow]) -> Iterator[tuple[int, str]]:
         """The knobs that tell the runs apart."""
@@ -147,7 +149,7 @@ class Lower:
         def found() -> None:
             try:
                 lines = find(*about)
-            except (Refusal, OSError) as error:
+            except (Refusal, OSError, sqlite3.Error) as error:
                 lines = [Text(visible(str(error)), "red")]
             self._app.call_later(self._show_found, key, lines, about[1])
 

@@ -25,9 +25,15 @@ class Tabs(Static):
 
     def __init__(self) -> None:
         super().__init__(id="tabs", markup=False)
+        self._note = ""
+
+    def note(self, text: str) -> None:
+        """From now on this is at the right; nothing where it is empty."""
+        self._note = text
 
     def show(self, pane: str, about: str) -> None:
-        """Highlight the pane's name; `about` is at the right."""
+        """Highlight the pane's name; at the right is what it is about, and the note."""
+        about = " · ".join(filter(None, (self._note, about)))
         line = Text(no_wrap=True, overflow="ellipsis")
         for place, name in enumerate(PANES, start=1):
             style = "bold reverse" if name == pane else ""

@@ -53,6 +53,12 @@ class RunTable(ScrollView, can_focus=True):
 
         run: int | None
 
+    @dataclass
+    class TitleChosen(Message):
+        """The title of a column was clicked."""
+
+        title: str
+
     def __init__(self) -> None:
         super().__init__(id="runs")
         self.marked: Mapping[int, str] = {}  # runs and the styles of their marks
@@ -125,6 +131,13 @@ class RunTable(ScrollView, can_focus=True):
         self._reveal()
 
     def on_click(self, event: events.Click) -> None:
+        """Put the cursor there, or tell which title it was."""
+        at = LEAD
+        for index in self._shown()[0] if not event.y else ():
+            at += self._widths[index] + len(GAP)
+            if event.x < at:
+                self.post_message(self.TitleChosen(self._columns[index].title))
+                return
         if event.y and event.y - 1 + self.scroll_offset.y < len(self._rows):
             self._put(event.y - 1 + self.scroll_offset.y)
 

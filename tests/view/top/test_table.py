@@ -65,6 +65,10 @@ def test_columns_sort_in_their_usual_direction_and_the_cursor_stays_on_its_run()
         assert rows(app) == [1, 3, 2, 4], "NaN and no value are last in either direction"
         await pilot.press("b")
         assert app.query_one("#runs").run == 3
+        await pilot.click("#runs", offset=(4, 0))
+        assert "run▲" in shown(app)[2] and rows(app) == [1, 2, 3, 4]
+        await pilot.click("#runs", offset=(4, 2))
+        assert app.query_one("#runs").run == 2
 
     visit(HOME, story)
 
@@ -85,6 +89,7 @@ def test_a_filter_names_knobs_metrics_and_states():
             app.query_one("#filter").value = typed
             await pilot.press("enter")
             assert rows(app) == left, typed
+            assert f"{len(left)} of 6 runs: {typed}"[:24] in seen(app)
             await pilot.press("escape")
             assert rows(app) == [1, 2, 3, 4, 5, 6]
 
