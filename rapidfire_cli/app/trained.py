@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rapidfire_cli.app.admission import assignment
+from rapidfire_cli.app.control.trash import is_cleaned
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment, mlspec_of
@@ -73,10 +74,11 @@ def choose(asked: Asked) -> Chosen:
     chunks = seen.metadata.chunks
     known = next(one for one in known_runs(seen.home.journal, chunks) if one.run.number == row.number)
     run = known.run
-    if identify(file.mlspec, file.data, run.seed, run.replicate)(run.config) != run.id:
+    same = identify(file.mlspec, file.data, run.seed, run.replicate, run.warm_start)
+    if same(run.config) != run.id:
         raise Refusal([_of_another_file(run.number, seen.home.file)])
     if known.durable < chunks:
-        raise Refusal([_no_epoch(row)])
+        raise Refusal([_deleted(row) if is_cleaned(seen.home, row) else _no_epoch(row)])
     return Chosen(seen, file, row, known, asked.at)
 
 
@@ -155,6 +157,11 @@ def problem(finding: Finding) -> Problem:
     at = code(Span(*finding.at)) if finding.at else None
     told = (finding.found, finding.expected, finding.hint)
     return Problem(finding.code, finding.message, at, *told, traceback=finding.traceback)
+
+
+def _deleted(row: RunRow) -> Problem:
+    hint = "train it again with `rapidfire fit FILE`, where FILE asks for it"
+    return Problem("E620", f"the weights of run {row.number} were deleted by `rapidfire clean`", hint=hint)
 
 
 def _no_epoch(row: RunRow) -> Problem:

@@ -263,8 +263,13 @@ def freeze(
 
 
 @verb()
-def log(experiment: Which = None, parent: Parent = None, output: Format = Output.TABLE) -> None:
+def log(
+    experiment: Which = None,
+    parent: Parent = None,
+    whole: Annotated[bool, typer.Option("--all", help="Also list requests that were refused.")] = False,
+    output: Format = Output.TABLE,
+) -> None:
     """List the requests that people made, and what became of them."""
     from rapidfire_cli.app.verbs import log
 
-    raise typer.Exit(log.log(experiment, parent, output))
+    raise typer.Exit(log.log(experiment, parent, whole, output))

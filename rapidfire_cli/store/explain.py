@@ -11,6 +11,7 @@ from rapidfire_cli.stopping.decision import Ranking, Wait
 from rapidfire_cli.stopping.registry import rule_of
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
+from rapidfire_cli.store.known_runs import WarmedBy, warmed_by
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.terms import UNFINISHED, Fork, OomRetry
 
@@ -37,6 +38,7 @@ class Explanation:
     wait: Wait | None = None
     successor: int | None = None  # the run in its place
     began: Began | None = None  # with the epochs of another run
+    warm: WarmedBy | None = None  # with the weights of another run
 
     @property
     def ending(self) -> Judgement | None:
@@ -72,6 +74,7 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
         lefts[-1] if lefts else None,
         next(_waits(row, begun.values(), past), None) if row.state in UNFINISHED else None,
         _successor(seen, number),
+        warm=warmed_by(seen.home.journal, number),
     )
 
 

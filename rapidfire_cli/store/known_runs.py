@@ -44,6 +44,28 @@ def known_runs(journal: Path, chunks: int) -> tuple[KnownRun, ...]:
         return tuple(_known_run(row, chunks, before) for row in db.execute(RUNS))
 
 
+@dataclass(frozen=True, slots=True)
+class WarmedBy:
+    """With which weights a run began: those of another one, at the end of its epoch."""
+
+    run: int | None  # the number of that one; None where the journal does not know it
+    id: str
+    epoch: int  # 1, 2, …
+
+    def __str__(self) -> str:
+        return f"the weights of {f'run {self.run}' if self.run else self.id} after epoch {self.epoch}"
+
+
+def warmed_by(journal: Path, number: int) -> WarmedBy | None:
+    """What the run began with; None where that was no warm start."""
+    runs = {one.run.number: one.run for one in known_runs(journal, 1)}
+    warm = runs[number].warm_start if number in runs else None
+    if warm is None:
+        return None
+    source = next((run.number for run in runs.values() if run.id == warm.run), None)
+    return WarmedBy(source, warm.run, warm.epoch)
+
+
 def source_of(journal: Path) -> Source | None:
     """The file that the experiment's directory belongs to; None where the journal does not say."""
     if not journal.is_file():

@@ -36,8 +36,8 @@ REMOVED = "not in the file"
 KEPT: Mapping[Keep, str] = {"resume": "their weights and last checkpoint", "weights": "their weights only"}
 
 
-def status_table(overview: Overview) -> Table[RunRow]:
-    """The table of `status`: every run with its state, in order."""
+def status_table(overview: Overview, more: Sequence[str] = ()) -> Table[RunRow]:
+    """The table of `status`: every run with its state, in order; `more` are lines below."""
     known = known_metrics(overview.rows)
     objective = reading(known, overview.metadata.objective.metric)
     of = in_order(known, objective)
@@ -60,7 +60,7 @@ def status_table(overview: Overview) -> Table[RunRow]:
         columns.insert(1, Column("fork of", lambda row: _origin(row, Fork), right=True))
     if any(isinstance(row.origin, OomRetry) for row in overview.rows):
         columns.insert(1, Column("replaces", lambda row: _origin(row, OomRetry), right=True))
-    notes = [*failures(overview.rows, overview.home), *_kept(overview)]
+    notes = [*failures(overview.rows, overview.home), *_kept(overview), *more]
     return Table(columns, overview.rows, notes=notes)
 
 

@@ -1,11 +1,12 @@
 """What `show` prints: one run, with all that is known about it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
 from rapidfire_cli.facts import CheckpointDamaged, RunFailed, RunLeft, RunReplaced, WorkerDied, reading
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
+from rapidfire_cli.store.known_runs import WarmedBy
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric, known_metrics
 from rapidfire_cli.store.run_record import RunRecord, Trouble, TroubleFact
@@ -41,6 +42,7 @@ class RunPage:
     successor: int | None = None  # the run that took its place
     clones: Sequence[int] = ()
     forks: Sequence[int] = ()
+    warm: WarmedBy | None = None  # what it began with
 
 
 def run_page(page: RunPage) -> Iterator[str | Table[Any]]:
@@ -66,6 +68,7 @@ def run_page_document(page: RunPage) -> dict[str, Plain]:
         "successor": page.successor,
         "clones": [*page.clones],
         "forks": [*page.forks],
+        "warm_start": asdict(page.warm) if page.warm else None,
         "turns": {
             "count": record.turns,
             "began": record.began,
@@ -95,6 +98,8 @@ def _about(page: RunPage) -> Iterator[list[str]]:
             pass
         case _:
             assert_never(row.origin)
+    if page.warm:
+        yield [f"began with {page.warm}"]
     if page.clones:
         yield [f"was cloned as {numbered(page.clones)}"]
     if page.forks:

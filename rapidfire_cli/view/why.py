@@ -31,6 +31,7 @@ def why_document(account: Explanation) -> dict[str, Plain]:
         "why": [*why(account)],
         **({"origin": spelt(row.origin)} if row.origin else {}),
         **({"began": asdict(account.began)} if account.began else {}),
+        **({"warm_start": asdict(account.warm)} if account.warm else {}),
         "waits": asdict(account.wait) if account.wait else None,
         "left": body(account.left) if account.left else None,
         "counted_as_failed": body(account.counted) if account.counted else None,
@@ -76,7 +77,8 @@ def _standing(account: Explanation) -> str:
 
 
 def _alone(account: Explanation) -> str:
-    return "" if account.judgements or account.left else " (no early stopping)"
+    compared = account.judgements or account.left or isinstance(account.row.origin, Fork)
+    return "" if compared else " (no early stopping)"
 
 
 def _waiting(wait: Wait | None) -> str:
@@ -103,6 +105,8 @@ def _before(account: Explanation) -> Iterator[str]:
             pass
         case origin:
             assert_never(origin)
+    if account.warm:
+        yield f"it began with {account.warm}"
     if began := account.began:
         first = "epoch is that" if began.epoch == 1 else f"{began.epoch} epochs are those"
         yield f"its first {first} of run {began.run}, from which it differs in `train.epochs` alone"

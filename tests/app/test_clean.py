@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.errors import REFUSED
+from rapidfire_cli.app.trained import Asked, choose
 from rapidfire_cli.app.verbs.clean import clean
 from rapidfire_cli.durable.lock import Held, lock
 from rapidfire_cli.facts import RunChanged, Saved
 from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.problems import Refusal
+from rapidfire_cli.requests import CloneRun
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
@@ -55,6 +59,15 @@ def left(home: ExperimentDir) -> list[str]:
 
 def cleaned(home: ExperimentDir, sure=True, dry_run=False, output=Output.TABLE) -> int:
     return clean(str(home.path), None, sure, dry_run, output)
+
+
+def test_the_weights_of_a_cleaned_run_are_said_to_be_deleted(home):
+    cleaned(home)
+    with pytest.raises(Refusal, match="the weights of run 4 were deleted by `rapidfire clean`"):
+        choose(Asked(4, experiment=str(home.path)))
+    run = next(one.run for one in known_runs(home.journal, 1) if one.run.number == 4)
+    with pytest.raises(Refusal, match="the weights of run 4 were deleted by `rapidfire clean`"):
+        Cloning(home).clone(run, CloneRun((4,), warm="all", wait=True), {4: run})
 
 
 def test_runs_that_neither_the_file_nor_the_last_fit_asks_for_are_deleted(home, capsys):

@@ -165,12 +165,16 @@ def test_the_ledger_says_where_a_fork_came_from(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"it was forked from run {origin.run} after epoch 2 of the population" in said
     assert f"in place of run {origin.instead}" in said
+    assert f"it began with the weights of run {origin.run} after epoch 2" in said
+    assert "no early stopping" not in said
     assert why(f"{origin.instead}", home, parent, Output.TABLE) == 0
     said = capsys.readouterr().out
     assert "was pruned at epoch 2: quality " in said and "rank 5 of 6, cut after rank 4" in said
     assert f"run {one.run.number} took its place" in said
     assert show(f"{origin.run}", home, parent, Output.TABLE) == 0
     assert "was forked as run" in capsys.readouterr().out
+    assert show(f"{one.run.number}", home, parent, Output.TABLE) == 0
+    assert f"began with the weights of run {origin.run} after epoch 2" in capsys.readouterr().out
 
 
 def test_replay_makes_every_fork_again(tmp_path, capsys):

@@ -12,9 +12,11 @@ from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
+from rapidfire_cli.app.verbs.repair import repair
 from rapidfire_cli.app.verbs.replay import Setting, replay
+from rapidfire_cli.app.verbs.status import status
 from rapidfire_cli.app.verbs.why import why
-from rapidfire_cli.facts import BracketBegun
+from rapidfire_cli.facts import BracketBegun, RunJoined
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.search.answering import answer
@@ -235,6 +237,34 @@ def test_a_run_that_waits_for_weights_holds_up_no_search(tmp_path, capsys):
     assert [*cli.states.values()].count(RunState.QUEUED) == 1
     assert len(cli.states) == 6
     assert "run 2 waits for the weights of epoch 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("at_once")
+def test_status_says_what_a_killed_search_has_left_to_propose(tmp_path, capsys):
+    cli = place(tmp_path)
+    assert not cli.fit(text(8, 4), FaultRates(moments=24), 1)
+    born = [run for run in cli.states if run > 4]
+    if set(cli.states.values()) == {RunState.COMPLETED}:
+        assert len(born) < 4
+    assert status(None, str(cli.home.path.parent), False, Output.TABLE) == 0
+    left = f"search in group 1: {4 - len(born)} run"
+    assert left in capsys.readouterr().out
+    assert cli.fit(text(8, 4), FaultRates(), 1)
+    assert status(None, str(cli.home.path.parent), False, Output.TABLE) == 0
+    assert "not proposed yet" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("rebuilt", [text(9, 4, MEDIAN)])
+def test_a_rebuilt_journal_has_proposals_in_their_bracket(tmp_path, rebuilt):
+    cli = place(tmp_path)
+    assert cli.fit(rebuilt, FaultRates(), 1)
+    joined = [event for event in cli.past if isinstance(event, RunJoined)]
+    assert len(joined) == 5
+    cli.home.journal.unlink()
+    assert repair(str(cli.home.path), str(cli.home.path.parent)) == 0
+    assert [event for event in cli.past if isinstance(event, RunJoined)] == joined
+    assert {one.bracket for one in known_runs(cli.home.journal, 1)} == {1}
 
 
 @pytest.mark.usefixtures("at_once")

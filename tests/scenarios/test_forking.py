@@ -60,6 +60,7 @@ def test_forks_are_shown_as_such(trained):
     assert trained.run("expand", "experiment.yaml", "--count").stdout == "5\n"
     assert "E511" in trained.run("fit", "experiment.yaml", "--max-runs", "4", exits=2).stderr
     assert "population in group 1: 2 forks, all follow" in trained.run("replay").stdout
+    assert "loss" in trained.run("evaluate", "5").stdout, "its id hashes what it began with"
     assert "5 runs" in trained.run("check", "experiment.yaml", "--static").stdout
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rapidfire_cli.app.control.trash import directory_of
+from rapidfire_cli.app.control.trash import directory_of, is_cleaned
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.durable import publication
 from rapidfire_cli.durable.publication import Damaged, claimed
@@ -17,6 +17,7 @@ from rapidfire_cli.manifest.identity import identify, seed_of
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.requests import CloneRun
 from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.queries import overview
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.extends import alone
 from rapidfire_cli.syntax.keys import FILE
@@ -121,6 +122,10 @@ class Cloning:
         """The epoch end to begin with. Raises Refusal where it is not durable."""
         found = epoch_ends(directory_of(self._home, parent))
         if not found:
+            rows = overview(self._home.journal, alive=True, unlisted=True, only={parent.number}).rows
+            if any(is_cleaned(self._home, row) for row in rows):
+                message = f"the weights of run {parent.number} were deleted by `rapidfire clean`"
+                raise Refusal([_problem(message, "leave `--warm-start` out to train from scratch")])
             raise NoneYet([_none_yet(parent)])
         wanted = _wanted(ask.source, found)
         if wanted is None or wanted not in found:

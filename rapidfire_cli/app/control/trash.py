@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.store.layout import ExperimentDir, Numbered
+from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.terms import RunState
 
 
 def throw_away(home: ExperimentDir, run: Numbered) -> None:
@@ -32,6 +34,11 @@ def directory_of(home: ExperimentDir, run: Numbered) -> Path:
     """Where the run's files are: its directory, or that in the trash."""
     place = _place(home, run)
     return place if place.is_dir() else home.run(run)
+
+
+def is_cleaned(home: ExperimentDir, run: RunRow) -> bool:
+    """Whether `clean` has deleted the files of a run that had ended an epoch."""
+    return run.epoch > 0 and run.state is not RunState.DELETED and not home.run(run).is_dir()
 
 
 def oldest_first(home: ExperimentDir, runs: Iterable[Numbered]) -> list[Numbered]:

@@ -5,6 +5,7 @@ import sys
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.app.selection import named_run
+from rapidfire_cli.store.known_runs import warmed_by
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.run_record import run_record
 from rapidfire_cli.store.series import points
@@ -35,7 +36,7 @@ def page_of(seen: Overview, row: RunRow) -> RunPage:
     clones = [each for each, born in origins if isinstance(born, Clone) and born.run == row.number]
     forks = [each for each, born in origins if isinstance(born, Fork) and born.run == row.number]
     record, curves = run_record(journal, row.number), [*points(journal, [row.number])]
-    return RunPage(seen, row, record, curves, successor, clones, forks)
+    return RunPage(seen, row, record, curves, successor, clones, forks, warmed_by(journal, row.number))
 
 
 def _print(page: RunPage) -> None:

@@ -2,18 +2,20 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_rows
 from rapidfire_cli.durable.lock import is_held
-from rapidfire_cli.store.queries import RunRow, overview
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.store.queries import Overview, RunRow, overview
+from rapidfire_cli.terms import Proposal, RunState
 from rapidfire_cli.view.documents import experiment_document, run_document
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.results import status_table
 from rapidfire_cli.view.tables import Table, coloured, show
+from rapidfire_cli.view.wording import counted
 
 LOOK = 0.5  # seconds between two looks at the journal (assumed)
 
@@ -23,7 +25,7 @@ def status(experiment: str | None, parent: str | None, whole: bool, output: Outp
     seen = open_overview(experiment, parent, unlisted=whole)
     print_rows(
         output,
-        lambda: status_table(seen),
+        lambda: status_table(seen, unborn(seen)),
         lambda: experiment_document(seen, seen.rows),
         lambda: (run_document(row, seen) for row in seen.rows),
     )
@@ -38,8 +40,27 @@ def watch(experiment: str | None, parent: str | None, whole: bool) -> int:
             renew(status_table(seen))
             time.sleep(LOOK)
             seen = overview(seen.home.journal, is_held(seen.home.lock), whole)
-    show(status_table(seen), sys.stdout)
+    show(status_table(seen, unborn(seen)), sys.stdout)
     return 0
+
+
+def unborn(seen: Overview) -> list[str]:
+    """A line for each search that has runs left to propose while nothing trains."""
+    if seen.state is RunState.RUNNING or not seen.home.file.is_file():
+        return []
+    if b"search:" not in seen.home.file.read_bytes():  # without reading a large file closely
+        return []
+    from rapidfire_cli.app.files import reload
+    from rapidfire_cli.search.proposing import later_runs, searches
+
+    made = Counter(row.origin.search for row in seen.rows if isinstance(row.origin, Proposal))
+    left = [(each, later_runs(each.search) - made[each.name]) for each in searches(reload(seen.home.file))]
+    return [
+        f"search in group {each.group}: {counted(many, 'run')} of {each.search.num_runs} not proposed yet; "
+        "rerun `rapidfire fit FILE` to continue"
+        for each, many in left
+        if many > 0
+    ]
 
 
 @contextmanager

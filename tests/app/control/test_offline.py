@@ -7,6 +7,7 @@ import pytest
 from rapidfire_cli.app.control import side_file, trash
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.offline import catch_up
+from rapidfire_cli.app.verbs.log import log
 from rapidfire_cli.facts import BracketBegun, RequestTaken, RunChanged, RunLeft
 from rapidfire_cli.requests import Answer, Ask, Delete, Purge, Restore, Resume, Stop, Undo
 from rapidfire_cli.store.history import history
@@ -15,6 +16,7 @@ from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import RunState
+from rapidfire_cli.view.formats import Output
 from tests.store.sweep import enrolled
 
 
@@ -48,6 +50,17 @@ def test_a_run_that_is_resumed_is_trained_by_the_next_fit_outside_its_bracket(ho
     assert [answer.text for answer in asked(home, Resume((1, 3)))] == ["resumed", "resumed"]
     assert states(home) == ["queued", "queued", "queued"]
     assert [one.bracket for one in known_runs(home.journal, 1)] == [None, 1, None]
+
+
+def test_the_log_lists_refused_requests_only_when_asked_for_all(home, capsys):
+    asked(home, Stop((1,)))
+    asked(home, Stop((3,)))
+    assert log(str(home.path), None, False, Output.TABLE) == 0
+    shown = capsys.readouterr()
+    assert "stop 1" in shown.out and "stop 3" not in shown.out
+    assert shown.err == "1 refused request not shown (--all shows them)\n"
+    assert log(str(home.path), None, True, Output.TABLE) == 0
+    assert "refused: already pruned" in capsys.readouterr().out
 
 
 def with_checkpoint(home: ExperimentDir, run: int) -> str:
