@@ -17,6 +17,7 @@ from rapidfire_cli.manifest.counting import total
 from rapidfire_cli.syntax.keys import GROUP_KEYS
 from rapidfire_cli.syntax.parser import parse
 from tests.scenarios.conftest import ROOT, Cli
+from tests.view.page.built import page_bundle
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += [
@@ -99,7 +100,13 @@ def mentions() -> list[Shown]:
 
 
 IN_ORDER = ("tutorial.md", "lora.md")  # whose commands tests of their own run
-RUN = [shown for shown in commands() if shown.line.startswith(TOOL) and shown.page not in IN_ORDER]
+LASTING = ("top", "web")  # verbs that go on until somebody ends them; tests of their own run them
+RUN = [
+    shown
+    for shown in commands()
+    if shown.line.startswith(TOOL) and shown.page not in IN_ORDER and shown.line.split()[1] not in LASTING
+]
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"])
 VERBS: Any = typer.main.get_command(cli.cli)
 
 
@@ -159,6 +166,8 @@ def ran(cli: Cli, line: str) -> subprocess.CompletedProcess[str]:
     ids=lambda shown: f"{shown.page}: {shown.line}",
 )
 def test_a_command_that_is_shown_does_its_work(places, shown):
+    if shown.line.split()[1] == "report":
+        page_bundle()
     done = ran(places[shown.page], shown.line)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     if shown.comment.endswith("…"):  # which quotes what it prints, apart from the numbers
@@ -201,7 +210,10 @@ def test_a_command_that_is_named_exists_with_its_options(shown):
         module = words[1].replace(".", "/") + ".py" if words[0] == "-m" else words[0]
         assert all(word in (ROOT / module).read_text("utf-8") for word in words[1:] if word.startswith("--"))
     elif first == "pip":
-        assert words[0] in ("install", "wheel") and words[1].removeprefix(".") in ("", "[demo]")
+        assert words[0] == "install" and words[1].removeprefix(".") in (
+            "",
+            *(f"[{extra}]" for extra in EXTRAS),
+        )
     else:
         verb, options = verb_and_options(shown.line.partition(" > ")[0])
         assert options <= options_of(verb)
@@ -210,7 +222,7 @@ def test_a_command_that_is_named_exists_with_its_options(shown):
 def test_an_option_that_a_page_names_is_one_of_some_verb():
     verbs = [VERBS, *VERBS.commands.values()]
     known = set().union(*map(options_of, verbs))
-    of_others = {"--quick", "--long", "--seeds", "--no-deps", "--debug"}
+    of_others = {"--quick", "--long", "--seeds", "--no-deps", "--debug", "--logdir", "--backend-store-uri"}
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", page.read_text("utf-8")):
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code):
