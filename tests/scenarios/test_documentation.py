@@ -138,7 +138,12 @@ def _place(path: Path, page: str) -> Cli:
     for line in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m first"):
         subprocess.run(["git", *line.split()], cwd=path, check=True)
     cli = Cli(path)
-    if page in ("seeing.md", "control.md", "after-the-sweep.md"):  # which begin with what was trained
+    if page in (
+        "seeing.md",
+        "control.md",
+        "after-the-sweep.md",
+        "web.md",
+    ):  # which begin with what was trained
         cli.run("fit", "configs/digits.yaml")
     scan = json.dumps({"image": [[8] * 8] * 8})
     (path / "scans.jsonl").write_text(f"{scan}\n{scan}\n")
