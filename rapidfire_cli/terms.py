@@ -54,6 +54,7 @@ class Tracker(StrEnum):
 
     TENSORBOARD = "tensorboard"
     MLFLOW = "mlflow"
+    WANDB = "wandb"
 
 
 @dataclass(frozen=True, slots=True)

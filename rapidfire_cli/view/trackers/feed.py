@@ -16,6 +16,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -133,8 +134,7 @@ class Feed:
 
     def _run(self, db: sqlite3.Connection, number: int) -> TrackedRun:
         if number not in self._runs:
-            *same, origin, epochs = db.execute(RUN, [number]).fetchone()
-            self._runs[number] = tracked(replace(Run(*same), origin=origin_of(origin)), epochs)
+            self._runs[number] = _tracked(db, number)
         return self._runs[number]
 
 
@@ -152,10 +152,38 @@ def place(journal: Path, directory: Path) -> Place:
         if not begun(db):
             raise Refusal([nothing_yet(journal)])
         leaves = (json.loads(config) for (config,) in db.execute("SELECT config FROM runs"))
-        return Place(directory, read_metadata(db), kinds(leaves))
+        return Place(directory, read_metadata(db), kinds(leaves), partial(_curves, journal))
 
 
-def _inside(db: sqlite3.Connection, run: TrackedRun, epoch: int, inside: Inside, at: float) -> Iterator[Note]:
+def _curves(journal: Path, number: int) -> list[Measured]:
+    """All values of the run, inside epochs and at their ends; the time of each is that of its last turn."""
+    with reader(journal) as db:
+        run = _tracked(db, number)
+        (at,) = db.execute("SELECT ifnull(max(ended), 0) FROM turns WHERE run = ?", [number]).fetchone()
+        found: list[Measured] = []
+        for epoch, (step, metrics) in _epochs(db, number).items():
+            found += _inside(db, run, epoch, {}, at)
+            found.append(Measured(run, at, epoch, step, _tagged(metrics)))
+    return found
+
+
+def _epochs(db: sqlite3.Connection, run: int) -> dict[int, tuple[int, list[Metric]]]:
+    """The steps and the metrics of the run's finished epochs."""
+    epochs: dict[int, tuple[int, list[Metric]]] = {}
+    for epoch, step, split, name, value in db.execute(MEASURED, [run]):
+        _, metrics = epochs.setdefault(epoch, (step, []))
+        metrics.append(Metric(split, name, math.nan if value is None else value))
+    return epochs
+
+
+def _tracked(db: sqlite3.Connection, number: int) -> TrackedRun:
+    *same, origin, epochs = db.execute(RUN, [number]).fetchone()
+    return tracked(replace(Run(*same), origin=origin_of(origin)), epochs)
+
+
+def _inside(
+    db: sqlite3.Connection, run: TrackedRun, epoch: int, inside: Inside, at: float
+) -> Iterator[Measured]:
     """The values inside an epoch that were not told yet: training's in the epoch so far, turn by turn."""
     known, last = inside.get(run.number, (epoch, 0))
     steps: dict[int, dict[str, float]] = {}
@@ -168,22 +196,18 @@ def _inside(db: sqlite3.Connection, run: TrackedRun, epoch: int, inside: Inside,
 
 def _summary(db: sqlite3.Connection, run: int) -> dict[str, float]:
     """The run's last values, and its best ones by the objective, with their epochs."""
-    epochs: dict[int, list[Metric]] = {}
-    steps: dict[int, int] = {}
-    for epoch, step, split, name, value in db.execute(MEASURED, [run]):
-        epochs.setdefault(epoch, []).append(Metric(split, name, math.nan if value is None else value))
-        steps[epoch] = step
-    if not epochs:
+    if not (epochs := _epochs(db, run)):
         return {}
     last, objective = max(epochs), read_metadata(db).objective
-    found = {epoch: compared_value(metrics, objective.metric) for epoch, metrics in epochs.items()}
+    found = {epoch: compared_value(metrics, objective.metric) for epoch, (_, metrics) in epochs.items()}
     known = {epoch: value for epoch, value in found.items() if value is not None and not math.isnan(value)}
-    summary = {"epoch": last, "step": steps[last], **_tagged(epochs[last])}
+    step, metrics = epochs[last]
+    summary = {"epoch": last, "step": step, **_tagged(metrics)}
     if known:
         best = (min if objective.direction == "min" else max)(known, key=lambda epoch: known[epoch])
         summary |= {
             "best/epoch": best,
-            **{f"best/{key}": value for key, value in _tagged(epochs[best]).items()},
+            **{f"best/{key}": value for key, value in _tagged(epochs[best][1]).items()},
         }
     return summary
 

@@ -6,7 +6,7 @@ come twice, since a process can be killed between telling and writing down that 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -103,6 +103,7 @@ class Place:
     directory: Path  # of its own; exists
     metadata: Metadata
     knobs: Mapping[str, Kind]  # of all runs that are known, by dotted path
+    curves: Callable[[int], Sequence[Measured]] = field(compare=False)  # all that a run measured, by number
 
     @property
     def objective(self) -> str:

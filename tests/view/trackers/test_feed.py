@@ -93,6 +93,9 @@ def test_values_inside_an_epoch_are_told_at_each_turn_and_once(path):
         (note.epoch, note.step, next(iter(note.values))) for note in Feed(path, first.cursor).read().notes
     ]
     assert told == [(1, 15, "so_far/loss"), (1, 20, "train/loss"), (2, 25, "so_far/loss")]
+    whole = place(path, path.parent).curves(1)
+    assert [(note.epoch, note.step) for note in whole] == [(1, 5), (1, 10), (1, 15), (1, 20)]
+    assert whole[-1].values == {"train/loss": 0.5, "val/loss": 0.6, "val/top1_accuracy": 0.5}
 
 
 def test_a_clone_has_a_parent(path):
@@ -144,6 +147,7 @@ def test_a_tracker_knows_all_knobs_and_what_their_values_are(path):
     assert found.objective == "val/top1_accuracy"
     assert found.knobs["train.optimizer.name"] is str
     assert found.knobs["train.batch_size"] is float
+    assert found.curves(1) == []
     assert kinds([{"a": True, "b": None, "c": 1}, {"a": False, "b": 0.5, "c": "x"}]) == {
         "a": bool,
         "b": float,

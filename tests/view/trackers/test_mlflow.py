@@ -18,7 +18,7 @@ def place(tmp_path_factory):
     """MLflow takes seconds to create its tables, so all tests share them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(SERVER, raising=False)
-        yield Place(tmp_path_factory.mktemp("mlflow"), METADATA, {})
+        yield Place(tmp_path_factory.mktemp("mlflow"), METADATA, {}, lambda run: ())
 
 
 @pytest.fixture

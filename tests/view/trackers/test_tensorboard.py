@@ -20,7 +20,7 @@ KINDS = {
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path, METADATA, KINDS)
+    return Place(tmp_path, METADATA, KINDS, lambda run: ())
 
 
 @pytest.fixture
