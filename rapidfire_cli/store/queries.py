@@ -21,8 +21,10 @@ RUNS = """
     SELECT number, id, "group", state, epoch, epochs, step, cause, config, seed, replicate, origin, listed
     FROM runs WHERE (listed OR ?) {only} ORDER BY number"""
 LAST_METRICS = """
-    SELECT run, split, name, value FROM metrics JOIN runs ON run = number AND metrics.epoch = runs.epoch
+    SELECT run, split, name, value FROM runs CROSS JOIN metrics ON run = number AND metrics.epoch = runs.epoch
     WHERE (listed OR ?) {only}"""
+"""CROSS JOIN makes SQLite look up each run's epoch, not read all (10^6 epochs: 0.1 s instead of 0.9 s)."""
+
 BEST_METRICS = """
     WITH top AS (
       SELECT run, {extreme}(value) AS value

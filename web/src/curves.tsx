@@ -1,11 +1,11 @@
 // Learning curves: up to some hundred runs line by line, more as one image behind those that are set off.
-import { computed, effect } from "@preact/signals-core";
+import { effect, signal } from "@preact/signals-core";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Area, Tick } from "./axes";
 import { drawAxes, logTicks, ticks, timeTicks } from "./axes";
 import { density } from "./density";
 import * as format from "./format";
-import type { Band, Drawn, Scale } from "./lines";
+import type { Band, Drawn, Extent, Scale } from "./lines";
 import { bandsOf, extent, linesOf, place, scaleOf, trace, value } from "./lines";
 import type { Run } from "./model";
 import { Curves } from "./series";
@@ -27,7 +27,7 @@ export function fetching(): () => void {
   return effect(() => {
     const wanted = metric.value;
     model.version.value;
-    if (wanted && !curves.get(wanted.key)) {
+    if (wanted && !curves.has(wanted.key)) {
       void curves.load(wanted.split, wanted.name).then(() => (loaded.value += 1)).catch(() => undefined);
     }
     if (axis.value === "time" && timesOf !== model.seq) {
@@ -40,19 +40,44 @@ export function fetching(): () => void {
   });
 }
 
-export interface Picture { lines: Drawn[]; bands: Band[]; state: "loading" | "empty" | "ready" }
+export interface Picture { lines: Drawn[]; bands: Band[]; whole: Extent; state: "loading" | "empty" | "ready" }
 
-export const picture = computed<Picture>(() => {
-  loaded.value;
-  model.version.value;
-  const shown = metric.value;
+const nothing = (state: Picture["state"]): Picture => ({ lines: [], bands: [], whole: extent([]), state });
+
+/** What is drawn. It follows a while after what it is made of: the table does not wait for a million points. */
+export const picture = signal<Picture>(nothing("loading"));
+
+let pending = 0;
+let taken = 0; // milliseconds that the last picture took
+
+function following(): () => void {
+  const stop = effect(() => {
+    loaded.value; model.version.value; metric.value; axis.value; visible.value; smoothing.value; bands.value;
+    if (!pending) pending = window.setTimeout(renew, Math.min(1000, 5 * taken));
+  });
+  return () => {
+    stop();
+    window.clearTimeout(pending);
+    pending = 0;
+  };
+}
+
+function renew(): void {
+  pending = 0;
+  const began = performance.now();
+  picture.value = pictured();
+  taken = performance.now() - began;
+}
+
+function pictured(): Picture {
+  const shown = metric.peek();
   const found = shown && curves.get(shown.key);
-  if (!shown) return { lines: [], bands: [], state: "empty" };
-  if (!found || (axis.value === "time" && !times)) return { lines: [], bands: [], state: "loading" };
-  const lines = linesOf(visible.value, found, times, axis.value, smoothing.value);
-  const groups = bands.value ? bandsOf(lines, (run) => model.byNumber.get(run)?.leaf ?? run) : [];
-  return { lines, bands: groups, state: lines.length ? "ready" : "empty" };
-});
+  if (!shown) return nothing("empty");
+  if (!found || (axis.peek() === "time" && !times)) return nothing("loading");
+  const lines = linesOf(visible.peek(), found, times, axis.peek(), smoothing.peek());
+  const groups = bands.peek() ? bandsOf(lines, (run) => model.byNumber.get(run)?.leaf ?? run) : [];
+  return { lines, bands: groups, whole: extent(lines), state: lines.length ? "ready" : "empty" };
+}
 
 class Chart {
   private readonly canvas = document.createElement("canvas");
@@ -100,15 +125,15 @@ class Chart {
 
   private rangeX(): [number, number] {
     if (this.zoom) return this.zoom;
-    const [left, right] = extent(picture.peek().lines).x;
+    const [left, right] = picture.peek().whole.x;
     if (!(left <= right)) return [0, 1];
     return left === right ? [left - 0.5, right + 0.5] : [left, right];
   }
 
   private rangeY(): [number, number] {
     const [left, right] = this.zoom ?? [-Infinity, Infinity];
-    const seen = this.zoom ? picture.peek().lines.map((line) => clipped(line, left, right)) : picture.peek().lines;
-    const { y: [low, high], positive } = extent(seen);
+    const { lines, whole } = picture.peek();
+    const { y: [low, high], positive } = this.zoom ? extent(lines.map((line) => clipped(line, left, right))) : whole;
     if (!(low <= high)) return logarithmic.peek() ? [0.1, 1] : [0, 1];
     if (logarithmic.peek()) {
       const from = low > 0 ? low : positive;
@@ -197,7 +222,7 @@ class Chart {
     const banded = new Set(groups.flatMap(({ runs }) => runs));
     const plain = lines.filter(({ run }) => !shown.has(run) && !banded.has(run));
     if (plain.length > MANY) {
-      context.drawImage(this.crowd(plain, x, y), area.left, area.top);
+      context.drawImage(this.crowd(plain, x, y), area.left, area.top, area.width, area.height);
     } else {
       context.strokeStyle = look.line;
       context.lineWidth = ratio;
@@ -249,13 +274,15 @@ class Chart {
   private crowd(lines: Drawn[], x: Scale, y: Scale): HTMLCanvasElement {
     const { left, top, width, height } = this.area;
     const look = theme.peek();
-    const shape = [x.from, x.factor, y.from, y.factor, y.log, width, height, look.dark, metric.peek()?.key, axis.peek(), smoothing.peek(), lines.length, lines[0]?.run].join();
+    const ratio = devicePixelRatio;
+    const shape = [x.from, x.factor, y.from, y.factor, y.log, width, height, look.dark, metric.peek()?.key, axis.peek(), smoothing.peek(), lines.length, lines.reduce((sum, { run }) => (sum + run * run) | 0, 0)].join();
     const of = `${shape},${model.version.peek()}`;
     const now = performance.now();
     if (this.image && (this.image.of === of || (this.image.of.startsWith(`${shape},`) && now - this.image.at < RENEW))) return this.image.canvas;
-    const shiftedX = { ...x, offset: x.offset - left };
-    const shiftedY = { ...y, offset: y.offset - top };
-    const canvas = density(lines, shiftedX, shiftedY, Math.round(width), Math.round(height), look.dark ? [140, 146, 160] : [118, 124, 138]);
+    // One pixel of the image is one of the style sheet: twice as many would take four times as long.
+    const shiftedX = { ...x, offset: (x.offset - left) / ratio, factor: x.factor / ratio };
+    const shiftedY = { ...y, offset: (y.offset - top) / ratio, factor: y.factor / ratio };
+    const canvas = density(lines, shiftedX, shiftedY, Math.round(width / ratio), Math.round(height / ratio), look.dark ? [140, 146, 160] : [118, 124, 138]);
     this.image = { canvas, of, at: now };
     return canvas;
   }
@@ -320,6 +347,7 @@ export function CurvesView() {
   const root = useRef<HTMLDivElement>(null);
   const [point, setPoint] = useState<Found | null>(null);
   useEffect(fetching, []);
+  useEffect(following, []);
   const drawn = !table && shown.state === "ready";
   useLayoutEffect(() => {
     if (!drawn) return;

@@ -1,19 +1,18 @@
 // Thousands of lines as one image: how many runs pass through each pixel. It is drawn once and kept until its
 // runs, its scales or its size change.
 import type { Drawn, Scale } from "./lines";
-import { place } from "./lines";
 
 export function density(lines: Drawn[], x: Scale, y: Scale, width: number, height: number, colour: [number, number, number]): HTMLCanvasElement {
   const counts = new Uint32Array(width * height);
+  const { log, from, factor, offset } = y;
   for (const { xs, ys, length } of lines) {
     let before = NaN;
     let row = NaN;
     for (let i = 0; i < length; i++) {
-      const px = place(xs[i]!, x);
-      const py = place(ys[i]!, y);
-      if (py - py === 0 && px - px === 0 && before - before === 0 && row - row === 0) {
-        segment(counts, width, height, before, row, px, py);
-      }
+      const px = (xs[i]! - x.from) * x.factor + x.offset;
+      const py = ((log ? Math.log10(ys[i]!) : ys[i]!) - from) * factor + offset;
+      const slope = (py - row) / (px - before);
+      if (slope - slope === 0) segment(counts, width, height, before, row, px, slope);
       before = px;
       row = py;
     }
@@ -38,18 +37,17 @@ export function density(lines: Drawn[], x: Scale, y: Scale, width: number, heigh
 }
 
 /** Counts the pixels of one segment, column by column, upright stretches included. */
-function segment(counts: Uint32Array, width: number, height: number, x0: number, y0: number, x1: number, y1: number): void {
+function segment(counts: Uint32Array, width: number, height: number, x0: number, y0: number, x1: number, slope: number): void {
   const first = Math.max(0, Math.ceil(x0));
   const last = Math.min(width - 1, Math.floor(x1));
   if (last < first) return;
-  const slope = (y1 - y0) / (x1 - x0);
   let y = y0 + slope * (first - x0);
   let before = y;
   for (let column = first; column <= last; column++, y += slope) {
     let [top, bottom] = before < y ? [before, y] : [y, before];
     before = y;
-    top = Math.round(top);
-    bottom = Math.round(bottom);
+    top = (top + 0.5) | 0;
+    bottom = (bottom + 0.5) | 0;
     if (bottom > top) bottom -= 1; // the next column begins there
     if (top < 0) top = 0;
     if (bottom >= height) bottom = height - 1;

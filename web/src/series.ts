@@ -63,12 +63,17 @@ function grow(line: Line): void {
 /** The curves that are on the page, by metric; points that come while one is fetched are added to it. */
 export class CurveCache {
   private readonly known = new Map<string, Curves>();
+  private readonly stale = new Map<string, Curves>(); // shown until they are fetched again
   private readonly fetching = new Map<string, Point[]>();
 
   constructor(private readonly fetch: (split: string, name: string) => Promise<ArrayBuffer>) {}
 
   get(metric: string): Curves | undefined {
-    return this.known.get(metric);
+    return this.known.get(metric) ?? this.stale.get(metric);
+  }
+
+  has(metric: string): boolean {
+    return this.known.has(metric);
   }
 
   async load(split: string, name: string): Promise<void> {
@@ -79,7 +84,10 @@ export class CurveCache {
     try {
       const curves = Curves.decode(await this.fetch(split, name));
       for (const [run, epoch, step, , , value] of late) curves.add(run, epoch, step, number(value));
-      if (this.fetching.get(metric) === late) this.known.set(metric, curves);
+      if (this.fetching.get(metric) === late) {
+        this.known.set(metric, curves);
+        this.stale.delete(metric);
+      }
     } finally {
       if (this.fetching.get(metric) === late) this.fetching.delete(metric);
     }
@@ -93,9 +101,16 @@ export class CurveCache {
     }
   }
 
-  clear(): void {
+  /** Fetch everything again, as changes may have been missed. */
+  renew(): void {
+    for (const [metric, curves] of this.known) this.stale.set(metric, curves);
     this.known.clear();
     this.fetching.clear();
+  }
+
+  clear(): void {
+    this.renew();
+    this.stale.clear();
   }
 }
 

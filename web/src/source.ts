@@ -85,7 +85,8 @@ export class Server implements Source {
   }
 
   private seen(): string {
-    return String(new URLSearchParams({ journal: this.model.journal, seq: String(this.model.seq) }));
+    const { journal, seq, state } = this.model;
+    return String(new URLSearchParams({ journal, seq: String(seq), live: state === "running" ? "1" : "0" }));
   }
 
   private open(): void {
@@ -103,11 +104,11 @@ export class Server implements Source {
         this.open();
       }
     }, SILENCE);
-    stream.onopen = () => {
+    // The server says hello at once, also where it has nothing new: a proxy that keeps that would keep the rest.
+    stream.addEventListener("hello", () => {
+      heard = true;
       connection.value = "open";
-      // With nothing new the server has nothing to say: that the connection opened is enough.
-      if (this.model.seq) heard = true;
-    };
+    });
     for (const kind of ["snapshot", "delta", "empty", "problem"]) {
       stream.addEventListener(kind, (event) => {
         heard = true;
@@ -183,8 +184,11 @@ export class Report implements Source {
 export function receiver(model: Model, curves: CurveCache): (kind: string, data: unknown) => void {
   return (kind, data) => {
     if (kind === "snapshot") {
-      curves.clear();
-      model.snapshot(data as Document);
+      performance.mark("rapidfire:snapshot");
+      const found = data as Document;
+      if (found.journal === model.journal) curves.renew();
+      else curves.clear();
+      model.snapshot(found);
     } else if (kind === "delta") {
       const found = data as Document;
       curves.add(found.points);

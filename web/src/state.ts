@@ -122,7 +122,10 @@ function sorted(runs: Run[], { column: name, down }: Order): Run[] {
     const [left, right] = [rank(a.key), rank(b.key)];
     if (left !== right) return left - right; // what has no value comes last in both directions
     if (left === 0) return sign * ((a.key as number) - (b.key as number)) || a.run.number - b.run.number;
-    if (left === 1) return sign * text(a.key).localeCompare(text(b.key)) || a.run.number - b.run.number;
+    if (left === 1 && a.key !== b.key) {
+      const [one, other] = [text(a.key), text(b.key)];
+      if (one !== other) return one < other ? -sign : sign;
+    }
     return a.run.number - b.run.number;
   });
   return keyed.map(({ run }) => run);

@@ -20,7 +20,7 @@ const columns = computed<Column[]>(() => {
   const found: Column[] = [
     { name: "run", head: "run", right: true, width: 92, cell: (run) => <Name run={run} /> },
     { name: "state", head: "state", right: false, width: 116, cell: (run) => <StateMark run={run} /> },
-    { name: "epoch", head: "epoch", right: true, width: 116, cell: (run) => <Progress run={run} /> },
+    { name: "epoch", head: "epoch", right: true, width: 132, cell: (run) => <Progress run={run} /> },
   ];
   const add = (key: string, title: string) =>
     found.push({ name: `metric:${key}`, head: title, right: true, width: width(title, 78), cell: (run) => format.metric(run.metrics.get(key)) });

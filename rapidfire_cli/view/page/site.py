@@ -76,7 +76,8 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
         """Follows from where the tab says that it is; a browser that reconnects says so in a header."""
         query = request.query_params
         seen = request.headers.get("last-event-id") or query.get("seq", "0")
-        return Follower(experiment.find, query.get("journal", ""), int(seen) if seen.isdecimal() else 0)
+        seq = int(seen) if seen.isdecimal() else 0
+        return Follower(experiment.find, query.get("journal", ""), seq, query.get("live") == "1")
 
     async def series(request: Request) -> Response:
         split, name = (request.query_params.get(key, "") for key in ("split", "metric"))

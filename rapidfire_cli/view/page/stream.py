@@ -81,10 +81,16 @@ class Sent:
 class Follower:
     """Follows the experiment for one tab; one call at a time."""
 
-    def __init__(self, find: Callable[[], ExperimentDir | None], journal: str = "", seq: int = 0) -> None:
-        """`journal` and `seq` say what the tab has seen; `find` names the experiment once there is one."""
+    def __init__(
+        self, find: Callable[[], ExperimentDir | None], journal: str = "", seq: int = 0, live: bool = False
+    ) -> None:
+        """`find` names the experiment once there is one; the others say what the tab has seen.
+
+        `live` is whether the experiment was being trained then.
+        """
         self._find = find
         self._seen = (journal, seq)
+        self._live = live
         self._feed: Feed | None = None
         self._alive = False
         self._said: Sent | None = None  # the last message, where nothing could be read
@@ -95,6 +101,7 @@ class Follower:
         """Every message as it comes, encoded; comments where nothing comes for a while."""
         sent = 0.0
         try:
+            yield "event: hello\ndata:\n\n"  # at once, as the first message may take a while to read
             while True:
                 if (found := await to_thread.run_sync(self.step)) is not None:
                     sent = time.monotonic()
@@ -112,6 +119,7 @@ class Follower:
         found = self._next()
         if found is not None and found.kind in ("empty", "problem"):
             self.close()
+            self._seen = ("", 0)  # what comes next is everything
             if found == self._said:
                 return None
         if found is not None:
@@ -140,14 +148,19 @@ class Follower:
         except OSError as error:
             return _problem(Problem(UNREADABLE, f"cannot read {home.journal}: {error.strerror or error}"))
 
-    def _begun(self, home: ExperimentDir) -> Sent:
+    def _begun(self, home: ExperimentDir) -> Sent | None:
         """The first message, or the first after the journal became another one."""
         if not home.journal.exists() and not home.runs.is_dir():
             return Sent("empty", 0, {})
         self._alive = is_held(home.lock)
         self._feed = Feed(home.journal)
         name, seq = self._seen
-        if self._alive and name == _name(home) and 0 <= self._feed.seq - seq <= MOST_EVENTS:
+        if name != _name(home) or self._live != self._alive:
+            return self._snapshot(home, self._feed)
+        if not self._alive and self._feed.seq == seq:
+            self._learn(home)
+            return None
+        if self._alive and 0 <= self._feed.seq - seq <= MOST_EVENTS:
             self._feed.close()
             self._feed = Feed(home.journal, after=seq)
             self._learn(home)
@@ -166,7 +179,7 @@ class Follower:
     def _snapshot(self, home: ExperimentDir, feed: Feed) -> Sent:
         """Everything about all runs."""
         self._learn(home)
-        self._seen = (_name(home), feed.seq)
+        self._seen, self._live = (_name(home), feed.seq), self._alive
         seen = overview(home.journal, self._alive, unlisted=True)
         found = document(seen, self._position(feed), varied(seen))
         return Sent("snapshot", feed.seq, {**found, "journal": self._seen[0]})

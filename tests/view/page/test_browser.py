@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("playwright")
 
+from playwright.sync_api import expect
+
 from rapidfire_cli.app.verbs.report import report
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunChanged, RunFailed
@@ -55,10 +57,6 @@ def rows(page: Any) -> list[str]:
     return page.locator(".runs tbody tr[aria-rowindex] .link").all_inner_texts()
 
 
-def wait(page: Any, condition: str) -> None:
-    page.wait_for_function(condition)
-
-
 def test_the_page_follows_an_experiment_that_trains(tab, tmp_path):
     home = experiment(tmp_path)
     runs = runs_of(3, 4)
@@ -99,7 +97,7 @@ def test_the_keyboard_alone_suffices(tab, tmp_path):
         leaves = {str(number): config(number - 1, 3) for number in range(1, 15)}
         cnns = {run: leaf for run, leaf in leaves.items() if leaf["user_knobs"]["model"] == "cnn"}
         expected = [run for run, leaf in cnns.items() if leaf["train"]["batch_size"] < 128]
-        wait(page, f"document.querySelectorAll('.runs tbody tr[aria-rowindex]').length === {len(expected)}")
+        expect(page.locator(".runs tbody tr[aria-rowindex]")).to_have_count(len(expected))
         assert rows(page) == expected
         press("j")
         press("Space")
@@ -121,7 +119,7 @@ def test_the_keyboard_alone_suffices(tab, tmp_path):
         page.wait_for_selector("dialog >> text=They move to the trash")
         press("Enter")
         page.wait_for_selector(".notices >> text=deleted")
-        wait(page, "!document.querySelector('dialog')")
+        expect(page.locator("dialog")).to_have_count(0)
     [taken] = requests_taken(home.journal)
     assert (taken.taken.request.source, taken.taken.request.ask.runs) == ("web", (int(expected[0]),))
 

@@ -55,13 +55,26 @@ def test_a_tab_that_reconnects_gets_what_it_missed(home):
         whole = first.step()
         first.close()
         journal.record([epoch(3, 1, 0.9)])
-        again = Follower(lambda: home, whole.data["journal"], whole.id)
+        again = Follower(lambda: home, whole.data["journal"], whole.id, live=True)
         found = again.step()
         assert (found.kind, found.data["runs"]["number"]) == ("delta", [3])
         again.close()
-        other = Follower(lambda: home, "another", whole.id)
+        other = Follower(lambda: home, "another", whole.id, live=True)
         assert other.step().kind == "snapshot"
         other.close()
+    journal.close()
+
+
+def test_a_tab_that_reconnects_to_an_experiment_at_rest_gets_nothing_unless_it_missed_something(home):
+    journal = enrolled(home.journal)
+    journal.record([RunChanged(1, RunState.RUNNING)])
+    client = visitor(home)
+    whole = client.get("/api/changes").json()
+    seen = {"journal": whole["data"]["journal"], "seq": whole["id"], "live": "0"}
+    assert client.get("/api/changes", params=seen).json() is None
+    assert client.get("/api/changes", params={**seen, "live": "1"}).json()["kind"] == "snapshot"
+    journal.record([RunChanged(1, RunState.STOPPED)])
+    assert client.get("/api/changes", params=seen).json()["kind"] == "snapshot"
     journal.close()
 
 
@@ -98,6 +111,7 @@ def test_messages_are_server_sent_events(home):
     async def first() -> str:
         messages = Follower(lambda: home).messages()
         try:
+            assert await anext(messages) == "event: hello\ndata:\n\n"
             return await anext(messages)
         finally:
             await messages.aclose()
