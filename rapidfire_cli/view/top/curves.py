@@ -79,7 +79,7 @@ class Curves(Vertical):
         plot.set_xlimits(first, max(last, first + 1))
         plot.set_y_formatter(Ticks(plot.size.height // 2))
         plot.set_x_formatter(Ticks(plot.size.width // 10, whole=True))
-        for curve in curves:
+        for curve in reversed(curves):  # where two curves share a cell, the later one is seen
             values = [_logarithm(value) for value in curve.values] if logarithmic else curve.values
             for at, part in _stretches(curve.at, values):
                 if len(part) > 1:
@@ -117,7 +117,7 @@ def _legend(title: str, curves: Sequence[Curve], logarithmic: bool) -> Text:
     line = Text(f"{visible(title)}{' (log 10)' if logarithmic else ''}  ", "bold")
     for curve in curves:
         last = metric_text(curve.values[-1]) if curve.values else "no value yet"
-        label = f" {curve.label}" if curve.label else ""
+        label = f" ({curve.label})" if curve.label else ""
         line.append(f"{MARK} ", curve.colour)
         line.append(f"{curve.run}{label} {last}  ", "not bold")
     line.no_wrap, line.overflow = True, "ellipsis"

@@ -14,7 +14,7 @@ from rapidfire_cli.problems import Refusal, visible
 from rapidfire_cli.store.queries import Overview, RunRow
 from rapidfire_cli.store.ranking import Metric
 from rapidfire_cli.store.series import offsets, points
-from rapidfire_cli.view.knob_columns import knob_value, short_names, varied
+from rapidfire_cli.view.knob_columns import knob_value, varied
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.tables import plain
 from rapidfire_cli.view.top.curves import Curves, curves
@@ -117,13 +117,12 @@ class Lower:
         self._app.query_one(Curves).show(metric_title(*metric), found, self.logarithmic)
 
     def _labels(self, known: Watched, rows: Sequence[RunRow]) -> Iterator[tuple[int, str]]:
-        """The knobs that tell the runs apart."""
+        """The values of the knobs that tell the runs apart."""
         paths = varied(known.overview())
         texts = {row.number: [knob_value(row.config, path) for path in paths] for row in rows}
         differ = [place for place in range(len(paths)) if len({each[place] for each in texts.values()}) > 1]
-        names = short_names(paths)
         for run, own in texts.items():
-            label = " ".join(f"{names[place]}={own[place]}" for place in differ)
+            label = ", ".join(own[place] for place in differ)
             yield run, visible(label if len(label) <= LABEL else f"{label[:LABEL]}…")
 
     def _log(self, row: RunRow) -> None:

@@ -31,9 +31,9 @@ def test_the_curve_of_the_run_under_the_cursor_is_drawn_or_those_of_the_marked_r
     swept(HOME).close()
 
     async def story(app, pilot):
-        assert "top1_accuracy  ■ 1 0." in seen(app) and dots(app)
+        await until(pilot, lambda: "top1_accuracy  ■ 1 0." in seen(app) and bool(dots(app)))
         await pilot.press("space", "space", "down")
-        assert "■ 1 batch_size=64 lr=0.001 0." in seen(app) and "■ 2 batch_size=32 lr=0.0001 0." in seen(app)
+        await until(pilot, lambda: "■ 1 (64, 0.001) 0." in seen(app) and "■ 2 (32, 0.0001) 0." in seen(app))
         await pilot.press("m")
         await until(pilot, lambda: "loss  ■ 1" in seen(app))
 
@@ -44,7 +44,8 @@ def test_a_curve_grows_while_the_run_trains():
     journal = kept(HOME)
 
     async def story(app, pilot):
-        assert not dots(app) and "■ 1 no value yet" in seen(app)
+        await until(pilot, lambda: "■ 1 no value yet" in seen(app))
+        assert not dots(app)
         journal.record([epoch(1, number, 0.1 * number) for number in (1, 2, 3)])
         await until(pilot, lambda: bool(dots(app)) and "■ 1 0.3000" in seen(app))
 
@@ -57,14 +58,15 @@ def test_the_end_of_the_log_is_followed_and_shown_as_text():
 
     async def story(app, pilot):
         await pilot.press("2")
-        assert "nothing printed yet" in seen(app)
+        await until(pilot, lambda: "nothing printed yet" in seen(app))
         log.write_bytes(b" 10%|#\r 90%|#########\n[bold]\x1b[2J\xff\n" + b"line\n" * 50 + b"last\n")
         await until(pilot, lambda: "last" in seen(app))
         with log.open("ab") as more:
             more.write(b"and more\n")
         await until(pilot, lambda: "and more" in seen(app))
         await pilot.press("tab", "home")
-        assert " 90%|#########" in seen(app) and "10%" not in seen(app)
+        await until(pilot, lambda: " 90%|#########" in seen(app))
+        assert "10%" not in seen(app)
         assert "[bold]\\x1b[2J\ufffd" in seen(app)
 
     visit(HOME, story)
@@ -101,7 +103,7 @@ def test_slots_show_what_they_train_and_the_memory_of_their_workers():
 
     async def story(app, pilot):
         await pilot.press("4")
-        assert "starting workers" in seen(app)
+        await until(pilot, lambda: "starting workers" in seen(app))
         journal.record([WorkerStarted(0, os.getpid(), "cpu"), WorkerStarted(1, 2**22 + 1, "cpu")])
         journal.record([RunChanged(2, RunState.RUNNING), TurnStarted(2, 0, 1)])
         await until(pilot, lambda: "● run 2  epoch 1/5" in seen(app) and "B  ●" in seen(app))

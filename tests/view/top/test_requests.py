@@ -44,7 +44,7 @@ def test_a_run_is_deleted_once_that_is_confirmed():
 
     async def story(app, pilot):
         await pilot.press("d")
-        assert "delete run 1?" in seen(app) and "rapidfire delete 1" in seen(app)
+        await until(pilot, lambda: "delete run 1?" in seen(app) and "rapidfire delete 1" in seen(app))
         await pilot.press("n")
         assert states(home)[0] == "completed"
         await pilot.press("d", "y")
@@ -63,7 +63,7 @@ def test_the_form_of_a_clone_has_the_knobs_filled_in_and_shows_problems_as_a_fil
     async def story(app, pilot):
         await pilot.press("down", "c")
         await until(pilot, lambda: "clone run 2" in seen(app))
-        assert "train.batch_size" in seen(app) and "0.0001" in seen(app)
+        await until(pilot, lambda: "train.batch_size" in seen(app) and "0.0001" in seen(app))
         await pilot.press("end", *"x", "enter")
         await until(pilot, lambda: "^^^" in seen(app) and "expected: " in seen(app))
         await pilot.press("backspace", "down", "5", "enter")
@@ -94,7 +94,8 @@ def test_who_may_only_read_is_offered_no_requests():
         await until(pilot, lambda: "quit" in seen(app))
         assert "stop" not in seen(app)
         await pilot.press("s", "d", "c", "u", "question_mark")
-        assert "Requests" not in seen(app) and "leave the filter" in seen(app)
+        await until(pilot, lambda: "leave the filter" in seen(app))
+        assert "Requests" not in seen(app)
 
     visit(home, story, read_only=True)
     assert requests_taken(home / "journal.db") == ()
@@ -105,6 +106,7 @@ def test_the_help_lists_every_key():
 
     async def story(app, pilot):
         await pilot.press("question_mark")
-        assert "stop now: kill the worker" in seen(app) and "undo your last request" in seen(app)
+        await until(pilot, lambda: "stop now: kill the worker" in seen(app))
+        assert "undo your last request" in seen(app)
 
     visit(HOME, story, size=(80, 50))

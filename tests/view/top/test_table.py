@@ -58,7 +58,7 @@ def test_columns_sort_in_their_usual_direction_and_the_cursor_stays_on_its_run()
 
     async def story(app, pilot):
         await pilot.press("down", "o", "o", "o", "o")
-        assert "top1_accuracy▼" in shown(app)[2]
+        await until(pilot, lambda: "top1_accuracy▼" in shown(app)[2])
         assert rows(app) == [3, 1, 2, 4]
         assert app.query_one("#runs").run == 2
         await pilot.press("i")
@@ -66,7 +66,8 @@ def test_columns_sort_in_their_usual_direction_and_the_cursor_stays_on_its_run()
         await pilot.press("b")
         assert app.query_one("#runs").run == 3
         await pilot.click("#runs", offset=(4, 0))
-        assert "run▲" in shown(app)[2] and rows(app) == [1, 2, 3, 4]
+        await until(pilot, lambda: "run▲" in shown(app)[2])
+        assert rows(app) == [1, 2, 3, 4]
         await pilot.click("#runs", offset=(4, 2))
         assert app.query_one("#runs").run == 2
 
@@ -89,7 +90,7 @@ def test_a_filter_names_knobs_metrics_and_states():
             app.query_one("#filter").value = typed
             await pilot.press("enter")
             assert rows(app) == left, typed
-            assert f"{len(left)} of 6 runs: {typed}"[:24] in seen(app)
+            await until(pilot, lambda: f"{len(left)} of 6 runs: {typed}"[:24] in seen(app))  # noqa: B023
             await pilot.press("escape")
             assert rows(app) == [1, 2, 3, 4, 5, 6]
 
@@ -101,7 +102,7 @@ def test_a_filter_that_cannot_be_understood_says_so_and_can_be_corrected():
 
     async def story(app, pilot):
         await pilot.press("slash", *"lrr > 0.005", "enter")
-        assert "unknown knob `lrr`; did you mean `lr`?" in seen(app)
+        await until(pilot, lambda: "unknown knob `lrr`; did you mean `lr`?" in seen(app))
         await pilot.press("home", "right", "delete", "enter")
         assert rows(app) == [3, 6]
 
