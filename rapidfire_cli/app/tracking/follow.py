@@ -122,7 +122,7 @@ def progress(home: ExperimentDir, name: Tracker) -> Progress:
     try:
         kept = json.loads((directory_of(home, name) / "cursor.json").read_text("utf-8"))
         inside = {int(run): (epoch, step) for run, (epoch, step) in kept["inside"].items()}
-        return Progress(Cursor(kept["seq"], inside), kept["error"])
+        return Progress(Cursor(kept["seq"], inside, kept["first"]), kept["error"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Progress()
 
@@ -134,5 +134,6 @@ def behind(home: ExperimentDir, name: Tracker) -> int:
 
 def _keep(directory: Path, known: Progress) -> None:
     inside: dict[str, Plain] = {str(run): list(at) for run, at in known.cursor.inside.items()}
-    plain: Plain = {"seq": known.cursor.seq, "inside": inside, "error": known.error}
+    cursor: dict[str, Plain] = {"seq": known.cursor.seq, "inside": inside, "first": known.cursor.first}
+    plain: Plain = {**cursor, "error": known.error}
     publication.write(directory / "cursor.json", json.dumps(plain))

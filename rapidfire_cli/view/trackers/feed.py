@@ -5,7 +5,7 @@ Theory of operation
 A cursor says how much of the journal a tracker was told: the events up to `seq` and, of runs in the middle of
 an epoch, the step up to which values inside it were told. `read` returns the next notes with the cursor
 behind them. The tracker logs them, and then the cursor is kept; so after a kill some notes come once more,
-and none is lost.
+and none is lost. A cursor of another journal, as `repair` makes one, is the beginning.
 
 Only ends of epochs and changes of state are events that trackers are told. Other events do not count as
 behind. An epoch whose end is recorded twice is told once.
@@ -43,6 +43,7 @@ BATCH = 1000  # events that are read at once (assumed)
 
 TOLD = "kind IN ('epoch_ended', 'run_changed')"
 EVENTS = f"SELECT seq, at, kind, body FROM events WHERE seq > ? AND {TOLD} ORDER BY seq LIMIT ?"
+FIRST = "SELECT at FROM events ORDER BY seq LIMIT 1"
 BEHIND = f"SELECT count(*) FROM events WHERE seq > ? AND {TOLD}"
 EARLIER = f"""
     SELECT json_extract(body, '$.run'), max(ifnull(json_extract(body, '$.epoch'), 0)) FROM events
@@ -73,6 +74,7 @@ class Cursor:
 
     seq: int = 0  # of the last event
     inside: Inside = field(default_factory=dict)  # values inside epochs that were told
+    first: float | None = None  # when the journal's first event was: another journal has another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Feed:
         with reader(self._journal) as db:
             if not begun(db):
                 return Batch((), self._cursor, more=False)
+            self._cursor = _valid(db, self._cursor)
             if self._ended is None:
                 self._ended = dict(db.execute(EARLIER, [self._cursor.seq]))
             rows = db.execute(EVENTS, [self._cursor.seq, BATCH]).fetchall()
@@ -105,7 +108,7 @@ class Feed:
             notes = [note for row in rows for note in self._told(db, row, inside)]
             if not (more := len(rows) == BATCH):
                 notes += self._under_way(db, inside)
-        self._cursor = Cursor(rows[-1][0] if rows else self._cursor.seq, inside)
+        self._cursor = replace(self._cursor, seq=rows[-1][0] if rows else self._cursor.seq, inside=inside)
         return Batch(tuple(notes), self._cursor, more)
 
     def _told(self, db: sqlite3.Connection, row: Row, inside: Inside) -> Iterator[Note]:
@@ -143,7 +146,7 @@ def behind(journal: Path, cursor: Cursor) -> int:
     if not journal.is_file():
         return 0
     with reader(journal) as db:
-        return int(db.execute(BEHIND, [cursor.seq]).fetchone()[0]) if begun(db) else 0
+        return int(db.execute(BEHIND, [_valid(db, cursor).seq]).fetchone()[0]) if begun(db) else 0
 
 
 def place(journal: Path, directory: Path) -> Place:
@@ -179,6 +182,12 @@ def _epochs(db: sqlite3.Connection, run: int) -> dict[int, tuple[int, list[Metri
 def _tracked(db: sqlite3.Connection, number: int) -> TrackedRun:
     *same, origin, epochs = db.execute(RUN, [number]).fetchone()
     return tracked(replace(Run(*same), origin=origin_of(origin)), epochs)
+
+
+def _valid(db: sqlite3.Connection, cursor: Cursor) -> Cursor:
+    """The cursor; the beginning where it belongs to another journal, such as one that was repaired since."""
+    (first,) = db.execute(FIRST).fetchone() or (None,)
+    return cursor if first == cursor.first else Cursor(first=first)
 
 
 def _inside(

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from rapidfire_cli.facts import Metric, RunAdmitted, RunChanged, TurnEnded, TurnStarted
+from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.terms import Clone, Run, RunState, canonical
 from rapidfire_cli.view.trackers.feed import Cursor, Feed, behind, place
 from rapidfire_cli.view.trackers.tracker import REDACTED, Began, Changed, Measured, kinds, tracked
-from tests.store.sweep import METADATA, enrolled, epoch, leaf
+from tests.store.sweep import METADATA, enrolled, epoch, leaf, runs
 
 
 @pytest.fixture
@@ -96,6 +97,21 @@ def test_values_inside_an_epoch_are_told_at_each_turn_and_once(path):
     whole = place(path, path.parent).curves(1)
     assert [(note.epoch, note.step) for note in whole] == [(1, 5), (1, 10), (1, 15), (1, 20)]
     assert whole[-1].values == {"train/loss": 0.5, "val/loss": 0.6, "val/top1_accuracy": 0.5}
+
+
+def test_a_journal_that_was_made_again_is_told_from_its_beginning(path):
+    journal = enrolled(path)
+    journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.5), epoch(1, 2, 0.6)])
+    journal.close()
+    cursor = Feed(path, Cursor()).read().cursor
+    path.unlink()
+    again = SqliteJournal(path, clock=lambda: 1.8e9)
+    again.enroll(METADATA, runs(3), [5] * 3)
+    again.record([epoch(1, 1, 0.5), epoch(1, 2, 0.6), epoch(1, 3, 0.7), epoch(1, 4, 0.8)])
+    assert behind(path, cursor) == 4
+    told = Feed(path, cursor).read()
+    assert [note.epoch for note in told.notes if isinstance(note, Measured)] == [1, 2, 3, 4]
+    assert Feed(path, told.cursor).read().notes == ()
 
 
 def test_a_clone_has_a_parent(path):
