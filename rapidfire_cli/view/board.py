@@ -1,6 +1,7 @@
 """The board: the state of an experiment during training, updated by each fact."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -29,8 +30,8 @@ from rapidfire_cli.facts import (
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.store.ranking import known_metrics
-from rapidfire_cli.terms import TRAIN, RunState, Split
-from rapidfire_cli.view.knob_columns import knob_value
+from rapidfire_cli.terms import TRAIN, Clone, RunState, Split
+from rapidfire_cli.view.knob_columns import changed, changed_by_clones, knob_value
 
 UNFINISHED_STATES = frozenset({RunState.QUEUED, RunState.RUNNING})
 
@@ -41,7 +42,7 @@ class Line:
 
     number: int
     epochs: int
-    knobs: tuple[str, ...]  # the varied ones
+    knobs: tuple[str, ...]  # those of the board's paths
     state: RunState
     epoch: int = 0  # finished so far
     at: int = 0
@@ -54,6 +55,7 @@ class Line:
     seconds: float = 0.0  # its epochs took, as far as they were seen
     timed: int = 0  # epochs that were seen
     turned: int = 0  # where its last turn ended, in ticks
+    leaf: str = "{}"  # JSON of its leaf config, for knobs that a later clone changes
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Board:
 
     metadata: Metadata
     lines: dict[int, Line]
+    paths: tuple[str, ...]  # of the knobs that vary, those that only clones change included
     workers: set[int] = field(default_factory=set)  # slots
     ended: list[int] = field(default_factory=list)  # runs, in the order in which they ended
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # first turn to last, by slot
@@ -72,7 +75,9 @@ class Board:
 def board(metadata: Metadata, rows: Iterable[RunRow]) -> Board:
     """The board before the first fact."""
     listed = tuple(rows)
-    return Board(metadata, {row.number: _line(metadata, row) for row in listed}, known=known_metrics(listed))
+    paths = tuple(dict.fromkeys((*metadata.varied, *changed_by_clones(listed))))
+    lines = {row.number: _line(metadata, paths, row) for row in listed}
+    return Board(metadata, lines, paths, known=known_metrics(listed))
 
 
 def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
@@ -98,8 +103,11 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             line.at, line.training, line.partial_metrics = at, False, by_split(metrics).get(TRAIN, {})
         case RunAdmitted(run):
             leaf = run.leaf
-            knobs = tuple(knob_value(leaf, path) for path in board.metadata.varied)
-            board.lines[run.number] = Line(run.number, leaf["train"]["epochs"], knobs, RunState.QUEUED)
+            if isinstance(run.origin, Clone) and (parent := board.lines.get(run.origin.run)):
+                _widen(board, changed(leaf, json.loads(parent.leaf)))
+            knobs = tuple(knob_value(leaf, path) for path in board.paths)
+            born = Line(run.number, leaf["train"]["epochs"], knobs, RunState.QUEUED, leaf=run.config)
+            board.lines[run.number] = born
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
         case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged():
@@ -110,9 +118,18 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             assert_never(fact)
 
 
-def _line(metadata: Metadata, row: RunRow) -> Line:
+def _widen(board: Board, paths: Iterable[str]) -> None:
+    """Let the board have the knobs of these paths, too."""
+    new = tuple(path for path in paths if path not in board.paths)
+    board.paths += new
+    for line in board.lines.values() if new else ():
+        leaf = json.loads(line.leaf)
+        line.knobs += tuple(knob_value(leaf, path) for path in new)
+
+
+def _line(metadata: Metadata, paths: Sequence[str], row: RunRow) -> Line:
     at = row.epoch * metadata.chunks
-    knobs = tuple(knob_value(row.config, path) for path in metadata.varied)
+    knobs = tuple(knob_value(row.config, path) for path in paths)
     return Line(
         row.number,
         row.epochs,
@@ -125,6 +142,7 @@ def _line(metadata: Metadata, row: RunRow) -> Line:
         row.partial_metrics,
         row.error,
         turned=at,
+        leaf=row.leaf,
     )
 
 

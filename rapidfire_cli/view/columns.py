@@ -108,7 +108,7 @@ def _progress(board: Board, longest: int, bar_width: int) -> LiveColumn:
 
 
 def _knobs(board: Board) -> list[LiveColumn]:
-    return [_knob(board, index, name) for index, name in enumerate(short_names(board.metadata.varied))]
+    return [_knob(board, index, name) for index, name in enumerate(short_names(board.paths))]
 
 
 def _knob(board: Board, index: int, name: str) -> LiveColumn:

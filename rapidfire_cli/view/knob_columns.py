@@ -11,7 +11,7 @@ from rapidfire_cli.view.tables import Column, Row
 from rapidfire_cli.view.wording import NOTHING, knob_text
 
 if TYPE_CHECKING:
-    from rapidfire_cli.store.queries import Overview  # an expansion needs no database
+    from rapidfire_cli.store.queries import Overview, RunRow  # an expansion needs no database
 
 NEVER_ALONE = frozenset({"name", "args"})  # meaningless without their parent key
 
@@ -28,13 +28,17 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def varied(seen: "Overview") -> tuple[str, ...]:
     """The knobs that vary between the runs of the file, then those that only clones changed."""
-    configs = {row.number: row for row in seen.rows}
-    clones = [(row, configs.get(row.origin.run)) for row in seen.rows if isinstance(row.origin, Clone)]
-    changed = [_changed(row.config, parent.config) for row, parent in clones if parent]
-    return tuple(dict.fromkeys((*seen.metadata.varied, *chain.from_iterable(changed))))
+    return tuple(dict.fromkeys((*seen.metadata.varied, *changed_by_clones(seen.rows))))
 
 
-def _changed(config: LeafConfig, before: LeafConfig) -> Iterator[str]:
+def changed_by_clones(rows: "Sequence[RunRow]") -> Iterator[str]:
+    """The knobs in which clones differ from the runs that they were made of."""
+    configs = {row.number: row for row in rows}
+    clones = [(row, configs.get(row.origin.run)) for row in rows if isinstance(row.origin, Clone)]
+    return chain.from_iterable(changed(row.config, parent.config) for row, parent in clones if parent)
+
+
+def changed(config: LeafConfig, before: LeafConfig) -> Iterator[str]:
     """The knobs that have another value, or are new or gone."""
     paths = dict.fromkeys(dotted(path) for leaf in (config, before) for path, _ in knobs(dict(leaf)))
     return (path for path in paths if cell(config, path) != cell(before, path))

@@ -1,8 +1,20 @@
 """The board is nothing but the facts, folded."""
 
-from rapidfire_cli.facts import Metric, RunChanged, Saved, TurnEnded, TurnStarted, WorkerDied, WorkerStarted
-from rapidfire_cli.terms import RunState
-from rapidfire_cli.view.board import board
+import json
+
+from rapidfire_cli.facts import (
+    Metric,
+    RunAdmitted,
+    RunChanged,
+    Saved,
+    TurnEnded,
+    TurnStarted,
+    WorkerDied,
+    WorkerStarted,
+)
+from rapidfire_cli.terms import Clone, Plain, Run, RunState, canonical
+from rapidfire_cli.view.board import Board, board, fold
+from rapidfire_cli.view.wording import NOTHING
 from tests.store.sweep import METADATA, row
 from tests.view.sweeps import epoch_ended, sweep, told
 
@@ -55,3 +67,19 @@ def test_a_turn_that_ends_inside_an_epoch_shows_the_loss_so_far_until_the_epoch_
     assert told(1, iter(facts)).lines[1].partial_metrics == {"loss": 0.75}
     assert told(1, iter([*facts, epoch_ended(1, 1)])).lines[1].partial_metrics == {}
     assert told(1, iter([*facts, WorkerDied(0, "exit code 3")])).lines[1].partial_metrics == {}
+
+
+def test_a_knob_that_only_a_clone_changes_gets_a_column_for_all_runs():
+    known = board(METADATA, [row(1, 0.9), row(2, 0.8)])
+    leaf = {**known_leaf(known, 1), "user_knobs": {"width": 9}}
+    fold(known, RunAdmitted(Run(3, "3" * 16, 1, canonical(leaf), 42, origin=Clone(1))))
+    assert known.paths[-1] == "user_knobs.width"
+    assert [line.knobs[-1] for line in known.lines.values()] == [NOTHING, NOTHING, "9"]
+    before = known.paths
+    fold(known, RunAdmitted(Run(4, "4" * 16, 1, canonical(leaf), 42, origin=Clone(3))))
+    assert known.paths == before and known.lines[4].knobs == known.lines[3].knobs
+
+
+def known_leaf(known: Board, run: int) -> dict[str, Plain]:
+    leaf: dict[str, Plain] = json.loads(known.lines[run].leaf)
+    return leaf
