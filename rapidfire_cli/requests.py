@@ -68,6 +68,13 @@ class Keep:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Keep the newest of the kept epoch ends of each of these runs no longer; an undo can come to it."""
+
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CloneRun:
     """Train a copy of each of these runs, with changed knobs."""
 
@@ -87,10 +94,10 @@ class Undo:
     """Revert one's own last request."""
 
 
-Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | CloneRun | Undo
+Ask: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | Release | CloneRun | Undo
 """What can be asked for."""
 
-AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | CloneRun
+AboutRuns: TypeAlias = Stop | Resume | Delete | Restore | Purge | Keep | Release | CloneRun
 """What names the runs that it is about."""
 
 
@@ -176,7 +183,7 @@ def _names_runs(ask: object) -> bool:
         return _are_numbers(ask.runs) and isinstance(ask.at_once, bool)
     if isinstance(ask, CloneRun):
         return _are_numbers(ask.runs) and _is_sound_clone(ask)
-    return isinstance(ask, Resume | Delete | Restore | Purge | Keep) and _are_numbers(ask.runs)
+    return isinstance(ask, Resume | Delete | Restore | Purge | Keep | Release) and _are_numbers(ask.runs)
 
 
 def _is_sound_clone(ask: CloneRun) -> bool:

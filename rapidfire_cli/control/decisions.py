@@ -22,6 +22,7 @@ from rapidfire_cli.requests import (
     Keep,
     Outcome,
     Purge,
+    Release,
     Request,
     Restore,
     Resume,
@@ -40,6 +41,7 @@ class Effect(StrEnum):
     RESTORE = "restore"
     PURGE = "purge"
     KEEP = "keep"
+    RELEASE = "release"
     CLONE = "clone"
 
 
@@ -86,6 +88,8 @@ def _ruled(about: AboutRuns, run: int, standing: Standing) -> _Ruled:
             return _purged(run, standing)
         case Keep():
             return _kept(run, standing)
+        case Release():
+            return "applied", "no longer kept", "", Effect.RELEASE
         case CloneRun():
             return _cloned(about, standing)
     assert_never(about)

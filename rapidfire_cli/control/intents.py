@@ -9,7 +9,7 @@ from typing import assert_never
 
 from rapidfire_cli.control.decisions import Effect
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import CloneRun, Delete, Keep, Purge, Restore, Resume, Stop, subject
+from rapidfire_cli.requests import CloneRun, Delete, Keep, Purge, Release, Restore, Resume, Stop, subject
 
 
 def intents(taken: Iterable[RequestTaken]) -> dict[int, Effect]:
@@ -24,7 +24,7 @@ def intents(taken: Iterable[RequestTaken]) -> dict[int, Effect]:
                     found[run] = Effect.STOP
                 case Delete():
                     found[run] = Effect.DELETE
-                case Resume() | Restore() | Purge() | Keep() | CloneRun() | None:
+                case Resume() | Restore() | Purge() | Keep() | Release() | CloneRun() | None:
                     pass
                 case _:
                     assert_never(about)

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from rapidfire_cli.facts import RequestTaken
-from rapidfire_cli.requests import AboutRuns, CloneRun, Delete, Keep, Purge, Restore, Resume, Stop, subject
+from rapidfire_cli.requests import (
+    AboutRuns,
+    CloneRun,
+    Delete,
+    Keep,
+    Purge,
+    Release,
+    Restore,
+    Resume,
+    Stop,
+    subject,
+)
 
 
 def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
@@ -29,7 +40,9 @@ def undone(taken: Sequence[RequestTaken], uid: int) -> AboutRuns | str:
         case CloneRun():
             return Delete(runs)
         case Keep():
-            return "a checkpoint that is kept stays"
+            return Release(runs)
+        case Release():
+            return Keep(runs)
         case Purge():
             return "purged runs cannot be restored"
         case None:

@@ -4,7 +4,19 @@ import pytest
 
 from rapidfire_cli.control.decisions import Effect, decide
 from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.requests import Answer, Ask, CloneRun, Delete, Keep, Purge, Request, Restore, Resume, Stop
+from rapidfire_cli.requests import (
+    Answer,
+    Ask,
+    CloneRun,
+    Delete,
+    Keep,
+    Purge,
+    Release,
+    Request,
+    Restore,
+    Resume,
+    Stop,
+)
 from rapidfire_cli.terms import RunState
 
 UUID = "00000000-0000-4000-8000-000000000000"
@@ -79,6 +91,7 @@ CASES = [(Stop((3,)), *case) for case in STOPS] + [(Resume((3,)), *case) for cas
 CASES += [(Delete((3,)), *case) for case in DELETES] + [(Restore((3,)), *case) for case in RESTORES]
 CASES += [(Purge((3,)), *case) for case in PURGES]
 CASES += [(Keep((3,)), *case) for case in KEEPS]
+CASES += [(Release((3,)), Standing(state), "applied", "no longer kept", Effect.RELEASE) for state in RunState]
 CASES += [(CloneRun((3,), warm="all"), *case) for case in CLONES]
 
 
@@ -115,5 +128,5 @@ def test_if_state_refuses_runs_in_another_state():
 
 
 def test_every_state_is_a_case_of_every_verb():
-    for kind in (Stop, Resume, Delete, Restore, Purge, Keep, CloneRun):
+    for kind in (Stop, Resume, Delete, Restore, Purge, Keep, Release, CloneRun):
         assert {case[1].state for case in CASES if isinstance(case[0], kind)} == {*RunState}

@@ -9,7 +9,7 @@ from rapidfire_cli.control.intents import intents
 from rapidfire_cli.control.standing import Standing, learn
 from rapidfire_cli.control.undoing import undone
 from rapidfire_cli.facts import RequestTaken, RunChanged, RunPurged
-from rapidfire_cli.requests import Delete, Purge, Request, Restore, Resume, Stop, Undo, subject
+from rapidfire_cli.requests import Delete, Keep, Purge, Request, Restore, Resume, Stop, Undo, subject
 from rapidfire_cli.terms import RunState
 from tests.shares import EXAMPLES
 
@@ -17,7 +17,7 @@ RUNS = (1, 2, 3)
 OVER = (RunState.COMPLETED, RunState.PRUNED, RunState.FAILED)
 ASKS = st.builds(
     lambda kind, runs: kind(tuple(runs)),
-    st.sampled_from([Stop, Resume, Delete, Restore, Purge]),
+    st.sampled_from([Stop, Resume, Delete, Restore, Purge, Keep]),
     st.lists(st.sampled_from(RUNS), min_size=1, max_size=2),
 )
 

@@ -11,6 +11,7 @@ from rapidfire_cli.requests import (
     Delete,
     Keep,
     Purge,
+    Release,
     Request,
     Restore,
     Resume,
@@ -61,7 +62,8 @@ def test_one_that_another_person_overtook_is_refused():
 def test_an_undo_is_undone_by_what_it_reverted_and_a_purge_never_is():
     assert undone([taken(Stop((1,))), taken(Undo(), means=Resume((1,)))], ME) == Stop((1,))
     assert undone([taken(Purge((1,)))], ME) == "purged runs cannot be restored"
-    assert undone([taken(Keep((1,)))], ME) == "a checkpoint that is kept stays"
+    assert undone([taken(Keep((1,)))], ME) == Release((1,))
+    assert undone([taken(Undo(), means=Release((1,)))], ME) == Keep((1,))
 
 
 def test_the_last_wish_about_a_run_counts():

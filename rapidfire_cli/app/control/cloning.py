@@ -1,7 +1,7 @@
 """Make clones: a run's config with changed knobs, and the weights to begin with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.requests import CloneRun
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile, PopulationTraining
 from rapidfire_cli.syntax.extends import alone
 from rapidfire_cli.syntax.keys import FILE
 from rapidfire_cli.syntax.overrides import SET, arguments
@@ -89,6 +89,20 @@ class Cloning:
         except FileNotFoundError:  # it was outdated meanwhile
             raise Refusal([_replaced(run)]) from None
         return last.reached.epoch
+
+    def release(self, run: Run, runs: Iterable[Run]) -> int | None:
+        """Delete the newest kept epoch end that none of `runs` begins with; which epoch that was.
+
+        A population deletes the ends of its rounds itself, when no fork can need them.
+        """
+        needed = [each.warm_start.epoch for each in runs if each.warm_start and each.warm_start.run == run.id]
+        in_population = isinstance(self._file.groups[run.group - 1].generator, PopulationTraining)
+        for path in newest_first(self._home.run(run) / KEPT):
+            if (epoch := int(path.name.rpartition("-")[2])) not in needed:
+                if not in_population:
+                    publication.remove(path)
+                return epoch
+        return None
 
     def config(self, parent: Run, ask: CloneRun) -> str:
         """The clone's leaf config. Raises Refusal with every problem, located in the changes."""

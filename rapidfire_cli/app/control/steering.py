@@ -34,12 +34,12 @@ from rapidfire_cli.facts import (
     Saved,
 )
 from rapidfire_cli.problems import Refusal
-from rapidfire_cli.requests import Answer, CloneRun, Keep, Request, Stop, Undo, subject
+from rapidfire_cli.requests import Answer, CloneRun, Keep, Release, Request, Stop, Undo, subject
 from rapidfire_cli.store.known_runs import KnownRun
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import UNFINISHED, Run, RunState
 
-DONE = (None, Effect.KEEP, Effect.CLONE)  # what needs no entry in `requests.jsonl`
+DONE = (None, Effect.KEEP, Effect.RELEASE, Effect.CLONE)  # what needs no entry in `requests.jsonl`
 
 
 class Steering:
@@ -123,8 +123,15 @@ class Steering:
 
     def kept(self) -> Collection[int]:
         """The runs of which people keep an epoch end."""
-        asked = [each.answers for each in self._taken if isinstance(subject(each.request), Keep)]
-        return {answer.run for answers in asked for answer in answers if answer.outcome == "applied"}
+        found: set[int] = set()
+        for each in self._taken:
+            runs = {answer.run for answer in each.answers if answer.outcome == "applied"}
+            match subject(each.request):
+                case Keep():
+                    found |= runs
+                case Release():
+                    found -= runs
+        return found
 
     def _clone_awaited(self, fleet: Fleet) -> None:
         """Make the clones that waited for the end of an epoch, where it is durable now."""
@@ -159,6 +166,8 @@ class Steering:
             return request, tuple(self._cloned(ruling, about) for ruling in rulings)
         if isinstance(about, Keep):
             return request, tuple(map(self._kept, rulings))
+        if isinstance(about, Release):
+            return request, tuple(map(self._released, rulings))
         return request, rulings
 
     def _cloned(self, ruling: Ruling, about: CloneRun) -> Ruling:
@@ -189,6 +198,15 @@ class Steering:
             return Ruling(Answer(ruling.answer.run, "refused", first.message, first.hint))
         return Ruling(replace(ruling.answer, text=f"kept the end of epoch {epoch}"), ruling.effect)
 
+    def _released(self, ruling: Ruling) -> Ruling:
+        """Delete the epoch end that was kept last, at once, if no other run begins with it."""
+        if ruling.effect is None:
+            return ruling
+        run = self._runs[ruling.answer.run]
+        epoch = self._cloning.release(run, self._runs.values())
+        text = f"the end of epoch {epoch} is no longer kept" if epoch else "nothing is kept"
+        return Ruling(replace(ruling.answer, text=text), ruling.effect)
+
     def _carry_out(self, request: Request, ruling: Ruling, fleet: Fleet) -> None:
         run, about = ruling.answer.run, subject(request)
         if ruling.effect not in DONE:
@@ -211,7 +229,7 @@ class Steering:
                 fleet.note([RunPurged(run)])
             case Effect.CLONE:
                 fleet.admit(self._born.pop(ruling.answer.born))
-            case Effect.KEEP | None:
+            case Effect.KEEP | Effect.RELEASE | None:
                 pass
             case _:
                 assert_never(ruling.effect)

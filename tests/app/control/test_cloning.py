@@ -7,7 +7,7 @@ from rapidfire_cli.app.control.cloning import Cloning, epoch_ends
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.durable import publication
-from rapidfire_cli.engine.checkpoints import MODEL, ORIGIN, STATE, Best, Reached, name, to_facts
+from rapidfire_cli.engine.checkpoints import KEPT, MODEL, ORIGIN, STATE, Best, Reached, name, to_facts
 from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
@@ -114,6 +114,19 @@ def test_an_epoch_end_that_is_kept_outlives_later_checkpoints(cli):
         publication.remove(path)
     assert asked(cli, Keep((1,))).text == "kept the end of epoch 8"
     assert asked(cli, CloneRun((1,), warm="all", source="epoch:8")).born == 2
+
+
+def test_undoing_a_keep_deletes_the_epoch_end_unless_another_run_begins_with_it(cli):
+    asked(cli, Keep((1,)))
+    kept = cli.home.run(run(cli, 1)) / KEPT / name(80, 8)
+    assert kept.is_dir()
+    assert asked(cli, Undo()).text == "the end of epoch 8 is no longer kept"
+    assert not kept.exists()
+    assert asked(cli, Undo()).text == "kept the end of epoch 8"
+    asked(cli, CloneRun((1,), warm="all", source="epoch:8"))
+    asked(cli, Keep((1,)))
+    assert asked(cli, Undo()).text == "nothing is kept"
+    assert kept.is_dir()
 
 
 def test_without_a_durable_epoch_end_nothing_can_be_kept_or_continued_warm(cli):
