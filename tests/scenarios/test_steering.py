@@ -96,6 +96,8 @@ def test_a_fit_that_stays_trains_what_is_asked_for_until_it_is_interrupted(cli):
     assert "is durable yet" in cli.run("clone", "2", "--warm-start", exits=2).stderr
     assert asked(cli, "stop", "2", "--now") == {2: "stopping"}
     wait_until(cli, 2, "stopped")
+    said = cli.run("clone", "1", "--set", "+train.optimizer.args.nope=1", exits=2).stderr
+    assert "--set:1:23: error[E402]: Adam has no argument `nope`" in said, "as in a file"
     assert asked(cli, "clone", "1", "--set", "train.epochs=2") == {1: "cloned as run 3"}
     wait_until(cli, 3, "completed")
     os.kill(fit.pid, signal.SIGINT)

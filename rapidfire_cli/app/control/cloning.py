@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -106,6 +106,13 @@ class Cloning:
 
     def config(self, parent: Run, ask: CloneRun) -> str:
         """The clone's leaf config. Raises Refusal with every problem, located in the changes."""
+        config = next(iter(expand(self.as_file(parent, ask)))).config
+        if ask.keep_schedule:
+            _check_schedule(parent, config)
+        return config
+
+    def as_file(self, parent: Run, ask: CloneRun) -> ExperimentFile:
+        """The experiment with the clone as its only run. Raises Refusal with every problem."""
         _check_options(ask)
         changes = [*arguments(SET, ask.changes)]
         outside = [each for each in changes if each.text.lstrip("+").split("=")[0].split(".")[0] in FILE.keys]
@@ -118,10 +125,7 @@ class Cloning:
         whole = {"experiment": self._file.name, "seed": self._file.seed, "config": leaf}
         text = json.dumps(whole, ensure_ascii=False).encode()
         file = checked(parse(text, f"run-{parent.number}.json", MOST_BYTES, alone, changes))
-        config = next(iter(expand(file))).config
-        if ask.keep_schedule:
-            _check_schedule(parent, config)
-        return config
+        return replace(file, mlspec=self._file.mlspec, data=self._file.data, execution=self._file.execution)
 
     def _seed(self, parent: Run, ask: CloneRun, config: str, runs: Mapping[int, Run]) -> tuple[int, int]:
         """The seed, and which replicate the clone is."""

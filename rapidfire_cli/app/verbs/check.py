@@ -67,8 +67,8 @@ def _asked(
     with TemporaryDirectory() as place:
         loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))
         disk.make_directory(loaded.home.misc)
-        with _interview(loaded) as session:
-            answer = _probed(session, loaded, asked)
+        with interview(loaded) as session:
+            answer = probed(session, loaded, asked)
             found = problems(file, samples, answer)
             if smoke and answer.prepares and not found:
                 found = problems(file, (), _prepared(session, runs, file.seed))
@@ -79,7 +79,7 @@ def _asked(
 
 
 @contextmanager
-def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
+def interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
     """Start one worker, without a cache of prepared rows, so that each run's reads are seen."""
     (slot, *_), threads = seats(loaded.file, DeviceRequest())
     setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0, disk_cache=0)}
@@ -90,7 +90,7 @@ def _interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
         session.close()
 
 
-def _probed(session: WorkerSession, loaded: LoadedExperiment, asked: Probe) -> Probed:
+def probed(session: WorkerSession, loaded: LoadedExperiment, asked: Probe) -> Probed:
     try:
         answer = session.ask(asked)
     except WorkerGone as gone:
