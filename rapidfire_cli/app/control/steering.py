@@ -126,11 +126,10 @@ class Steering:
         found: set[int] = set()
         for each in self._taken:
             runs = {answer.run for answer in each.answers if answer.outcome == "applied"}
-            match subject(each.request):
-                case Keep():
-                    found |= runs
-                case Release():
-                    found -= runs
+            if isinstance(about := subject(each.request), Keep):
+                found |= runs
+            elif isinstance(about, Release):
+                found -= runs
         return found
 
     def _clone_awaited(self, fleet: Fleet) -> None:
