@@ -59,7 +59,7 @@ web/node_modules: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	touch $@
 
-picture: .venv/.demo  ## renew the README's picture from a real run
+picture: .venv/.dev web  ## renew the README's pictures from a real run; needs Node and Chromium
 	$(BIN)/python bench/picture.py
 
 setup: .venv/.dev

@@ -1,13 +1,18 @@
-"""Renew the pictures: the live table in the middle of a real fit of configs/digits.yaml, `top` after it."""
+"""Renew the pictures: the live table in a real fit of configs/digits.yaml, `top` and `web` after it."""
 
 import asyncio
 import os
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+
+from playwright.sync_api import sync_playwright
 
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
@@ -26,7 +31,9 @@ from rapidfire_cli.view.top.table import RunTable
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "live.svg"
 TOP = ROOT / "docs" / "top.svg"
+WEB = ROOT / "docs" / "web.png"
 SIZE = 100, 30  # of the terminal in the picture of `top`
+PIXELS = {"width": 1280, "height": 760}  # of the browser's window
 SHOWN = 0.6  # of the run-epochs are done in the picture
 
 
@@ -57,15 +64,34 @@ def photographed(board: Board) -> Iterator[Audience]:
     PICTURE.write_text(photographer.taken, encoding="utf-8")
 
 
+def photograph_web(parent: str) -> None:
+    """Keep what a browser shows of the experiment."""
+    command = [sys.executable, "-m", "rapidfire_cli", "web", "--dir", parent, "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as web, sync_playwright() as play:
+        assert web.stdout
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport=PIXELS, color_scheme="light")
+        page.goto(web.stdout.readline().strip())
+        page.get_by_text("completed").first.wait_for()
+        page.wait_for_timeout(500)
+        page.screenshot(path=WEB)
+        browser.close()
+        web.terminate()
+
+
 async def photograph_top(home: ExperimentDir) -> None:
-    """Keep what the terminal app shows of the experiment: the best runs first, and the curves of four."""
+    """Keep what the terminal app shows of the experiment: the best runs first, and the curves of four.
+
+    The picture loads no font from another host.
+    """
     app = Top(Following(home), desk(home))
     async with app.run_test(size=SIZE) as pilot:
         while not app.query_one(RunTable).runs:
             await pilot.pause(0.1)
         await pilot.press(*"oooo", "home", *["space"] * 4, "home")
         await pilot.pause(1.0)
-        TOP.write_text(app.export_screenshot(title="rapidfire top"), encoding="utf-8")
+        drawn = app.export_screenshot(title="rapidfire top")
+        TOP.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 def main() -> None:
@@ -75,6 +101,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as parent, stop_signal() as stop:
         loaded = load_experiment(Given(Path("configs/digits.yaml")), parent)
         train(loaded, Request(), stop, photographed)
+        photograph_web(parent)
         asyncio.run(photograph_top(loaded.home))
 
 
