@@ -55,6 +55,7 @@ class Tracker(StrEnum):
     TENSORBOARD = "tensorboard"
     MLFLOW = "mlflow"
     WANDB = "wandb"
+    TRACKIO = "trackio"
 
 
 @dataclass(frozen=True, slots=True)
