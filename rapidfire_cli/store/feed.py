@@ -43,6 +43,8 @@ PARTIAL = """
 
 BEFORE = -1  # no version of SQLite's: there may be something to read at the first look
 
+NEVER = -1  # no data version
+
 
 class Replaced(Exception):  # noqa: N818 - what became of the journal
     """The journal is no longer there, or another one is in its place: read everything again."""

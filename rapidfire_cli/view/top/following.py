@@ -30,12 +30,13 @@ class Following:
     version: int = 0  # grows with everything that is new
     _feed: Feed | None = None
     _rest: int = 0  # looks to skip
+    _after: int | None = None  # the event to follow on from where the same journal is read again
 
     def read(self) -> None:
         """Read everything. What cannot be read leaves what was known, and `trouble` says why."""
         self.close()
         try:
-            feed = Feed(self.home.journal)
+            feed = Feed(self.home.journal, self._after)
             try:
                 seen = overview(self.home.journal, alive=True)
                 journal, alive, since = self.home.journal, *_holder(self.home)
@@ -69,7 +70,7 @@ class Following:
         alive, _ = _holder(self.home)
         if alive != self.known.alive:  # a fit has begun, or the one that trained has ended or was killed
             self.known.alive = alive
-            self._stop_following()
+            self._stop_following(self._feed.seq)
             return True
         try:
             if news := self._feed.look():
@@ -81,8 +82,8 @@ class Following:
             self._fail("; ".join(problem.message for problem in refusal.problems))
         except OSError as error:
             self._fail(f"cannot read the journal: {error}")
-        if self.known.stale:
-            self._stop_following()
+        if self.known.stale and self._feed:
+            self._stop_following(self._feed.seq)
         return self.version != before
 
     def close(self) -> None:
@@ -91,15 +92,15 @@ class Following:
             self._feed.close()
         self._feed = None
 
-    def _stop_following(self) -> None:
-        """Read everything again at the next occasion."""
+    def _stop_following(self, after: int | None = None) -> None:
+        """Read everything again at the next occasion, and tell what happened after this event."""
         self.close()
-        self._rest = 0
+        self._rest, self._after = 0, after
         self.version += 1
 
     def _fail(self, trouble: str, rest: int = LATE) -> None:
         self.close()
-        self.trouble, self._rest = trouble, rest
+        self.trouble, self._rest, self._after = trouble, rest, None
         self.version += 1
 
 

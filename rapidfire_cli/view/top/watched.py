@@ -69,11 +69,13 @@ class Watched:
     slots: dict[int, SlotLine] = field(default_factory=dict)
     rows: dict[int, RunRow] = field(init=False)
     known: dict[Split, dict[str, None]] = field(init=False)
+    _decided: set[Ledger] = field(init=False)
     stale: bool = False  # a fit has begun: what it asks for is to be read again
 
     def __post_init__(self) -> None:
         self.rows = {row.number: row for row in self.seen.rows}
         self.known = {}
+        self._decided = {*self.ledger}
         for row in self.seen.rows:
             self._know(row.metrics)
 
@@ -159,7 +161,9 @@ class Watched:
                 )
                 self.worker(fact)
             case BracketBegun() | RunJoined() | RunLeft() | RunReplaced() | Decision():
-                self.ledger.append(fact)
+                if fact not in self._decided:  # what was recorded while everything was read comes twice
+                    self._decided.add(fact)
+                    self.ledger.append(fact)
             case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged() | Saved():
                 pass
             case TurnStarted() | TurnEnded() | RequestTaken():  # these have tables of their own
