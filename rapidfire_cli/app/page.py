@@ -28,7 +28,7 @@ from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.store.run_record import run_record
 from rapidfire_cli.store.series import packed, packed_times, points
 from rapidfire_cli.syntax.ast import ExperimentFile
-from rapidfire_cli.terms import Clone, OomRetry, Plain, Run, RunState
+from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Run, RunState
 from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.page.experiment import Experiment, Refused
 from rapidfire_cli.view.page.importance import importance_document
@@ -208,7 +208,7 @@ def _found(home: ExperimentDir, number: int) -> tuple[Overview, RunRow]:
 def _provenance(home: ExperimentDir, row: RunRow, file: ExperimentFile | None) -> Iterator[Plain]:
     """Every knob with its value, how it was chosen, and the place in the file, as far as one is known."""
     first, changes = row, dict[str, int]()
-    while isinstance(first.origin, Clone | OomRetry):
+    while isinstance(first.origin, Clone | OomRetry | Fork):
         _, parent = _found(home, first.origin.run)
         for path, value in knobs(first.config):
             if cell(parent.config, dotted(path)) != value:

@@ -118,11 +118,13 @@ function CloneForm({ runs }: { runs: number[] }) {
   const [wait, setWait] = useState(false);
   const [every, setEvery] = useState(false);
   const { send, busy, failure } = useAsk();
+  const root = useRef<HTMLFormElement>(null);
   const varied = new Set(model.knobs.map(({ path }) => path));
   const knobs = (found?.provenance ?? []).filter(({ knob }) => every || varied.has(knob) || knob in changed);
   useEffect(() => {
     if (found && !model.knobs.length) setEvery(true);
-  }, [found]);
+    if (found) root.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+  }, [!!found]);
   const submit = (event: Event) => {
     event.preventDefault();
     const before = new Map((found?.provenance ?? []).map(({ knob, value }) => [knob, written(value)]));
@@ -136,7 +138,7 @@ function CloneForm({ runs }: { runs: number[] }) {
   };
   if (!parent) return <p>Run {runs[0]} does not exist.</p>;
   return (
-    <form onSubmit={submit} class="clone">
+    <form onSubmit={submit} class="clone" ref={root}>
       {runs.length > 1 && <p>Each run is copied with the same changes; the values shown are those of run {runs[0]}.</p>}
       <div class="knobs">
         {knobs.map(({ knob, value }, i) => (

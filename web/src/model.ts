@@ -13,7 +13,10 @@ export const STATES: State[] = [
 ];
 export const UNFINISHED = new Set<State>(["queued", "running", "interrupted"]);
 
-export interface Origin { why: "oom" | "clone" | "proposal"; run?: number; place?: number }
+export interface Origin { why: "oom" | "clone" | "proposal" | "fork"; run?: number; place?: number }
+
+/** What a run is to the one that it was made of. */
+export const LINEAGE = { clone: "clone of", fork: "fork of", oom: "replaces", proposal: "" };
 
 export interface Run {
   number: number;

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import * as format from "./format";
 import type { Plain, Run } from "./model";
+import { LINEAGE } from "./model";
 import { connection, Failure } from "./source";
 import type { Json } from "./source";
 import { form, from, model, opened, useValue } from "./state";
@@ -61,7 +62,7 @@ function RunPage({ run }: { run: Run }) {
         {failure && <p class="failure">{failure.message}</p>}
         <Why run={run} anew={anew} />
         <dl class="facts">
-          {parent !== undefined && <><dt>{run.origin!.why === "clone" ? "clone of" : "replaces"}</dt><dd><Link to={parent} /></dd></>}
+          {parent !== undefined && <><dt>{LINEAGE[run.origin!.why]}</dt><dd><Link to={parent} /></dd></>}
           {clones.length > 0 && <><dt>clones</dt><dd>{clones.map((each) => <Link key={each.number} to={each.number} />)}</dd></>}
           <dt>seed</dt><dd>{run.seed}{run.replicate ? ` (replicate ${run.replicate})` : ""}</dd>
           <dt>id</dt><dd class="mono">{run.id}</dd>

@@ -3,6 +3,7 @@ import { computed, effect } from "@preact/signals-core";
 import { useEffect, useRef, useState } from "preact/hooks";
 import * as format from "./format";
 import type { Plain, Run } from "./model";
+import { LINEAGE } from "./model";
 import {
   acting, best, brushes, colours, cursor, filter, filtered, form, from, hovered, model, opened, order, present, select,
   selection, sortBy, tested, toggle, useValue, visible, whole,
@@ -54,7 +55,7 @@ function Name({ run }: { run: Run }) {
   return (
     <>
       {run.number === best.value && <span class="star" title="best run" role="img" aria-label="best">★</span>}
-      {parent !== undefined && <small class="parent" title={run.origin!.why === "clone" ? `clone of run ${parent}` : `replaces run ${parent}, which ran out of memory`}>{run.origin!.why === "clone" ? "⑂" : "↻"}{parent}</small>}
+      {parent !== undefined && <small class="parent" title={`${LINEAGE[run.origin!.why]} run ${parent}`}>{run.origin!.why === "oom" ? "↻" : "⑂"}{parent}</small>}
       <button class="link" tabIndex={-1} aria-label={`open run ${run.number}`} onClick={(event) => { event.stopPropagation(); cursor.value = run.number; opened.value = run.number; }}>{run.number}</button>
     </>
   );

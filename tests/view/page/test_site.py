@@ -11,7 +11,7 @@ from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunAdmitted, RunChanged, RunFailed, TurnStarted
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.requests_taken import requests_taken
-from rapidfire_cli.terms import Clone, RunState
+from rapidfire_cli.terms import Clone, Fork, RunState
 from rapidfire_cli.view.page.stream import Follower
 from tests.store.sweep import enrolled, epoch
 from tests.view.page.pages import POSTED, born, experiment, visitor
@@ -166,9 +166,10 @@ def test_a_run_is_shown_with_its_failure_and_its_log(home):
     assert client.get("/api/runs/9").status_code == 422
 
 
-def test_a_clones_knobs_say_what_was_changed(home):
+@pytest.mark.parametrize("origin", [Clone(1), Fork("0" * 16, 1, 1, 1, 2)])
+def test_the_knobs_of_a_clone_or_a_fork_say_what_was_changed(home, origin):
     journal = enrolled(home.journal)
-    journal.record([RunAdmitted(born(5, Clone(1)))])
+    journal.record([RunAdmitted(born(5, origin))])
     journal.close()
     found = visitor(home).get("/api/runs/5").json()["provenance"]
     changed = {each["knob"]: each["how"] for each in found if each["how"]}
