@@ -10,7 +10,7 @@ _HOMES = {
     **dict.fromkeys(("Experiment", "load_run"), "experiment"),
     **dict.fromkeys(("List", "Range", "Zip", "LIST", "RANGE"), "automl"),
     **dict.fromkeys(("GridSearch", "RandomSearch", "SuccessiveHalving", "Hyperband"), "automl"),
-    "AdaptiveSearch": "automl",
+    **dict.fromkeys(("AdaptiveSearch", "PopulationTraining"), "automl"),
 }
 """Where the names live that are imported when somebody asks for them."""
 

@@ -130,6 +130,24 @@ class AdaptiveSearch(Generator):
         super().__init__(cfg, num_runs=num_runs, metric=metric, direction=direction, **arguments)
 
 
+class PopulationTraining(Generator):
+    """`population` draws; after every `perturb_every` epochs, forks of the best replace the worst."""
+
+    word = "pbt"
+
+    def __init__(
+        self,
+        cfg: Config,
+        population: int,
+        perturb_every: int,
+        metric: str,
+        direction: Direction,
+        **arguments: Any,
+    ) -> None:
+        said = {"population": population, "perturb_every": perturb_every}
+        super().__init__(cfg, **said, metric=metric, direction=direction, **arguments)
+
+
 def experiment_file(ml_config: Any, **facts: Any) -> ExperimentFile:
     """The experiment file with the same meaning; `facts` are its other top-level keys, None if not given.
 

@@ -15,6 +15,7 @@ from rapidfire_cli.automl import (
     GridSearch,
     Hyperband,
     List,
+    PopulationTraining,
     RandomSearch,
     Range,
     SuccessiveHalving,
@@ -251,6 +252,23 @@ hyperband:
   train:
     batch_size: !zip {with: size, values: [8, 16]}
     optimizer: {name: SGD, args: {lr: !zip {with: size, values: [0.1, 0.2]}, momentum: !range [0.5, 0.9]}}
+"""
+    assert experiment_file(asked).groups == parse(said, "f.yaml").groups
+
+
+def test_a_population_is_written_as_in_files():
+    args = {"lr": Range(0.1, 0.9)}
+    cfg = {"train": {"epochs": 4, "batch_size": 8, "optimizer": {"name": "SGD", "args": args}}}
+    asked = PopulationTraining(cfg, 8, 2, "loss", "min", quantile=0.5, perturb=["train.optimizer.args.lr"])
+    said = b"""
+pbt:
+  population: 8
+  perturb_every: 2
+  metric: loss
+  direction: min
+  quantile: 0.5
+  perturb: train.optimizer.args.lr
+  train: {epochs: 4, batch_size: 8, optimizer: {name: SGD, args: {lr: !range [0.1, 0.9]}}}
 """
     assert experiment_file(asked).groups == parse(said, "f.yaml").groups
 

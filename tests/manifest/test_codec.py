@@ -10,7 +10,7 @@ from rapidfire_cli.manifest.codec import read, without_torn_line, write
 from rapidfire_cli.manifest.expand import expand, jsonl
 from rapidfire_cli.problems import Refusal, Span
 from rapidfire_cli.syntax.ast import GridSearch
-from rapidfire_cli.terms import Clone, OomRetry, Proposal, Run, WarmStart
+from rapidfire_cli.terms import Clone, Fork, OomRetry, Proposal, Run, WarmStart
 from tests.manifest.trees import MIXED, file, grids
 
 GOOD = {"number": 1, "id": "0123456789abcdef", "group": 1, "config": {"train": {"epochs": 1}}, "seed": 42}
@@ -131,6 +131,16 @@ def test_a_proposal_and_what_it_knew_read_back():
     ):
         run = Run(7, "0" * 16, 1, "{}", 42, origin=origin)
         assert read(write(run), "manifest.jsonl") == (run,)
+
+
+def test_a_fork_reads_back_with_the_weights_that_it_begins_with():
+    run = Run(7, "0" * 16, 1, "{}", 9, 0, Fork("a" * 16, 4, 2, 3, 5), WarmStart("b" * 16, 2))
+    assert read(write(run), "manifest.jsonl") == (run,)
+    fork = {"population": "a" * 16, "epochs": 4, "place": 2, "run": 3, "instead": 5, "why": "fork"}
+    assert read(json.dumps({**GOOD, "origin": fork}), "manifest.jsonl")
+    for more in ({"population": "a"}, {"place": 0}, {"instead": None}, {"else": 1}):
+        with pytest.raises(Refusal, match="'origin' must be"):
+            read(json.dumps({**GOOD, "origin": {**fork, **more}}), "manifest.jsonl")
 
 
 PROPOSAL = {"search": "a" * 16, "place": 4, "basis": "b" * 16, "why": "proposal"}
