@@ -54,10 +54,11 @@ def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...],
 def check_gangs(
     file: ExperimentFile, runs: Iterable[Run], outline: Representatives, slots: Sequence[Slot]
 ) -> None:
-    """Check that no run needs more devices at once than there are. Raises Refusal."""
+    """Check that no run of the file needs more devices at once than there are. Raises Refusal."""
     gpus = len({slot.visible for slot in slots} - {""})
     present = gpus or len(slots)
-    run = next((run for run in runs if outline.gangs.get(run.number, 1) > present), None)
+    of_file = (run for run in runs if run.origin is None)  # others fail by themselves
+    run = next((run for run in of_file if outline.gangs.get(run.number, 1) > present), None)
     if run is None:
         return
     needed = outline.gangs[run.number]

@@ -9,19 +9,22 @@ from itertools import islice
 
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.manifest.origin import origin
+from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation, Timeline
 from rapidfire_cli.stopping.bracket import bracket_state
 from rapidfire_cli.stopping.rule import Rule
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import gang_size
+from rapidfire_cli.view.wording import counted
 
 
 def timeline(file: ExperimentFile, slots: int) -> Timeline:
-    """Simulate the schedule on `slots` slots, in units of one epoch."""
+    """Simulate the schedule on `slots` slots, in units of one epoch. Raises Refusal if a run needs more."""
     chunks = file.execution.chunks
     rules: dict[int, Rule] = {}
-    arrivals = list(_arrivals(file, chunks, rules))
+    arrivals = list(_arrivals(file, chunks, rules, slots))
 
     def value(run: int, epoch: int) -> float | None:
         return rules[run].assumed(run, epoch) if run in rules else None
@@ -29,14 +32,18 @@ def timeline(file: ExperimentFile, slots: int) -> Timeline:
     return Simulation(slots, lambda _run, ticks: ticks / chunks, value, chunks).run(arrivals)
 
 
-def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule]) -> Iterator[RunsAdded]:
+def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule], slots: int) -> Iterator[RunsAdded]:
     """The file's runs, those that train to their end first; `rules` learns who is judged by what."""
     goals: dict[int, dict[int, int]] = {}  # epochs by group and run
     gangs: dict[int, int] = {}
     for run in expand(file):
         leaf = run.leaf
         goals.setdefault(run.group, {})[run.number] = leaf["train"]["epochs"]
-        gangs[run.number] = gang_size(leaf)
+        gangs[run.number] = size = gang_size(leaf)
+        if size > slots:
+            message = f"run {run.number} needs {counted(size, 'slot')} at once"
+            span, hint = origin(file, run, ("train", "gpus")), f"use `--slots {size}`"
+            raise Refusal([Problem("E519", message, span, f"{size}", f"at most {slots}", hint)])
     compared: list[tuple[BracketSpec, dict[int, int]]] = []
     for index, group in enumerate(file.groups, 1):
         left = iter(list(goals[index].items()))

@@ -28,7 +28,7 @@ from typing import assert_never
 
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.gang import Gangs
-from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry
+from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry, unplaced
 from rapidfire_cli.engine.messages import Probe, Probed, Report
 from rapidfire_cli.engine.ports import (
     Admission,
@@ -378,7 +378,7 @@ class Driver:
             case actions.Replace(run, by, bracket):
                 self._replace(run, by, bracket)
             case actions.GiveUp(run):
-                failure = self._failures.get(run) or RunFailed(run, "died", "no worker could be started", 0)
+                failure = self._failures.get(run) or unplaced(self._scheduler.runs[run], len(self._slots))
                 self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
             case _:
                 assert_never(action)

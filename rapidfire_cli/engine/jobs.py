@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from rapidfire_cli.engine.messages import Assignment
+from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.schedule import events
+from rapidfire_cli.schedule.state import RunEntry
 from rapidfire_cli.stopping.rule import Policy
 
 
@@ -29,6 +31,12 @@ class Job:
 def entry(job: Job) -> events.NewRun:
     """The job as the scheduler knows it."""
     return events.NewRun(job.assignment.run, job.goal, job.durable, job.gang)
+
+
+def unplaced(run: RunEntry, slots: int) -> RunFailed:
+    """Why a run that is given up never got a turn."""
+    beyond = f"it needs {run.gang} devices at once, and there are {slots}"
+    return RunFailed(run.run, "died", beyond if run.gang > slots else "no worker could be started", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,8 +174,6 @@ class Scheduler:
     def _enter(self, entry: NewRun, bracket: int | None) -> Iterator[Action]:
         if entry.run in self.runs:
             raise IllegalTransition(f"run {entry.run} was added twice")
-        if entry.gang > len(self.slots):
-            raise IllegalTransition(f"run {entry.run} needs {entry.gang} slots of {len(self.slots)}")
         limit = entry.goal if entry.limit is None else min(entry.limit, entry.goal)
         run = RunEntry(entry.run, entry.goal, limit, entry.durable, entry.durable, entry.gang, bracket)
         run.ending = RunPhase.PRUNED if entry.pruned else None

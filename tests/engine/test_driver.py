@@ -247,6 +247,12 @@ def test_a_lost_worker_takes_its_gang_along_and_only_the_run_is_to_blame(tmp_pat
     assert [(fact.slot, fact.run) for fact in died] == 4 * [(culprit, 1), (1 - culprit, None)]
 
 
+def test_a_run_that_needs_more_slots_than_there_are_fails_alone(tmp_path):
+    notebook = drive(tmp_path, [replace(job(1), gang=3), gang(2)])
+    assert ends(notebook)[1] == (RunState.FAILED, "it needs 3 devices at once, and there are 2")
+    assert ends(notebook)[2] == (RunState.COMPLETED, "")
+
+
 def test_the_workers_of_a_gang_run_that_fails_are_replaced(tmp_path):
     notebook = drive(tmp_path, [gang(1, raises=True), gang(2)])
     assert ends(notebook) == {1: (RunState.FAILED, "ValueError: no"), 2: (RunState.COMPLETED, "")}

@@ -12,7 +12,7 @@ from rapidfire_cli.schedule.events import NewRun, RunsAdded
 from rapidfire_cli.schedule.simulate import Simulation
 from rapidfire_cli.store.pace import Pace
 from rapidfire_cli.store.queries import RunRow
-from rapidfire_cli.terms import UNFINISHED
+from rapidfire_cli.terms import UNFINISHED, gang_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,14 @@ def forecast(ask: Ask, changed: set[int], rows: Mapping[int, RunRow], pace: Pace
                 then[max([*rows, *then]) + 1] = number, ask.epochs or row.epochs
             case _:
                 assert_never(ask)
-    return Forecast(_seconds(left, pace), _seconds(then, pace))
+    return Forecast(_seconds(left, rows, pace), _seconds(then, rows, pace))
 
 
-def _seconds(left: Mapping[int, tuple[int, int]], pace: Pace) -> float:
-    """Until all have trained: by run, whose pace it has, and its epochs."""
+def _seconds(left: Mapping[int, tuple[int, int]], rows: Mapping[int, RunRow], pace: Pace) -> float:
+    """Until all have trained: by run, whose pace and devices it has, and its epochs."""
     if not left:
         return 0.0
-    runs = tuple(NewRun(run, epochs) for run, (_, epochs) in sorted(left.items()) if epochs)
+    gangs = {run: min(gang_size(rows[like].config), pace.slots) for run, (like, _) in left.items()}
+    runs = tuple(NewRun(run, epochs, gang=gangs[run]) for run, (_, epochs) in sorted(left.items()) if epochs)
     simulation = Simulation(pace.slots, lambda run, epochs: epochs * pace.of(left[run][0]), lambda *_: None)
     return simulation.run([RunsAdded(runs)]).makespan
