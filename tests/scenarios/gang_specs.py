@@ -64,6 +64,8 @@ def strike(how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
+        case "stop":
+            os.kill(os.getppid(), signal.SIGINT)
         case "starve":
             raise torch.OutOfMemoryError("no memory left")
         case "raise":

@@ -108,3 +108,23 @@ def test_batch_norm_is_refused_unless_each_device_may_normalise_its_own_rows(tmp
     assert "`1` normalises over a batch" in said and "`train.batch_norm: local`" in said
     cli, _ = fit(tmp_path, file(spec="Normed", epochs=1, more=f"{drop}\n    batch_norm: local"), "--fresh")
     assert cli.status()["runs"][0]["state"] == "completed"
+
+
+PLACES = [(step, rank) for step in range(STEPS) for rank in (1, 0) if (step, rank) != (STEPS - 1, 1)]
+
+
+@pytest.mark.parametrize(("step", "rank"), share(PLACES, 9))
+def test_a_fit_that_is_stopped_inside_an_epoch_continues_with_the_same_bits(struck, tmp_path, step, rank):
+    _, weights, _ = struck
+    text = file([f"stop {row_of(step, rank)}"], every=30)
+    cli, _ = fit(tmp_path, text, exits=130)
+    assert cli.status()["runs"][0]["state"] == "interrupted"
+    cli.run("fit", "experiment.yaml")
+    assert [*cli.weights().values()] == [weights["nothing"]]
+
+
+@pytest.mark.campaign
+def test_either_rank_can_be_killed_at_every_step(struck, tmp_path):
+    _, weights, _ = struck
+    cli, _ = fit(tmp_path, file([f"kill {row_of(step, rank)}" for step, rank in PLACES]))
+    assert len(cli.weights()) == len(PLACES) and {*cli.weights().values()} == {weights["nothing"]}

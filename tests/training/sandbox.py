@@ -75,6 +75,7 @@ class TrainingSandbox:
             prefetch=prefetch,
             disk_cache=disk_cache,
             rows=str(self.directory / "rows"),
+            gangs=str(self.directory / "gangs"),
         )
         self.executor = Executor(
             setup, self._tell, self._stop_requested, self.steps.append, Clock(pace), room
