@@ -294,6 +294,7 @@ class Top(App[None]):
     @on(Input.Submitted, "#filter")
     def _filtered(self, event: Input.Submitted) -> None:
         if self._choose(event.value.strip()):
+            self.say([])
             event.input.remove_class("shown")
             self.query_one(RunTable).focus()
             self.draw()
@@ -313,7 +314,6 @@ class Top(App[None]):
             self.say([Text(visible(f"{problem.message}{hint}"), "red")])
             return False
         self._filter = text
-        self.say([])
         return True
 
     # The lower half

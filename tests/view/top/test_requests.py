@@ -61,14 +61,15 @@ def test_the_form_of_a_clone_has_the_knobs_filled_in_and_shows_problems_as_a_fil
     swept(home).close()
 
     async def story(app, pilot):
-        await pilot.press("down", "c")
+        await pilot.press("slash", *"run > 1", "enter", "c")
         await until(pilot, lambda: "clone run 2" in seen(app))
         await until(pilot, lambda: "train.batch_size" in seen(app) and "0.0001" in seen(app))
         await pilot.press("end", *"x", "enter")
         await until(pilot, lambda: "^^^" in seen(app) and "expected: " in seen(app))
         await pilot.press("backspace", "down", "5", "enter")
         await until(pilot, lambda: "$ rapidfire clone 2 --set train.optimizer.args.lr=0.00015" in seen(app))
-        await until(pilot, lambda: app.query_one("#runs").runs == [1, 2, 3, 4, 5, 6, 7])
+        await until(pilot, lambda: app.query_one("#runs").runs == [2, 3, 4, 5, 6, 7])
+        assert "run 2: cloned as run 7" in seen(app), "the filter does not hide the answer"
 
     visit(home, story)
     [clone] = [row for row in overview(home / "journal.db", alive=False).rows if row.origin]
