@@ -23,7 +23,7 @@ export function condition(text: string, metrics: Metric[], knobs: Knob[]): Condi
     return { test: new Reader(tokens(text), names).whole() };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    const looksLikeOne = /[<>=!]|\bin\b|\band\b|\bor\b|\bnot\b/.test(text);
+    const looksLikeOne = /[<>=!]|\bin\s*\[/.test(text);
     return looksLikeOne ? { error: error.message } : { test: searching(text) };
   }
 }

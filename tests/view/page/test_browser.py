@@ -15,6 +15,7 @@ from rapidfire_cli.app.verbs.report import report
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunChanged, RunFailed
 from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.store.requests_taken import requests_taken
@@ -142,6 +143,46 @@ def test_a_clone_of_a_wrong_value_is_refused_as_in_a_file(tab, tmp_path):
         page.wait_for_selector(".notices >> text=run 3")
         page.wait_for_selector(".parent >> text=1")  # its lineage, in the table
     tab.wrong[:] = [each for each in tab.wrong if "422" not in each]
+
+
+CONDITIONS = {
+    "": lambda run, leaf: True,
+    "run <= 3": lambda run, leaf: run <= 3,
+    "5 < run <= 9": lambda run, leaf: 5 < run <= 9,
+    "state == 'failed'": lambda run, leaf: run == 5,
+    "failed or run == 2": lambda run, leaf: run in (2, 5),
+    "lr >= 1e-3": lambda run, leaf: leaf["train"]["optimizer"]["args"]["lr"] >= 1e-3,
+    "train.optimizer.args.lr < .001": lambda run, leaf: leaf["train"]["optimizer"]["args"]["lr"] < 1e-3,
+    'model in ["mlp", "vit"] and not (batch_size == 32)': lambda run, leaf: (
+        leaf["user_knobs"]["model"] != "cnn" and leaf["train"]["batch_size"] != 32
+    ),
+    "model not in ['cnn']": lambda run, leaf: leaf["user_knobs"]["model"] != "cnn",
+    "weight_decay > 0": lambda run, leaf: run == 28,
+    "epoch >= 9 and completed": lambda run, leaf: run in (3, 20),
+    "mat1 and mat2 shapes": lambda run, leaf: run == 5,
+    "lr < 'text'": lambda run, leaf: False,
+}
+
+
+def test_the_filter_takes_conditions_and_a_read_only_page_has_no_requests(tab, home):
+    page = tab.page
+    known = {run.number: run.leaf for run in (one.run for one in known_runs(home.journal, 1))}
+    with serving(lambda: home, read_only=True) as served:
+        page.goto(served.url)
+        page.wait_for_selector(".runs tbody .link")
+        assert page.locator(".actions").count() == 0
+        for text, chosen in CONDITIONS.items():
+            page.fill("#filter", text)
+            expected = [run for run, leaf in known.items() if chosen(run, leaf)]
+            count = f"{len(expected)} of 28 runs" if len(expected) < 28 else "28 runs"
+            expect(page.locator(".table-bar .count").first).to_have_text(count)
+        for text, why in {
+            "lr >": "incomplete",
+            "rate > 3": "unknown name `rate`",
+            "(lr > 1": "missing `)`",
+        }.items():
+            page.fill("#filter", text)
+            expect(page.locator("#filter-error")).to_contain_text(why)
 
 
 def test_the_url_keeps_what_is_looked_at(tab, home):
