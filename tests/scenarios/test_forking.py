@@ -30,10 +30,9 @@ MOMENTS = [
     ("write manifest.jsonl", 1),  # the weights are in the fork's directory, the fork is not listed
     ("sync manifest.jsonl", 1),  # listed, not in the journal
     ("commit journal.db", 9),  # in training
-    ("rename origin", 1),  # the weights are copied, not published
-    ("rename origin", 2),
+    ("sync .tmp-*-origin", 1),  # the weights are copied, not published
+    ("rename .tmp-*-origin", 2),
     ("write manifest.jsonl", 2),
-    ("commit journal.db", 14),
 ]
 
 
