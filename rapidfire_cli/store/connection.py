@@ -61,7 +61,7 @@ def writer(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             _check_version(db, path)
-            if not begun(db):
+            if not _version(db):
                 from importlib import resources
 
                 failpoint("commit", path)
@@ -110,8 +110,8 @@ def follower(path: Path) -> sqlite3.Connection:
 
 
 def begun(db: sqlite3.Connection) -> bool:
-    """Whether the file has its tables: a writer that is killed at birth leaves it empty."""
-    return _version(db) > 0
+    """Whether anything is recorded: a writer that is killed at birth leaves no tables, or empty ones."""
+    return _version(db) > 0 and db.execute("SELECT 1 FROM meta LIMIT 1").fetchone() is not None
 
 
 def nothing_yet(path: Path) -> Problem:

@@ -93,7 +93,7 @@ class Feed:
         self._db = follower(journal)
         try:
             with self._reading() as db:
-                if not begun(db) or not db.execute("SELECT 1 FROM meta").fetchone():
+                if not begun(db):
                     raise Refusal([nothing_yet(journal)])
                 self._file, self._schema = _identity(journal), _pragma(db, "user_version")
                 self._version = _pragma(db, "data_version") if after is None else BEFORE

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -101,8 +102,9 @@ def test_a_journal_is_lost_only_where_runs_have_left_something(path):
     assert codes(refused) == ["E607"]
 
 
-def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path):
-    path.touch()
+@pytest.mark.parametrize("born", [Path.touch, lambda path: writer(path).close()], ids=["file", "tables"])
+def test_a_journal_whose_writer_was_killed_at_birth_holds_nothing(path, born):
+    born(path)
     assert known_runs(path, chunks=1) == ()
     with pytest.raises(Refusal) as refused:
         overview(path, alive=True)
