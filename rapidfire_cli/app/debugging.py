@@ -20,7 +20,7 @@ from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.search.proposing import continued
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import Run
+from rapidfire_cli.terms import Run, gang_size
 from rapidfire_cli.view.lines import Lines
 
 STARTED = "RAPIDFIRE_DEBUG_THREADS"
@@ -37,7 +37,9 @@ def debug(loaded: LoadedExperiment, wanted: int, devices: DeviceRequest) -> int:
     with TemporaryDirectory(prefix="rapidfire-") as place:
         home = ExperimentDir(Path(place))
         disk.make_directory(home.misc)
-        print(f"run {run.number} trains in this process; the experiment is not changed", file=sys.stderr)
+        size = gang_size(run.leaf)
+        where = "in this process" if size == 1 else f"in this process, on one device instead of {size}"
+        print(f"run {run.number} trains {where}; the experiment is not changed", file=sys.stderr)
         try:
             if finding := _train(loaded, run, home, slot):
                 raise Refusal([located(loaded.file, [run], finding)])
