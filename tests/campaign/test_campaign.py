@@ -20,11 +20,12 @@ def known() -> Reference:
 
 
 def test_killed_at_random_the_sweep_ends_with_the_same_bits(known):
-    outcome = storm(10_000, known, kills=2)
+    outcome = storm(10_000, known, kills=1)
     assert outcome.failures == []
-    assert outcome.done >= 2
+    assert outcome.done >= 1
 
 
+@pytest.mark.campaign
 def test_killed_during_recovery_three_times_in_a_row_the_sweep_ends_with_the_same_bits(known):
     outcome = chain(10_000, known, chains=1)
     assert outcome.failures == []

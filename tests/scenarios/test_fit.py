@@ -12,6 +12,7 @@ from itertools import islice
 import pytest
 
 from tests.scenarios.conftest import GRID, HEADER, Cli
+from tests.shares import share
 
 SINGLE = """\
 config:
@@ -212,7 +213,7 @@ def test_a_second_fit_is_turned_away(cli):
     first.communicate()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", share([signal.SIGINT, signal.SIGTERM], 2))
 def test_a_stop_loses_nothing_and_the_same_command_continues(trained, tmp_path, stop):
     cli = Cli(tmp_path)
     cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.06"))  # 5 seconds on two workers

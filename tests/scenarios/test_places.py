@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.shares import share
+
 SPEC = """
 import queue, token, types, logging, rich, datasets, tqdm
 import utils
@@ -109,7 +111,7 @@ def test_a_file_may_have_a_name_that_the_locale_cannot_spell(place, name, locale
     assert missing.returncode == 2 and b"error[E501]" in missing.stderr
 
 
-@pytest.mark.parametrize("name", ["queue", "datasets"])
+@pytest.mark.parametrize("name", share(["queue", "datasets"], 2))
 def test_an_mlspec_in_a_file_that_is_named_like_a_module_is_refused_with_its_name(place, name):
     (place / f"{name}.py").write_text(SPEC, "utf-8")
     done = run(place, "check", "experiment.yaml", "--set", f"mlspec={name}:Line")

@@ -10,6 +10,7 @@ import pytest
 from rapidfire_cli.durable.failpoints import KILL
 from tests.scenarios.conftest import HEADER, Cli
 from tests.scenarios.struck import strike
+from tests.shares import share
 
 FILE = (
     HEADER
@@ -69,7 +70,7 @@ def spoil(cli: Cli) -> None:
             file.write_bytes(os.urandom(file.stat().st_size))
 
 
-@pytest.mark.parametrize(("harm", "code"), [(lose, "E607"), (spoil, "E604")])
+@pytest.mark.parametrize(("harm", "code"), share([(lose, "E607"), (spoil, "E604")], 2))
 def test_a_journal_that_is_lost_is_rebuilt_and_the_experiment_ends_as_if_nothing_had_been(
     cli, trained, harm, code
 ):

@@ -11,6 +11,7 @@ import pytest
 from rapidfire_cli.durable.failpoints import KILL
 from tests.scenarios.conftest import HEADER, Cli
 from tests.scenarios.struck import strike
+from tests.shares import share
 
 FILE = (
     HEADER
@@ -83,7 +84,7 @@ def test_the_bracket_decides_over_replacements(trained):
 
 @pytest.mark.parametrize(
     ("point", "occurrence"),
-    [("write manifest.jsonl", 1), ("sync manifest.jsonl", 1), ("commit journal.db", 9)],
+    share([("write manifest.jsonl", 1), ("sync manifest.jsonl", 1), ("commit journal.db", 9)], 3),
 )
 def test_after_a_kill_the_replacement_goes_on_bit_for_bit(trained, tmp_path, point, occurrence):
     cli = Cli(tmp_path)

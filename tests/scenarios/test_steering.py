@@ -62,7 +62,7 @@ def test_a_session_of_steering_and_its_frozen_file(cli):
     assert fit.returncode == 0, said
     assert "1 run stopped by hand (`rapidfire resume 6`)" in said
     assert states(cli) == {**dict.fromkeys(range(1, 10), "completed"), 6: "stopped"}
-    requests = json.loads(cli.run("log", "--output", "json").stdout)["requests"]
+    requests = json.loads(cli.run("log", "--all", "--output", "json").stdout)["requests"]
     assert [each["verb"] for each in requests] == ["stop", "clone", "resume", "delete", "undo", "stop"]
 
     steered = cli.weights()

@@ -11,6 +11,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.training import disk_rows
 from rapidfire_cli.training.batches import Uncached
 from rapidfire_cli.training.uploads import Mapped
+from tests.shares import share
 from tests.training import specs
 from tests.training.noisy import Blobs
 from tests.training.sandbox import TrainingSandbox, leaf, same
@@ -71,7 +72,7 @@ def expected(sandbox):
 def test_bits_do_not_depend_on_where_rows_are_kept(sandbox):
     weights, epochs = expected(sandbox)
     memory, disk, nowhere = {"data_cache": ROOM}, {"data_cache": 0, "disk_cache": ROOM}, {"data_cache": 0}
-    for kept, workers in ((memory, 0), (disk, 0), (disk, 1), (nowhere, 1)):
+    for kept, workers in share([(disk, 1), (memory, 0), (disk, 0), (nowhere, 1)], 2):
         options = {**kept, "data_workers": workers, "chunks": 2}
         place = sandbox(f"{kept}{workers}", **options)
         place.stop_at = 3

@@ -188,7 +188,7 @@ def held(place):
 
 @pytest.mark.parametrize(
     ("model", "stop_at"),
-    share(product(REMADE, [1, 6, 13, 15]), 3),
+    share(product(REMADE, [1, 6, 13, 15]), 5),
     ids=lambda said: getattr(said, "__name__", str(said)),
 )
 def test_a_run_with_frozen_weights_continues_bit_for_bit_whatever_is_done_to_them(tmp_path, model, stop_at):
@@ -242,7 +242,7 @@ class Big(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.base = nn.Linear(6, 1000), nn.Linear(1000, 1000).requires_grad_(False)
-        self.down, self.up = nn.Linear(1000, 8, bias=False), nn.Linear(8, 1000, bias=False)
+        self.down, self.up = nn.Linear(1000, 32, bias=False), nn.Linear(32, 1000, bias=False)
         self.first.requires_grad_(False)
         self.head = nn.Linear(1000, CLASSES)
 

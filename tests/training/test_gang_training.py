@@ -12,7 +12,7 @@ from tests.shares import share
 from tests.training.gang_specs import CASES
 
 ROOT = Path(__file__).parents[2]
-TRIED = share(CASES, 6)
+TRIED = share(CASES, 18)
 LONGEST = 200  # seconds, after which a rank waits in vain for the other
 
 

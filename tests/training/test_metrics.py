@@ -20,7 +20,7 @@ ROWS = 200
 def scored(names, logits, labels, batch=32, custom=None):
     kept = MetricBuffer(names, custom or {})
     for rows in torch.arange(len(logits)).split(batch):
-        kept.add(*outputs(logits[rows], labels[rows]))
+        kept.add(kept.read(*outputs(logits[rows], labels[rows])))
     return kept.values()
 
 
@@ -108,9 +108,9 @@ def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
     names, (logits, labels) = ["top1_accuracy", "auroc", "f1_score"], multiclass
     before, after = MetricBuffer(names, {}), MetricBuffer(names, {})
 
-    before.add(*outputs(logits[:90], labels[:90]))
+    before.add(before.read(*outputs(logits[:90], labels[:90])))
     after.restore(before.state())
-    after.add(*outputs(logits[90:], labels[90:]))
+    after.add(after.read(*outputs(logits[90:], labels[90:])))
 
     assert after.values() == scored(names, logits, labels)
 
@@ -118,10 +118,10 @@ def test_scores_continue_from_their_state(multiclass, monkeypatch, room):
 def test_reset_forgets(multiclass):
     logits, labels = multiclass
     kept = MetricBuffer(["top1_accuracy", "f1_score"], {})
-    kept.add(*outputs(functional.one_hot(labels).float(), labels))
+    kept.add(kept.read(*outputs(functional.one_hot(labels).float(), labels)))
     kept.values()
     kept.reset()
-    kept.add(*outputs(logits, labels))
+    kept.add(kept.read(*outputs(logits, labels)))
 
     assert kept.values() == scored(["top1_accuracy", "f1_score"], logits, labels)
 
@@ -265,7 +265,7 @@ def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
     names = ["top1_accuracy", "f1_score", "auroc"]
     kept = MetricBuffer(names, {"margin": Margin()})
     for rows in torch.arange(ROWS).split(7):
-        kept.add(*outputs(logits[rows], labels[rows]))
+        kept.add(kept.read(*outputs(logits[rows], labels[rows])))
         seen = slice(int(rows[-1]) + 1)
         assert kept.partial_values() == scored(names, logits[seen], labels[seen], ROWS, {"margin": Margin()})
 
@@ -275,9 +275,9 @@ def test_values_inside_an_epoch_change_nothing_of_what_it_comes_to(multiclass):
 def test_inside_an_epoch_a_metric_that_holds_many_rows_is_left_out(multiclass, monkeypatch):
     logits, labels = multiclass
     kept = MetricBuffer(["auroc", "f1_score"], {})
-    kept.add(*outputs(logits, labels))
+    kept.add(kept.read(*outputs(logits, labels)))
     monkeypatch.setattr(metric_buffer, "BUFFER", 1)
-    kept.add(*outputs(logits, labels))
+    kept.add(kept.read(*outputs(logits, labels)))
     assert kept.partial_values().keys() == {"auroc", "f1_score"}
 
     monkeypatch.setattr(metric_buffer, "LOOKED_AT", 1000)
@@ -289,6 +289,6 @@ def test_logits_are_kept_without_the_storage_they_were_cut_from(multiclass):
     logits, labels = multiclass
     wide = torch.cat([logits, torch.zeros(ROWS, 995)], 1)
     kept = MetricBuffer(["top1_accuracy"], {})
-    kept.add(*outputs(wide[:, :5], labels))
+    kept.add(kept.read(*outputs(wide[:, :5], labels)))
 
     assert kept.state()[0]["kept"][0].untyped_storage().nbytes() == logits.nbytes

@@ -185,6 +185,7 @@ def test_the_filter_takes_conditions_and_a_read_only_page_has_no_requests(tab, h
             expect(page.locator("#filter-error")).to_contain_text(why)
 
 
+@pytest.mark.campaign
 def test_the_url_keeps_what_is_looked_at(tab, home):
     page = tab.page
     with serving(lambda: home) as served:
@@ -225,6 +226,7 @@ def test_what_cannot_be_shown_is_said(tab, tmp_path):
     tab.wrong.clear()  # the browser reports that it was not let in
 
 
+@pytest.mark.campaign
 def test_a_page_without_a_stream_polls(tab, home):
     page = tab.page
     page.route("**/api/stream*", lambda route: threading.Event())  # a proxy that keeps everything
@@ -249,6 +251,7 @@ def test_a_report_opens_from_the_disk_without_a_network(browser, home, tmp_path)
     tab.context.close()
 
 
+@pytest.mark.campaign
 def test_a_report_of_100_runs_and_100_epochs_is_less_than_a_megabyte(tmp_path):
     page_bundle()
     home = experiment(tmp_path)
