@@ -12,7 +12,7 @@ export UV_INDEX_URL ?= $(PIP_INDEX_URL)
 export UV_EXTRA_INDEX_URL ?= $(PIP_EXTRA_INDEX_URL)
 export UV_INDEX_STRATEGY ?= unsafe-best-match
 
-.PHONY: web page demo test check golden gpu bench campaign clean docs picture setup
+.PHONY: web page demo test check style types layers golden gpu bench campaign clean docs picture setup
 
 demo: .venv/.demo  ## train the digits experiment, side by side, with a live table
 	$(BIN)/rapidfire fit configs/digits.yaml
@@ -22,9 +22,16 @@ test: .venv/.dev page  ## every test, with a short seeded share of the long camp
 	$(BIN)/python -m pytest -m "not campaign and not gpu" -n 2 --dist loadscope --no-loadscope-reorder $(CORE:%=--ignore=%)
 
 check: .venv/.dev  ## format, lint, types, layers
+	@$(MAKE) --no-print-directory -j 2 -O types style layers
+
+style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types:
 	$(BIN)/mypy
+
+layers:
 	$(BIN)/lint-imports
 
 golden: .venv/.dev  ## rewrite the golden files from what the code says now

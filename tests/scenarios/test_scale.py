@@ -57,6 +57,7 @@ def test_a_halving_of_a_thousand_runs_on_one_worker_ends(cli):
     assert states == {("pruned", 1): 667, ("completed", 3): 333}
 
 
+@pytest.mark.campaign
 def test_ctrl_c_makes_hundreds_of_resident_runs_durable(cli):
     cli.write(NOTHING + GRID % [*range(700)])
     interrupted(cli, 650, "--workers", "1")
