@@ -30,7 +30,7 @@ def test_ci_tries_every_python_that_the_package_names():
 
 
 def test_the_hooks_of_a_commit_are_the_commands_of_make_check():
-    recipe = MAKEFILE.partition("\ncheck:")[2].partition("\n\n")[0]
+    recipe = MAKEFILE.partition("\ncheck:")[2].partition("\ngolden:")[0]
     commands = [line.split(" ") for line in re.findall(r"\$\(BIN\)/(.*)", recipe)]
     (local,) = read(".pre-commit-config.yaml")["repos"]
     hooks = [hook["entry"].removeprefix(".venv/bin/").split(" ") for hook in local["hooks"]]
