@@ -40,7 +40,7 @@ class Part:
 def merge(target: Path, metadata: Metadata, parts: Sequence[Part]) -> None:
     """Make the journal `target`. Brackets get new numbers, so that each compares the same runs as before.
 
-    The caller holds the locks of all parts. Raises Refusal where one is no journal, and OSError.
+    The caller must hold the locks of all parts. Raises Refusal if one is not a journal, and OSError.
     """
     for part in parts:
         writer(part.journal).close()  # it becomes one of this version

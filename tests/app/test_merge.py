@@ -12,6 +12,7 @@ from rapidfire_cli.durable import failpoints
 from rapidfire_cli.facts import BracketBegun
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
+from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import RunState
 from tests.app.fake_workers import Cli, sha
@@ -86,6 +87,8 @@ def test_a_bracket_of_a_shard_goes_on_comparing_its_own_runs(tmp_path, shard):
         *(each.bracket for each in parts[0].decisions),
         *(each.bracket + 1 for each in parts[1].decisions),
     ]
+    known = known_runs(whole.home.journal, 1)
+    assert [one.bracket for one in known] == [1, 2] * 4
     states = whole.states
     whole.fit(text, CALM)
     assert whole.states == states
@@ -126,7 +129,7 @@ def test_runs_that_share_a_number_by_accident_are_refused(tmp_path):
         part.fit(batches("[4, 8]"), CALM, shard=Shard(index, 2))
         assert part.states.keys() >= {index, 3}
     said = refused(*(part.home.path for part in parts), to=tmp_path / "whole")
-    assert said == f"run 3 of {parts[0].home.path} is another than run 3 of {parts[1].home.path}"
+    assert said == f"run 3 of {parts[0].home.path} and run 3 of {parts[1].home.path} are different runs"
 
 
 def test_one_experiment_and_the_same_one_twice_are_refused(tmp_path, shard):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.durable import disk, publication
+from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
 from rapidfire_cli.engine.checkpoints import FORMER
 from tests.training.sandbox import TrainingSandbox, leaf
@@ -263,3 +263,38 @@ def test_a_file_is_replaced_when_it_is_complete_and_what_a_dead_process_left_of_
         raise ValueError("broken")
     assert path.read_text() == "whole"
     assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """A run's directory: a checkpoint, and a log that grows."""
+    source = tmp_path / "source"
+    (source / "step-1").mkdir(parents=True)
+    (source / "step-1" / "model").write_text("weights")
+    (source / "log.txt").write_text("line")
+    return source
+
+
+def test_a_copied_tree_shares_the_bytes_of_what_never_changes_and_not_those_of_what_grows(tree, tmp_path):
+    copy = tmp_path / "copy"
+    publication.copy_tree(tree, copy, own="log.txt")
+    assert (copy / "step-1" / "model").samefile(tree / "step-1" / "model")
+    assert (copy / "log.txt").read_text() == "line"
+    assert not (copy / "log.txt").samefile(tree / "log.txt")
+
+
+def test_a_tree_is_copied_to_another_file_system(tree, tmp_path, monkeypatch):
+    def hook(operation: str, *paths: Path) -> None:
+        if operation == "link":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(paths[0]))
+
+    monkeypatch.setattr(failpoints, "hook", hook)
+    publication.copy_tree(tree, tmp_path / "copy", own="log.txt")
+    assert (tmp_path / "copy" / "step-1" / "model").read_text() == "weights"
+    assert not (tmp_path / "copy" / "step-1" / "model").samefile(tree / "step-1" / "model")
+
+
+def test_a_tree_with_a_symbolic_link_is_not_copied(tree, tmp_path):
+    (tree / "step-2").symlink_to(tree / "step-1")
+    with pytest.raises(OSError, match="symbolic link"):
+        publication.copy_tree(tree, tmp_path / "copy", own="log.txt")

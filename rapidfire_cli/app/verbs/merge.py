@@ -105,12 +105,12 @@ def _check_alike(one: Given, other: Given) -> None:
     for number in sorted(one.known.keys() & other.known.keys()):
         mine, theirs = one.known[number], other.known[number]
         if mine.run.id != theirs.run.id:
-            message = f"run {number} of {one.name} is another than run {number} of {other.name}"
-            hint = "clones, replacements and earlier versions of the file use numbers of their part alone"
+            message = f"run {number} of {one.name} and run {number} of {other.name} are different runs"
+            hint = "each experiment numbers clones, replacements and earlier versions of its file by itself"
             raise Refusal([Problem("E611", message, hint=hint)])
         if _has_begun(mine) and _has_begun(theirs):
             message = f"run {number} was trained in {one.name} and in {other.name}"
-            hint = f"`rapidfire delete {number} -e {other.name}` and `rapidfire purge` leave it out of one"
+            hint = "train each run in only one of them, with a different `fit --shard I/N` for each"
             raise Refusal([Problem("E611", message, hint=hint)])
 
 
