@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-from rapidfire_cli.app.beginnings import began_with
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.trash import directory_of
 from rapidfire_cli.app.files import reload
+from rapidfire_cli.app.verbs.show import page_of
+from rapidfire_cli.app.verbs.why import account_of
 from rapidfire_cli.durable.lock import Held, is_held
 from rapidfire_cli.engine.directions import usual_direction
 from rapidfire_cli.engine.local.log_rotation import LOG
@@ -18,15 +18,14 @@ from rapidfire_cli.manifest.knob_paths import cell, dotted, knobs
 from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.problems import Refusal, position
 from rapidfire_cli.requests import Ask, CloneRun, Request, Undo, decode_request
-from rapidfire_cli.store.explain import Explanation, explain, missing
-from rapidfire_cli.store.history import Past, history
+from rapidfire_cli.store.explain import missing
+from rapidfire_cli.store.history import history
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow, overview
 from rapidfire_cli.store.ranking import known_metrics, ranking
 from rapidfire_cli.store.requests_taken import requests_taken
-from rapidfire_cli.store.run_record import run_record
-from rapidfire_cli.store.series import packed, packed_times, points
+from rapidfire_cli.store.series import packed, packed_times
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Run, RunState
 from rapidfire_cli.view.knob_columns import varied
@@ -37,7 +36,7 @@ from rapidfire_cli.view.page.snapshot import snapshot
 from rapidfire_cli.view.provenance import how
 from rapidfire_cli.view.report.page import Contents
 from rapidfire_cli.view.requests import answer_record, command_text, taken_record
-from rapidfire_cli.view.run_page import RunPage, run_page_document
+from rapidfire_cli.view.run_page import run_page_document
 from rapidfire_cli.view.why import why, why_document
 
 PAGES = 600  # runs whose pages a report holds, at most (assumed)
@@ -55,20 +54,19 @@ def experiment_of(find: Callable[[], ExperimentDir | None]) -> Experiment:
 
 
 def run_details(home: ExperimentDir, number: int) -> dict[str, Plain]:
-    """What `show` knows of the run, and where each value of its config comes from. Raises Refusal."""
-    seen, row = _found(home, number)
-    return _details(home, seen, row, _file(home))
+    """What `show` reports about the run, and where each value of its config comes from. Raises Refusal."""
+    seen = overview(home.journal, is_held(home.lock), unlisted=True)
+    return _details(seen, _row(seen, number), _file(home))
 
 
 def run_why(home: ExperimentDir, number: int) -> dict[str, Plain]:
-    """What `why` says. Raises Refusal."""
-    seen = overview(home.journal, is_held(home.lock), unlisted=True)
-    return why_document(_explained(home, seen, history(home.journal), number))
+    """What `why` reports about the run. Raises Refusal."""
+    return why_document(account_of(overview(home.journal, is_held(home.lock), unlisted=True), number))
 
 
 def run_log(home: ExperimentDir, number: int) -> str:
     """The end of what the run printed; empty where it printed nothing. Raises Refusal."""
-    return _log(home, _found(home, number)[1], TAIL)
+    return _log(home, _found(home, number), TAIL)
 
 
 def rungs(home: ExperimentDir) -> dict[str, Plain]:
@@ -128,8 +126,8 @@ def contents(home: ExperimentDir) -> tuple[Contents, int]:
         parts[address] = importance(home, split, name)
     for row in _with_pages(seen):
         at = f"runs/{row.number}"
-        parts[at] = _details(home, seen, row, file)
-        parts[f"{at}/why"] = {"why": [*why(_explained(home, seen, past, row.number))]}
+        parts[at] = _details(seen, row, file)
+        parts[f"{at}/why"] = {"why": [*why(account_of(seen, row.number, past))]}
         parts[f"{at}/log"] = {"log": _log(home, row, LAST)}
     series = {f"{split}.{name}": packed(home.journal, split, name).encoded() for split, name in known}
     return Contents(found, series, packed_times(home.journal).encoded(), parts), len(seen.rows)
@@ -146,16 +144,9 @@ def _with_pages(seen: Overview) -> Sequence[RunRow]:
     return [*chosen.values()]
 
 
-def _details(
-    home: ExperimentDir, seen: Overview, row: RunRow, file: ExperimentFile | None
-) -> dict[str, Plain]:
-    page = RunPage(seen, row, run_record(home.journal, row.number), [*points(home.journal, [row.number])])
-    return {**run_page_document(page), "provenance": [*_provenance(home, row, file)]}
-
-
-def _explained(home: ExperimentDir, seen: Overview, past: Sequence[Past], number: int) -> Explanation:
-    found = explain(seen, past, number)
-    return replace(found, began=began_with(home, found.row))
+def _details(seen: Overview, row: RunRow, file: ExperimentFile | None) -> dict[str, Plain]:
+    page = run_page_document(page_of(seen, row))
+    return {**page, "provenance": [*_provenance(seen.home, row, file)]}
 
 
 def _log(home: ExperimentDir, row: RunRow, most: int) -> str:
@@ -197,19 +188,24 @@ def _request(body: Any) -> Request:
         raise Refused(400, str(error)) from None
 
 
-def _found(home: ExperimentDir, number: int) -> tuple[Overview, RunRow]:
-    """The run, and the experiment without the others. Raises Refusal if it does not exist."""
-    seen = overview(home.journal, is_held(home.lock), unlisted=True, only=[number])
-    if not seen.rows:
-        raise Refusal([missing(seen, number)])
-    return seen, seen.rows[0]
+def _found(home: ExperimentDir, number: int) -> RunRow:
+    """The run, read without the others. Raises Refusal if it does not exist."""
+    return _row(overview(home.journal, is_held(home.lock), unlisted=True, only=[number]), number)
+
+
+def _row(seen: Overview, number: int) -> RunRow:
+    """The run's row. Raises Refusal if it does not exist."""
+    for row in seen.rows:
+        if row.number == number:
+            return row
+    raise Refusal([missing(seen, number)])
 
 
 def _provenance(home: ExperimentDir, row: RunRow, file: ExperimentFile | None) -> Iterator[Plain]:
     """Every knob with its value, how it was chosen, and the place in the file, as far as one is known."""
     first, changes = row, dict[str, int]()
     while isinstance(first.origin, Clone | OomRetry | Fork):
-        _, parent = _found(home, first.origin.run)
+        parent = _found(home, first.origin.run)
         for path, value in knobs(first.config):
             if cell(parent.config, dotted(path)) != value:
                 changes.setdefault(dotted(path), first.number)

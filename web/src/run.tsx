@@ -15,7 +15,6 @@ interface Details {
   turns: { count: number; began: number | null; ended: number | null; trained: number; slots: number[] };
   environment: Record<string, Plain>;
   troubles: { at: number; what: string }[];
-  weights: Record<string, string | null>;
 }
 
 /** What the server says at this path; asked again when the run changed. */

@@ -29,7 +29,7 @@ def show(run: str, experiment: str | None, parent: str | None, output: Output) -
 def page_of(seen: Overview, row: RunRow) -> RunPage:
     """All that is known about the run."""
     journal = seen.home.journal
-    origins = [(each.number, each.origin) for each in seen.rows]
+    origins = [(each.number, each.origin) for each in seen.rows if each.origin]
     successor = next(
         (by for by, born in origins if isinstance(born, OomRetry) and born.run == row.number), None
     )

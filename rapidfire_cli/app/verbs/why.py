@@ -1,5 +1,6 @@
 """`why`: explain the state of one run from the ledger of early stopping."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rapidfire_cli.app.beginnings import began_with
@@ -7,7 +8,7 @@ from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
 from rapidfire_cli.app.selection import named_run
 from rapidfire_cli.store.explain import Explanation, explain
-from rapidfire_cli.store.history import history
+from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.why import judgement_records, why_document
@@ -31,8 +32,11 @@ def why(word: str, experiment: str | None, parent: str | None, output: Output) -
     return 0
 
 
-def account_of(seen: Overview, run: int) -> Explanation:
-    """What is known about the run. Raises Refusal if it does not exist."""
+def account_of(seen: Overview, run: int, past: Sequence[Past] | None = None) -> Explanation:
+    """What is known about the run. Raises Refusal if it does not exist.
+
+    `past` is the experiment's history, where it was read for other runs already.
+    """
     # the history is read last, so that it includes everything read before
-    found = explain(seen, history(seen.home.journal), run)
+    found = explain(seen, history(seen.home.journal) if past is None else past, run)
     return replace(found, began=began_with(seen.home, found.row))

@@ -7,11 +7,13 @@ import struct
 
 import pytest
 
+from rapidfire_cli.app.verbs.show import show
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunAdmitted, RunChanged, RunFailed, TurnStarted
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import Clone, Fork, RunState
+from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.page.stream import Follower
 from tests.store.sweep import enrolled, epoch
 from tests.view.page.pages import POSTED, born, experiment, visitor
@@ -174,6 +176,17 @@ def test_the_knobs_of_a_clone_or_a_fork_say_what_was_changed(home, origin):
     found = visitor(home).get("/api/runs/5").json()["provenance"]
     changed = {each["knob"]: each["how"] for each in found if each["how"]}
     assert changed == {"train.optimizer.args.lr": "changed for run 5"}
+
+
+def test_a_run_is_shown_with_its_clones_as_by_show(home, capsys):
+    journal = enrolled(home.journal)
+    journal.record([RunAdmitted(born(4, Clone(1)))])
+    journal.close()
+    found = visitor(home).get("/api/runs/1").json()
+    assert found.pop("provenance")
+    show("1", str(home.path), None, Output.JSON)
+    assert found == json.loads(capsys.readouterr().out)
+    assert found["clones"] == [4]
 
 
 def test_a_request_is_carried_out_and_recorded_as_one_of_the_page(home):
