@@ -13,7 +13,7 @@ from rapidfire_cli.app.verbs.show import page_of
 from rapidfire_cli.app.verbs.why import account_of
 from rapidfire_cli.durable.lock import Held, is_held
 from rapidfire_cli.engine.directions import usual_direction
-from rapidfire_cli.engine.local.log_rotation import LOG
+from rapidfire_cli.engine.local.log_rotation import LOG, log_end
 from rapidfire_cli.manifest.knob_paths import cell, dotted, knobs
 from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.problems import Refusal, position
@@ -150,15 +150,11 @@ def _details(seen: Overview, row: RunRow, file: ExperimentFile | None) -> dict[s
 
 
 def _log(home: ExperimentDir, row: RunRow, most: int) -> str:
-    """The last whole lines of the run's log, in at most so many bytes."""
+    """The last lines of the run's log, at most `most` bytes; empty where there is no log."""
     try:
-        with (directory_of(home, row) / LOG).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - most))
-            text = file.read()
+        return log_end(directory_of(home, row) / LOG, most).decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return (text.partition(b"\n")[2] if size > most else text).decode(errors="replace")
 
 
 def _file(home: ExperimentDir) -> ExperimentFile | None:

@@ -1,4 +1,4 @@
-"""Log rotation: limit the size of a run's log."""
+"""A run's log: read its end, and limit its size."""
 
 import os
 import re
@@ -23,6 +23,18 @@ def last_error(log: Path, begun: int) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if ERROR.match(line)), "")
+
+
+def log_end(log: Path, most: int) -> bytes:
+    """The last lines of a log, at most `most` bytes; only the end of a last line that is longer.
+
+    Raises OSError.
+    """
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - most))
+        data = file.read()
+    return data if size <= most else data.partition(b"\n")[2] or data
 
 
 def has_outgrown(log: str, most: int = MOST) -> bool:

@@ -1,6 +1,6 @@
-"""What is printed is kept to a size, without asking whoever prints."""
+"""What is printed is kept to a size, without asking whoever prints; its end can be read."""
 
-from rapidfire_cli.engine.local.log_rotation import rotate
+from rapidfire_cli.engine.local.log_rotation import log_end, rotate
 
 
 def test_a_log_that_outgrows_its_size_is_set_aside_and_whoever_prints_goes_on(tmp_path):
@@ -19,3 +19,12 @@ def test_a_log_that_outgrows_its_size_is_set_aside_and_whoever_prints_goes_on(tm
 def test_a_run_that_has_printed_nothing_has_no_log(tmp_path):
     rotate(tmp_path / "log.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_log_is_whole_lines_unless_the_last_one_alone_is_longer(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"first\nsecond\nthird\n")
+    assert log_end(log, 100) == b"first\nsecond\nthird\n"
+    assert log_end(log, 9) == b"third\n"
+    log.write_bytes(b"line\n" + b"\r".join(b"%3d%%" % share for share in range(101)))
+    assert log_end(log, 10).endswith(b" 99%\r100%"), "a progress bar is one line until it ends"
