@@ -222,6 +222,11 @@ def render(problem: Problem) -> str:
     return "\n".join(lines)
 
 
+def brief(problem: Problem) -> str:
+    """The message and the hint, for where there is room for one line."""
+    return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+
+
 def position(span: Span) -> str:
     """`FILE:LINE:COL`."""
     if not span.line:

@@ -13,7 +13,7 @@ from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.verbs.show import page_of
 from rapidfire_cli.app.verbs.why import account_of
 from rapidfire_cli.durable.lock import Held
-from rapidfire_cli.problems import Refusal, render
+from rapidfire_cli.problems import Refusal, brief, render
 from rapidfire_cli.requests import Ask, CloneRun
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
@@ -26,7 +26,7 @@ NEEDED = ("textual", "textual_plot")
 
 
 def top(experiment: str | None, parent: str | None, read_only: bool) -> int:
-    """Show the experiment until the person quits; return the exit code.
+    """Show the experiment until the user quits; return the exit code.
 
     Raises Refusal if there is no experiment, and Unavailable without the extra or a terminal.
     """
@@ -44,7 +44,7 @@ def top(experiment: str | None, parent: str | None, read_only: bool) -> int:
 
 
 def desk(home: ExperimentDir, read_only: bool = False) -> Desk:
-    """How the app finds out about runs, and asks for changes."""
+    """The functions by which the app reads about runs and sends requests."""
     cloning = Cloning(home)
 
     def sentences(seen: Overview, run: int) -> Sequence[str]:
@@ -71,7 +71,7 @@ def desk(home: ExperimentDir, read_only: bool = False) -> Desk:
         except Held as held:
             return Sent((), trouble=f"the experiment is in use by another process ({held})")
         except Refusal as refusal:
-            return Sent((), trouble="; ".join(problem.message for problem in refusal.problems))
+            return Sent((), trouble="; ".join(map(brief, refusal.problems)))
         except (OSError, ValueError) as error:
             return Sent((), trouble=f"the request was not sent: {error}")
         return Sent(reply.answers, reply.live)

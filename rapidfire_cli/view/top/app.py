@@ -17,7 +17,7 @@ from textual.containers import Container
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Footer, Input, Static
 
-from rapidfire_cli.problems import Refusal, visible
+from rapidfire_cli.problems import Refusal, brief, visible
 from rapidfire_cli.requests import Undo
 from rapidfire_cli.store.queries import RunRow
 from rapidfire_cli.view.top.choosing import Choosing
@@ -309,9 +309,7 @@ class Top(App[None]):
         try:
             self._chosen = Choosing(known).chooser(text)
         except Refusal as refusal:
-            problem = refusal.problems[0]
-            hint = f"; {problem.hint}" if problem.hint else ""
-            self.say([Text(visible(f"{problem.message}{hint}"), "red")])
+            self.say([Text(visible(brief(refusal.problems[0])), "red")])
             return False
         self._filter = text
         return True

@@ -1,7 +1,7 @@
 """Keep `Watched` up to date: read everything once, then only what is new.
 
-What can go wrong with a journal while somebody looks at it is a state, not an error: the experiment is
-removed, another one is put in its place, the file is damaged, the controller is killed.
+A journal that goes wrong while it is followed is a state that the app shows, not an error that ends it: the
+experiment may be removed or replaced by another one, the file damaged, the controller killed.
 """
 
 import sqlite3
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from rapidfire_cli.durable.lock import is_held
-from rapidfire_cli.problems import Refusal
+from rapidfire_cli.problems import Refusal, brief
 from rapidfire_cli.store.feed import Feed, Replaced, latest_turns, workers
 from rapidfire_cli.store.history import ledger
 from rapidfire_cli.store.layout import ExperimentDir
@@ -47,7 +47,7 @@ class Following:
                 raise
             self._feed, self.trouble = feed, ""
         except Refusal as refusal:
-            self._fail("; ".join(problem.message for problem in refusal.problems))
+            self._fail("; ".join(map(brief, refusal.problems)))
         except FileNotFoundError:
             self._fail(f"{self.home.journal} is missing", SOON)
         except (OSError, sqlite3.Error) as error:
@@ -79,7 +79,7 @@ class Following:
         except Replaced:
             self._stop_following()
         except Refusal as refusal:
-            self._fail("; ".join(problem.message for problem in refusal.problems))
+            self._fail("; ".join(map(brief, refusal.problems)))
         except OSError as error:
             self._fail(f"cannot read the journal: {error}")
         if self.known.stale and self._feed:

@@ -50,7 +50,7 @@ def test_a_damaged_journal_is_told_and_the_repaired_one_is_read():
     async def story(app, pilot):
         path.unlink()
         path.write_bytes(good[:100] + b"\xff" * (len(good) - 100))
-        await until(pilot, lambda: "journal.db is damaged" in seen(app))
+        await until(pilot, lambda: "journal.db is damaged" in seen(app) and "rapidfire repair" in seen(app))
         path.unlink()
         path.write_bytes(good)
         app._following._rest = 1  # do not wait ten seconds
