@@ -81,9 +81,11 @@ def test_a_request_is_told_with_its_answers(path):
     journal = enrolled(path)
     feed = Feed(path)
     request = Request("3d0c9a52-2c4c-4f43-9a4e-0d6a6f6f0001", "top", Stop((1,)), uid=1000, pid=7)
-    journal.record([RequestTaken(request, (Answer(1, "applied", "stopped", changed=True),))])
+    taken = RequestTaken(request, (Answer(1, "applied", "stopped", changed=True),))
+    journal.record([taken])
     [recorded] = feed.look().requests
-    assert recorded.taken.request == request
+    assert recorded.taken == taken
+    assert feed.look() is None
 
 
 def test_a_journal_that_is_gone_or_another_is_told(path):

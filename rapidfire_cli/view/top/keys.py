@@ -51,7 +51,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("m,M", "metric(1),metric(-1)", "the next or the previous metric", shown="m M"),
             Key("l", "logarithm", "logarithmic axis"),
             Key("z", "zoom", "make the lower half larger, then the upper half"),
-            Key("tab", "", "scroll the lower half with the arrow keys, then the upper half again"),
+            Key("tab", "", "let the arrow keys scroll the other half"),
         ),
     ),
     (

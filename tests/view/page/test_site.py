@@ -260,6 +260,6 @@ def test_the_journal_is_the_controllers(home):
     follower.step()
     for at in range(1, 4):
         journal.record([epoch(1, at, 0.5)])
-        follower.step()
+        assert follower.step().id == at
     journal.close()
     follower.close()
