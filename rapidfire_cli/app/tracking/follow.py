@@ -22,6 +22,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Plain, Tracker
 from rapidfire_cli.view.trackers import feed, registry
 from rapidfire_cli.view.trackers.feed import Cursor, Feed
+from rapidfire_cli.view.trackers.secrets import without_credentials
 from rapidfire_cli.view.trackers.tracker import Place
 from rapidfire_cli.view.trackers.tracker import Tracker as Opened
 
@@ -106,7 +107,8 @@ class Follower:
         return True
 
     def _note(self, error: Exception) -> None:
-        cause = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        line = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        cause = without_credentials(line)
         print(f"{self._name}: {cause}", flush=True)
         with suppress(OSError):
             _keep(self.directory, Progress(progress(self._home, self._name).cursor, cause))

@@ -27,6 +27,7 @@ from rapidfire_cli.store.facts import fact
 from rapidfire_cli.store.metadata import read_metadata
 from rapidfire_cli.store.queries import origin_of
 from rapidfire_cli.terms import UNFINISHED, Run
+from rapidfire_cli.view.trackers.secrets import without_credentials
 from rapidfire_cli.view.trackers.tracker import (
     Began,
     Changed,
@@ -123,7 +124,7 @@ class Feed:
             yield Began(run, at)
         if isinstance(event, RunChanged):
             summary = _summary(db, event.run) if event.state not in UNFINISHED else {}
-            yield Changed(run, at, event.state, event.cause, summary)
+            yield Changed(run, at, event.state, without_credentials(event.cause), summary)
         elif event.epoch > self._ended[event.run]:
             yield from _inside(db, run, event.epoch, inside, at)
             inside.pop(event.run, None)

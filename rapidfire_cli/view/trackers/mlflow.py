@@ -8,9 +8,11 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from rapidfire_cli.terms import UNFINISHED, RunState, Value
+from rapidfire_cli.view.trackers.secrets import without_credentials
 from rapidfire_cli.view.trackers.tracker import Began, Changed, Measured, Note, Place, TrackedRun
 
 if TYPE_CHECKING:
@@ -121,8 +123,10 @@ def opened(place: Place) -> MLflow:
 
 
 def where(place: Place) -> str:
-    """The command that shows it."""
-    return f"mlflow ui --backend-store-uri {address(place)}"
+    """The command that shows it, or the address of the server that does."""
+    shown = without_credentials(address(place))
+    served = shown.startswith(("http://", "https://"))
+    return shown if served else f"mlflow ui --backend-store-uri {quote(shown)}"
 
 
 def address(place: Place) -> str:

@@ -5,7 +5,6 @@ a Tracker. It is told of runs by notes: a run began, it measured something, it c
 come twice, since a process can be killed between telling and writing down that it was told.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +24,7 @@ from rapidfire_cli.terms import (
     Value,
     canonical,
 )
-
-REDACTED = "<redacted>"
-
-_SECRET = re.compile(
-    r"(^|[._-])(password|passwd|passphrase|secrets?|token|credentials?|(api|access|private|secret)[_-]?key)$",
-    re.IGNORECASE,
-)
-"""The keys that seem to hold a secret: `hf_token` and `apikey`, but not `max_tokens`."""
+from rapidfire_cli.view.trackers.secrets import is_secret, redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +149,5 @@ def _kind(value: Plain) -> Kind:
 
 def _shown(leaf: dict[str, Plain]) -> Iterator[tuple[str, Value]]:
     for path, value in knobs(leaf):
-        secret = isinstance(value, str) and any(_SECRET.search(str(key)) for key in path)
-        shown = canonical(value) if isinstance(value, list | dict) else value
-        yield dotted(path), REDACTED if secret else shown
+        shown = redacted(value, any(is_secret(str(key)) for key in path))
+        yield dotted(path), canonical(shown) if isinstance(shown, list | dict) else shown

@@ -30,7 +30,7 @@ class Recorder:
     def log(self, notes):
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("no route to host")
+            raise ConnectionError("no https://ann:pw@host")
         self.notes += notes
 
     def close(self):
@@ -78,7 +78,7 @@ def test_a_tracker_that_keeps_raising_is_left_behind_and_catches_up_later(home):
     assert behind(home, NAME) == 3
     [line] = left_behind(home, [NAME])
     assert line.startswith(
-        "tensorboard is 3 events behind (ConnectionError: no route to host); `rapidfire track"
+        "tensorboard is 3 events behind (ConnectionError: no https://<redacted>@host); `rapidfire track"
     )
     later = Recorder()
     assert told(home, later)

@@ -9,7 +9,7 @@ from rapidfire_cli.facts import Metric, RunAdmitted, RunChanged, TurnEnded, Turn
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.terms import Clone, Run, RunState, canonical
 from rapidfire_cli.view.trackers.feed import Cursor, Feed, behind, place
-from rapidfire_cli.view.trackers.tracker import REDACTED, Began, Changed, Measured, kinds, tracked
+from rapidfire_cli.view.trackers.tracker import Began, Changed, Measured, kinds
 from tests.store.sweep import METADATA, enrolled, epoch, leaf, runs
 
 
@@ -131,30 +131,6 @@ def test_a_long_journal_is_read_in_batches(path):
         notes += batch.notes
         more = batch.more
     assert [note.epoch for note in notes if isinstance(note, Measured)] == [*range(1, 1501)]
-
-
-def test_values_under_keys_that_look_like_secrets_are_redacted():
-    secrets = {
-        "hf_token": "hf_x",
-        "api_key": "k",
-        "AWS_SECRET": "s",
-        "password": "p",
-        "credentials": {"user": "u"},
-    }
-    plain = {
-        "max_tokens": 5,
-        "token": 3,
-        "pad_token_id": "0",
-        "token_accuracy": "a",
-        "tokenizer": "t",
-        "keys": "k",
-    }
-    knobs = {"train": {"epochs": 1}, "user_knobs": {**secrets, **plain, "layers": [1, 2], "none": None}}
-    shown = tracked(Run(1, "0" * 16, 1, canonical(knobs), 1), 1).knobs
-    redacted = {path.removeprefix("user_knobs.") for path, value in shown.items() if value == REDACTED}
-    assert redacted == {"hf_token", "api_key", "AWS_SECRET", "password", "credentials.user"}
-    assert shown["user_knobs.layers"] == "[1,2]"
-    assert shown["user_knobs.none"] is None
 
 
 def test_a_tracker_knows_all_knobs_and_what_their_values_are(path):
