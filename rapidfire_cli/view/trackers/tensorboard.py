@@ -8,6 +8,7 @@ the disk was full does not hide what follows.
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, assert_never
 
 from rapidfire_cli.durable import disk
@@ -69,7 +70,7 @@ def opened(place: Place) -> TensorBoard:
 
 def where(place: Place) -> str:
     """The command that shows them."""
-    return f"tensorboard --logdir {place.directory}"
+    return f"tensorboard --logdir {quote(str(place.directory))}"
 
 
 def _events(note: Note, place: Place) -> Iterator["Event"]:

@@ -7,6 +7,7 @@ process that logs. Every row has an id, so that what is told twice is kept once.
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from shlex import quote
 from typing import assert_never
 
 from rapidfire_cli.terms import UNFINISHED, Value
@@ -77,4 +78,4 @@ def opened(place: Place) -> Trackio:
 def where(place: Place) -> str:
     """The command that shows them."""
     folder = os.environ.get(FOLDER) or place.directory.absolute()
-    return f"{FOLDER}={folder} trackio show --project {place.metadata.experiment}"
+    return f"{FOLDER}={quote(str(folder))} trackio show --project {quote(place.metadata.experiment)}"

@@ -6,6 +6,7 @@ offline each run is written once, as a whole, when it is over; `wandb sync` uplo
 
 import os
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, assert_never
 
 from rapidfire_cli.terms import UNFINISHED, Value
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from wandb import Run
 
 NEEDS = ("wandb",)
-MODE, KEY = "WANDB_MODE", "WANDB_API_KEY"
-"""Environment variables of W&B's: `online` or `offline`, and the key that uploading needs."""
+MODE, KEY, PROJECT = "WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT"
+"""Environment variables of W&B's: `online` or `offline`, the key that uploading needs, and the project."""
 
 Mode = Literal["online", "offline"]
 
@@ -71,13 +72,12 @@ class WandB:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
-            name = self._place.metadata.experiment
             quiet = wandb.Settings(
                 console="off", silent=True, disable_git=True, x_disable_stats=True, x_disable_meta=True
             )
             opened = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", name),
-                group=name,
+                project=_project(self._place),
+                group=self._place.metadata.experiment,
                 id=id,
                 name=run.name,
                 config=_config(run),
@@ -106,8 +106,12 @@ def opened(place: Place) -> WandB:
 def where(place: Place) -> str:
     """The command that uploads what was logged, or where it is."""
     if _mode() == "online":
-        return f"project {place.metadata.experiment}"
-    return f"wandb sync {place.directory}/wandb/offline-run-*"
+        return f"project {_project(place)}"
+    return f"wandb sync {quote(f'{place.directory}/wandb')}/offline-run-*"
+
+
+def _project(place: Place) -> str:
+    return os.environ.get(PROJECT) or place.metadata.experiment
 
 
 def _mode() -> Mode:

@@ -4,8 +4,7 @@ import pytest
 
 from rapidfire_cli.facts import RunChanged
 from rapidfire_cli.terms import Run, RunState, canonical
-from rapidfire_cli.view.trackers import mlflow
-from rapidfire_cli.view.trackers.feed import Cursor, Feed, place
+from rapidfire_cli.view.trackers.feed import Cursor, Feed
 from rapidfire_cli.view.trackers.secrets import REDACTED, without_credentials
 from rapidfire_cli.view.trackers.tracker import tracked
 from tests.store.sweep import enrolled
@@ -83,12 +82,3 @@ def test_causes_of_failures_are_logged_without_credentials(tmp_path):
     journal.record([RunChanged(1, RunState.FAILED, "OSError: https://u:p@host/x")])
     _, failed = Feed(tmp_path / "journal.db", Cursor()).read().notes
     assert failed.cause == "OSError: https://<redacted>@host/x"
-
-
-def test_the_address_of_a_server_is_shown_without_credentials(tmp_path, monkeypatch):
-    enrolled(tmp_path / "journal.db")
-    at = place(tmp_path / "journal.db", tmp_path / "a b")
-    monkeypatch.setenv(mlflow.SERVER, "https://ann:pw@host/mlflow")
-    assert mlflow.where(at) == "https://<redacted>@host/mlflow"
-    monkeypatch.delenv(mlflow.SERVER)
-    assert mlflow.where(at) == f"mlflow ui --backend-store-uri 'sqlite:///{tmp_path}/a b/mlflow.db'"
