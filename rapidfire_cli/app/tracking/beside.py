@@ -1,4 +1,4 @@
-"""The trackers of a fit: a process beside it that logs to them, and what is left to log at the end."""
+"""Run the process that logs to a fit's trackers, and report at the end what they have not logged."""
 
 import os
 import shlex
@@ -28,29 +28,28 @@ def checked_trackers(names: Sequence[Tracker]) -> tuple[Tracker, ...]:
 
 
 def log_rest(home: ExperimentDir, names: Sequence[Tracker]) -> None:
-    """Log what these trackers were not told yet, where nothing trains."""
-    with logged(home, [name for name in names if behind(home, name)]):
-        pass
+    """Log what these trackers have not logged yet, without training; print which are still behind."""
+    late = [name for name in names if behind(home, name)]
+    if late and (process := _started(home, late)):
+        _end(process, home, late)
 
 
 @contextmanager
 def logged(home: ExperimentDir, names: Sequence[Tracker]) -> Iterator[None]:
-    """Log to these trackers meanwhile, from a process of its own; at the end say which ones are behind.
+    """Log to these trackers from another process during the block; at the end print which are behind.
 
-    Nothing that goes wrong there is raised here.
+    Errors of that process and of trackers are printed, never raised.
     """
     process = _started(home, names) if names else None
     try:
         yield
     finally:
         if process:
-            _end(process)
-            for line in left_behind(home, names):
-                print(line, file=sys.stderr)
+            _end(process, home, names)
 
 
 def left_behind(home: ExperimentDir, names: Sequence[Tracker]) -> Iterator[str]:
-    """A line for each tracker that was not told everything."""
+    """A line for each tracker that has not logged everything."""
     for name in names:
         if left := behind(home, name):
             why = f" ({error})" if (error := progress(home, name).error) else ""
@@ -59,36 +58,37 @@ def left_behind(home: ExperimentDir, names: Sequence[Tracker]) -> Iterator[str]:
 
 
 def _started(home: ExperimentDir, names: Sequence[Tracker]) -> subprocess.Popen[bytes] | None:
+    """Start the process; None with a warning if it cannot be started."""
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    log = -1
     try:
         disk.make_directory(home.trackers)
-        log = disk.append(home.trackers / "log")
-        return subprocess.Popen(
-            (*COMMAND, str(home.path), *names),
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=quiet,
-            start_new_session=True,  # Ctrl-C is for the fit
-        )
+        with os.fdopen(disk.append(home.trackers / "log"), "ab") as log:
+            return subprocess.Popen(
+                (*COMMAND, str(home.path), *names),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=quiet,
+                start_new_session=True,  # Ctrl-C is for the fit
+            )
     except OSError as error:
         print(f"warning: nothing is logged to {', '.join(names)}: {error}", file=sys.stderr)
         return None
-    finally:
-        if log >= 0:
-            os.close(log)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let it catch up, at most for some seconds; a second Ctrl-C ends the waiting."""
+def _end(process: subprocess.Popen[bytes], home: ExperimentDir, names: Sequence[Tracker]) -> None:
+    """Wait until the process has caught up, at most DRAIN seconds; then print which trackers are behind.
+
+    Ctrl-C ends the waiting.
+    """
+    assert process.stdin
     try:
         with suppress(OSError):
-            assert process.stdin
-            process.stdin.close()
-        process.wait(DRAIN)
-    except subprocess.TimeoutExpired:
-        pass
+            process.stdin.close()  # its signal to finish
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(DRAIN)
     finally:
         process.kill()
         process.wait()
+    for line in left_behind(home, names):
+        print(line, file=sys.stderr)

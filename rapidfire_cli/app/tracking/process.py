@@ -1,7 +1,7 @@
 """The process that logs to trackers beside a fit: a thread for each, until standard input ends.
 
-The fit holds the other end of standard input, so this process also learns that the fit was killed. Then the
-trackers have some seconds to catch up. What hangs is left behind.
+The fit holds the other end of standard input, so this process also notices that the fit was killed. The
+trackers then have DRAIN seconds to catch up; a tracker that hangs does not delay the exit any longer.
 """
 
 import os

@@ -7,7 +7,8 @@ import pytest
 
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.tracking import beside
-from rapidfire_cli.app.tracking.beside import checked_trackers, logged
+from rapidfire_cli.app.tracking.beside import checked_trackers, log_rest, logged
+from rapidfire_cli.app.tracking.follow import Follower
 from rapidfire_cli.facts import RunChanged
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import RunState, Tracker
@@ -69,3 +70,23 @@ def test_without_trackers_no_process_is_started(home, monkeypatch):
     with logged(home, []):
         pass
     assert not home.trackers.exists()
+
+
+def test_the_rest_is_logged_only_if_there_is_one(home, monkeypatch, capsys):
+    process(monkeypatch, "print('started')")
+    log_rest(home, [NAME])
+    assert (home.trackers / "log").read_text() == "started\n"
+    assert "tensorboard is 2 events behind" in capsys.readouterr().err
+    follower = Follower(home, NAME)
+    follower.end()
+    assert follower.follow()
+    log_rest(home, [NAME])
+    assert (home.trackers / "log").read_text() == "started\n"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_log_that_cannot_be_opened_is_a_warning(home, capsys):
+    (home.trackers / "log").mkdir(parents=True)
+    with logged(home, [NAME]):
+        pass
+    assert capsys.readouterr().err.startswith("warning: nothing is logged to tensorboard: ")
