@@ -1,11 +1,11 @@
-"""Follow the journal for one tracker: read, log, keep the cursor, and try again after an error.
+"""Follow the journal for one tracker: read, log, save the cursor, and retry after an error.
 
 Theory of operation
 -------------------
-Each tracker has a directory `trackers/<name>` with a lock, its files and `cursor.json`, which says what it
-was told. One process at a time follows for a tracker. The cursor is written after the tracker has logged a
-batch. After an error the tracker is opened again and told the same batch, after a pause that grows; nothing
-is given up while the follower lives. A tracker that never returns holds its own thread only.
+Each tracker has a directory `trackers/<name>` with a lock, its files and `cursor.json`, which says how much
+of the journal it has logged. One process at a time follows the journal for a tracker. The cursor is written
+after the tracker has logged a batch. After an error the tracker is opened again and logs the same batch,
+after a pause that grows; no batch is skipped. A tracker that hangs blocks only its own thread.
 """
 
 import json
@@ -20,15 +20,15 @@ from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Plain, Tracker
-from rapidfire_cli.view.trackers import feed, registry
-from rapidfire_cli.view.trackers.feed import Cursor, Feed
+from rapidfire_cli.view.trackers import notes, registry
+from rapidfire_cli.view.trackers.notes import Cursor, NoteReader
 from rapidfire_cli.view.trackers.secrets import without_credentials
 from rapidfire_cli.view.trackers.tracker import Place
 from rapidfire_cli.view.trackers.tracker import Tracker as Opened
 
 POLL = 1.0  # seconds between two looks at the journal (assumed: trackers refresh every few seconds)
 PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds after a first error, and at most (assumed)
-LAST_ATTEMPTS = 3  # that fail after the end, until it gives up (assumed)
+LAST_ATTEMPTS = 3  # after the end, before it gives up (assumed)
 DRAIN = 10.0  # seconds that trackers have at the end of a fit
 
 Open = Callable[[Place], Opened]
@@ -37,7 +37,7 @@ Open = Callable[[Place], Opened]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a tracker was told, and what went wrong since."""
+    """How much a tracker has logged, and the error of the last attempt."""
 
     cursor: Cursor = field(default_factory=Cursor)
     error: str = ""  # one line; empty where the last attempt succeeded
@@ -57,13 +57,13 @@ class Follower:
         return directory_of(self._home, self._name)
 
     def end(self) -> None:
-        """Let it return as soon as the tracker was told everything."""
+        """Make `follow` return as soon as the tracker has logged everything."""
         self._ended.set()
 
     def follow(self) -> bool:
-        """Tell the tracker what happens until `end`; False where it could not be told everything.
+        """Log what happens until `end`; return False if the tracker could not log everything.
 
-        Raises Held.
+        Raises Held if another process logs to the tracker.
         """
         left, pause = LAST_ATTEMPTS, PAUSE
         disk.make_directory(self.directory)
@@ -79,16 +79,16 @@ class Follower:
         return True
 
     def _attempt(self) -> bool:
-        """Tell the tracker everything until the end; False where something raised."""
+        """Log everything until the end; return False if something raised."""
         tracker: Opened | None = None
         try:
             known = progress(self._home, self._name)
-            source = Feed(self._home.journal, known.cursor)
+            source = NoteReader(self._home.journal, known.cursor)
             while True:
-                ending = self._ended.is_set()  # what was recorded before that is told, too
+                ending = self._ended.is_set()  # read first: what was recorded before the end is logged, too
                 batch = source.read()
                 if batch.notes:
-                    tracker = tracker or self._open(feed.place(self._home.journal, self.directory))
+                    tracker = tracker or self._open(notes.place(self._home.journal, self.directory))
                     tracker.log(batch.notes)
                 if (now := Progress(batch.cursor)) != known:
                     _keep(self.directory, known := now)
@@ -120,7 +120,7 @@ def directory_of(home: ExperimentDir, name: Tracker) -> Path:
 
 
 def progress(home: ExperimentDir, name: Tracker) -> Progress:
-    """What the tracker was told; the beginning where nobody knows."""
+    """How much the tracker has logged; nothing if its cursor is missing or damaged."""
     try:
         kept = json.loads((directory_of(home, name) / "cursor.json").read_text("utf-8"))
         inside = {int(run): (epoch, step) for run, (epoch, step) in kept["inside"].items()}
@@ -130,8 +130,8 @@ def progress(home: ExperimentDir, name: Tracker) -> Progress:
 
 
 def behind(home: ExperimentDir, name: Tracker) -> int:
-    """The number of events that the tracker was not told yet."""
-    return feed.behind(home.journal, progress(home, name).cursor)
+    """The number of events that the tracker has not logged yet."""
+    return notes.behind(home.journal, progress(home, name).cursor)
 
 
 def _keep(directory: Path, known: Progress) -> None:

@@ -1,4 +1,4 @@
-"""`track`: log to trackers what they have not been told yet."""
+"""`track`: log to trackers what they have not logged yet."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from rapidfire_cli.app.tracking.beside import checked_trackers, left_behind
 from rapidfire_cli.app.tracking.follow import Follower, behind, directory_of
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Tracker
-from rapidfire_cli.view.trackers import feed, registry
+from rapidfire_cli.view.trackers import notes, registry
 from rapidfire_cli.view.wording import counted
 
 
 def track(names: Sequence[Tracker], experiment: str | None, parent: str | None) -> int:
-    """Log to these trackers, or to those of the experiment, until each was told everything.
+    """Log everything that is missing to these trackers, or to those of the experiment.
 
-    Returns the exit code. Raises Held where a fit logs to one of them, and Unavailable.
+    Returns the exit code. Raises Held if a fit logs to one of them, and Unavailable if one fails.
     """
     home = open_overview(experiment, parent).home
     asked = checked_trackers(names or _usual(home))
@@ -27,13 +27,13 @@ def track(names: Sequence[Tracker], experiment: str | None, parent: str | None) 
 
 
 def _logged(home: ExperimentDir, name: Tracker) -> bool:
-    """Log everything to one tracker, and say where it is."""
+    """Log everything to one tracker and print where it is; return False if it fails."""
     left = behind(home, name)
     follower = Follower(home, name)
     follower.end()
     if not follower.follow():
         return False
-    where = registry.module_of(name).where(feed.place(home.journal, follower.directory))
+    where = registry.module_of(name).where(notes.place(home.journal, follower.directory))
     print(f"{name}: {counted(left, 'event')} logged; {where}")
     return True
 

@@ -1,14 +1,18 @@
-"""What happened since a cursor, as notes: the journal's events in their order, and values inside epochs.
+"""Read an experiment's journal as notes for a tracker, from a cursor on.
 
 Theory of operation
 -------------------
-A cursor says how much of the journal a tracker was told: the events up to `seq` and, of runs in the middle of
-an epoch, the step up to which values inside it were told. `read` returns the next notes with the cursor
-behind them. The tracker logs them, and then the cursor is kept; so after a kill some notes come once more,
-and none is lost. A cursor of another journal, as `repair` makes one, is the beginning.
+A cursor says how much of the journal a tracker has logged: the events up to `seq` and, for each run in the
+middle of an epoch, the step up to which values inside it are logged. `read` returns the next notes and the
+cursor after them. The cursor is saved once the tracker has logged the notes. After a kill some notes are
+therefore read again, and none is lost. If the cursor belongs to another journal, such as one from before
+`repair`, reading starts at the beginning.
 
-Only ends of epochs and changes of state are events that trackers are told. Other events do not count as
-behind. An epoch whose end is recorded twice is told once.
+Only ends of epochs and changes of state become notes; other events do not count as behind. An epoch whose end
+is recorded twice becomes one note.
+
+`store.feed` serves views on the screen: it keeps a connection open, begins at the end of the journal and
+forgets its place with its process. A tracker needs everything from the beginning, across processes.
 """
 
 import json
@@ -42,13 +46,13 @@ from rapidfire_cli.view.trackers.tracker import (
 
 BATCH = 1000  # events that are read at once (assumed)
 
-TOLD = "kind IN ('epoch_ended', 'run_changed')"
-EVENTS = f"SELECT seq, at, kind, body FROM events WHERE seq > ? AND {TOLD} ORDER BY seq LIMIT ?"
+LOGGED = "kind IN ('epoch_ended', 'run_changed')"
+EVENTS = f"SELECT seq, at, kind, body FROM events WHERE seq > ? AND {LOGGED} ORDER BY seq LIMIT ?"
 FIRST = "SELECT at FROM events ORDER BY seq LIMIT 1"
-BEHIND = f"SELECT count(*) FROM events WHERE seq > ? AND {TOLD}"
+BEHIND = f"SELECT count(*) FROM events WHERE seq > ? AND {LOGGED}"
 EARLIER = f"""
     SELECT json_extract(body, '$.run'), max(ifnull(json_extract(body, '$.epoch'), 0)) FROM events
-    WHERE seq <= ? AND {TOLD} GROUP BY 1"""
+    WHERE seq <= ? AND {LOGGED} GROUP BY 1"""
 RUN = """
     SELECT number, id, "group", config, seed, replicate, origin, epochs FROM runs WHERE number = ?"""
 INSIDE = """
@@ -71,33 +75,33 @@ Row: TypeAlias = tuple[int, float, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How much of the journal a tracker was told."""
+    """How much of the journal a tracker has logged."""
 
     seq: int = 0  # of the last event
-    inside: Inside = field(default_factory=dict)  # values inside epochs that were told
-    first: float | None = None  # when the journal's first event was: another journal has another one
+    inside: Inside = field(default_factory=dict)  # values inside epochs
+    first: float | None = None  # time of the journal's first event, which identifies the journal
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next notes, the cursor behind them, and whether the journal has more."""
+    """The next notes, the cursor after them, and whether the journal has more."""
 
     notes: tuple[Note, ...]
     cursor: Cursor
     more: bool
 
 
-class Feed:
+class NoteReader:
     """Reads an experiment's journal from a cursor on."""
 
     def __init__(self, journal: Path, cursor: Cursor) -> None:
         self._journal = journal
         self._cursor = cursor
         self._runs: dict[int, TrackedRun] = {}
-        self._ended: dict[int, int] | None = None  # the epochs that were told, by run
+        self._ended: dict[int, int] | None = None  # the last epoch that was read, by run
 
     def read(self) -> Batch:
-        """The next notes; none where nothing has happened since. Raises Refusal where nothing can be read."""
+        """Return the next notes; none if nothing happened since. Raises Refusal where nothing can be read."""
         with reader(self._journal) as db:
             if not begun(db):
                 return Batch((), self._cursor, more=False)
@@ -106,14 +110,14 @@ class Feed:
                 self._ended = dict(db.execute(EARLIER, [self._cursor.seq]))
             rows = db.execute(EVENTS, [self._cursor.seq, BATCH]).fetchall()
             inside = dict(self._cursor.inside)
-            notes = [note for row in rows for note in self._told(db, row, inside)]
+            notes = [note for row in rows for note in self._notes(db, row, inside)]
             if not (more := len(rows) == BATCH):
                 notes += self._under_way(db, inside)
         self._cursor = replace(self._cursor, seq=rows[-1][0] if rows else self._cursor.seq, inside=inside)
         return Batch(tuple(notes), self._cursor, more)
 
-    def _told(self, db: sqlite3.Connection, row: Row, inside: Inside) -> Iterator[Note]:
-        """The notes of an event."""
+    def _notes(self, db: sqlite3.Connection, row: Row, inside: Inside) -> Iterator[Note]:
+        """The notes for an event."""
         assert self._ended is not None
         _, at, kind, body = row
         event = fact(kind, json.loads(body))
@@ -143,7 +147,7 @@ class Feed:
 
 
 def behind(journal: Path, cursor: Cursor) -> int:
-    """The number of events that a tracker with this cursor was not told yet."""
+    """The number of events that a tracker with this cursor has not logged yet."""
     if not journal.is_file():
         return 0
     with reader(journal) as db:
@@ -186,7 +190,7 @@ def _tracked(db: sqlite3.Connection, number: int) -> TrackedRun:
 
 
 def _valid(db: sqlite3.Connection, cursor: Cursor) -> Cursor:
-    """The cursor; the beginning where it belongs to another journal, such as one that was repaired since."""
+    """The cursor, or one at the beginning if it belongs to another journal, as after `repair`."""
     (first,) = db.execute(FIRST).fetchone() or (None,)
     return cursor if first == cursor.first else Cursor(first=first)
 
@@ -194,7 +198,7 @@ def _valid(db: sqlite3.Connection, cursor: Cursor) -> Cursor:
 def _inside(
     db: sqlite3.Connection, run: TrackedRun, epoch: int, inside: Inside, at: float
 ) -> Iterator[Measured]:
-    """The values inside an epoch that were not told yet: training's in the epoch so far, turn by turn."""
+    """The values inside an epoch since the cursor: training's values in the epoch so far, turn by turn."""
     known, last = inside.get(run.number, (epoch, 0))
     steps: dict[int, dict[str, float]] = {}
     for step, name, value in db.execute(INSIDE, [run.number, epoch, last if known == epoch else 0]):

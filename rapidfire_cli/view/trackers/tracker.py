@@ -1,8 +1,9 @@
-"""Tracker: what every tracker is told, in words that none of them owns.
+"""The interface of trackers: the notes that they log, and the place where they log an experiment.
 
-A tracker is one module of this package. It has NEEDS, the packages that it imports, and `opened`, which makes
-a Tracker. It is told of runs by notes: a run began, it measured something, it changed its state. Notes may
-come twice, since a process can be killed between telling and writing down that it was told.
+A tracker is one module of this package. It has NEEDS, the packages that it imports; `opened`, which makes a
+Tracker; and `where`, which says where people find what it logged. Notes say that a run began, measured
+something, or changed its state. A tracker may get a note twice, because a process can be killed after the
+tracker has logged it and before the cursor is saved.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

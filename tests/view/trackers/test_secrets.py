@@ -4,7 +4,7 @@ import pytest
 
 from rapidfire_cli.facts import RunChanged
 from rapidfire_cli.terms import Run, RunState, canonical
-from rapidfire_cli.view.trackers.feed import Cursor, Feed
+from rapidfire_cli.view.trackers.notes import Cursor, NoteReader
 from rapidfire_cli.view.trackers.secrets import REDACTED, without_credentials
 from rapidfire_cli.view.trackers.tracker import tracked
 from tests.store.sweep import enrolled
@@ -80,5 +80,5 @@ def test_urls_without_credentials_stay_as_they_are(text):
 def test_causes_of_failures_are_logged_without_credentials(tmp_path):
     journal = enrolled(tmp_path / "journal.db")
     journal.record([RunChanged(1, RunState.FAILED, "OSError: https://u:p@host/x")])
-    _, failed = Feed(tmp_path / "journal.db", Cursor()).read().notes
+    _, failed = NoteReader(tmp_path / "journal.db", Cursor()).read().notes
     assert failed.cause == "OSError: https://<redacted>@host/x"
