@@ -1,6 +1,8 @@
 """A tracker that fails is told everything in the end, and one that hangs stops nothing."""
 
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -51,6 +53,13 @@ def home(tmp_path, monkeypatch):
     return ExperimentDir(tmp_path)
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def told(home: ExperimentDir, tracker: Recorder) -> bool:
     follower = Follower(home, NAME, tracker.open)
     follower.end()
@@ -91,11 +100,15 @@ def test_a_follower_waits_for_news_until_its_end(home):
     thread = threading.Thread(target=follower.follow)
     thread.start()
     journal = enrolled(home.journal)
-    journal.record([epoch(1, 3, 0.7)])
-    journal.close()
-    follower.end()
-    thread.join(20)
-    assert tracker.epochs == [1, 2, 3]
+    try:
+        wait_until(lambda: tracker.epochs == [1, 2])
+        journal.record([epoch(1, 3, 0.7)])
+        wait_until(lambda: tracker.epochs == [1, 2, 3])
+    finally:
+        journal.close()
+        follower.end()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_only_one_process_logs_to_a_tracker(home):
@@ -103,8 +116,7 @@ def test_only_one_process_logs_to_a_tracker(home):
     thread = threading.Thread(target=follower.follow)
     thread.start()
     try:
-        while not (follower.directory / "cursor.json").exists():
-            pass
+        wait_until((follower.directory / "cursor.json").exists)
         with pytest.raises(Held):
             told(home, Recorder())
     finally:

@@ -93,6 +93,7 @@ def test_a_plot_of_importances_that_mean_nothing_says_so(svg, monkeypatch):
     knobs = {"lr": [draw.random() for _ in range(30)]}
     found = importance(knobs, [draw.random() for _ in range(30)])
     assert found.r2 < 0.3
+    assert found.knobs[0][1] < 0.5  # on runs that the forest was fitted to, it would be above 1
     draw_importance(svg, "digits", "loss", found)
     assert "The knobs explain too little of the metric: the bars mean nothing." in texts(svg)
 
