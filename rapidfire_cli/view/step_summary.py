@@ -9,7 +9,7 @@ from rapidfire_cli.view.knob_columns import varied
 from rapidfire_cli.view.results import failures, ranking_table
 from rapidfire_cli.view.wording import counted
 
-LAST = 100  # bytes that the line with the number of the others takes, at most
+LAST = 100  # bytes reserved for the line with the number of the other lines
 MOST = 900_000  # bytes; GitHub drops a summary of more than 1 MiB as a whole
 
 
@@ -46,7 +46,7 @@ def _ranking(seen: Overview) -> list[str]:
 
 
 def _fitting(head: Sequence[str], lines: Sequence[str], room: int) -> Iterator[str]:
-    """As many of the lines as there is room for, and how many are left; nothing if that is too long."""
+    """As many lines as fit into `room` bytes, then the number of the others; nothing if neither fits."""
     left = room - LAST
     every = [*head, *lines] if left >= 0 else []
     for place, line in enumerate(every):
@@ -62,7 +62,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text without what Markdown or HTML would make something of."""
+    """The text in one line, with characters escaped that Markdown or HTML would interpret."""
     plain = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     for sign in "|*_`[]":
         plain = plain.replace(sign, f"\\{sign}")

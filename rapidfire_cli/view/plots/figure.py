@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".svg", ".png", ".pdf")
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Colours that colour-blind people tell apart (Okabe and Ito 2008, without the faint yellow)."""
 
@@ -36,7 +34,7 @@ STYLE: Mapping[str, Any] = {
 
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """A figure of this size in inches, which is saved at the end. Raises OSError."""
+    """Yield a figure of this size in inches and save it at the end. Raises OSError."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -48,7 +46,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
 
 
 def title(figure: "Figure", text: str, note: str) -> None:
-    """What is shown, and below it in small type of what; the axes make room."""
+    """Write the title and below it a note in small type; the axes make room."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height = figure.get_size_inches()[1]

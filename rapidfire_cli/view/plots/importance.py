@@ -1,7 +1,8 @@
 """The importance of knobs: how much worse a random forest predicts the metric once a knob is shuffled.
 
 The forest predicts runs that it was not fitted to (5 folds), and so its R² says whether the importances mean
-anything at all.
+anything at all. The page shows another estimate, PED-ANOVA, which has no such
+measure (`view.page.importance`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rapidfire_cli.terms import Plain
-from rapidfire_cli.view.plots.figure import COLOURS, GREY, PALE, drawn, title
+from rapidfire_cli.view.plots.figure import COLOURS, GREY, INK, PALE, drawn, title
 from rapidfire_cli.view.wording import knob_text
 
 LEAST = 20  # runs below which importances say nothing
@@ -84,12 +85,12 @@ def draw_importance(path: Path, experiment: str, metric: str, found: Importance)
             )
         axes.set_yticks(places, names)
         axes.tick_params(length=0)
-        axes.tick_params(axis="y", labelcolor="#222222")
+        axes.tick_params(axis="y", labelcolor=INK)
         axes.spines["bottom"].set_visible(False)
         axes.set_xticks([])
         axes.set_xlim(0, 1.12 * max(*means, 0.01))
         note = f"{experiment}: R² lost when a knob is shuffled; n = {found.runs} runs, R² = {found.r2:.2f}"
         title(figure, f"What {metric} depends on", note)
         if not explains:
-            told = "The knobs explain too little of the metric: the bars mean nothing."
-            axes.set_xlabel(told, color=COLOURS[1], loc="left")
+            warning = "The knobs explain too little of the metric: the bars mean nothing."
+            axes.set_xlabel(warning, color=COLOURS[1], loc="left")

@@ -1,4 +1,4 @@
-"""The rungs of brackets: who was promoted, who was pruned, and where the cut was."""
+"""The rungs of brackets: which runs were promoted, which were pruned, and where the cut was."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +17,11 @@ WIDE = 3  # brackets in a row
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """The decision after some epochs, by run: its value, and whether it went on."""
+    """The decision after some epochs: each run's value, and whether it was promoted."""
 
     epochs: int
     verdicts: Mapping[int, tuple[float | None, bool]]
-    cut: float | None  # the value of the last that went on
+    cut: float | None  # the value of the last run that was promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _draw(axes: "Axes", bracket: Bracket, best: int | None) -> None:
             )
     for rung in bracket.rungs:
         for promoted, face in ((False, "white"), (True, COLOURS[0])):
-            values = _known(value for value, on in rung.verdicts.values() if on is promoted)
+            values = _known(value for value, passed in rung.verdicts.values() if passed is promoted)
             edge = COLOURS[0] if promoted else GREY
             axes.scatter(
                 [at[rung.epochs]] * len(values), values, 22, face, edgecolors=edge, linewidths=0.9, zorder=4
@@ -108,5 +108,5 @@ def _paths(bracket: Bracket) -> dict[int, list[tuple[int, float]]]:
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
-    """Those that are finite numbers."""
+    """The finite numbers among the values."""
     return [value for value in values if value is not None and math.isfinite(value)]

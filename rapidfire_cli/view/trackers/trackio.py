@@ -1,7 +1,7 @@
 """trackio: a run for each run, in the project of the experiment's name.
 
 Values go straight into trackio's storage: `trackio.init` would start threads and look at the hardware of the
-process that logs. Every row has an id, so that what is told twice is kept once.
+process that logs. Every row has an id, so a note that is logged twice is kept once.
 """
 
 import os
