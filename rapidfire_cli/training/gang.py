@@ -9,8 +9,9 @@ rows; so losses, metrics and all that follows from them are the same on every ra
 happens on every rank alike.
 
 The processes find each other by a file in a directory that only this user can read, and talk over the
-loopback interface. torch's default process group is not used: libraries that look for one (torchmetrics,
-transformers) would wait for ranks that do not call them.
+loopback interface, to which every user of the machine can connect. So a message that is unpickled carries a
+digest, made with a key from that file, and `exchange` reads no other. torch's default process group is not
+used: libraries that look for one (torchmetrics, transformers) would wait for ranks that do not call them.
 
 Invariants:
 
@@ -22,12 +23,15 @@ Invariants:
 No call here times out: what hangs is found by the controller, which ends the gang.
 """
 
+import hmac
 import os
 import pickle
+import secrets
 import select
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -45,7 +49,9 @@ LOOPBACK: Final = "127.0.0.1"
 FOREVER: Final = timedelta(days=365)
 BUCKET: Final = 2**25  # bytes of gradients that are summed at once (assumed; DistributedDataParallel's 25 MB)
 ROOM: Final = 2**12  # bytes of a message of each rank, at first (assumed: losses and weights of some batches)
-HEADER: Final = 8  # bytes: the size of a message
+SIZE: Final = 8  # bytes: the size of a message
+DIGEST: Final = 16  # bytes: what shows that a rank of this gang wrote it
+HEADER: Final = SIZE + DIGEST
 PATIENCE: Final = 1.0  # seconds in which a rank that ended is found after a connection broke (assumed)
 
 Value = TypeVar("Value")
@@ -72,7 +78,7 @@ class Gang:
         self._cell = torch.zeros(1, dtype=torch.uint8)
         disk.make_private(directory)
         store = dist.FileStore(str(directory / place.gang), place.size)
-        self._peers = self._met(store)
+        self._peers, self._key = self._met(store)
         with self._reaching():
             self._words = _gloo(dist.PrefixStore("words", store), self.share)
             self._sums = (
@@ -87,7 +93,7 @@ class Gang:
         return int(self._cell[0])
 
     def exchange(self, value: Value) -> list[Value]:
-        """Return every rank's value, by rank; tensors must be on the CPU.
+        """Return every rank's value, by rank; tensors must be on the CPU. Raises Lost.
 
         Usually in one round: there is room for a message as large as the largest so far.
         """
@@ -96,7 +102,7 @@ class Gang:
         if (most := max(map(_size, received))) > self._room:
             self._room = 1 << (most - 1).bit_length()
             received = self._round(own)
-        return [pickle.loads(each[HEADER : HEADER + _size(each)]) for each in received]
+        return [pickle.loads(self._authentic(each)) for each in received]
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
         """Give each tensor the values that it has on rank 0."""
@@ -125,13 +131,16 @@ class Gang:
             os.close(peer)
         self._peers = []
 
-    def _met(self, store: Any) -> list[int]:
-        """Return a descriptor of each other rank's process."""
+    def _met(self, store: Any) -> tuple[list[int], bytes]:
+        """Return a descriptor of each other rank's process, and the key of this gang."""
+        if self.share.leads:
+            store.set("key", secrets.token_hex())
         store.set(f"process {self.share.rank}", f"{os.getpid()}")
         others = [rank for rank in range(self.share.size) if rank != self.share.rank]
         try:
             store.set_timeout(FOREVER)
-            return [os.pidfd_open(int(store.get(f"process {rank}"))) for rank in others]
+            key = store.get("key")
+            return [os.pidfd_open(int(store.get(f"process {rank}"))) for rank in others], key
         except (RuntimeError, ProcessLookupError) as error:
             raise Lost(f"the ranks of the gang did not meet: {error}") from error
 
@@ -139,13 +148,24 @@ class Gang:
         """Send this rank's message, or its size if there is no room for it, and return everybody's."""
         sent = torch.zeros(HEADER + self._room, dtype=torch.uint8)
         area = memoryview(sent.numpy())  # type: ignore[arg-type]
-        area[:HEADER] = len(own).to_bytes(HEADER, "little")
+        area[:SIZE] = len(own).to_bytes(SIZE, "little")
         if len(own) <= self._room:
+            area[SIZE:HEADER] = self._digest(own)
             area[HEADER : HEADER + len(own)] = own
         received = [torch.empty_like(sent) for _ in range(self.share.size)]
         with self._reaching():
             self._words.allgather([received], [sent]).wait()
         return [memoryview(each.numpy()) for each in received]  # type: ignore[arg-type]
+
+    def _digest(self, message: bytes | memoryview) -> bytes:
+        return blake2b(message, key=self._key, digest_size=DIGEST).digest()
+
+    def _authentic(self, received: memoryview) -> memoryview:
+        """Return the message, if a rank of this gang wrote it. Raises Lost."""
+        message = received[HEADER : HEADER + _size(received)]
+        if not hmac.compare_digest(self._digest(message), received[SIZE:HEADER]):
+            raise Lost("received a message that no rank of the gang wrote")
+        return message
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -157,7 +177,7 @@ class Gang:
 
 
 def _size(message: memoryview) -> int:
-    return int.from_bytes(message[:HEADER], "little")
+    return int.from_bytes(message[:SIZE], "little")
 
 
 def _gloo(store: Any, share: Share) -> Any:

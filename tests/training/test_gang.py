@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rapidfire_cli.engine.messages import Rank
-from rapidfire_cli.training.gang import BUCKET, Gang
+from rapidfire_cli.training.gang import BUCKET, Gang, Lost
 
 SIZE = 3
 
@@ -41,6 +41,19 @@ def test_every_rank_receives_the_value_of_each_however_large(together, size):
         assert [each["rank"] for each in received] == [0, 1, 2]
         for rank, each in enumerate(received):
             assert each["rows"].equal(torch.full((size * rank,), float(rank)))
+
+
+def test_a_message_that_no_rank_wrote_is_not_unpickled(together, monkeypatch):
+    """Every user of the machine can connect to the loopback interface."""
+
+    def forged(gang: Gang) -> str:
+        if gang.share.rank == 1:
+            monkeypatch.setattr(gang, "_key", b"guessed")
+        with pytest.raises(Lost) as lost:
+            gang.exchange("a value")
+        return lost.value.cause
+
+    assert {*together(forged)} == {"received a message that no rank of the gang wrote"}
 
 
 def test_tensors_of_all_shapes_and_types_are_summed_in_place(together):
