@@ -314,28 +314,37 @@ class Executor:
             done, left = run.ticks - from_ticks, limit - run.ticks
             is_over = left <= 0 or (mark is Mark.EPOCH and is_enough(now - entered, done, left))
             decision = self._decided(run, mark, now, run.ticks >= until and is_over)
-            if Next.KEEP in decision:
-                run.streams = rng.capture()
-                self._save(run)
-                checkpoint.keep(run)
-            if Next.STOP in decision and mark is Mark.VALIDATION_BATCH:
-                rewind(run)
-            if Next.END in decision:
+            if decision and self._carried_out(run, mark, decision):
                 return decision
             if mark is not Mark.VALIDATION_BATCH:
-                now = self._checkpointed(run, now, Next.SAVE in decision)
+                now = self._checkpointed(run, now, decision)
             began = now
         return Next.GO_ON
 
+    def _carried_out(self, run: LiveRun, mark: Mark, decision: Next) -> bool:
+        """Do at a mark what cannot wait; return whether the turn ends."""
+        if Next.KEEP in decision:
+            run.streams = rng.capture()
+            self._save(run)
+            checkpoint.keep(run)
+        if Next.STOP in decision and mark is Mark.VALIDATION_BATCH:
+            rewind(run)
+        return Next.END in decision
+
     def _decided(self, run: LiveRun, mark: Mark, now: float, reached: bool) -> Next:
-        """Decide what to do at a mark; the turn has `reached` its end or not. Rank 0 decides for a gang."""
+        """Decide what to do at a mark; the turn has `reached` its end or not. Rank 0 decides for a gang.
+
+        At most marks nothing is to be done; enum arithmetic would take 5 µs of each step to find that.
+        """
         decision = Next.GO_ON
         if run.share.leads:
+            if mark is Mark.EPOCH and is_kept(run):
+                decision |= Next.KEEP
             stopped = self._stop_requested()
-            decision |= Next.KEEP if mark is Mark.EPOCH and is_kept(run) else Next.GO_ON
-            decision |= Next.STOP if stopped else Next.GO_ON
-            decision |= Next.END if stopped or reached else Next.GO_ON
-            decision |= Next.SAVE if self._is_due(run, now, Next.END in decision) else Next.GO_ON
+            if stopped or reached:
+                decision |= Next.STOP | Next.END if stopped else Next.END
+            if self._is_due(run, now, ends=stopped or reached):
+                decision |= Next.SAVE
         return Next(run.gang.agree(decision)) if run.gang else decision
 
     def _is_due(self, run: LiveRun, now: float, ends: bool) -> bool:
@@ -346,9 +355,9 @@ class Executor:
             return run.gang is not None and (run.unsaved >= every or took <= SHARE * run.unsaved)
         return run.unsaved >= every or (now >= self._spare_due and now - self._unsaved[number] >= every)
 
-    def _checkpointed(self, run: LiveRun, now: float, is_due: bool) -> float:
+    def _checkpointed(self, run: LiveRun, now: float, decision: Next) -> float:
         """Save the run that trains, or else a waiting one, if its checkpoint is due; return the time."""
-        if is_due:
+        if decision and Next.SAVE in decision:
             run.streams = rng.capture()
             self._save(run)
             return self._spent(now)
