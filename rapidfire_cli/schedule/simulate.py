@@ -131,12 +131,13 @@ class Simulation:
                 assert_never(action)
 
     def _fork(self, bracket: int) -> None:
-        """Have forks take the places that a population has, at once."""
-        policy = self.scheduler.policies[bracket]
+        """Have forks of the best runs, on as many slots, take the places that a population has, at once."""
+        policy, runs = self.scheduler.policies[bracket], self.scheduler.runs
         for vacancy in policy.vacancies if isinstance(policy, ForkingPolicy) else ():
             number = 1 + max(self.timeline.ticks)
             self.timeline.ticks[number] = 0
-            entry = NewRun(number, vacancy.left * self._chunks)
+            (source, _), *_ = vacancy.sources
+            entry = NewRun(number, vacancy.left * self._chunks, gang=runs[source].gang)
             self._plan(self.timeline.makespan, RunsAdded((entry,), bracket=bracket))
 
     def _begin(self, slots: Sequence[int], run: int, end: TurnEnded) -> None:

@@ -42,6 +42,9 @@ def test_the_difference_of_files_says_how_many_runs_are_not_compared(tmp_path, c
 def test_a_schedule_has_the_forks_of_a_population_and_says_that_it_has_no_proposals(tmp_path, capsys):
     assert expand(written(tmp_path / "a.yaml", text()), False, None, Shown(slots=6)) == 0
     assert "6 slots: 36 run-epochs in 6 epochs of wall time, 0% idle" in capsys.readouterr().out
+    gangs = written(tmp_path / "gangs.yaml", text().replace("  train:\n", "  train:\n    gpus: 2\n"))
+    assert expand(gangs, False, None, Shown(slots=12)) == 0
+    assert "in 6 epochs of wall time, 0% idle; 6 run-epochs per slot" in capsys.readouterr().out
     one = written(tmp_path / "b.yaml", search(4, 3).replace("epochs: 2", "epochs: 1"))
     assert expand(one, False, None, Shown(slots=3)) == 0
     said = capsys.readouterr().out
