@@ -90,7 +90,7 @@ class FitAdmission:
         if warm:
             begins_with = self._home.run(former) / ORIGIN
             if not begins_with.is_dir():
-                return NoRetry("the weights that it began with are no longer there")
+                return NoRetry("its initial weights were deleted")
             publication.twin(begins_with, self._home.run(instead) / ORIGIN)
         return instead
 

@@ -84,7 +84,7 @@ class Forks:
     def _born(self, each: NamedPopulation, vacancy: Vacancy, number: int) -> Run | None:
         """The fork that takes the place, with its weights; None while they can still become durable.
 
-        When nobody's weights are left, the fork begins without and fails.
+        If none of the runs to fork has its weights left, the fork is admitted without weights, and fails.
         """
         asked = [
             (fork(self._file, each, vacancy, self._runs[run], epoch, number), self._runs[run], epoch)

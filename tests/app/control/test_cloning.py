@@ -2,12 +2,14 @@
 
 import pytest
 
+from rapidfire_cli.app.admission import FitAdmission
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.cloning import Cloning, epoch_ends
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.checkpoints import KEPT, MODEL, ORIGIN, STATE, Best, Reached, name, to_facts
+from rapidfire_cli.engine.ports import NoRetry
 from rapidfire_cli.facts import RunOpened
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
@@ -90,6 +92,20 @@ def test_a_warm_clone_begins_with_a_durable_epoch_end_that_is_pinned(cli, source
     publication.verify(pinned)
     for path in epoch_ends(cli.home.run(run(cli, 1))).values():
         assert (path.path / STATE).stat().st_nlink == 1 + (path.reached.epoch == epoch)
+
+
+def test_a_warm_clone_that_runs_out_of_memory_is_replaced_as_long_as_its_weights_are_there(cli):
+    asked(cli, CloneRun((1,), ("train.batch_size=4",), warm="all"))
+    clone = run(cli, 2)
+    (cli.path / "halved.yaml").write_text(f"execution: {{on_oom: {{train.batch_size: /2}}}}\n{FILE}")
+    file = load_experiment(Given(cli.path / "halved.yaml"), str(cli.path)).file
+    admission = FitAdmission(cli.home, file, [clone], free=3)
+    instead = admission.retry(2)
+    assert isinstance(instead, Run)
+    assert (instead.warm_start, instead.leaf["train"]["batch_size"]) == (clone.warm_start, 2)
+    publication.verify(cli.home.run(instead) / ORIGIN)
+    publication.remove(cli.home.run(clone) / ORIGIN)
+    assert admission.retry(2) == NoRetry("its initial weights were deleted")
 
 
 def test_an_epoch_that_is_not_durable_is_refused_with_those_that_are(cli):
