@@ -54,7 +54,7 @@ EARLIER = f"""
     SELECT json_extract(body, '$.run'), max(ifnull(json_extract(body, '$.epoch'), 0)) FROM events
     WHERE seq <= ? AND {LOGGED} GROUP BY 1"""
 RUN = """
-    SELECT number, id, "group", config, seed, replicate, origin, epochs FROM runs WHERE number = ?"""
+    SELECT number, id, "group", config, seed, replicate, origin FROM runs WHERE number = ?"""
 INSIDE = """
     SELECT step, name, value FROM so_far WHERE run = ? AND epoch = ? AND step > ? ORDER BY step"""
 UNDER_WAY = """
@@ -185,8 +185,8 @@ def _epochs(db: sqlite3.Connection, run: int) -> dict[int, tuple[int, list[Metri
 
 
 def _tracked(db: sqlite3.Connection, number: int) -> TrackedRun:
-    *same, origin, epochs = db.execute(RUN, [number]).fetchone()
-    return tracked(replace(Run(*same), origin=origin_of(origin)), epochs)
+    *same, origin = db.execute(RUN, [number]).fetchone()
+    return tracked(replace(Run(*same), origin=origin_of(origin)))
 
 
 def _valid(db: sqlite3.Connection, cursor: Cursor) -> Cursor:

@@ -38,7 +38,6 @@ class TrackedRun:
     seed: int
     replicate: int
     parent: int | None  # the run that it was cloned from, or replaces
-    epochs: int
     knobs: Mapping[str, Value] = field(compare=False)  # by dotted path, without secrets; lists are JSON
 
     @property
@@ -132,11 +131,11 @@ def kinds(leaves: Iterable[dict[str, Plain]]) -> dict[str, Kind]:
     return {path: each.pop() if len(each) == 1 else str for path, each in found.items()}
 
 
-def tracked(run: Run, epochs: int) -> TrackedRun:
+def tracked(run: Run) -> TrackedRun:
     """The run as trackers show it."""
     parent = run.origin.run if isinstance(run.origin, Clone | OomRetry) else None
     same = (run.number, run.id, run.group, run.seed, run.replicate)
-    return TrackedRun(*same, parent, epochs, dict(_shown(run.leaf)))
+    return TrackedRun(*same, parent, dict(_shown(run.leaf)))
 
 
 def _kind(value: Plain) -> Kind:

@@ -1,4 +1,4 @@
-"""A run as trackers are told of it."""
+"""A run and what it measured, as trackers get them."""
 
 from rapidfire_cli.view.trackers.tracker import Measured, TrackedRun
 
@@ -11,7 +11,7 @@ KNOBS = {
 
 
 def run(number: int, parent: int | None = None) -> TrackedRun:
-    return TrackedRun(number, f"{number:016x}", 1, 42, 0, parent, 3, KNOBS)
+    return TrackedRun(number, f"{number:016x}", 1, 42, 0, parent, KNOBS)
 
 
 def measured(number: int, epoch: int, loss: float) -> Measured:

@@ -29,7 +29,7 @@ def test_values_under_keys_that_look_like_secrets_are_redacted():
     }
     lists = {"layers": [1, 2], "api_keys": ["a", "b"], "urls": ["ftp://u:p@h", "a@b"]}
     knobs = {"train": {"epochs": 1}, "user_knobs": {**secrets, **plain, **lists, "none": None}}
-    shown = tracked(Run(1, "0" * 16, 1, canonical(knobs), 1), 1).knobs
+    shown = tracked(Run(1, "0" * 16, 1, canonical(knobs), 1)).knobs
     redacted = {path.removeprefix("user_knobs.") for path, value in shown.items() if value == REDACTED}
     assert redacted == {
         "hf_token",
