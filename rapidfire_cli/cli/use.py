@@ -109,7 +109,7 @@ def track(
     experiment: Which = None,
     parent: Parent = None,
 ) -> None:
-    """Log to trackers what they have not been told yet.
+    """Log to trackers what they have not logged yet.
 
     Works after a fit, and during one that does not log to the same tracker.
     """

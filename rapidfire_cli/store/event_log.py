@@ -1,4 +1,4 @@
-"""The journal's events as they were recorded, so that a finished experiment can be played again."""
+"""The journal's events as they were recorded, for `history --events`."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -11,10 +11,10 @@ EVENTS = "SELECT seq, at, kind, body FROM events ORDER BY seq"
 
 
 def events(journal: Path, runs: Collection[int] | None = None) -> Iterator[dict[str, Plain]]:
-    """The events in order, as `fit --output jsonl` prints them, with their number and
-    time in seconds since the epoch.
+    """The events in order, as `fit --output jsonl` prints them, with their numbers and times.
 
-    `runs` chooses those that are about one of these runs. Raises Refusal where nothing can be read.
+    Times are in seconds since 1970. With `runs`, only events about one of these runs. Raises Refusal where
+    nothing can be read.
     """
     with reader(journal) as db:
         for seq, at, kind, body in db.execute(EVENTS):

@@ -107,9 +107,9 @@ class MLflow:
     def _change(self, id: str, note: Changed) -> None:
         from mlflow.entities import RunTag
 
-        told = {"state": str(note.state), "cause": note.cause}
-        told |= {name: _text(value) for name, value in note.summary.items()}
-        tags = [RunTag(f"rapidfire.{_key(name)}", text[:LONGEST]) for name, text in told.items()]
+        shown = {"state": str(note.state), "cause": note.cause}
+        shown |= {name: _text(value) for name, value in note.summary.items()}
+        tags = [RunTag(f"rapidfire.{_key(name)}", text[:LONGEST]) for name, text in shown.items()]
         self._client.log_batch(id, tags=tags)
         if note.state in UNFINISHED:
             self._client.update_run(id, "RUNNING")

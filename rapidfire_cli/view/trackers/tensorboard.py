@@ -82,8 +82,8 @@ def _events(note: Note, place: Place) -> Iterator["Event"]:
         case Measured(_, at, epoch, step, values):
             yield _event(_scalars({**values, "epoch": epoch}), at, step)
         case Changed(_, at, state, cause, summary):
-            told: dict[str, Value] = {"state": str(state), **({"cause": cause} if cause else {}), **summary}
-            yield _event(_text("state", told), at)
+            shown: dict[str, Value] = {"state": str(state), **({"cause": cause} if cause else {}), **summary}
+            yield _event(_text("state", shown), at)
             if state not in UNFINISHED:
                 yield _event(_over(state, at), at)
         case _:

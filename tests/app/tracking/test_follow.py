@@ -1,4 +1,4 @@
-"""A tracker that fails is told everything in the end, and one that hangs stops nothing."""
+"""A tracker that fails logs everything in the end, and one process at a time logs to it."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ NAME = Tracker.TENSORBOARD
 
 
 class Recorder:
-    """A tracker that fails as often as it is told to, after it logged nothing."""
+    """A tracker that raises `failures` times before it logs anything."""
 
     def __init__(self, failures: int = 0):
         self.failures, self.notes, self.opened, self.closed = failures, [], 0, 0
@@ -60,37 +60,37 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def told(home: ExperimentDir, tracker: Recorder) -> bool:
+def caught_up(home: ExperimentDir, tracker: Recorder) -> bool:
     follower = Follower(home, NAME, tracker.open)
     follower.end()
     return follower.follow()
 
 
-def test_a_tracker_is_told_everything_once(home):
+def test_a_tracker_logs_everything_once(home):
     first, second = Recorder(), Recorder()
-    assert told(home, first)
+    assert caught_up(home, first)
     assert (first.epochs, first.opened, first.closed) == ([1, 2], 1, 1)
-    assert told(home, second)
+    assert caught_up(home, second)
     assert (second.notes, second.opened) == ([], 0)
     assert [*left_behind(home, [NAME])] == []
 
 
-def test_a_tracker_that_raises_is_told_the_same_again(home):
+def test_a_tracker_that_raises_gets_the_same_notes_again(home):
     tracker = Recorder(failures=2)
-    assert told(home, tracker)
+    assert caught_up(home, tracker)
     assert tracker.epochs == [1, 2]
     assert progress(home, NAME).error == ""
 
 
 def test_a_tracker_that_keeps_raising_is_left_behind_and_catches_up_later(home):
-    assert not told(home, Recorder(failures=99))
+    assert not caught_up(home, Recorder(failures=99))
     assert behind(home, NAME) == 3
     [line] = left_behind(home, [NAME])
     assert line.startswith(
         "tensorboard is 3 events behind (ConnectionError: no https://<redacted>@host); `rapidfire track"
     )
     later = Recorder()
-    assert told(home, later)
+    assert caught_up(home, later)
     assert later.epochs == [1, 2]
 
 
@@ -118,15 +118,15 @@ def test_only_one_process_logs_to_a_tracker(home):
     try:
         wait_until((follower.directory / "cursor.json").exists)
         with pytest.raises(Held):
-            told(home, Recorder())
+            caught_up(home, Recorder())
     finally:
         follower.end()
         thread.join(20)
 
 
 def test_a_cursor_that_cannot_be_read_is_the_beginning(home):
-    assert told(home, Recorder())
+    assert caught_up(home, Recorder())
     (home.trackers / NAME / "cursor.json").write_text("[1")
     again = Recorder()
-    assert told(home, again)
+    assert caught_up(home, again)
     assert again.epochs == [1, 2]

@@ -61,16 +61,16 @@ def test_a_cursor_continues_where_it_was(path):
     assert NoteReader(path, again.cursor).read().notes == ()
 
 
-def test_an_epoch_that_is_recorded_twice_is_told_once(path):
+def test_an_epoch_that_is_recorded_twice_becomes_one_note(path):
     """An opened run reports its finished epochs again."""
     journal = enrolled(path)
     journal.record([epoch(1, 1, 0.5), epoch(1, 1, 0.5), epoch(1, 2, 0.6)])
     first = NoteReader(path, Cursor())
     assert sum(isinstance(note, Measured) for note in first.read().notes) == 2
     journal.record([epoch(1, 1, 0.5), epoch(1, 2, 0.6), epoch(1, 3, 0.7)])
-    told = first.read()
-    assert [note.epoch for note in told.notes if isinstance(note, Measured)] == [3]
-    assert NoteReader(path, told.cursor).read().notes == ()
+    later = first.read()
+    assert [note.epoch for note in later.notes if isinstance(note, Measured)] == [3]
+    assert NoteReader(path, later.cursor).read().notes == ()
 
 
 def turn(at: int, step: int, loss: float | None = None) -> list[TurnStarted | TurnEnded]:
@@ -78,7 +78,7 @@ def turn(at: int, step: int, loss: float | None = None) -> list[TurnStarted | Tu
     return [TurnStarted(1, 0, at), TurnEnded(1, 0, at, step, metrics)]
 
 
-def test_values_inside_an_epoch_are_told_at_each_turn_and_once(path):
+def test_values_inside_an_epoch_are_read_once_at_each_turn(path):
     journal = enrolled(path, metadata=replace(METADATA, chunks=4))
     journal.record([RunChanged(1, RunState.RUNNING), *turn(1, 5, 2.0), *turn(2, 10, math.nan)])
     reader = NoteReader(path, Cursor())
@@ -90,17 +90,17 @@ def test_values_inside_an_epoch_are_told_at_each_turn_and_once(path):
     assert reader.read().notes == ()
     assert NoteReader(path, first.cursor).read().notes == ()
     journal.record([*turn(3, 15, 1.5), epoch(1, 1, 0.5), *turn(4, 20), *turn(5, 25, 1.4)])
-    told = [
+    later = [
         (note.epoch, note.step, next(iter(note.values)))
         for note in NoteReader(path, first.cursor).read().notes
     ]
-    assert told == [(1, 15, "so_far/loss"), (1, 20, "train/loss"), (2, 25, "so_far/loss")]
+    assert later == [(1, 15, "so_far/loss"), (1, 20, "train/loss"), (2, 25, "so_far/loss")]
     whole = place(path, path.parent).curves(1)
     assert [(note.epoch, note.step) for note in whole] == [(1, 5), (1, 10), (1, 15), (1, 20)]
     assert whole[-1].values == {"train/loss": 0.5, "val/loss": 0.6, "val/top1_accuracy": 0.5}
 
 
-def test_a_journal_that_was_made_again_is_told_from_its_beginning(path):
+def test_a_journal_that_was_made_again_is_read_from_its_beginning(path):
     journal = enrolled(path)
     journal.record([RunChanged(1, RunState.RUNNING), epoch(1, 1, 0.5), epoch(1, 2, 0.6)])
     journal.close()
@@ -110,9 +110,9 @@ def test_a_journal_that_was_made_again_is_told_from_its_beginning(path):
     again.enroll(METADATA, runs(3), [5] * 3)
     again.record([epoch(1, 1, 0.5), epoch(1, 2, 0.6), epoch(1, 3, 0.7), epoch(1, 4, 0.8)])
     assert behind(path, cursor) == 4
-    told = NoteReader(path, cursor).read()
-    assert [note.epoch for note in told.notes if isinstance(note, Measured)] == [1, 2, 3, 4]
-    assert NoteReader(path, told.cursor).read().notes == ()
+    later = NoteReader(path, cursor).read()
+    assert [note.epoch for note in later.notes if isinstance(note, Measured)] == [1, 2, 3, 4]
+    assert NoteReader(path, later.cursor).read().notes == ()
 
 
 def test_a_clone_has_a_parent(path):

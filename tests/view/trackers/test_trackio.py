@@ -41,7 +41,7 @@ def test_a_run_has_its_knobs_its_facts_and_its_curves(place, read):
     assert (config["rapidfire.number"], config["rapidfire.seed"]) == (7, 42)
 
 
-def test_what_is_told_twice_is_kept_once(place, read):
+def test_what_is_logged_twice_is_kept_once(place, read):
     notes = [Began(run(8), 1.7e9), measured(8, 1, 2.0)]
     Trackio(place).log(notes)
     Trackio(place).log([*notes, measured(8, 2, 1.0)])
