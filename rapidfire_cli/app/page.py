@@ -1,4 +1,4 @@
-"""What the web page and the report show of runs, and how a request that the page sends is carried out."""
+"""What the web page and the report show about runs, and how a request from the page is carried out."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ def run_why(home: ExperimentDir, number: int) -> dict[str, Plain]:
 
 
 def run_log(home: ExperimentDir, number: int) -> str:
-    """The end of what the run printed; empty where it printed nothing. Raises Refusal."""
+    """The end of the run's log; empty where the run printed nothing. Raises Refusal."""
     return _log(home, _found(home, number), TAIL)
 
 
@@ -78,7 +78,7 @@ def rungs(home: ExperimentDir) -> dict[str, Plain]:
 
 
 def requests(home: ExperimentDir) -> dict[str, Plain]:
-    """The requests that people made, the last one first. Raises Refusal."""
+    """The requests of the experiment, newest first. Raises Refusal."""
     taken = reversed(requests_taken(home.journal))
     return {
         "requests": [{**taken_record(each), "text": command_text(each.taken.request.ask)} for each in taken]
@@ -86,7 +86,7 @@ def requests(home: ExperimentDir) -> dict[str, Plain]:
 
 
 def importance(home: ExperimentDir, split: str, name: str) -> dict[str, Plain]:
-    """How much each knob matters for the metric, or why that cannot be said. Raises Refusal."""
+    """How important each knob is for the metric, or why that is unknown. Raises Refusal."""
     seen = overview(home.journal, is_held(home.lock))
     usual = seen.objective
     direction = usual.direction if name == usual.metric else usual_direction(name) or usual.direction
@@ -94,9 +94,10 @@ def importance(home: ExperimentDir, split: str, name: str) -> dict[str, Plain]:
 
 
 def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
-    """Carry out a request: over the socket of a live fit, or under the lock.
+    """Carry out a request: a running fit does it, else this process under the experiment's lock.
 
-    Raises Refused where it cannot be understood or nobody answers, and Refusal for a wrong clone.
+    Raises Refused if `body` is not a valid request or another process holds the lock and does not answer,
+    and Refusal if a clone's changes are invalid.
     """
     request = _request(body)
     if isinstance(request.ask, CloneRun):
@@ -115,7 +116,7 @@ def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
 
 
 def contents(home: ExperimentDir) -> tuple[Contents, int]:
-    """What a report holds, and of how many runs. Of very many only some have a page. Raises Refusal."""
+    """What a report holds, and its number of runs; at most `PAGES` of them have a page. Raises Refusal."""
     alive = is_held(home.lock)
     seen, past, file = overview(home.journal, alive, unlisted=True), history(home.journal), _file(home)
     found = snapshot(home, seen)
@@ -134,7 +135,7 @@ def contents(home: ExperimentDir) -> tuple[Contents, int]:
 
 
 def _with_pages(seen: Overview) -> Sequence[RunRow]:
-    """All runs, or of very many the best, the failed ones and the first."""
+    """All runs, or if there are more than `PAGES`, some of the best, of the failed and of the first ones."""
     if len(seen.rows) <= PAGES:
         return seen.rows
     best = [row for place in ranking(seen.rows, seen.objective) for row in place.rows]
@@ -198,7 +199,7 @@ def _row(seen: Overview, number: int) -> RunRow:
 
 
 def _provenance(home: ExperimentDir, row: RunRow, file: ExperimentFile | None) -> Iterator[Plain]:
-    """Every knob with its value, how it was chosen, and the place in the file, as far as one is known."""
+    """Every knob with its value, how it was chosen, and its place in the file where that is known."""
     first, changes = row, dict[str, int]()
     while isinstance(first.origin, Clone | OomRetry | Fork):
         parent = _found(home, first.origin.run)

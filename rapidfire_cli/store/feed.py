@@ -41,13 +41,11 @@ PARTIAL = """
     SELECT name, value FROM so_far WHERE run = ? AND epoch = ? AND step = (
       SELECT max(step) FROM so_far AS each WHERE each.run = so_far.run AND each.epoch = so_far.epoch)"""
 
-BEFORE = -1  # no version of SQLite's: there may be something to read at the first look
-
-NEVER = -1  # no data version
+BEFORE = -1  # differs from every `data_version`, so that the first look reads
 
 
 class Replaced(Exception):  # noqa: N818 - what became of the journal
-    """The journal is no longer there, or another one is in its place: read everything again."""
+    """The journal was removed or replaced by another one: read everything again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was recorded between two looks, each part in its order; a turn comes when it begins and ends."""
+    """What was recorded between two looks, in order; a turn is listed when it begins and when it ends."""
 
     events: tuple[JournalEvent, ...]
     turns: tuple[Turn, ...]
@@ -85,9 +83,10 @@ class Feed:
     """Follows one journal. Any thread may use it, one at a time."""
 
     def __init__(self, journal: Path, after: int | None = None) -> None:
-        """Begin at the end, or after the event of this `seq`.
+        """Begin at the end of the journal, or after the event with the `seq` that `after` gives.
 
-        Raises Refusal where nothing can be read, FileNotFoundError, and OSError.
+        Raises Refusal if the journal is empty, damaged or of a newer version, FileNotFoundError if it is
+        missing, and OSError if it cannot be read.
         """
         self._path = journal
         self._db = follower(journal)
@@ -109,7 +108,7 @@ class Feed:
 
     @property
     def seq(self) -> int:
-        """The last event that was read."""
+        """The `seq` of the last event that was read."""
         return self._seq
 
     def look(self) -> News | None:
@@ -142,7 +141,7 @@ class Feed:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One unchanging state."""
+        """A transaction: all reads in it see one state of the journal."""
         with kept(self._path):
             self._db.execute("BEGIN")
             try:
@@ -163,7 +162,7 @@ class Feed:
             yield Recorded(at, taken)
 
     def _turns(self, db: sqlite3.Connection) -> Iterator[Turn]:
-        """Those that began, and those that ended and were open before."""
+        """The turns that began since the last look, and those that ended since."""
         known = self._turn
         for row, run, slot, until, at, started, ended in db.execute(
             TURNS, [known, json.dumps([*self._open.values()])]
@@ -191,14 +190,14 @@ def latest_turns(journal: Path) -> tuple[Turn, ...]:
 
 
 def workers(journal: Path, since: float) -> tuple[WorkerStarted | WorkerDied, ...]:
-    """The starts and deaths of workers since then, in order. Raises Refusal where nothing can be read."""
+    """The starts and deaths of workers since this time, in order. Raises Refusal if nothing can be read."""
     with reader(journal) as db:
         found = [fact(kind, json.loads(body)) for kind, body in db.execute(WORKERS, [since])]
     return tuple(cast("WorkerStarted | WorkerDied", each) for each in found)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is there."""
+    """The device and inode of the file; None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - asked for five times a second
     except OSError:

@@ -1,4 +1,4 @@
-// What the page knows of the experiment: a snapshot, and whatever changed since.
+// What the page knows about the experiment: a snapshot, and what changed since.
 //
 // Documents come column by column and name their own metrics and knobs. A run's knobs, id and origin never
 // change; everything else is replaced by what came last. `version` counts the merges, so that whatever is

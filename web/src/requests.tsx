@@ -10,7 +10,7 @@ export function RequestsView() {
   const { found, failure } = useJson<{ requests: Taken[] }>("requests", model.requests);
   if (failure) return <p class="quiet">{failure.message}</p>;
   if (!found) return <p class="quiet">Reading the requests…</p>;
-  if (!found.requests.length) return <p class="quiet">Nobody has asked for anything yet. Select runs and press s, r, c or d.</p>;
+  if (!found.requests.length) return <p class="quiet">No requests yet. Select runs and press s, r, c or d.</p>;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Requests">
       <table class="plain">

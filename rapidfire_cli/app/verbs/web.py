@@ -24,7 +24,7 @@ SSH_PORT = "22"
 
 
 class Address(NamedTuple):
-    """Where to listen; port 0 is any that is free."""
+    """Where to listen; port 0 chooses a free one."""
 
     host: str
     port: int
@@ -60,9 +60,9 @@ def web(experiment: str | None, parent: str | None, address: Address, read_only:
 
 
 def finder(experiment: str | None, parent: str | None) -> Callable[[], ExperimentDir | None]:
-    """What names the experiment: the one that was asked for, or the newest once there is one.
+    """A function that returns the chosen experiment, or by default the newest one, None while there is none.
 
-    Raises Refusal when an experiment is asked for that does not exist.
+    Raises Refusal if the chosen experiment does not exist.
     """
     found: list[ExperimentDir] = []
 
@@ -80,7 +80,7 @@ def finder(experiment: str | None, parent: str | None) -> Callable[[], Experimen
 
 
 def names(host: str, port: int) -> tuple[str, ...]:
-    """What a browser may call this server, each with its port; the first is for the URL."""
+    """The names by which a browser may address this server, with the port; the URL has the first."""
     if _is_any(host):
         machine = socket.gethostname()
         found = [machine, socket.getfqdn(), *_addresses(machine), "localhost", "127.0.0.1", "[::1]"]
@@ -92,7 +92,7 @@ def names(host: str, port: int) -> tuple[str, ...]:
 
 
 def forwarding(environ: Mapping[str, str], port: int) -> str | None:
-    """The command that makes the port reachable from where a person came over ssh; None without ssh."""
+    """The ssh command that forwards the port to the machine the user logged in from; None without ssh."""
     words = environ.get("SSH_CONNECTION", "").split()
     if len(words) != 4:
         return None
@@ -128,7 +128,7 @@ def _serve(app: object, server: socket.socket) -> None:
 
 @contextmanager
 def _url_file(port: int) -> Iterator[Callable[[str], None]]:
-    """What writes the present URL where only the owner can read it; the file is deleted at the end."""
+    """A function that writes the current URL to a file only its owner can read, deleted at the end."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     directory = Path(runtime) if runtime else Path.home() / ".cache"
     path = directory / "rapidfire" / f"web-{port}.url"

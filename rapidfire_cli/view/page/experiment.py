@@ -1,4 +1,4 @@
-"""What the page needs of the program around it."""
+"""The functions that the page's server calls for data and requests; `app` provides them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rapidfire_cli.terms import Plain
 
 
 class Refused(Exception):  # noqa: N818 - what became of it
-    """A request that could not be carried out: its HTTP status and what the person is told."""
+    """A request that could not be carried out: the HTTP status, the error and a hint."""
 
     def __init__(self, status: int, text: str, hint: str = "") -> None:
         super().__init__(text)
@@ -18,7 +18,7 @@ class Refused(Exception):  # noqa: N818 - what became of it
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What the page shows and asks for; each may raise Refusal."""
+    """Functions for everything that the page shows and requests; each may raise Refusal."""
 
     find: Callable[[], ExperimentDir | None]  # None as long as there is no experiment
     run: Callable[[ExperimentDir, int], dict[str, Plain]]

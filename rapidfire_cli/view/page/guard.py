@@ -1,4 +1,4 @@
-"""Who may ask the page's server for anything, and with which words it answers.
+"""Access control of the page's server: which requests it accepts, and how it refuses the others.
 
 Theory of operation
 -------------------
@@ -54,7 +54,7 @@ class Session:
     """The secrets of one server: the token of its URL, once, and the cookie that it is exchanged for."""
 
     def __init__(self, changed: Callable[[str], None] = lambda token: None) -> None:
-        """`changed` is told each new token."""
+        """`changed` is called with each new token."""
         self._changed = changed
         self._cookie = secrets.token_urlsafe(32)
         self.token = secrets.token_urlsafe(24)

@@ -1,7 +1,7 @@
 """The page's server: which addresses there are, and what each answers.
 
-GET reads, from the journal and the experiment's directory, and changes nothing. The one POST hands a person's
-request to where those of the command line go. `guard` stands before all of this.
+GET reads the journal and the experiment's directory, and changes nothing. The one POST sends a request the
+way the command line does. `guard` checks every HTTP request first.
 """
 
 import html
@@ -139,7 +139,7 @@ def _number(request: Request) -> int:
 
 
 async def _body(request: Request) -> bytes:
-    """What was sent, unless it is too much."""
+    """The request's body; invalid JSON in its place where it is larger than `MOST_BYTES`."""
     text = b""
     async for part in request.stream():
         text += part

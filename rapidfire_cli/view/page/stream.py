@@ -11,7 +11,7 @@ A tab gets a snapshot again where a change would not do: the journal has become 
 ended, a request changed an experiment at rest, too much was missed, or a run was born whose knobs may give
 the others a column.
 
-Whatever cannot be read is a message, too: a page never waits without saying for what.
+A journal that cannot be read is a message, too, so the page always shows what it waits for.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class Follower:
     def __init__(
         self, find: Callable[[], ExperimentDir | None], journal: str = "", seq: int = 0, live: bool = False
     ) -> None:
-        """`find` names the experiment once there is one; the others say what the tab has seen.
+        """`find` returns the experiment once there is one; the others say what the tab has seen.
 
         `live` is whether the experiment was being trained then.
         """
@@ -127,7 +127,7 @@ class Follower:
         return found
 
     def close(self) -> None:
-        """Let go of the journal."""
+        """Close the journal."""
         if self._feed:
             self._feed.close()
         self._feed = None
@@ -203,7 +203,7 @@ class Follower:
         return Sent("delta", feed.seq, found)
 
     def _learn(self, home: ExperimentDir) -> None:
-        """What changes tell only the difference of."""
+        """Read the counts that later changes only update."""
         self._requests = requests_count(home.journal)
         self._slots = {turn.slot: turn.run for turn in latest_turns(home.journal) if turn.ended is None}
 
@@ -213,7 +213,7 @@ class Follower:
 
 
 def _name(home: ExperimentDir) -> str:
-    """What names the journal's file as long as it is the same one."""
+    """The inode of the journal's file: another file has another name; empty where there is none."""
     with suppress(OSError):
         return f"{home.journal.stat().st_ino:x}"
     return ""

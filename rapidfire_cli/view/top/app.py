@@ -49,7 +49,7 @@ def bindings() -> list[BindingType]:
     found: list[BindingType] = []
     for _, keys in SECTIONS:
         for key in keys:
-            actions = [f"{key.action}"] if "," not in key.keys else key.action.split(",")
+            actions = key.action.split(",") if "," in key.keys else [key.action]
             for name, action in zip(key.keys.split(","), actions, strict=False):
                 if action:
                     shown = key.shown.partition(" ")[0] or None
@@ -135,13 +135,13 @@ class Top(App[None]):
         self._drawn = -1
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Take the keys of requests away where none may be made."""
+        """Disable the keys of requests in a read-only app."""
         return self._desk.send is not None or action not in ASKING
 
     # Looking
 
     def look(self) -> None:
-        """Take in what is new, and draw it when it is time."""
+        """Read what is new, and draw it when it is time."""
         if self._reading or not self.is_open:
             return
         if self._following.is_due:

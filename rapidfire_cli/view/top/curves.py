@@ -19,7 +19,7 @@ from rapidfire_cli.view.top.table import MARK
 from rapidfire_cli.view.wording import metric_text
 
 COLOURS = ("#4fc3f7", "#ffb74d", "#81c784", "#f06292", "#ba68c8", "#fff176", "#4db6ac", "#e57373")
-"""Of the runs whose curves are drawn, which are at most so many."""
+"""The colours of the curves; no more runs than these are drawn."""
 LABELS = 9  # cells of the labels of the vertical axis
 
 
@@ -50,7 +50,7 @@ class Ticks(NumericAxisFormatter):
         self._most, self._whole = most, whole
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        """Ticks at round values, at most so many."""
+        """Ticks at round values, at most `max_ticks`."""
         ticks = super().get_ticks(min_, max_, max(2, min(self._most, max_ticks)))
         return [tick for tick in ticks if not self._whole or float(tick).is_integer()]
 
@@ -94,8 +94,8 @@ def curves(
 ) -> Iterator[Curve]:
     """A curve for each run, in the order of the labels, over the epochs that were trained.
 
-    `before` are epochs that were trained before a run began. An epoch has so many chunks, at whose ends there
-    may be points, too.
+    `before` is the number of epochs that were trained before each run began. `chunks` is the number of chunks
+    in an epoch; there may be points at their ends, too.
     """
     found: dict[int, list[Point]] = {}
     for point in points:

@@ -1,4 +1,4 @@
-"""What the app asks of the rest of rapidfire. Each call may take a while, so threads make them."""
+"""The functions through which the app reads about runs and sends requests; slow, so threads call them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Part: TypeAlias = "str | Table[Any]"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Ways to find out and to ask, which the verb hands in."""
+    """Functions that the verb `top` provides."""
 
     why: Callable[[Overview, int], Sequence[str]]  # sentences about a run
     page: Callable[[Overview, int], Iterable[Part]]  # all that is known of a run

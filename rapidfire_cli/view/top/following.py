@@ -56,14 +56,14 @@ class Following:
 
     @property
     def is_due(self) -> bool:
-        """Whether everything is to be read again."""
+        """Whether it is time to read everything again; call it once per look."""
         if self._feed is not None:
             return False
         self._rest = max(0, self._rest - 1)
         return not self._rest
 
     def look(self) -> bool:
-        """Take in what is new; whether anything is."""
+        """Read what is new, and return whether anything is."""
         if self._feed is None or self.known is None:
             return False
         before = self.version

@@ -28,7 +28,7 @@ class Tabs(Static):
         self._note = ""
 
     def note(self, text: str) -> None:
-        """From now on this is at the right; nothing where it is empty."""
+        """Set the note that later calls of `show` put at the right; empty for none."""
         self._note = text
 
     def show(self, pane: str, about: str) -> None:
@@ -71,7 +71,7 @@ class TextPane(VerticalScroll):
         yield Static(markup=False)
 
     def show(self, lines: Iterable[Text | str], about: object = None) -> None:
-        """Show the lines. What is about another thing than before begins where such a text is read from."""
+        """Show the lines. If `about` changed, scroll to the end of a log and to the top of other texts."""
         text = Text("\n").join(line if isinstance(line, Text) else Text(line) for line in lines)
         at_end = self.scroll_offset.y >= self.max_scroll_y
         self.query_one(Static).update(text)

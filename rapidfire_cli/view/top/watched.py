@@ -1,4 +1,4 @@
-"""What the terminal app knows of an experiment: an overview that news keep up to date."""
+"""What the terminal app knows about an experiment: an overview that each look at the journal updates."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ class Told:
 class Watched:
     """The runs by number, the slots, and the decisions of early stopping.
 
-    The rows are as the journal has them: `state_of` says that a run is interrupted where nobody trains it.
+    The rows have the states of the journal: `state_of` is interrupted for a run that no process trains.
     """
 
     seen: Overview  # when it was read
@@ -93,7 +93,7 @@ class Watched:
         return replace(self.seen, rows=rows, state=experiment_state(rows, self.alive))
 
     def state_of(self, row: RunRow) -> RunState:
-        """The run's state; where nobody trains it, a running one is interrupted."""
+        """The run's state; a running one is interrupted if no process trains the experiment."""
         return RunState.INTERRUPTED if row.state is RunState.RUNNING and not self.alive else row.state
 
     def best(self) -> frozenset[int]:
@@ -117,7 +117,7 @@ class Watched:
         return frozenset(line.run for line in self.slots.values() if line.run is not None and self.alive)
 
     def take(self, news: News, now: float | None = None) -> list[Told]:
-        """Take in what was recorded by this time of a clock; what of it is told in a line."""
+        """Update from what was recorded until `now`, in seconds of a clock; return lines worth showing."""
         told = []
         for event in news.events:
             self._fold(event.fact)
@@ -127,7 +127,7 @@ class Watched:
         return told
 
     def turn(self, turn: Turn, now: float | None = None) -> None:
-        """Take in a turn that has begun or ended, at this time of a clock."""
+        """Update from a turn that has begun or ended at `now`, in seconds of a clock."""
         line = self.slots.setdefault(turn.slot, SlotLine(turn.slot))
         if turn.ended is None:
             line.run, line.since = turn.run, now
@@ -137,7 +137,7 @@ class Watched:
             self._change(turn.run, partial_metrics=turn.metrics)
 
     def worker(self, fact: WorkerStarted | WorkerDied) -> None:
-        """Take in that a worker began or ended."""
+        """Update from the start or the death of a worker."""
         line = self.slots.setdefault(fact.slot, SlotLine(fact.slot))
         match fact:
             case WorkerStarted(_, pid, device):
@@ -213,7 +213,7 @@ def replaced(row: RunRow, **values: Any) -> RunRow:
 
 
 def told_lines(fact: Fact) -> Iterator[str]:
-    """A line for what people want to notice."""
+    """A line for a failure, a replaced run, a dead worker or a damaged checkpoint; none for other facts."""
     if isinstance(fact, RunFailed):
         yield f"run {fact.run} failed at step {fact.step:,}: {fact.cause}"
     elif isinstance(fact, RunReplaced):
@@ -241,7 +241,7 @@ def watched(
     workers: Iterable[WorkerStarted | WorkerDied],
     turns: Iterable[Turn],
 ) -> Watched:
-    """What is known before the first news; workers and turns count only while a process trains."""
+    """What is known before the first look; workers and turns count only while a process trains."""
     known = Watched(seen, alive, [*ledger])
     if alive:
         for fact in workers:

@@ -1,4 +1,4 @@
-"""Nobody but the page itself gets anything from its server, whatever they send."""
+"""Only the page itself gets anything from its server, whatever others send."""
 
 import re
 from collections.abc import Iterator
