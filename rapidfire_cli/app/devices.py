@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.manifest.origin import origin
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Refusal
-from rapidfire_cli.syntax.ast import ExperimentFile
+from rapidfire_cli.syntax.ast import ExperimentFile, List
+from rapidfire_cli.syntax.metrics import NAMED_METRICS
 from rapidfire_cli.terms import Run, canonical
 from rapidfire_cli.view.wording import counted
 
@@ -92,12 +93,23 @@ def setup(loaded: LoadedExperiment, slot: Slot, threads: int, data_workers: int 
         data_workers=data_workers,
         prefetch=file.execution.prefetch or 0,
         share=slot.share,
-        measured=any("named_metrics" in group.generator.tree for group in file.groups),
+        metrics=tuple(dict.fromkeys(_named_metrics(file))),
         path=loaded.path,
         prepared=str(loaded.home.prepared),
         keep=file.execution.keep,
         gangs=str(loaded.home.gangs),
     )
+
+
+def _named_metrics(file: ExperimentFile) -> Iterator[str]:
+    """The names of all metrics that some run of the file may compute."""
+    trees = [group.generator.tree.get(NAMED_METRICS) for group in file.groups]
+    while trees:
+        match trees.pop(0):
+            case str(name):
+                yield name
+            case list(values) | List(values):
+                trees += values
 
 
 def data_workers(file: ExperimentFile, slots: Sequence[Slot]) -> int:

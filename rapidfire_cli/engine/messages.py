@@ -37,7 +37,7 @@ class Setup:
     data_cache: int  # bytes of prepared rows
     slot: int = 0  # where the worker is
     share: float = 1.0  # of the device's free memory that this worker may fill with resident runs
-    measured: bool = False  # named metrics are asked for
+    metrics: tuple[str, ...] = ()  # the named metrics of all runs
     objective: Objective | None = None  # by which the best epoch's weights are kept
     keep: Keep = "resume"  # of a completed run
     path: tuple[str, ...] = ()  # where modules are looked up beside the working directory

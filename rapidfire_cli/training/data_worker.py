@@ -108,7 +108,7 @@ def _serve(link: Link, page: Page) -> None:
     begin = next(requests)
     assert isinstance(begin, Begin)
     sys.path[:] = begin.path
-    setup = replace(begin.setup, device="cpu", threads=THREADS, measured=False, data_workers=0)
+    setup = replace(begin.setup, device="cpu", threads=THREADS, metrics=(), data_workers=0)
     prepare(setup)
     shared = opening.shared(setup, spec.load(setup.mlspec))
     gc.freeze()

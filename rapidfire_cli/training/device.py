@@ -34,6 +34,8 @@ def prepare(setup: Setup) -> tuple[str, int]:
 
 
 def _warm_up(setup: Setup) -> None:
-    """Import what the first turn needs: torchmetrics takes two seconds."""
-    if setup.measured:
+    """Import torchmetrics, if the first turn needs it, while the other workers start."""
+    from rapidfire_cli.training.metrics import needs_torchmetrics
+
+    if any(map(needs_torchmetrics, setup.metrics)):
         import torchmetrics.classification  # noqa: F401

@@ -1,7 +1,8 @@
 """Named metrics: torchmetrics' metrics, computed in float64 from inputs in the form that each one expects.
 
 Shapes: N rows or tokens that count, C classes, D outputs. A metric is computed here if torchmetrics loses
-digits even in float64, or always uses float32.
+digits even in float64, or always uses float32, or if most runs ask for it: importing torchmetrics takes
+longer than importing torch, so it is imported only for metrics that it computes.
 """
 
 import inspect
@@ -22,11 +23,13 @@ from rapidfire_cli.training.likelihood import PERPLEXITY, Perplexity
 from rapidfire_cli.training.moments import MOMENTS, Moments
 from rapidfire_cli.training.orders import CORRELATIONS, CURVES, correlation, curve
 from rapidfire_cli.training.predictions import IGNORED, Pair, shapes
-from rapidfire_cli.training.sums import BINARY, ENSEMBLE, MULTICLASS, MULTILABEL, REGRESSION, VECTORS
+from rapidfire_cli.training.sums import BINARY, ENSEMBLE, EXACT, MULTICLASS, MULTILABEL, REGRESSION, VECTORS
 
 ACCURACY = re.compile(r"top([1-9]\d*)_accuracy")
 TOKEN_ACCURACY = "token_accuracy"
 OWN = (PERPLEXITY, TOKEN_ACCURACY)  # metrics that torchmetrics does not have in this form
+OF_SUMS = (BINARY, ENSEMBLE, MULTICLASS, MULTILABEL, REGRESSION, VECTORS)
+COMPUTED_HERE = frozenset({*OWN, EXACT, *CURVES, *CORRELATIONS, *MOMENTS}.union(*OF_SUMS))
 OFFERED = f"top1_accuracy, topK_accuracy, {', '.join(OWN)}, or a torchmetrics metric by its snake_case name"
 
 
@@ -148,20 +151,43 @@ class Classified:
         self._metric.restore(state)
 
 
-class Accuracy(Wrapped):
-    """The share of correct rows; a row is correct if its label is among the k largest logits."""
+class Accuracy:
+    """The share of correct rows; a row is correct if its label is among the k largest logits.
+
+    It is counted here because most runs ask for it, and importing torchmetrics takes longer than importing
+    torch. Equal logits are ordered as in torchmetrics.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._rows = 0
+        self._correct: Tensor | int = 0  # a tensor on the logits' device, which is not waited for
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add logits (N, C) without softmax, which may create ties; binary logits get a zero for class 0."""
         if binary(logits):
             score = logits.flatten()
             logits = torch.stack([torch.zeros_like(score), score], 1)
-        super().update(logits, labels.flatten().long())
+        labels = labels.flatten()
+        best = logits.argmax(1, keepdim=True) if self._k == 1 else logits.topk(self._k, dim=1).indices
+        self._correct = self._correct + (best == labels.unsqueeze(1)).sum()
+        self._rows += len(labels)
 
     def compute(self) -> float:
-        """Return the accuracy, computed from the counts because torchmetrics divides in float32."""
-        correct, missed = int(self._metric.tp.sum()), int(self._metric.fn.sum())
-        return correct / (correct + missed) if correct + missed else float("nan")
+        return int(self._correct) / self._rows if self._rows else float("nan")
+
+    def reset(self) -> None:
+        self._rows, self._correct = 0, 0
+
+    def state(self) -> Any:
+        return self._correct, self._rows
+
+    def restore(self, state: Any) -> None:
+        match state:
+            case {"tp": correct, "fn": missed}, _:  # in checkpoints of earlier versions
+                self._correct, self._rows = correct.sum(), int(correct.sum() + missed.sum())
+            case correct, rows:
+                self._correct, self._rows = correct, rows
 
 
 def binary(logits: Tensor) -> bool:
@@ -171,7 +197,12 @@ def binary(logits: Tensor) -> bool:
 
 def known(name: str) -> bool:
     """Whether `name` is a named metric."""
-    return bool(ACCURACY.fullmatch(name)) or name in names()
+    return not needs_torchmetrics(name) or name in names()
+
+
+def needs_torchmetrics(name: str) -> bool:
+    """Whether `name` is computed by torchmetrics, if at all; importing that takes seconds."""
+    return not ACCURACY.fullmatch(name) and name not in COMPUTED_HERE
 
 
 def close_to(name: str, more: Iterable[str] = ()) -> str:
@@ -206,7 +237,7 @@ def measure(name: str, logits: Tensor, labels: Tensor) -> Measure:
     if accuracy or name == TOKEN_ACCURACY:
         _check_accuracy(name, logits, labels)
         classes = 2 if binary(logits) else logits.shape[1]
-        return Classified(name, Accuracy(name, _top(int(accuracy[1]) if accuracy else 1, classes)), classes)
+        return Classified(name, Accuracy(min(int(accuracy[1]) if accuracy else 1, classes)), classes)
     if name == PERPLEXITY and not binary(logits) and labels.ndim == 1:
         return Classified(name, Perplexity(), logits.shape[1])
     for find in (_classifying, _regressing):
@@ -222,7 +253,7 @@ def _classifying(name: str, logits: Tensor, labels: Tensor) -> Measure | None:
         return Classified(name, own[name](), classes)
     if name in CURVES:
         return Classified(name, curve(CURVES[name]), classes)
-    if cls := _classification(prefix).get(name):
+    if needs_torchmetrics(name) and (cls := _classification(prefix).get(name)):
         micro = {"average": "micro"} if name == "accuracy" and sizes else {}
         return Classified(name, Fed(name, cls(**sizes, **micro, ignore_index=IGNORED), _decided), classes)
     return None
@@ -241,7 +272,9 @@ def _regressing(name: str, logits: Tensor, labels: Tensor) -> Measure | None:
         return correlation(CORRELATIONS[name])
     if name in MOMENTS:
         return Moments(MOMENTS[name], labels.shape[1] if labels.ndim > 1 else 1)
-    return Fed(name, cls(), _values) if (cls := _regression().get(name)) else None
+    if needs_torchmetrics(name) and (cls := _regression().get(name)):
+        return Fed(name, cls(), _values)
+    return None
 
 
 def _decided(logits: Tensor, labels: Tensor) -> Pair:
@@ -252,12 +285,6 @@ def _decided(logits: Tensor, labels: Tensor) -> Pair:
 
 def _values(logits: Tensor, labels: Tensor) -> Pair:
     return logits.double(), labels.double()
-
-
-def _top(k: int, classes: int) -> Any:
-    from torchmetrics.classification import MulticlassAccuracy
-
-    return MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False)
 
 
 def _check_accuracy(name: str, logits: Tensor, labels: Tensor) -> None:

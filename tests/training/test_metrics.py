@@ -1,11 +1,13 @@
 """Metrics are exact over an epoch's rows, whatever the batches were."""
 
 import math
+import sys
 
 import pytest
 import sklearn.metrics
 import torch
 from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
 
 from rapidfire_cli.training import metric_buffer, metrics
 from rapidfire_cli.training.failure import Failure
@@ -131,6 +133,57 @@ def test_curves_and_metrics_in_want_of_arguments_are_no_names():
     assert metrics.known("mean_squared_error")
     for name in ("roc", "confusion_matrix", "precision_at_fixed_recall", "f_beta_score", "nonsense"):
         assert not metrics.known(name)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("spread", [1.0, 100.0], ids=["many equal logits", "few equal logits"])
+def test_accuracy_is_that_of_torchmetrics(k, spread):
+    torch.manual_seed(k)
+    logits, labels = (spread * torch.randn(ROWS, 4)).round(), torch.randint(0, 4, (ROWS,))
+    logits[::50, 0] = math.nan
+    theirs = MulticlassAccuracy(4, top_k=k, average="micro")
+    theirs.update(logits, labels)
+
+    found = scored([f"top{k}_accuracy"], logits, labels)[f"top{k}_accuracy"]
+    assert found == int(theirs.tp.sum()) / ROWS
+
+
+def test_accuracy_continues_from_a_checkpoint_with_the_counts_of_torchmetrics(multiclass):
+    logits, labels = multiclass
+    theirs = MulticlassAccuracy(5, average="micro")
+    theirs.update(logits[:90], labels[:90])
+    ours = metrics.measure("top1_accuracy", logits, labels)
+    ours.restore((theirs.metric_state, theirs._update_count))
+    ours.update(logits[90:], labels[90:])
+
+    assert ours.compute() == scored(["top1_accuracy"], logits, labels)["top1_accuracy"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(["top1_accuracy", *(name for name in metrics.names() if not metrics.needs_torchmetrics(name))]),
+)
+def test_a_metric_that_is_computed_here_does_not_import_torchmetrics(name, monkeypatch):
+    for cached in (metrics._classification, metrics._regression):
+        monkeypatch.setattr(metrics, cached.__name__, cached.__wrapped__)
+    for module in ("torchmetrics", "torchmetrics.classification", "torchmetrics.regression"):
+        monkeypatch.setitem(sys.modules, module, None)
+    numbers, classes = torch.rand(8, 3), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    several = torch.tensor([[0, 1, 1], [1, 0, 0]] * 4)
+
+    defined = 0
+    for logits, labels in (
+        (numbers, classes),
+        (numbers, several),
+        (numbers, numbers),
+        (numbers, numbers[:, 0]),
+    ):
+        try:
+            scored([name], logits, labels)
+            defined += 1
+        except (Failure, ImportError):
+            continue
+    assert defined
 
 
 def test_accuracy_refuses_shapes_it_is_not_defined_for():
