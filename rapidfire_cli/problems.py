@@ -99,6 +99,7 @@ TITLES: Mapping[str, str] = {
     "E207": "missing config group",
     "E208": "more than one config group",
     "E209": "`named_metrics` given twice",
+    "E211": "two keys say how many workers there are",
     "W201": "knob without effect",
     # E3: value sets and generators
     "E301": "value set where one value is required",

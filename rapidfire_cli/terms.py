@@ -24,6 +24,12 @@ Split: TypeAlias = str
 Keep: TypeAlias = Literal["resume", "weights"]
 """What a completed run keeps: all that training on from its end needs, or its weights only."""
 
+RunsPerGpu: TypeAlias = int
+"""How many runs train on a GPU at once."""
+
+DEMO_MODES: Mapping[str, int] = {"imagenet": 2, "imdb": 4}
+"""The runs per GPU of each predefined placement (assumed: for the templates of the same names, on 16 GiB)."""
+
 TRAIN: Split = "train"
 VALIDATION: Split = "validation"
 LOSS = "loss"
@@ -80,6 +86,7 @@ class Execution:
     prefetch: int | None = None  # batches that they prepare ahead
     keep: Keep = "resume"  # of a completed run
     workers: int | None = None
+    runs_per_gpu: RunsPerGpu | None = None  # at once
     threads: int | None = None
     on_oom: dict[str, Plain] | None = None  # how a run that runs out of memory is changed, by dotted path
 
@@ -168,6 +175,12 @@ class Run:
 def gang_size(leaf: LeafConfig) -> int:
     """The number of slots that a run with this leaf config trains on at once."""
     return int(cast("dict[str, Any]", leaf["train"]).get("gpus", 1))
+
+
+def demo_mode(leaf: LeafConfig) -> str | None:
+    """The predefined placement that the leaf config asks for, if any."""
+    section = cast("dict[str, str]", leaf.get("dev_knob", {}))
+    return section.get("demo_mode")
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -90,5 +90,5 @@ def _start_again(slot: Slot, threads: int) -> None:
     """Restart this command in the environment of a worker."""
     sys.stdout.flush()
     sys.stderr.flush()
-    environment = {**os.environ, **worker_environment(slot, threads), STARTED: str(threads)}
+    environment = {**os.environ, **worker_environment(slot, threads, os.environ), STARTED: str(threads)}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

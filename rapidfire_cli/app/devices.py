@@ -17,7 +17,7 @@ from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.syntax.ast import ExperimentFile, List
 from rapidfire_cli.syntax.metrics import NAMED_METRICS
-from rapidfire_cli.terms import Run, canonical
+from rapidfire_cli.terms import Run, RunsPerGpu, canonical
 from rapidfire_cli.view.wording import counted
 
 _START = """\
@@ -40,12 +40,17 @@ class DeviceRequest:
     workers: int | None = None
     threads: int | None = None
     gpus: int | None = None
+    runs_per_gpu: RunsPerGpu | None = None
 
 
 def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...], int]:
-    """The slots, and the CPU threads of each. Raises Unavailable if there are fewer GPUs than requested."""
+    """The slots, and the CPU threads of each. Raises Unavailable if there are fewer GPUs than requested.
+
+    There is one slot per GPU, unless the number of workers is given; `packing` adds others. The threads do
+    not depend on what it adds, because results depend on them.
+    """
     offer = _offer(asked.gpus)
-    workers = asked.workers or file.execution.workers
+    workers = asked.workers or (None if asked.runs_per_gpu else file.execution.workers)
     threads = asked.threads or file.execution.threads
     if threads is None:
         threads = max(1, offer.cores // (workers or len(offer.gpus))) if offer.gpus else 1

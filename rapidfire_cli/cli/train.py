@@ -25,6 +25,9 @@ def fit(
     gpus: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
     ] = None,
+    runs_per_gpu: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Runs that share each GPU.")
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Train only every N-th config, starting with the I-th.")
     ] = None,
@@ -75,17 +78,20 @@ def fit(
     from rapidfire_cli.app.files import Given
     from rapidfire_cli.app.verbs import fit
 
-    if debug_run and (shard or fresh or fail_fast or require or stay or trackers or junit):
-        others = "--shard, --fresh, --fail-fast, --require, --stay, --tracker or --junit"
+    if debug_run and (runs_per_gpu or shard or fresh or fail_fast or require or stay or trackers or junit):
+        others = "--runs-per-gpu, --shard, --fresh, --fail-fast, --require, --stay, --tracker or --junit"
         message = f"--debug-run cannot be combined with {others}"
         raise typer.BadParameter(message)
+
+    if workers and runs_per_gpu:
+        raise typer.BadParameter("--workers cannot be combined with --runs-per-gpu")
 
     if junit and not junit.parent.is_dir():
         raise typer.BadParameter(f"the directory '{junit.parent}' does not exist", param_hint="--junit")
 
     def train() -> int:
         request = fit.Request(
-            devices=DeviceRequest(workers, threads, gpus),
+            devices=DeviceRequest(workers, threads, gpus, runs_per_gpu),
             shard=ci.shard(shard) if shard else None,
             fresh=fresh,
             accepted=accepted,

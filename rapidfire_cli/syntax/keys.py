@@ -20,7 +20,7 @@ from rapidfire_cli.shapes import (
     Variants,
     alternatives,
 )
-from rapidfire_cli.terms import SEED_LIMIT, Tracker
+from rapidfire_cli.terms import DEMO_MODES, SEED_LIMIT, Tracker
 
 _NAME = Text("a name")
 _KNOB = Text("the path of a knob, such as train.optimizer.args.lr")
@@ -88,7 +88,7 @@ CONFIG = Record(
         "user_knobs": Free(),
         "named_metrics": Items(METRIC),
         "fsdp_layer_cls": Items(Text("a dotted path such as package.module.Class", _DOTTED)),
-        "dev_knob": Record({"demo_mode": Choice(("imagenet", "imdb"))}),
+        "dev_knob": Record({"demo_mode": Choice(tuple(DEMO_MODES))}),
     },
     required=("train",),
     hint=_OWN,
@@ -96,7 +96,6 @@ CONFIG = Record(
 
 INEFFECTIVE: Mapping[str, str] = {
     "fsdp_layer_cls": "it shards a model over several GPUs",
-    "dev_knob.demo_mode": "it chooses how models and data are placed on several GPUs",
 }
 """Knobs that are accepted and change nothing while a run trains on one device, and why."""
 
@@ -224,6 +223,7 @@ EXECUTION = Record(
         "prefetch": Integer(1),
         "keep": Choice(("resume", "weights")),
         "workers": Integer(1),
+        "runs_per_gpu": Integer(1),
         "threads": Integer(1),
         "on_oom": Free(),
     },

@@ -105,6 +105,21 @@ def _check_execution(facts: Mapping, diagnostics: Diagnostics) -> None:
         from rapidfire_cli.syntax.on_oom import check_on_oom  # only files that have some wait for it
 
         check_on_oom(changes.node, diagnostics)
+    if execution and isinstance(execution.node, Mapping):
+        _check_counts(execution.node, diagnostics)
+
+
+def _check_counts(execution: Mapping, diagnostics: Diagnostics) -> None:
+    """Note `runs_per_gpu` beside `workers`: both say how many processes train."""
+    each, all_together = execution.get("runs_per_gpu"), execution.get("workers")
+    if each and all_together:
+        diagnostics.error(
+            "E211",
+            "`execution.runs_per_gpu` and `execution.workers` cannot be combined",
+            each.at,
+            expected="one of them",
+            hint="`workers` counts all processes, `runs_per_gpu` those on each GPU; remove one",
+        )
 
 
 def _experiment(

@@ -4,6 +4,9 @@ import os
 
 from rapidfire_cli.engine.messages import Setup
 
+CONTEXT = (
+    2**29
+)  # bytes of a GPU that each process takes beside its tensors (assumed; 300 to 500 MiB are usual)
 AT_REST = 0.5  # share of the free memory; the rest is for activations, batches and data (assumed)
 
 
@@ -29,8 +32,12 @@ def prepare(setup: Setup) -> tuple[str, int]:
         cause = "was built without CUDA" if torch.version.cuda is None else "finds no GPU that it can use"
         raise RuntimeError(f"torch {torch.__version__} {cause}; `--gpus 0` trains on the CPU")
     torch.cuda.set_device(setup.device)
-    free, _ = torch.cuda.mem_get_info()
-    return torch.cuda.get_device_name(), int(free * setup.share * AT_REST)
+    free, total = torch.cuda.mem_get_info()
+    if setup.share < 1:  # a run that needs more than its share runs out of memory; its neighbours do not
+        own = max(0, int(total * setup.share) - CONTEXT)
+        torch.cuda.set_per_process_memory_fraction(own / total)
+        free = min(free, own)
+    return torch.cuda.get_device_name(), int(free * AT_REST)
 
 
 def _warm_up(setup: Setup) -> None:

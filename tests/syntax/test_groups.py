@@ -156,7 +156,6 @@ def test_knobs_of_several_gpus_are_said_to_have_no_effect():
     sections = "dev_knob: {demo_mode: imdb}, fsdp_layer_cls: [a.B, a.C]"
     warnings = understood(f"config: {{{TRAIN}, {sections}}}").warnings
     assert [(one.code, one.message.split()[0]) for one in warnings] == [
-        ("W201", "`dev_knob.demo_mode`"),
         ("W201", "`fsdp_layer_cls`"),
     ]
     assert not understood(f"config: {{{TRAIN}, dev_knob: {{}}, user_knobs: {{fsdp_layer_cls: 1}}}}").warnings

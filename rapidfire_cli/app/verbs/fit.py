@@ -19,11 +19,13 @@ from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting
+from rapidfire_cli.app.described import metadata_of, objective_of
 from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, check_gangs, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
+from rapidfire_cli.app.packing import notes, packed, wanted
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude, judged
 from rapidfire_cli.app.searching import Searches, check_sampler
@@ -42,10 +44,9 @@ from rapidfire_cli.facts import Fact
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
-from rapidfire_cli.manifest.varied import varied
 from rapidfire_cli.problems import Problem, Refusal, Span
 from rapidfire_cli.search.forking import known_forks
-from rapidfire_cli.search.proposing import continued, searches, still_proposing
+from rapidfire_cli.search.proposing import continued, still_proposing
 from rapidfire_cli.store.connection import REPAIR
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.journal import SqliteJournal
@@ -53,12 +54,12 @@ from rapidfire_cli.store.known_runs import KnownRun, known_runs, source_of
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Overview, overview
-from rapidfire_cli.store.ranking import known_metrics, unknown, usual_objective
+from rapidfire_cli.store.ranking import known_metrics, unknown
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.store.source import Source, check_source
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
-from rapidfire_cli.terms import Objective, Run, Tracker
+from rapidfire_cli.terms import Run, Tracker
 from rapidfire_cli.view.audience import shielded, waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
@@ -210,9 +211,12 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # the process that made them may have been killed before it synced
     expected = max(1, len(plan.left))
-    used = slots[:expected]
-    if told := advised(plan.loaded.file, request.devices, used, threads):
+    share = wanted(plan.loaded.file, request.devices, plan.outline.kinds)
+    advice = advised(plan.loaded.file, request.devices, slots[:expected], threads)
+    for told in (*notes(share, slots), *filter(None, [advice])):
         print(told, file=sys.stderr)
+    slots = packed(slots, share.runs)
+    used = slots[:expected]
     with (
         own_rows(home),
         taking_requests(home, request.stay) as serving,
@@ -260,7 +264,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
 def _driver(
     plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal, serving: Serving
 ) -> Iterator[Driver]:
-    loaded, objective = plan.loaded, _objective(plan.loaded.file, plan.outline)
+    loaded, objective = plan.loaded, objective_of(plan.loaded.file, plan.outline)
     beside = data_workers(loaded.file, slots)
     setups = {
         slot.index: replace(setup(loaded, slot, threads, beside), objective=objective) for slot in slots
@@ -372,25 +376,6 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     write_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
     return metadata
-
-
-def metadata_of(file: ExperimentFile, outline: Representatives) -> Metadata:
-    """The experiment, apart from its runs."""
-    execution = file.execution
-    return Metadata(
-        *(file.name, _objective(file, outline), varied(file), execution.chunks), keep=execution.keep
-    )
-
-
-def _objective(file: ExperimentFile, outline: Representatives) -> Objective:
-    """The file's objective, else the metric of a search or an early-stopping rule, else the default."""
-    if found := next(searches(file), None):
-        return file.objective or Objective(found.search.metric, found.search.direction)
-    if rule := first_rule(file):
-        return file.objective or Objective(rule.metric, rule.direction)
-    metrics = (run.leaf.get("named_metrics", ()) for run in outline.kinds)
-    named = dict.fromkeys(name for names in metrics for name in names)
-    return file.objective or usual_objective(list(named))
 
 
 def _job(plan: Plan, run: Run) -> Job:

@@ -11,9 +11,9 @@ from pathlib import Path
 from rapidfire_cli.app.brackets import Membership, changes, memberships
 from rapidfire_cli.app.control.offline import catch_up
 from rapidfire_cli.app.control.trash import directory_of
+from rapidfire_cli.app.described import metadata_of
 from rapidfire_cli.app.files import read, reload
 from rapidfire_cli.app.holding import held
-from rapidfire_cli.app.verbs.fit import metadata_of
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, Published
 from rapidfire_cli.engine.checkpoints import (

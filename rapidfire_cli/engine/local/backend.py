@@ -30,6 +30,9 @@ from rapidfire_cli.engine.local.log_rotation import LOG, has_outgrown, last_erro
 from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode_all, encode
 from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Settings of torch's allocator; torch 2.10 reads those of expandable segments under the first name only."""
+
 CACHE = "cache"  # the experiment's own, where there is no other
 CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it
 TRIM_INTERVAL = 0.1  # seconds between two looks at the logs (assumed)
@@ -181,7 +184,7 @@ class LocalBackend:
                 process_group=0,
                 env={
                     **os.environ,
-                    **worker_environment(slot, setup.threads),
+                    **worker_environment(slot, setup.threads, os.environ),
                     **cache_environment(os.environ, self._logs.parent / CACHE),
                 },
             )
@@ -216,11 +219,16 @@ class LocalBackend:
                 worker.trim()
 
 
-def worker_environment(slot: Slot, threads: int) -> dict[str, str]:
-    """What must be set before torch is imported, so that a run's bits do not depend on the machine's mood."""
+def worker_environment(slot: Slot, threads: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """What must be set before torch is imported, so that a run's bits do not depend on the machine's mood.
+
+    A worker that shares its GPU wastes less of its share to fragmentation with expandable segments.
+    """
     pools = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    shares = bool(slot.visible) and slot.share < 1 and not set(ALLOCATOR) & environment.keys()
     return {
         **pools,
+        **({ALLOCATOR[0]: "expandable_segments:True"} if shares else {}),
         "CUDA_VISIBLE_DEVICES": slot.visible,
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS's condition for deterministic results
         "PYTHONHASHSEED": "0",  # sets of strings iterate alike in every worker

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.engine.local.backend import (
+    ALLOCATOR,
     LocalBackend,
     LocalWorker,
     cache_environment,
@@ -166,9 +167,26 @@ def test_a_worker_is_no_member_of_the_controllers_process_group(workers):
 
 
 def test_a_worker_sees_its_slots_device_and_threads_only():
-    environment = worker_environment(Slot(1, "cuda:0", visible="3", share=1.0), threads=4)
+    environment = worker_environment(Slot(1, "cuda:0", visible="3", share=1.0), 4, {})
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
     assert environment["OMP_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("visible", "share", "given", "expected"),
+    [
+        ("3", 0.5, {}, "expandable_segments:True"),
+        ("3", 1.0, {}, None),
+        ("", 0.5, {}, None),
+        ("3", 0.5, {ALLOCATOR[0]: "backend:native"}, None),
+        ("3", 0.5, {ALLOCATOR[1]: "backend:native"}, None),
+    ],
+)
+def test_a_worker_that_shares_a_gpu_has_expandable_segments_unless_the_user_set_the_allocator(
+    visible, share, given, expected
+):
+    environment = worker_environment(Slot(1, "cuda:0", visible, share), 1, given)
+    assert environment.get(ALLOCATOR[0]) == expected
 
 
 @pytest.mark.parametrize(
