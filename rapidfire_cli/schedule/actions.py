@@ -94,6 +94,7 @@ class Replace:
     bracket: int | None = None  # the run's bracket
 
 
-Action: TypeAlias = (
-    StartWorker | Train | Evict | EndTurn | Decide | Leave | Complete | Prune | Stop | GiveUp | Replace
-)
+Ending: TypeAlias = Complete | Prune | Stop | GiveUp | Replace
+"""What becomes of a run that ends."""
+
+Action: TypeAlias = StartWorker | Train | Evict | EndTurn | Decide | Leave | Ending

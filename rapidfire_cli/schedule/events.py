@@ -44,6 +44,20 @@ class RunsAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotsAdded:
+    """A machine offers `count` slots, which are numbered on from those there were."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsWithdrawn:
+    """A machine takes its slots back, or is gone: its runs move elsewhere, and nothing starts there again."""
+
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReady:
     """A slot's worker has started and accepts orders."""
 
@@ -88,6 +102,8 @@ class StopAsked:
 Event: TypeAlias = (
     RunsExpected
     | RunsAdded
+    | SlotsAdded
+    | SlotsWithdrawn
     | WorkerReady
     | WorkerDied
     | MemoryRanOut

@@ -15,8 +15,8 @@ checkpoint) only if a slot with room would otherwise idle. Runs do not move for 
 
 Memory limits a slot's residents: each counts as the largest run seen. It holds one until a size is known.
 
-A gang of several slots consists of neighbours: of three, slots 0 to 2, 3 to 5 and so on. For a turn, a gang
-run claims its slots: they end their turns and start no others until all are idle. So no small run starves it.
+A gang of several slots consists of neighbours on one machine. For a turn, a gang run claims its slots: they
+start no other turn until all are idle, so it cannot starve.
 
 Invariants between two events:
 
@@ -24,8 +24,7 @@ Invariants between two events:
 - A run is in a queue exactly if it is ready and claims no slots.
 - A slot with a running worker is idle or busy; it trains one run at a time, and that run is resident on it.
 
-Why this way: queues are heaps, and only slots that an event changed (`_dirty`) are checked again, so a turn
-costs O(log runs).
+Why this way: queues are heaps, and only changed slots (`_dirty`) are checked again: a turn is O(log runs).
 """
 
 from bisect import insort
@@ -35,7 +34,7 @@ from rapidfire_cli.facts import Evicted, RunFailed, Saved, TurnEnded, WorkerDied
 from rapidfire_cli.schedule.actions import Action, Evict, StartWorker, Train
 from rapidfire_cli.schedule.events import WorkerReady
 from rapidfire_cli.schedule.queues import LazyHeap, ReadyQueues
-from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry
+from rapidfire_cli.schedule.state import Gang, Key, RunEntry, SlotEntry, has_gang
 from rapidfire_cli.schedule.transitions import RunPhase, SlotPhase, Trigger
 
 TURN = 1  # ticks: every run trains its first epoch, or chunk of one, before any run trains its second
@@ -45,10 +44,11 @@ OPEN = frozenset({SlotPhase.IDLE, SlotPhase.BUSY})
 class Placement:
     """Assigns runs to slots. After the last change of an event, call `turns`."""
 
-    def __init__(self, slots: Sequence[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
+    def __init__(self, slots: list[SlotEntry], runs: Sequence[RunEntry] = (), size: int = 0) -> None:
         self.slots = slots
         self.runs: dict[int, RunEntry] = {}
         self.size = size  # bytes of the largest run seen
+        self.shrunk = any(slot.withdrawn for slot in slots)
         self.leaving = sum(run.phase is RunPhase.LEAVING for run in runs)
         self.busy = sum(slot.phase is SlotPhase.BUSY for slot in slots)
         self._sizes = [1]  # of gangs
@@ -62,25 +62,28 @@ class Placement:
         for slot in slots:
             self._rest(slot)
 
-    # Workers
+    # Slots and workers
+
+    def withdraw(self, slot: SlotEntry) -> None:
+        """Give no more turns on this slot, and start no worker there."""
+        slot.withdrawn = self.shrunk = True
+        self._mark([slot.slot])
+        if slot.claim is not None:
+            self._unclaim(self.runs[slot.claim])
 
     def start(self, wanted: int) -> Iterator[StartWorker]:
         """Open closed slots until `wanted` slots are open."""
-        opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots)
-        usable = (slot for slot in self.slots if slot.phase is SlotPhase.CLOSED and not slot.is_broken)
-        for slot, _ in zip(usable, range(wanted - opened), strict=False):
+        opened = sum(slot.phase is not SlotPhase.CLOSED for slot in self.slots if not slot.withdrawn)
+        startable = [slot for slot in self.slots if slot.can_start]
+        for slot in startable[: max(0, wanted - opened)]:
             slot.move(StartWorker)
             yield StartWorker(slot.slot)
 
     @property
     def unplaceable_sizes(self) -> list[int]:
         """The gang sizes for which every gang contains a broken slot."""
-        forsaken = [slot.slot for slot in self.slots if slot.is_broken]
-        return [
-            size
-            for size in self._sizes
-            if {slot // size for slot in forsaken}.issuperset(range(len(self.slots) // size))
-        ]
+        whole = [slot for slot in self.slots if not slot.is_broken]
+        return [size for size in self._sizes if not has_gang(whole, size)]
 
     def open(self, slot: SlotEntry, room: int) -> None:
         """Mark the slot as idle, since its worker has started."""
@@ -244,9 +247,8 @@ class Placement:
                 number := self._idle_with_room.first()
             ) is not None:
                 yield self._train((number,), run)
-            for slot in due:
-                if slot.phase is SlotPhase.IDLE and self._has_own(slot):
-                    yield from self._serve(slot)
+            for slot in (each for each in due if each.phase is SlotPhase.IDLE and self._has_own(each)):
+                yield from self._serve(slot)
             if not self._dirty:
                 return
 
@@ -256,6 +258,8 @@ class Placement:
 
     def _serve(self, slot: SlotEntry) -> Iterator[Action]:
         """Give a turn to the least trained run that needs the slot; a gang may have to wait."""
+        if slot.withdrawn:
+            return
         if slot.claim is not None:
             yield from self._gather(self.runs[slot.claim])
             return
@@ -272,9 +276,7 @@ class Placement:
     def _candidates(self, slot: SlotEntry) -> Iterator[tuple[RunEntry, Gang]]:
         """Yield the next run of each size, with the gang on which it would train."""
         for size in self._sizes:
-            first = slot.slot - slot.slot % size
-            gang = tuple(range(first, first + size))
-            if gang[-1] < len(self.slots) and (run := self._next(gang)):
+            if (gang := slot.gang(size)) and (run := self._next(gang)):
                 yield run, gang
 
     def _next(self, gang: Gang) -> RunEntry | None:
@@ -363,7 +365,7 @@ class Placement:
             self._idle_full.discard(number)
 
     def _rest(self, slot: SlotEntry) -> None:
-        if slot.phase is SlotPhase.IDLE and slot.claim is None:
+        if slot.phase is SlotPhase.IDLE and slot.claim is None and not slot.withdrawn:
             if slot.has_room(self.size):
                 self._idle_with_room.add(slot.slot)
             elif not slot.leaving:
@@ -394,7 +396,5 @@ class Placement:
         if size == 1:
             return len(self._idle_with_room)
         roomy = self._idle_with_room.members
-        return sum(
-            all(number in roomy for number in range(first, first + size))
-            for first in {number - number % size for number in roomy}
-        )
+        gangs = {self.slots[number].gang(size) for number in roomy} - {()}
+        return sum(all(number in roomy for number in gang) for gang in gangs)

@@ -1,6 +1,6 @@
 """The scheduler: a state machine without I/O that decides which run trains where, and which run ends.
 
-Theory of operation ------------------- The scheduler owns the state of every run (`RunEntry`), of every slot
+Theory of operation. The scheduler owns the state of every run (`RunEntry`), of every slot
 (`SlotEntry`) and of every bracket's policy. `step` is its only entry point. It takes one event ("a turn
 ended", "a worker died", "a person asked to stop run 3") and returns a list of actions ("train run 5 on slot 0
 up to tick 4", "prune run 7"), which the driver carries out in order. The scheduler reads no clock, no files
@@ -42,30 +42,9 @@ from rapidfire_cli.facts import (
     WorkerDied,
     compared_value,
 )
-from rapidfire_cli.schedule.actions import (
-    Action,
-    Complete,
-    Decide,
-    EndTurn,
-    GiveUp,
-    Leave,
-    Prune,
-    Replace,
-    Stop,
-)
-from rapidfire_cli.schedule.events import (
-    Event,
-    MemoryRanOut,
-    NewRun,
-    RunResumeAsked,
-    RunsAdded,
-    RunsExpected,
-    RunStopAsked,
-    StopAsked,
-    WorkerReady,
-)
+from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.placement import Placement
-from rapidfire_cli.schedule.state import RunEntry, SlotEntry
+from rapidfire_cli.schedule.state import RunEntry, SlotEntry, has_gang, machine
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase, SlotPhase
 from rapidfire_cli.stopping.rule import OpenPolicy, Policy
 from rapidfire_cli.terms import OomRetry, Run
@@ -78,7 +57,7 @@ class Scheduler:
     """Schedules runs on slots in turns; `step` is the only entry point. A decision costs O(log runs)."""
 
     def __init__(self, slots: int, chunks: int = 1) -> None:
-        self.placement = Placement([SlotEntry(slot) for slot in range(slots)])
+        self.placement = Placement(machine(0, slots))
         self.policies: dict[int, Policy] = {}  # by bracket
         self.metrics: dict[int, str] = {}  # the metric that each policy compares, by bracket
         self.chunks = chunks  # ticks per epoch
@@ -97,12 +76,20 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Whether all runs have ended or, after a stop, all runs are durable."""
+        """Whether all runs have ended that can or, after a stop, all runs are durable."""
         if self.stopping:
             return self.placement.leaving == self.placement.busy == 0
-        return self._unfinished == 0
+        return self._unfinished == 0 or (self.placement.shrunk and self._stranded)
 
-    def step(self, event: Event) -> list[Action]:
+    @property
+    def _stranded(self) -> bool:
+        """Whether the machines are gone that had enough slots for the runs that are left."""
+        here = [slot for slot in self.slots if not (slot.withdrawn or slot.is_broken)]
+        left = [run for run in self.runs.values() if run.phase in UNFINISHED_PHASES]
+        sizes = {run.gang for run in left}
+        return not any(run.home for run in left) and not any(has_gang(here, size) for size in sizes)
+
+    def step(self, event: events.Event) -> list[actions.Action]:
         """Process an event; return the actions to be carried out in order. Raises IllegalTransition."""
         actions = [*self._take(event)]
         is_quiet = not actions and isinstance(event, EpochEnded | Saved)  # it makes nothing ready
@@ -110,15 +97,21 @@ class Scheduler:
             actions += self.placement.turns()
         return actions
 
-    def _take(self, event: Event) -> Iterator[Action]:
+    def _take(self, event: events.Event) -> Iterator[actions.Action]:
         match event:
-            case RunsExpected(count):
+            case events.RunsExpected(count):
                 self.expected = count
                 yield from self._start_workers()
-            case RunsAdded():
+            case events.RunsAdded():
                 yield from self._add(event)
                 yield from self._start_workers()
-            case WorkerReady(slot, room):
+            case events.SlotsAdded(count):
+                self.placement.slots += machine(len(self.slots), count)
+                yield from self._start_workers()
+            case events.SlotsWithdrawn(slots):
+                yield from self._withdraw_slots(slots)
+                yield from self._start_workers()
+            case events.WorkerReady(slot, room):
                 self.placement.open(self.slots[slot], room)
             case EpochEnded(run):
                 yield from self._report(self._run(run), event)
@@ -133,25 +126,25 @@ class Scheduler:
             case RunFailed(run):
                 yield from self._fail(self._run(run))
                 yield from self._start_workers()
-            case RunStopAsked(run):
+            case events.RunStopAsked(run):
                 yield from self._stop_run(self._run(run))
-            case RunResumeAsked(run):
+            case events.RunResumeAsked(run):
                 self._resume(self._run(run))
                 yield from self._start_workers()
             case WorkerDied(slot):
                 yield from self._on_worker_died(slot)
                 yield from self._start_workers()
-            case MemoryRanOut(slot, run, retry):
+            case events.MemoryRanOut(slot, run, retry):
                 yield from self._on_memory_ran_out(slot, self._run(run), retry)
                 yield from self._start_workers()
-            case StopAsked():
+            case events.StopAsked():
                 yield from self._stop()
             case _:
                 assert_never(event)
 
     # Adding runs
 
-    def _add(self, added: RunsAdded) -> Iterator[Action]:
+    def _add(self, added: events.RunsAdded) -> Iterator[actions.Action]:
         self.expected = 0
         if added.policy is not None:
             if added.bracket in self.policies:
@@ -164,14 +157,14 @@ class Scheduler:
                 self._joined(entry, added.bracket) if joins else entry, added.bracket or None
             )
 
-    def _joined(self, entry: NewRun, bracket: int) -> NewRun:
+    def _joined(self, entry: events.NewRun, bracket: int) -> events.NewRun:
         """Let the run join an existing bracket; return it with the limit that the policy sets."""
         policy = self.policies.get(bracket)
         if not isinstance(policy, OpenPolicy):
             raise IllegalTransition(f"run {entry.run} cannot join bracket {bracket}")
         return replace(entry, limit=policy.join(entry.run, entry.goal // self.chunks) * self.chunks)
 
-    def _enter(self, entry: NewRun, bracket: int | None) -> Iterator[Action]:
+    def _enter(self, entry: events.NewRun, bracket: int | None) -> Iterator[actions.Action]:
         if entry.run in self.runs:
             raise IllegalTransition(f"run {entry.run} was added twice")
         limit = entry.goal if entry.limit is None else min(entry.limit, entry.goal)
@@ -182,9 +175,9 @@ class Scheduler:
         yield from self._rest(run)
 
     def _run(self, number: int) -> RunEntry:
-        if number not in self.runs:
-            raise IllegalTransition(f"run {number} was never added")
-        return self.runs[number]
+        if run := self.runs.get(number):
+            return run
+        raise IllegalTransition(f"run {number} was never added")
 
     def _count(self, run: RunEntry, change: int) -> None:
         """Adjust the count of unfinished runs."""
@@ -193,7 +186,7 @@ class Scheduler:
 
     # Starting and losing workers
 
-    def _start_workers(self) -> Iterator[Action]:
+    def _start_workers(self) -> Iterator[actions.Action]:
         """Open a slot for every run, and all slots if there are gangs; give up runs that cannot be placed."""
         if self.stopping:
             return
@@ -204,8 +197,23 @@ class Scheduler:
                 if run.phase is RunPhase.WAITING:
                     yield from self._give_up(run)
 
-    def _on_worker_died(self, slot: int) -> Iterator[Action]:
-        for run in self._close(slot, counts_as_crash=True):
+    def _withdraw_slots(self, slots: Sequence[int]) -> Iterator[actions.Action]:
+        for slot in slots:
+            self.placement.withdraw(self.slots[slot])
+        if not self.stopping:
+            yield from self._clear(slots)
+
+    def _clear(self, slots: Iterable[int]) -> Iterator[actions.Action]:
+        """End the turns on these slots, and make what is trained there durable."""
+        for slot in slots:
+            for run in [self.runs[number] for number in self.slots[slot].residents]:
+                if run.phase is RunPhase.TRAINING and slot == run.home[0]:
+                    yield actions.EndTurn(run.home)
+                elif run.phase is RunPhase.WAITING:
+                    yield from self._rest(run)
+
+    def _on_worker_died(self, slot: int) -> Iterator[actions.Action]:
+        for run in self._close(slot, counts_as_crash=not self.slots[slot].withdrawn):
             if run.deaths > MOST_DEATHS and run.ending is not RunPhase.STOPPED:
                 yield from self._give_up(run)
             else:
@@ -228,7 +236,7 @@ class Scheduler:
             orphans += self.placement.close(self.slots[other], counts_as_crash=False)
         return orphans
 
-    def _on_memory_ran_out(self, slot: int, run: RunEntry, retry: Run | None) -> Iterator[Action]:
+    def _on_memory_ran_out(self, slot: int, run: RunEntry, retry: Run | None) -> Iterator[actions.Action]:
         """Retry a run that ran out of memory, once, alone on its slots; afterwards fewer runs share them.
 
         A run that runs out of memory while alone is too large: it is replaced or given up, and the slots'
@@ -244,7 +252,7 @@ class Scheduler:
         if run.alone:
             wanted = retry if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
-        elif not (self.stopping or run.ends):
+        elif not (self.stopping or run.ends or self.slots[slot].withdrawn):
             yield from self.placement.isolate(run, home)
         for orphan in orphans:
             if orphan.phase is RunPhase.WAITING:
@@ -252,47 +260,51 @@ class Scheduler:
 
     # Ending turns
 
-    def _end_turn(self, run: RunEntry, slot: int, at: int) -> Iterator[Action]:
+    def _end_turn(self, run: RunEntry, slot: int, at: int) -> Iterator[actions.Action]:
         if run.home[:1] != (slot,):
             raise IllegalTransition(f"run {run.run} trains on {run.home}, not on slot {slot}")
         self.placement.end_turn(run, at)
         if run.trained >= run.goal:
-            yield from self._end(run, Complete(run.run))
+            yield from self._end(run, actions.Complete(run.run))
         else:
             yield from self._rest(run)
 
-    def _rest(self, run: RunEntry) -> Iterator[Action]:
+    def _rest(self, run: RunEntry) -> Iterator[actions.Action]:
         """Continue with a waiting run: queue it, or evict it if it must become durable, or end it."""
-        if run.home and (run.ends or (self.stopping and run.trained > run.durable)):
+        if run.home and (run.ends or self._must_leave(run)):
             yield self.placement.evict(run)
         elif run.ends:
-            yield from self._prune(run) if run.ending is RunPhase.PRUNED else self._stopped(run)
+            pruned = run.ending is RunPhase.PRUNED
+            yield from self._end(run, actions.Prune(run.run)) if pruned else self._stopped(run)
         else:
             self.placement.enqueue(run)
 
-    def _settle(self, run: RunEntry, at: int) -> Iterator[Action]:
+    def _must_leave(self, run: RunEntry) -> bool:
+        """Whether a waiting run must become durable for another reason than its own end."""
+        if self.stopping:
+            return run.trained > run.durable
+        return self.slots[run.home[0]].withdrawn  # the machine's, so those of the whole gang
+
+    def _settle(self, run: RunEntry, at: int) -> Iterator[actions.Action]:
         self.placement.settle(run, at)
         yield from self._rest(run)
 
     # Ending runs
 
-    def _prune(self, run: RunEntry) -> Iterator[Action]:
-        yield from self._end(run, Prune(run.run))
-
-    def _stopped(self, run: RunEntry) -> Iterator[Action]:
+    def _stopped(self, run: RunEntry) -> Iterator[actions.Action]:
         """End a stopped run and remove it from its bracket, which ranks it worst from now on."""
-        yield from self._end(run, Stop(run.run))
+        yield from self._end(run, actions.Stop(run.run))
         if run.bracket is not None:
-            yield Leave(run.run, run.bracket)
+            yield actions.Leave(run.run, run.bracket)
         yield from self._withdraw(run, failed=True)
 
-    def _end(self, run: RunEntry, action: Complete | Prune | Stop | GiveUp | Replace) -> Iterator[Action]:
+    def _end(self, run: RunEntry, action: actions.Ending) -> Iterator[actions.Action]:
         self.placement.move(run, type(action))
         self.placement.leave(run)  # the worker drops a completed run; any other run was evicted
         self._count(run, -1)
         yield action
 
-    def _fail(self, run: RunEntry) -> Iterator[Action]:
+    def _fail(self, run: RunEntry) -> Iterator[actions.Action]:
         """End a failed run. The workers of a gang end with it: some of them wait for the one that failed."""
         gang = run.home if run.gang > 1 else ()
         if run.phase is RunPhase.TRAINING:
@@ -306,38 +318,38 @@ class Scheduler:
                     yield from self._rest(orphan)
         yield from self._withdraw(run, failed=True)
 
-    def _give_up(self, run: RunEntry) -> Iterator[Action]:
-        yield from self._end(run, GiveUp(run.run))
+    def _give_up(self, run: RunEntry) -> Iterator[actions.Action]:
+        yield from self._end(run, actions.GiveUp(run.run))
         yield from self._withdraw(run, failed=True)
 
-    def _replace(self, run: RunEntry, retry: Run) -> Iterator[Action]:
+    def _replace(self, run: RunEntry, retry: Run) -> Iterator[actions.Action]:
         """Replace the run; `retry` takes its place in the bracket unless the run has results there."""
         bracket = run.bracket
         inside = bracket is not None and self.policies[bracket].replace(run.run, retry.number)
         origin = OomRetry(run.run, apart=bracket is not None and not inside)
-        yield from self._end(run, Replace(run.run, replace(retry, origin=origin), bracket))
+        yield from self._end(run, actions.Replace(run.run, replace(retry, origin=origin), bracket))
+        taken = events.NewRun(retry.number, run.goal, gang=run.gang, limit=run.limit if inside else None)
+        yield from self._enter(taken, bracket if inside else None)
         if inside:
-            yield from self._enter(NewRun(retry.number, run.goal, gang=run.gang, limit=run.limit), bracket)
             run.bracket = None
         else:
-            yield from self._enter(NewRun(retry.number, run.goal, gang=run.gang), None)
             yield from self._withdraw(run, failed=True)
 
     # Decisions of brackets
 
-    def _report(self, run: RunEntry, ended: EpochEnded) -> Iterator[Action]:
+    def _report(self, run: RunEntry, ended: EpochEnded) -> Iterator[actions.Action]:
         if run.bracket is not None:
             value = compared_value(ended.metrics, self.metrics[run.bracket])
             yield from self._decide(self.policies[run.bracket].report(run.run, ended.epoch, value))
 
-    def _withdraw(self, run: RunEntry, failed: bool) -> Iterator[Action]:
+    def _withdraw(self, run: RunEntry, failed: bool) -> Iterator[actions.Action]:
         bracket, run.bracket = run.bracket, None
         if bracket is not None:
             yield from self._decide(self.policies[bracket].withdraw(run.run, failed))
 
-    def _decide(self, decisions: Iterable[Decision]) -> Iterator[Action]:
+    def _decide(self, decisions: Iterable[Decision]) -> Iterator[actions.Action]:
         for decision in decisions:
-            yield Decide(decision)
+            yield actions.Decide(decision)
             for verdict in decision.verdicts:
                 run = self.runs.get(verdict.run)
                 if run is None:  # it ended before it was added
@@ -352,7 +364,7 @@ class Scheduler:
 
     # Requests
 
-    def _stop_run(self, run: RunEntry) -> Iterator[Action]:
+    def _stop_run(self, run: RunEntry) -> Iterator[actions.Action]:
         """Stop the run once it is durable. Until then its bracket waits for it, and it can be resumed there.
 
         A run that has ended, or is about to stop, does not change.
@@ -363,7 +375,7 @@ class Scheduler:
         if run.phase is RunPhase.WAITING:
             yield from self._rest(run)
         elif run.phase is RunPhase.TRAINING and not self.stopping:
-            yield EndTurn(run.home)
+            yield actions.EndTurn(run.home)
 
     def _resume(self, run: RunEntry) -> None:
         """Resume a run; if it has ended, it trains outside its bracket; if not, it keeps its place.
@@ -377,18 +389,12 @@ class Scheduler:
             elif run.ending is RunPhase.PRUNED:
                 self.placement.renew(run, run.goal)
             return
-        self.placement.move(run, RunResumeAsked)
+        self.placement.move(run, events.RunResumeAsked)
         self._count(run, 1)
         run.bracket, run.deaths, run.alone = None, 0, False
         self.placement.renew(run, run.goal)
 
-    def _stop(self) -> Iterator[Action]:
-        if self.stopping:
-            return
-        self.stopping = True
-        for slot in self.slots:
-            for run in [self.runs[number] for number in slot.residents]:
-                if run.phase is RunPhase.TRAINING and slot.slot == run.home[0]:
-                    yield EndTurn(run.home)
-                elif run.phase is RunPhase.WAITING and run.trained > run.durable:
-                    yield self.placement.evict(run)
+    def _stop(self) -> Iterator[actions.Action]:
+        if not self.stopping:
+            self.stopping = True
+            yield from self._clear(range(len(self.slots)))

@@ -1,5 +1,6 @@
 """The scheduler's state of each run and each slot."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -64,6 +65,7 @@ class SlotEntry:
     """The state of a slot and its residents."""
 
     slot: int
+    host: tuple[int, int]  # the first slot of its machine, and the one after its last
     phase: SlotPhase = SlotPhase.CLOSED
     room: int = 0  # bytes
     shared: int = 0  # bytes of `room` that the residents share
@@ -75,9 +77,16 @@ class SlotEntry:
     shut: bool = False  # no other run may join its resident
     claim: int | None = None  # the run that it is reserved for
     failed_starts: int = 0  # consecutive workers that died before they were ready
+    withdrawn: bool = False  # its machine is about to go, or gone
 
     def move(self, trigger: Trigger) -> None:
         self.phase = next_slot_phase(self.phase, trigger)
+
+    def gang(self, size: int) -> Gang:
+        """The neighbours that serve a run of `size` slots together; () if the machine has too few."""
+        start, stop = self.host
+        first = self.slot - (self.slot - start) % size
+        return tuple(range(first, first + size)) if first + size <= stop else ()
 
     def fits(self, size: int, others: int) -> bool:
         """Whether a run of `size` bytes (0: unknown) fits beside others; alone on a slot it always fits."""
@@ -91,6 +100,11 @@ class SlotEntry:
         """Whether workers failed to start on this slot too often to try again."""
         return self.phase is SlotPhase.CLOSED and self.failed_starts >= MOST_FAILED_STARTS
 
+    @property
+    def can_start(self) -> bool:
+        """Whether a worker can be started here."""
+        return self.phase is SlotPhase.CLOSED and not (self.is_broken or self.withdrawn)
+
     def crowd_out(self) -> None:
         """Reduce the limit of residents after memory ran out."""
         self.former = self.most
@@ -100,3 +114,15 @@ class SlotEntry:
     def has_room(self, size: int) -> bool:
         """Whether one more run of `size` bytes fits now."""
         return self.fits(size, len(self.residents))
+
+
+def machine(first: int, count: int) -> list[SlotEntry]:
+    """The slots of one machine, numbered from `first` on."""
+    return [SlotEntry(slot, (first, first + count)) for slot in range(first, first + count)]
+
+
+def has_gang(slots: Collection[SlotEntry], size: int) -> bool:
+    """Whether a gang of this size is among these slots."""
+    numbers = {slot.slot for slot in slots}
+    gangs = (slot.gang(size) for slot in slots)
+    return any(gang and numbers.issuperset(gang) for gang in gangs)

@@ -31,6 +31,8 @@ from rapidfire_cli.schedule.events import (
     RunResumeAsked,
     RunsAdded,
     RunStopAsked,
+    SlotsAdded,
+    SlotsWithdrawn,
     StopAsked,
     WorkerReady,
 )
@@ -81,12 +83,14 @@ class SimulatedCluster:
     ) -> None:
         self.scheduler = Scheduler(slots, chunks)
         self.seen = json.dumps(snapshot(self.scheduler))
+        self.machines = [range(slots)]  # the slots of each
         self.hosts: dict[int, Host] = {}
         self.entries: dict[int, NewRun] = {}
         self.room, self.size, self.chunks, self.value = room, size, chunks, value
         self.durable: dict[int, int] = {}
         self.allowed: dict[int, int] = {}  # ticks that a run may train before the next decision
         self.heard: dict[int, int] = {}  # epochs told
+        self.withdrawn: set[int] = set()  # slots whose machine is about to go, or gone
         self.leaving: set[int] = set()
         self.exhausted: set[int] = set()  # runs that ran out of memory
         self.ended: dict[int, str] = {}
@@ -149,6 +153,17 @@ class SimulatedCluster:
         self.stopping = True
         self.tell(StopAsked())
 
+    def join(self, count: int) -> None:
+        """One more machine offers its slots."""
+        first = self.machines[-1].stop
+        self.machines.append(range(first, first + count))
+        self.tell(SlotsAdded(count))
+
+    def leave(self, machine: range) -> None:
+        """A machine is about to go: its workers live on for a while."""
+        self.withdrawn |= {*machine}
+        self.tell(SlotsWithdrawn(tuple(machine)))
+
     def movable(self) -> list[int]:
         """The slots on which something can happen."""
         return [slot for slot, host in sorted(self.hosts.items()) if not host.up or host.inbox]
@@ -207,7 +222,7 @@ class SimulatedCluster:
         (run,) = runs_of(self.hosts[slot].inbox[0])
         self._lose(slot)
         ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
-        if not ends:  # else nobody tries it again, and a person may ask for it back
+        if not ends and slot not in self.withdrawn:  # else it is not tried again, or elsewhere, not alone
             self.exhausted.add(run)
         self.tell(MemoryRanOut(slot, run, retry(len(self.entries) + 1) if replaceable else None))
 
@@ -270,7 +285,7 @@ class SimulatedCluster:
     def _obey(self, action: Action) -> None:
         match action:
             case StartWorker(slot):
-                assert slot not in self.hosts
+                assert slot not in self.hosts and slot not in self.withdrawn
                 self.hosts[slot] = Host()
             case Train(slots, (run,), until):
                 self._check_turn(slots, run, until)
@@ -319,6 +334,8 @@ class SimulatedCluster:
         assert self.ready(run), "it ended, is in a turn, waits for a decision, or is leaving"
         assert len(slots) == self.entries[run].gang and all(map(self.idle, slots))
         assert slots == tuple(range(slots[0], slots[0] + len(slots)))
+        assert any({*slots} <= {*machine} for machine in self.machines), "the gang crosses machines"
+        assert not self.withdrawn.intersection(slots), "a turn begins on a machine that is about to go"
         assert self.home(run) in ((), slots), "it is resident elsewhere"
         assert until == min(self.trained(run) + 1, self.allowed[run])
         assert all(run in self.hosts[slot].held or self.has_room(slot) for slot in slots), "no room"

@@ -16,6 +16,7 @@ from rapidfire_cli.stopping.rule import Policy
 from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
 
 MOST_RUNS = 16  # before more come
+MOST_MACHINES = 4
 VALUES = (0.1, 0.2, 0.3, 0.4, 0.4, math.nan, None, math.inf)
 
 WHICH = st.integers(0, 99)
@@ -60,7 +61,7 @@ class Histories(RuleBasedStateMachine):
 
     def _entries(self, count: int, epochs: int, gang: int) -> list[NewRun]:
         first = len(self.cluster.entries) + 1
-        size = min(gang, len(self.cluster.scheduler.slots))
+        size = min(gang, max(map(len, self.cluster.machines)))
         return [NewRun(run, epochs * self.cluster.chunks, gang=size) for run in range(first, first + count)]
 
     @precondition(lambda self: self.cluster.movable())
@@ -122,6 +123,23 @@ class Histories(RuleBasedStateMachine):
         kept = {run for run in cut if run not in ended}
         return sorted(kept | {run for run, how in ended.items() if how not in ("Complete", "Replace")})
 
+    @precondition(lambda self: len(self.cluster.machines) < MOST_MACHINES)
+    @rule(count=st.integers(1, 4))
+    def join(self, count: int) -> None:
+        self.cluster.join(count)
+
+    @precondition(lambda self: self._staying())
+    @rule(which=WHICH)
+    def leave(self, which: int) -> None:
+        machines = self._staying()
+        self.cluster.leave(machines[which % len(machines)])
+
+    def _staying(self) -> list[range]:
+        """The machines of which others may go: one that can train every run stays."""
+        here = [machine for machine in self.cluster.machines if machine[0] not in self.cluster.withdrawn]
+        largest = max(here, key=len)
+        return [machine for machine in here if machine is not largest]
+
     @rule(rarely=WHICH)
     def stop(self, rarely: int) -> None:
         if rarely == 0:
@@ -129,11 +147,11 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def slots_rest_only_where_nothing_waits(self) -> None:
-        if hasattr(self, "world") and not self.cluster.stopping:
+        if hasattr(self, "cluster") and not self.cluster.stopping:
             assert_at_rest(self.cluster)
 
     def teardown(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "cluster"):
             return
         self.cluster.finish()
         cluster, scheduler = self.cluster, self.cluster.scheduler
@@ -141,14 +159,19 @@ class Histories(RuleBasedStateMachine):
         if cluster.stopping:
             assert all(cluster.trained(run) == cluster.durable[run] for run in cluster.entries)
         else:
-            assert cluster.ended.keys() == cluster.entries.keys()
+            broken = {slot.slot for slot in scheduler.slots if slot.is_broken}
+            for run in cluster.entries.keys() - cluster.ended.keys():
+                assert cluster.withdrawn, "no machine has gone, yet a run has not ended"
+                for gang in gangs(cluster.machines, cluster.entries[run].gang):
+                    assert cluster.withdrawn.union(broken).intersection(gang), "a run has not ended"
 
 
 def assert_at_rest(cluster: SimulatedCluster) -> None:
     """What must hold between two events, said run by run and slot by slot."""
     waiting = [run for run in cluster.entries if cluster.ready(run)]
     claims = {slot.slot: slot.claim for slot in cluster.scheduler.slots if slot.claim is not None}
-    resting = [slot for slot in cluster.hosts if cluster.idle(slot) and slot not in claims]
+    taken = claims.keys() | cluster.withdrawn
+    resting = [slot for slot in cluster.hosts if cluster.idle(slot) and slot not in taken]
     roomy = [slot for slot in resting if cluster.has_room(slot)]
     for run in waiting:
         entry, home = cluster.entries[run], cluster.home(run)
@@ -159,8 +182,7 @@ def assert_at_rest(cluster: SimulatedCluster) -> None:
                 "nothing is in the way of the gang's turn"
             )
             continue
-        for first in range(0, len(cluster.scheduler.slots) - entry.gang + 1, entry.gang):
-            gang = range(first, first + entry.gang)
+        for gang in gangs(cluster.machines, entry.gang):
             if home:
                 assert home != tuple(gang) or not set(gang) <= set(resting), "its home rests"
             else:
@@ -181,6 +203,15 @@ def assert_at_rest(cluster: SimulatedCluster) -> None:
             assert not parked or cluster.leaving & held.keys(), (
                 "a run that waits for a decision is in the way"
             )
+
+
+def gangs(machines: list[range], size: int) -> list[range]:
+    """The slots that may serve a run together."""
+    return [
+        range(first, first + size)
+        for machine in machines
+        for first in range(machine.start, machine.stop - size + 1, size)
+    ]
 
 
 def delays(cluster: SimulatedCluster, slot: int, run: int) -> bool:

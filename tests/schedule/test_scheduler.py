@@ -305,3 +305,55 @@ def test_who_is_stopped_or_pruned_and_resumed_by_hand_trains_to_its_goal_outside
     cluster.finish()
     assert completed(cluster) == {1, 2, 4}
     assert [action for action in cluster.trace if isinstance(action, Decide)] == decided
+
+
+def test_runs_train_on_a_machine_that_joins_later():
+    cluster = SimulatedCluster(1, goals=[2, 2])
+    cluster.join(1)
+    assert cluster.trace[-1:] == [StartWorker(1)]
+    cluster.finish()
+    assert {slot for slot, _, _ in cluster.turns} == {0, 1} and cluster.ended.keys() == {1, 2}
+
+
+def test_the_slots_of_a_gang_are_on_one_machine():
+    cluster = SimulatedCluster(3)
+    cluster.join(3)
+    cluster.add([NewRun(run, 2, gang=2) for run in range(1, 5)])
+    cluster.finish()
+    assert {slot for slot, _, _ in cluster.turns} == {0, 3}
+
+
+def test_runs_leave_a_machine_that_is_about_to_go_with_all_that_they_have():
+    cluster = SimulatedCluster(1, goals=[3, 3])
+    cluster.join(1)
+    for slot in (0, 1, 1):  # both workers start; the second ends a turn
+        cluster.advance(slot)
+    cluster.leave(range(1, 2))
+    assert cluster.trace[-1:] == [EndTurn((1,))]
+    cluster.finish()
+    assert cluster.durable == {1: 3, 2: 3} and cluster.ended.keys() == {1, 2}
+    assert [slot for slot, _, _ in cluster.turns].count(1) == 2
+
+
+def test_the_end_of_a_machine_is_no_death_that_counts():
+    cluster = SimulatedCluster(1, goals=[9])
+    for machine in range(1, 6):  # more than a run may lose
+        cluster.advance(machine - 1)
+        cluster.leave(range(machine - 1, machine))
+        cluster.join(1)
+        cluster.kill(machine - 1)
+    cluster.finish()
+    assert cluster.ended == {1: "Complete"}
+
+
+def test_a_run_for_which_no_machine_is_large_enough_any_more_keeps_the_fit_from_nothing():
+    cluster = SimulatedCluster(1, goals=[1])
+    cluster.join(2)
+    cluster.add([NewRun(2, 5, gang=2)])
+    cluster.leave(range(1, 3))
+    cluster.finish()
+    assert cluster.ended == {1: "Complete"} and cluster.scheduler.finished
+    cluster.join(2)
+    assert not cluster.scheduler.finished
+    cluster.finish()
+    assert cluster.ended.keys() == {1, 2}
