@@ -26,8 +26,12 @@ from contextlib import suppress
 from types import ModuleType, SimpleNamespace
 from typing import Any, NoReturn
 
+import pydantic
+import sklearn.datasets
+import sklearn.model_selection
 import torch
 import torchmetrics.classification
+import typer._adapters
 import typer.main
 
 from rapidfire_cli import __main__ as tool
@@ -37,6 +41,8 @@ from rapidfire_cli.engine.local import backend
 from rapidfire_cli.training import dynamo, executor, shadowing
 
 IMPORTED = (torch, torchmetrics.classification, typer.main, cli, check, fit, executor, shadowing)
+OF_USERS = (sklearn.datasets, sklearn.model_selection)  # what specs/digits.py imports, which many tests train
+OF_TYPER = (pydantic, typer._adapters)  # what it imports where an option has a value
 INSTALLED = sys.path[:]
 LARGEST = 1 << 16  # bytes of a request
 STANDARD = 3  # descriptors

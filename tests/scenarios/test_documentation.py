@@ -187,16 +187,8 @@ def test_a_command_that_is_shown_does_its_work(places, shown):
 @pytest.mark.parametrize(
     "shown", [shown for shown in RUN if shown.output is not None], ids=lambda shown: shown.line
 )
-def test_what_a_command_is_shown_to_print_is_what_it_prints(tmp_path, shown):
-    done = subprocess.run(
-        shown.line.replace(f"{TOOL} ", f"{shlex.join(Cli(ROOT).command())} ", 1),
-        shell=True,
-        cwd=ROOT,
-        env=Cli(ROOT).environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_what_a_command_is_shown_to_print_is_what_it_prints(shown):
+    done = ran(Cli(ROOT), shown.line)
     assert done.stdout + done.stderr == shown.output
 
 
