@@ -28,6 +28,7 @@ class WorkerStarted:
     slot: int
     pid: int
     device: str
+    host: str = ""  # its machine; empty for the controller's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ Invariants:
   comes after its turn is ignored.
 - The worker never waits for the controller to read: what cannot be sent is kept, and orders are read
   meanwhile. So the two never wait for each other.
-- When the controller is gone, the socket fails and the process ends at once.
+- When the controller is gone, the socket fails and the process ends at once. So it does when its lease is
+  over, which the page shows for a worker on another machine.
 - The executor does all training; nothing here depends on torch before the Setup has come.
 
 Why this way: a process per slot is what isolates user code that crashes, hangs or runs out of memory. One
@@ -142,8 +143,9 @@ class Pipe:
 
 def main() -> None:
     """Execute orders until Quit."""
-    descriptor, page, controller = map(int, sys.argv[1:4])
-    die_with(controller)
+    descriptor, shared, controller = map(int, sys.argv[1:4])
+    page = Page(shared)
+    die_with(controller, lambda: page.left)
     faulthandler.enable(STDERR)
     faulthandler.register(DUMP, STDERR)
     failpoints.arm(os.environ)
@@ -151,8 +153,19 @@ def main() -> None:
     pipe = Pipe(socket.socket(fileno=descriptor))
     setup = pipe.next()
     assert isinstance(setup, Setup)
-    _serve(setup, pipe, Page(page))
+    _serve(setup, pipe, page)
     pipe.flush()
+
+
+def marker(page: Page) -> Callable[[int], None]:
+    """What reports progress; with a lease, it ends the process once that is over."""
+
+    def mark(step: int) -> None:
+        page.mark(step)
+        if (left := page.left) is not None and left <= 0:
+            vanish()
+
+    return page.mark if page.left is None else mark
 
 
 def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
@@ -167,7 +180,7 @@ def _serve(setup: Setup, pipe: Pipe, page: Page) -> None:
     sys.path[:] = merged(sys.path, setup.path)
     ready = prepare(setup)
     try:
-        executor = Executor(setup, pipe.tell, pipe.stop_asked, page.mark, room=ready[1])
+        executor = Executor(setup, pipe.tell, pipe.stop_asked, marker(page), room=ready[1])
     except SpecProblem as problem:
         pipe.tell(Probed((problem.finding,)))
         return

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import rapidfire_cli
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.engine.local.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
@@ -19,16 +18,6 @@ from rapidfire_cli.syntax.ast import ExperimentFile, List
 from rapidfire_cli.syntax.metrics import NAMED_METRICS
 from rapidfire_cli.terms import Run, RunsPerGpu, canonical
 from rapidfire_cli.view.wording import counted
-
-_START = """\
-import sys
-if {place!r} not in sys.path:
-    sys.path.append({place!r})
-from rapidfire_cli.worker import main
-main()
-""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
-WORKER = (sys.executable, "-P", "-c", _START)
-"""The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
 
 IDLE = 4  # cores for each one in use: from here on a note is printed (assumed)
 

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 from rapidfire_cli.app.admission import assignment
 from rapidfire_cli.app.control.trash import is_cleaned
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, seats, setup
+from rapidfire_cli.app.devices import DeviceRequest, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import code, reload
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.resume_check import changed_since
 from rapidfire_cli.app.streams import debugging
-from rapidfire_cli.engine.local.backend import LocalBackend, log_of
+from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, log_of
 from rapidfire_cli.engine.messages import Evaluate, Export, Finding, Predict, Probed, Report, Setup, Use, Used
 from rapidfire_cli.engine.ports import Slot, WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession

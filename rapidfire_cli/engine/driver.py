@@ -24,8 +24,10 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import assert_never
 
+from rapidfire_cli import facts
 from rapidfire_cli.engine import messages
 from rapidfire_cli.engine.gang import Gangs
 from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry, unplaced
@@ -37,28 +39,11 @@ from rapidfire_cli.engine.ports import (
     Journal,
     NoRetry,
     Requests,
+    Slot,
     Worker,
     WorkerGone,
 )
 from rapidfire_cli.engine.watchdog import Watchdog
-from rapidfire_cli.facts import (
-    CheckpointDamaged,
-    EpochEnded,
-    Evicted,
-    Fact,
-    RunAdmitted,
-    RunChanged,
-    RunFailed,
-    RunJoined,
-    RunLeft,
-    RunOpened,
-    RunReplaced,
-    Saved,
-    TurnEnded,
-    TurnStarted,
-    WorkerDied,
-    WorkerStarted,
-)
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.schedule.transitions import RunPhase
@@ -80,20 +65,20 @@ class Driver:
         requests: Requests | None = None,
     ) -> None:
         self._backend = backend
-        self._slots = backend.slots
+        self._slots: Sequence[Slot] = ()  # as far as the scheduler knows them
         self._stop_asked = stop_asked
         self._jobs: dict[int, Job] = {}
-        self._scheduler = Scheduler(len(self._slots), chunks)
+        self._scheduler = Scheduler(0, chunks)
         self._workers: dict[int, Worker] = {}
         self._ready: list[tuple[int, messages.Ready]] = []  # workers that wait for the probe's answer
         self._answer: Probed | None = None
         self._clock = clock
-        self._facts: list[Fact] = []
+        self._facts: list[facts.Fact] = []
         self._timeouts = timeouts = timeouts or Timeouts()
         self._watchdog = Watchdog(timeouts.hang_timeout, clock)
         self._gangs = Gangs(self._workers, self._watchdog)
-        self._failures: dict[int, RunFailed] = {}  # how the worker ended that trained a run last
-        self._untold: list[Fact] = []  # taken by the journal, not yet durable
+        self._failures: dict[int, facts.RunFailed] = {}  # how the worker ended that trained a run last
+        self._untold: list[facts.Fact] = []  # taken by the journal, not yet durable
         self._due = 0.0  # when the next commit is, by the clock
         self._epochs: dict[int, int] = {}  # the last one heard of, by run
         self._begun: set[int] = set()
@@ -101,11 +86,12 @@ class Driver:
         self._requests = requests
         self._journal: Journal | None = None
         self._audience: Audience | None = None
+        self._take_slots()
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
         """Start workers for the `expected` runs; the first that is up answers the question.
 
-        It may be asked again, something else. None when a stop was asked for meanwhile. Raises NoWorker.
+        It may be asked again, something else. None when a stop was asked for. Raises NoWorker, BackendGone.
         """
         self._tell(events.RunsExpected(expected))
         asked = self._answer = None
@@ -128,7 +114,7 @@ class Driver:
     ) -> None:
         """Train the jobs, by run number, until every one is finished, or until a stop is durable.
 
-        What is not durable when the grace is over is killed; its checkpoints stand. Raises Paused.
+        What is not durable after the grace is killed; its checkpoints stay. Raises Paused, BackendGone.
         """
         self._jobs, self._admission = {**jobs}, admission
         self._journal, self._audience = journal, audience
@@ -153,7 +139,7 @@ class Driver:
         if self._requests:
             self._requests.settle(self)
         left = [run for run in sorted(self._begun) if self._scheduler.runs[run].phase in UNFINISHED_PHASES]
-        self.record([RunChanged(run, RunState.INTERRUPTED) for run in left])
+        self.record([facts.RunChanged(run, RunState.INTERRUPTED) for run in left])
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
         """Let the scheduler know every job."""
@@ -179,11 +165,11 @@ class Driver:
         self._audience.tell(untold)
         self._due = self._clock() + COMMIT_INTERVAL
 
-    def note(self, facts: Sequence[Fact]) -> None:
-        self._facts += facts
+    def note(self, happened: Sequence[facts.Fact]) -> None:
+        self._facts += happened
 
-    def record(self, facts: Sequence[Fact] = ()) -> None:
-        self._facts += facts
+    def record(self, happened: Sequence[facts.Fact] = ()) -> None:
+        self._facts += happened
         self._take()
         self._publish()
 
@@ -222,10 +208,22 @@ class Driver:
     def admit(self, run: Run) -> None:
         self._tell(self._admit(run))
 
+    def _take_slots(self) -> None:
+        """Let the scheduler know the slots of machines that joined, or are about to go."""
+        known, self._slots = self._slots, self._backend.slots
+        for _, machine in groupby(self._slots[len(known) :], lambda slot: slot.host):
+            self._tell(events.SlotsAdded(len([*machine])))
+        pairs = zip(known, self._slots, strict=False)
+        if gone := tuple(now.index for before, now in pairs if now.withdrawn and not before.withdrawn):
+            self._tell(events.SlotsWithdrawn(gone))
+
     def _listen(self) -> None:
         crew = {id(worker): slot for slot, worker in self._workers.items()}
         pause = max(0.0, self._due - self._clock()) if self._untold else COMMIT_INTERVAL
-        for worker in self._backend.wait([*self._workers.values()], pause):
+        heard = self._backend.wait([*self._workers.values()], pause)
+        if self._backend.slots is not self._slots:
+            self._take_slots()
+        for worker in heard:
             if self._workers.get(slot := crew[id(worker)]) is not worker:
                 continue  # it ended with its gang
             try:
@@ -246,34 +244,34 @@ class Driver:
                     self._on_worker_ready(slot, report)
             case Probed():
                 self._answer = report
-            case RunOpened(run, code):
+            case facts.RunOpened(run, code):
                 if self._answer and code != self._answer.code:
                     raise CodeChanged(run, self._answer.code, code)
                 self._facts.append(report)
-            case EpochEnded():
+            case facts.EpochEnded():
                 self._on_epoch_ended(report)
-            case Saved():
+            case facts.Saved():
                 self._facts.append(report)
                 self._tell(report)
-            case CheckpointDamaged():
+            case facts.CheckpointDamaged():
                 self._facts.append(report)
-            case TurnEnded():
+            case facts.TurnEnded():
                 self._watchdog.end(slot)
                 self._facts.append(report)
                 self._tell(report)
-            case Evicted(run):
+            case facts.Evicted(run):
                 self._watchdog.close(run)
                 self._tell(report)
-            case RunFailed(run, "disk", cause):
+            case facts.RunFailed(run, "disk", cause):
                 raise Paused(f"run {run}: {cause}")
-            case RunFailed(kind="oom"):
+            case facts.RunFailed(kind="oom"):
                 self._on_out_of_memory(slot, report)
-            case RunFailed(run, cause=cause):
+            case facts.RunFailed(run, cause=cause):
                 self._watchdog.end(slot)
                 self._watchdog.close(run)
-                self._facts += [report, RunChanged(run, RunState.FAILED, cause)]
+                self._facts += [report, facts.RunChanged(run, RunState.FAILED, cause)]
                 if self._scheduler.runs[run].gang > 1:
-                    died = WorkerDied(slot, f"replaced: run {run} failed")
+                    died = facts.WorkerDied(slot, f"replaced: run {run} failed")
                     self._facts += self._gangs.end(died, self._scheduler.bound(slot))
                 self._tell(report)
             case messages.Stranded(cause=cause):
@@ -283,7 +281,7 @@ class Driver:
             case _:
                 assert_never(report)
 
-    def _on_epoch_ended(self, report: EpochEnded) -> None:
+    def _on_epoch_ended(self, report: facts.EpochEnded) -> None:
         """An opened run tells its finished epochs again; each counts once."""
         if report.epoch > self._epochs[report.run]:
             self._epochs[report.run] = report.epoch
@@ -291,7 +289,7 @@ class Driver:
             self._tell(report)
 
     def _on_worker_ready(self, slot: int, report: messages.Ready) -> None:
-        self._facts.append(WorkerStarted(slot, report.pid, report.device))
+        self._facts.append(facts.WorkerStarted(slot, report.pid, report.device, self._slots[slot].host))
         self._tell(events.WorkerReady(slot, report.room))
 
     def _on_worker_died(self, slot: int, kind: str, cause: str) -> None:
@@ -300,18 +298,18 @@ class Driver:
         Raises NoWorker when it was the last, and the probe has no answer yet.
         """
         at, step = self._scheduler.slots[slot], self._workers[slot].heartbeat().step
-        died = WorkerDied(slot, cause, at.training, step) if at.training else WorkerDied(slot, cause)
+        died = facts.WorkerDied(slot, cause, at.training, step if at.training else 0)
         for run in at.residents:
-            self._failures[run] = RunFailed(run, kind, f"worker {cause}", step)
+            self._failures[run] = facts.RunFailed(run, kind, f"worker {cause}", step)
         self._facts += self._gangs.end(died, self._scheduler.bound(slot))
         self._ready = [each for each in self._ready if each[0] != slot]
         self._tell(died)
         if self._answer is None and not self._workers:
             raise NoWorker(cause, slot)
 
-    def _on_out_of_memory(self, slot: int, failure: RunFailed) -> None:
+    def _on_out_of_memory(self, slot: int, failure: facts.RunFailed) -> None:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
-        died = WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step)
+        died = facts.WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step)
         self._facts += self._gangs.end(died, self._scheduler.bound(slot))
         match self._admission.retry(failure.run) if self._admission else NoRetry():
             case NoRetry(cause):
@@ -327,7 +325,9 @@ class Driver:
         epochs, bracket = run.leaf["train"]["epochs"], self._admission.bracket_of(run)
         job = Job(self._admission.admit(run), epochs * self._scheduler.chunks, gang=gang_size(run.leaf))
         self._jobs[run.number], self._epochs[run.number] = job, 0
-        self._facts += [RunAdmitted(run), *([RunJoined(run.number, bracket, epochs)] if bracket else [])]
+        self._facts.append(facts.RunAdmitted(run))
+        if bracket:
+            self._facts.append(facts.RunJoined(run.number, bracket, epochs))
         return events.RunsAdded((entry(job),), bracket=bracket or 0)
 
     def _take_proposals(self) -> None:
@@ -347,7 +347,8 @@ class Driver:
         self._admit(by)
         failure = self._failures[run]
         cause = f"{failure.cause}; replaced by run {by.number}"
-        self._facts += [failure, RunReplaced(run, by, bracket), RunChanged(run, RunState.FAILED, cause)]
+        replaced = facts.RunReplaced(run, by, bracket)
+        self._facts += [failure, replaced, facts.RunChanged(run, RunState.FAILED, cause)]
 
     def _tell(self, event: events.Event) -> None:
         for action in self._scheduler.step(event):
@@ -368,26 +369,26 @@ class Driver:
             case actions.Decide(decision):
                 self._facts.append(decision)
             case actions.Leave(run, bracket):
-                self._facts.append(RunLeft(run, bracket, "stopped by the user", worst=True))
+                self._facts.append(facts.RunLeft(run, bracket, "stopped by the user", worst=True))
             case actions.Prune(run):
-                self._facts.append(RunChanged(run, RunState.PRUNED))
+                self._facts.append(facts.RunChanged(run, RunState.PRUNED))
             case actions.Stop(run):
-                self._facts.append(RunChanged(run, RunState.STOPPED))
+                self._facts.append(facts.RunChanged(run, RunState.STOPPED))
             case actions.Complete(run):
-                self._facts.append(RunChanged(run, RunState.COMPLETED))
+                self._facts.append(facts.RunChanged(run, RunState.COMPLETED))
             case actions.Replace(run, by, bracket):
                 self._replace(run, by, bracket)
             case actions.GiveUp(run):
                 failure = self._failures.get(run) or unplaced(self._scheduler.runs[run], len(self._slots))
-                self._facts += [failure, RunChanged(run, RunState.FAILED, failure.cause)]
+                self._facts += [failure, facts.RunChanged(run, RunState.FAILED, failure.cause)]
             case _:
                 assert_never(action)
 
     def _begin(self, slots: tuple[int, ...], run: int, until: int) -> None:
         if run not in self._begun:
             self._begun.add(run)
-            self._facts.append(RunChanged(run, RunState.RUNNING))
-        self._facts.append(TurnStarted(run, slots[0], until))
+            self._facts.append(facts.RunChanged(run, RunState.RUNNING))
+        self._facts.append(facts.TurnStarted(run, slots[0], until))
         self._gangs.begin(slots, run, messages.Train((self._jobs[run].assignment,), until, self._limit(run)))
 
     def _limit(self, run: int) -> int:

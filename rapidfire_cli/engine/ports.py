@@ -18,6 +18,8 @@ class Slot:
     device: str  # "cpu", or "cuda:0": the worker sees no GPU but its own
     visible: str  # CUDA_VISIBLE_DEVICES for the worker; empty on the CPU
     share: float  # of the device's free memory that runs at rest may fill
+    host: str = ""  # its machine; empty for this one
+    withdrawn: bool = False  # its machine is about to go, or gone
 
 
 class Journal(Protocol):
@@ -114,6 +116,10 @@ class Requests(Protocol):
         """Take in what happened."""
 
 
+class BackendGone(Exception):  # noqa: N818 - an event, past tense
+    """No worker can be had any more, and none of those there were is left; the argument says why."""
+
+
 class WorkerGone(Exception):  # noqa: N818 - an event, past tense
     """The worker's process ended; its argument says how."""
 
@@ -150,10 +156,17 @@ class Backend(Protocol):
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """The slots that it offers; the index of each is its place in the sequence."""
+        """The slots that it offers; the index of each is its place in the sequence.
+
+        Those of one machine are neighbours. It is another sequence once machines have joined or are about to
+        go: new slots follow, and none is ever taken out.
+        """
 
     def start(self, slot: Slot) -> Worker:
         """Start a worker on the slot; its first report is Ready."""
 
     def wait(self, workers: Sequence[Worker], timeout: float) -> Sequence[Worker]:
-        """The workers with something to receive, after at most `timeout` seconds; empty when none has."""
+        """The workers with something to receive, after at most `timeout` seconds; empty when none has.
+
+        Raises BackendGone.
+        """

@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, check_gangs, seats, setup
+from rapidfire_cli.app.devices import DeviceRequest, check_gangs, seats, setup
 from rapidfire_cli.app.errors import REFUSED, Unavailable, say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.probing import located, preparation, problems, question
 from rapidfire_cli.app.streams import debugging
 from rapidfire_cli.durable import disk
-from rapidfire_cli.engine.local.backend import LocalBackend, log_of
+from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, log_of
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession

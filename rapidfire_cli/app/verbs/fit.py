@@ -20,7 +20,7 @@ from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.described import metadata_of, objective_of
-from rapidfire_cli.app.devices import WORKER, DeviceRequest, advised, check_gangs, data_workers, seats, setup
+from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, data_workers, seats, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
@@ -36,7 +36,7 @@ from rapidfire_cli.durable.publication import Damaged, claimed
 from rapidfire_cli.engine.checkpoints import ORIGIN, from_facts, newest_first
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
-from rapidfire_cli.engine.local.backend import LocalBackend, log_of
+from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal

@@ -17,12 +17,14 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import rapidfire_cli
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.local.heartbeat import DUMP, Page, blank
@@ -32,6 +34,16 @@ from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, WorkerGone
 
 ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 """Settings of torch's allocator; torch 2.10 reads those of expandable segments under the first name only."""
+
+_START = """\
+import sys
+if {place!r} not in sys.path:
+    sys.path.append({place!r})
+from rapidfire_cli.worker import main
+main()
+""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
+WORKER = (sys.executable, "-P", "-c", _START)
+"""The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
 
 CACHE = "cache"  # the experiment's own, where there is no other
 CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it
@@ -85,13 +97,17 @@ class LocalWorker:
 
     def receive(self) -> Iterator[Report]:
         """The reports at hand. Raises WorkerGone after the last one."""
+        yield from decode_all(self.lines())
+
+    def lines(self) -> Sequence[bytes]:
+        """The reports at hand, encoded. Raises WorkerGone after the last one."""
         try:
             lines = self._channel.pull()
         except OSError:
             raise WorkerGone(self._ending()) from None
         if lines is None and self._has_ended(within=0):
             raise WorkerGone(self._ending())
-        yield from decode_all(lines or ())
+        return lines or ()
 
     def trim(self) -> None:
         """Keep the logs to their size of the runs that may have printed since the last time."""
@@ -103,6 +119,10 @@ class LocalWorker:
     def heartbeat(self) -> Heartbeat:
         """How far it is, also when it is gone."""
         return self._page.read()
+
+    def lease(self, until: int) -> None:
+        """Let it live until then, as `Page.lease` says."""
+        self._page.lease(until)
 
     def dump(self) -> None:
         """Have it write every thread's stack to the log of the run that it trains."""
@@ -167,13 +187,14 @@ class LocalBackend:
         self._logs = logs
         self._trim_due = 0.0  # by the clock
 
-    def start(self, slot: Slot) -> LocalWorker:
-        """Start a worker and hand it its setup."""
+    def start(self, slot: Slot, until: int = 0) -> LocalWorker:
+        """Start a worker and hand it its setup; it may live `until` then, as `Page.lease` says."""
         ours, theirs = socket.socketpair()
         setup = replace(self._setup[slot.index], slot=slot.index)
         path = log_of(self._logs, slot.index)
         rotate(path)
         with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
+            (shown := Page(page.fileno())).lease(until)
             shared, begun = (theirs.fileno(), page.fileno()), os.fstat(log.fileno()).st_size
             process = subprocess.Popen(
                 [*self._command, *map(str, shared), str(os.getpid())],
@@ -188,7 +209,7 @@ class LocalBackend:
                     **cache_environment(os.environ, self._logs.parent / CACHE),
                 },
             )
-            worker = LocalWorker(process, ours, Page(page.fileno()), path, begun)
+            worker = LocalWorker(process, ours, shown, path, begun)
         worker.send(setup)
         return worker
 

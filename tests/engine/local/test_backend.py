@@ -1,5 +1,6 @@
 """Workers are processes of their own groups; how they end is told, and nothing they started outlives them."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,12 +13,13 @@ import pytest
 
 from rapidfire_cli.engine.local.backend import (
     ALLOCATOR,
+    WORKER,
     LocalBackend,
     LocalWorker,
     cache_environment,
     worker_environment,
 )
-from rapidfire_cli.engine.local.heartbeat import blank
+from rapidfire_cli.engine.local.heartbeat import SECOND, blank, now
 from rapidfire_cli.engine.local.log_rotation import LOG, MOST
 from rapidfire_cli.engine.messages import (
     Assignment,
@@ -59,6 +61,16 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def is_guarded(worker: int) -> bool:
+    """Whether its group has a process that is not its child."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            _, parent, group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == worker and int(parent) != worker and path.parent.name != str(worker):
+                return True
+    return False
 
 
 def ending(workers: LocalBackend, config: str) -> str:
@@ -164,6 +176,38 @@ def test_a_worker_is_no_member_of_the_controllers_process_group(workers):
     assert os.getpgid(worker.pid) == worker.pid != os.getpgrp()
     os.kill(worker.pid, signal.SIGKILL)
     worker.kill()
+
+
+def test_a_worker_whose_lease_is_over_is_killed_though_it_is_frozen_and_lives_on_if_it_is_renewed(tmp_path):
+    workers = LocalBackend([SLOT], WORKER, {0: SETUP}, tmp_path)
+    frozen, renewed = (workers.start(SLOT, until=now() + SECOND) for _ in range(2))
+    for worker in (frozen, renewed):
+        while not is_guarded(worker.pid):
+            time.sleep(0.01)
+        os.kill(worker.pid, signal.SIGSTOP)
+    renewed.lease(now() + 600 * SECOND)
+    with pytest.raises(WorkerGone, match="killed by SIGKILL"):
+        next_reports(workers, frozen)
+    assert is_alive(renewed.pid)
+    renewed.lease(now())  # the guardian sleeps until the first end, and looks again then
+    renewed.kill()
+
+
+def test_a_worker_ends_at_its_next_mark_once_its_lease_is_over():
+    code = """
+from rapidfire_cli.engine.local.heartbeat import Page, SECOND, blank, now
+from rapidfire_cli.worker import marker
+page = Page(blank())
+page.lease(now() + 60 * SECOND)
+mark = marker(page)
+mark(1)
+print(page.read().step, flush=True)
+page.lease(now() - 1)
+mark(2)
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_a_worker_sees_its_slots_device_and_threads_only():
