@@ -208,7 +208,7 @@ class Placement:
             del self.slots[number].residents[run.run]
             self.slots[number].shut &= not run.alone
         self._mark(run.home)
-        run.home = ()
+        run.home, run.alone = (), False
         self.enqueue(run)
 
     def free(self, gang: Iterable[int], trigger: type[TurnEnded] | type[RunFailed]) -> None:
@@ -313,7 +313,7 @@ class Placement:
             self._idle_full.discard(number)
 
     def _unclaim(self, run: RunEntry) -> None:
-        gang, run.claim = run.claim, ()
+        gang, run.claim, run.alone = run.claim, (), run.alone and run.home != ()
         for number in gang:
             self.slots[number].claim = None
         self._mark(gang)

@@ -242,14 +242,14 @@ class Scheduler:
         A run that runs out of memory while alone is too large: it is replaced or given up, and the slots'
         former limits apply again. The end of the workers does not count as a death.
         """
-        home = run.home
+        home, alone = run.home, run.alone
         for number in home:
-            if run.alone:
+            if alone:
                 self.slots[number].most = self.slots[number].former
             else:
                 self.slots[number].crowd_out()
         orphans = self._close(slot, counts_as_crash=False)
-        if run.alone:
+        if alone:
             wanted = retry if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
         elif not (self.stopping or run.ends or self.slots[slot].withdrawn):
@@ -351,14 +351,14 @@ class Scheduler:
         for decision in decisions:
             yield actions.Decide(decision)
             for verdict in decision.verdicts:
-                run = self.runs.get(verdict.run)
-                if run is None:  # it ended before it was added
+                if (run := self.runs.get(verdict.run)) is None:  # it ended before it was added
                     continue
                 if verdict.promoted:
                     self.placement.allow(run, decision.limit(verdict.run) * self.chunks)
                 elif run.phase in UNFINISHED_PHASES:
                     run.bracket = None
-                    self.placement.end_as(run, RunPhase.PRUNED)
+                    if run.ending is not RunPhase.STOPPED:  # a stopped run gets no further turn
+                        self.placement.end_as(run, RunPhase.PRUNED)
                     if run.phase is RunPhase.WAITING:
                         yield from self._rest(run)
 
@@ -391,7 +391,7 @@ class Scheduler:
             return
         self.placement.move(run, events.RunResumeAsked)
         self._count(run, 1)
-        run.bracket, run.deaths, run.alone = None, 0, False
+        run.bracket, run.deaths = None, 0
         self.placement.renew(run, run.goal)
 
     def _stop(self) -> Iterator[actions.Action]:

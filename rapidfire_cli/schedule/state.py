@@ -31,7 +31,7 @@ class RunEntry:
     home: Gang = ()  # the slots on which it is resident
     claim: Gang = ()  # slots that are reserved to train it once all are idle
     deaths: int = 0  # workers that died while they trained or saved it
-    alone: bool = False  # it ran out of memory, so it has a slot for itself
+    alone: bool = False  # it ran out of memory, so it has its home, or its claim, for itself
     ending: RunPhase | None = None  # PRUNED or STOPPED once it is durable
 
     def move(self, trigger: Trigger) -> None:

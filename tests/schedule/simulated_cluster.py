@@ -37,6 +37,7 @@ from rapidfire_cli.schedule.events import (
     WorkerReady,
 )
 from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.schedule.state import FEWER
 from rapidfire_cli.stopping.rule import Policy
 from rapidfire_cli.terms import OomRetry, Run
 from tests.schedule.snapshot import restored, snapshot
@@ -92,7 +93,8 @@ class SimulatedCluster:
         self.heard: dict[int, int] = {}  # epochs told
         self.withdrawn: set[int] = set()  # slots whose machine is about to go, or gone
         self.leaving: set[int] = set()
-        self.exhausted: set[int] = set()  # runs that ran out of memory
+        self.alone: dict[int, tuple[int, ...]] = {}  # slots that runs have for themselves, as memory ran out
+        self.seats: dict[int, dict[int, int]] = {}  # most residents, by slot and the run that lacked memory
         self.ended: dict[int, str] = {}
         self.unwanted: set[int] = set()  # runs that may get no further turn
         self.judged: set[int] = set()  # runs that may get none beyond where they were judged
@@ -141,9 +143,7 @@ class SimulatedCluster:
         """A person wants a run back that ended before its goal; one about to stop keeps its place."""
         if run in self.ended or run in self.judged:
             self.allowed[run] = self.entries[run].goal
-        if run in self.ended:
-            self.exhausted.discard(run)
-            del self.ended[run]
+        self.ended.pop(run, None)
         self.unwanted.discard(run)
         self.judged.discard(run)
         self.tell(RunResumeAsked(run))
@@ -162,6 +162,8 @@ class SimulatedCluster:
     def leave(self, machine: range) -> None:
         """A machine is about to go: its workers live on for a while."""
         self.withdrawn |= {*machine}
+        for run in [run for run, slots in self.alone.items() if slots[0] in machine and not self.home(run)]:
+            del self.alone[run]
         self.tell(SlotsWithdrawn(tuple(machine)))
 
     def movable(self) -> list[int]:
@@ -193,6 +195,7 @@ class SimulatedCluster:
                 for other in slots:
                     del self.hosts[other].held[run]
                 self.leaving.discard(run)
+                self.alone.pop(run, None)
                 self.tell(Evicted(run, self.durable[run]))
 
     def save(self, run: int) -> None:
@@ -208,6 +211,7 @@ class SimulatedCluster:
     def _lose(self, slot: int) -> None:
         """The worker ends, and with it those of gangs that it is part of."""
         gone = self.hosts.pop(slot)
+        self.alone = {run: slots for run, slots in self.alone.items() if slot not in slots}
         lost = {*gone.held, *(gone.turn.runs if gone.turn else ())}
         self.leaving -= lost
         for other in {other for run in lost for other in self.home(run)}:
@@ -220,11 +224,25 @@ class SimulatedCluster:
         Where it is `replaceable`, another run may take its place.
         """
         (run,) = runs_of(self.hosts[slot].inbox[0])
+        home, was_alone = self.home(run), run in self.alone
+        self._lower(run)
         self._lose(slot)
         ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
-        if not ends and slot not in self.withdrawn:  # else it is not tried again, or elsewhere, not alone
-            self.exhausted.add(run)
+        elsewhere = slot in self.withdrawn
+        if not (was_alone or ends or elsewhere or self.stopping):
+            self.alone[run] = home
         self.tell(MemoryRanOut(slot, run, retry(len(self.entries) + 1) if replaceable else None))
+
+    def _lower(self, run: int) -> None:
+        """A slot on which memory ran out holds fewer runs, unless the run is too large by itself."""
+        for slot in self.home(run):
+            host = self.hosts[slot]
+            count = len({*host.held, *(host.turn.runs if host.turn else ())})
+            lowered = self.seats.setdefault(slot, {})
+            if run in self.alone:
+                lowered.pop(run, None)
+            elif count > 1:
+                lowered[run] = max(1, int(count * FEWER))
 
     def fail(self, slot: int) -> None:
         """The run raises that the slot serves next."""
@@ -274,11 +292,13 @@ class SimulatedCluster:
         host = self.hosts.get(slot)
         return host is not None and host.up and host.turn is None
 
-    def has_room(self, slot: int) -> bool:
-        if self.exhausted & self.hosts[slot].held.keys():  # it is to be alone
+    def has_room(self, slot: int, run: int | None = None) -> bool:
+        """Whether the slot can hold the run (or any new one) beside those that it holds."""
+        if any(slot in slots for other, slots in self.alone.items() if other != run):
             return False
         held = len(self.hosts[slot].held)
-        return held == 0 or (held + 1) * self.scheduler.placement.size <= self.room
+        seats = min(self.seats.get(slot, {}).values(), default=held + 1)
+        return held == 0 or (held < seats and (held + 1) * self.scheduler.placement.size <= self.room)
 
     # Actions
 
@@ -338,7 +358,10 @@ class SimulatedCluster:
         assert not self.withdrawn.intersection(slots), "a turn begins on a machine that is about to go"
         assert self.home(run) in ((), slots), "it is resident elsewhere"
         assert until == min(self.trained(run) + 1, self.allowed[run])
-        assert all(run in self.hosts[slot].held or self.has_room(slot) for slot in slots), "no room"
+        assert all(run in self.hosts[slot].held or self.has_room(slot, run) for slot in slots), "no room"
+        if run in self.alone:
+            assert slots == self.alone[run], "it has other slots for itself"
+            assert all(self.hosts[slot].held.keys() <= {run} for slot in slots), "it is not alone"
 
     def _send(self, slots: Sequence[int], order: Action) -> None:
         for slot in slots:
@@ -374,6 +397,7 @@ class SimulatedCluster:
 
     def _ended(self, run: int, how: str) -> None:
         assert run not in self.ended, "it ended twice"
+        self.alone.pop(run, None)
         self.ended[run] = how
 
 

@@ -217,6 +217,36 @@ def test_a_run_that_is_too_large_by_itself_takes_no_room_from_others():
     assert completed(cluster) == {1, 2, 3, 4, 5, 7, 8, 9}
 
 
+def test_a_run_whose_worker_is_killed_while_it_is_alone_is_tried_alone_again():
+    cluster = SimulatedCluster(slots=1, goals=[3, 3, 3])
+    for beside in ({2, 3}, {2}):
+        while not (cluster.in_turn(1) and beside <= cluster.hosts[0].held.keys()):
+            cluster.advance(0)
+        cluster.exhaust(0)
+        assert 1 not in cluster.ended
+        until_its_turn(cluster, 1)
+        assert not cluster.hosts[0].held
+        cluster.kill(0)
+    cluster.finish()
+    assert completed(cluster) == {1, 2, 3}
+
+
+def test_a_run_that_lost_the_slot_that_it_had_for_itself_raises_no_limit_elsewhere():
+    cluster = SimulatedCluster(slots=2, goals=[3] * 24)
+    for slot in (0, 1):
+        while len(cluster.hosts[slot].held) < 5 or not cluster.hosts[slot].turn:
+            cluster.advance(slot)
+        run = cluster.scheduler.slots[slot].training
+        cluster.exhaust(slot)
+    limits = [slot.most for slot in cluster.scheduler.slots]
+    until_its_turn(cluster, run)
+    cluster.kill(1)
+    while not cluster.in_turn(run):
+        cluster.advance(0)
+    cluster.exhaust(0)
+    assert limits == [4, 4] and cluster.scheduler.slots[0].most in (1, 2, 3, 4)
+
+
 def test_a_slot_whose_worker_ran_out_of_memory_is_opened_again_though_others_are_idle():
     cluster = SimulatedCluster(slots=2, goals=[2, 1])
     cluster.advance(0)
@@ -238,9 +268,13 @@ def test_memory_that_runs_out_during_a_stop_starts_nothing():
 def out_of_memory(cluster: SimulatedCluster, run: int, replaceable: bool = True) -> None:
     """The run runs out of memory, alone too."""
     for _ in range(2):
-        while not any(host.turn and host.turn.runs == (run,) for host in cluster.hosts.values()):
-            cluster.advance(cluster.movable()[0])
+        until_its_turn(cluster, run)
         cluster.exhaust(cluster.home(run)[0], replaceable)
+
+
+def until_its_turn(cluster: SimulatedCluster, run: int) -> None:
+    while not cluster.in_turn(run):
+        cluster.advance(cluster.movable()[0])
 
 
 def test_another_run_takes_the_place_of_one_that_finds_no_memory_alone():
@@ -305,6 +339,19 @@ def test_who_is_stopped_or_pruned_and_resumed_by_hand_trains_to_its_goal_outside
     cluster.finish()
     assert completed(cluster) == {1, 2, 4}
     assert [action for action in cluster.trace if isinstance(action, Decide)] == decided
+
+
+def test_a_decision_gives_no_turn_to_a_run_that_a_person_stopped():
+    cluster = SimulatedCluster(slots=1)
+    cluster.add([NewRun(1, 4), NewRun(2, 4)], Halving((1, 2), 4, 2, "max"))
+    while not (cluster.heard[1] and cluster.in_turn(2)):
+        cluster.advance(0)
+    cluster.ask_stop(1)  # it leaves its worker after the turn of run 2, whose result is better
+    cluster.advance(0)
+    assert cluster.judged == {1} and cluster.leaving == {1}
+    cluster.kill(0)  # no checkpoint holds what run 1 trained
+    cluster.finish()
+    assert cluster.ended == {1: "Stop", 2: "Complete"}
 
 
 def test_runs_train_on_a_machine_that_joins_later():
