@@ -151,6 +151,7 @@ TITLES: Mapping[str, str] = {
     "E414": "missing `data` section",
     "E415": "`prepare` failed",
     "E416": "run that several devices cannot train",
+    "E417": "unknown class of layers",
     "E420": "unknown named metric",
     "E421": "metric that no run measures",
     "E422": "metric that cannot be used",

@@ -26,6 +26,7 @@ import itertools
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -53,6 +54,9 @@ State: TypeAlias = dict[Place, Any]
 TREE = ("_parameters", "_buffers", "_modules")
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
 """The attributes of nn.Module itself. They include `training`, which `training/state.py` saves."""
+
+SHARDED = ("_fsdp_", "_is_fsdp_", "__composable_api_state_key_")
+"""What the names of attributes begin with that `fully_shard` adds to modules."""
 
 HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by an extension that does the same
 CODE = (
@@ -101,6 +105,20 @@ class Attributes:
         }
         containers = _containers(found.values(), model) or ()
         self._contents = [(each, content_of(each)) for each in containers]  # empty: `changed` must walk
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let a change in the block, which rapidfire makes to the model, not count as one of the run."""
+        unchanged = self._contents and all(holds(container, content) for container, content in self._contents)
+        yield
+        containers = (_containers(self._walk().values(), self._model) or ()) if unchanged else ()
+        self._contents = [(each, content_of(each)) for each in containers]
+
+    def second_place(self, model: nn.Module) -> str | None:
+        """Return the first attribute that holds a parameter a second time; None if there is none."""
+        names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        kept = (at for at, seen in self._before.items() if seen.kind == "registered" and seen.mark in names)
+        return next((spelled(place) for place in kept), None)
 
     def changed(self) -> State:
         """Return every place whose value changed, with the value as tensors and plain data.
@@ -227,8 +245,8 @@ class _Walk:
             skipped = HOOKS | {"_parameters", "_buffers"} if id(value) in self._tree else HOOKS
             speaks = type(value).get_extra_state is not nn.Module.get_extra_state
             for key, below in vars(value).items():
-                if key == "_modules" and not below:
-                    continue  # usually a layer
+                if (key == "_modules" and not below) or key.startswith(SHARDED):  # usually a layer
+                    continue
                 if key not in skipped and not (speaks and key not in TREE and mark(below) is None):
                     yield key, below
             if speaks:

@@ -40,6 +40,7 @@ from rapidfire_cli.training.failure import Failure, disk_error, guard_own_io, on
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import say
 from rapidfire_cli.training.state import packed, packed_rank, packed_ranks, unpack
+from rapidfire_cli.training.whole import whole
 
 LAST = 2  # checkpoints kept: the last, and the one before it in case the last is damaged
 
@@ -49,20 +50,28 @@ def save(run: LiveRun) -> None:
 
     In a gang, every rank calls this, and rank 0 publishes.
     """
-    home = Path(run.assignment.directory)
     ranks = run.gang.exchange(packed_rank(run)) if run.gang else []
-    if not run.share.leads:
-        run.durable, run.unsaved = run.position, 0.0
-        return
+    with whole(run) as read:
+        if not run.share.leads:
+            run.durable, run.unsaved, run.best_weights = run.position, 0.0, None
+            return
+        _publish(run, read, {"ranks": packed_ranks(ranks)} if ranks else {})
+    home = Path(run.assignment.directory)
+    run.durable, run.unsaved, run.directories_synced = run.position, 0.0, True
+    run.best_weights = weights_in(home / _name(run), BEST)
+
+
+def _publish(run: LiveRun, read: LiveRun, beside: dict[str, Any]) -> None:
+    """Publish a checkpoint of the run, whose tensors are read from `read`. Raises Failure."""
+    home = Path(run.assignment.directory)
     try:
         run.logged = epoch_log.log(home, run.history, run.logged)
-        if not run.rewound:
+        if not run.rewound and not run.sharded:
             run.frozen.drop_changed(run.model, run.trusted)
-        now = weights.weights(run.model, run.frozen.hashes)
-        beside = {"ranks": packed_ranks(ranks)} if ranks else {}
+        now = weights.weights(read.model, run.frozen.hashes)
         payload: dict[str, Writer] = {
             **_weights_payload(run, now),
-            STATE: partial(_write_state, state={**packed(run, now), **beside}),
+            STATE: partial(_write_state, state={**packed(read, now), **beside}),
         }
         publication.publish(
             home / _name(run),
@@ -79,8 +88,6 @@ def save(run: LiveRun) -> None:
         if found := disk_error(error):
             raise refused(found) from error
         raise Failure("checkpoint", f"the checkpoint cannot be written: {one_line(error)}") from error
-    run.durable, run.unsaved, run.directories_synced = run.position, 0.0, True
-    run.best_weights = weights_in(home / _name(run), BEST)
 
 
 def keep(run: LiveRun) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.training.attributes import registered
+from rapidfire_cli.training.shards import is_shard, local
 
 if TYPE_CHECKING:
     from rapidfire_cli.training.weight_pool import Stored
@@ -61,6 +62,8 @@ class Frozen:
         """Whether the tensor has the bytes that the tensor of this name had when it was created."""
         if tensor is None or not is_plain(tensor):
             return False
+        if is_shard(tensor):
+            return self.marks.get(name) == _mark(local(tensor))
         if tensor.device.type == "cpu":
             return hashed(tensor) == self.hashes[name]
         return name in self.marks and mixed(tensor) == self.marks[name]
@@ -81,12 +84,12 @@ class Frozen:
         self.stored.clear()
 
     def settle(self, model: nn.Module) -> None:
-        """Compute the GPU hashes of the tensors after the model was moved to its device."""
+        """Compute the hashes of the tensors after the model was moved to its device, or was sharded."""
         tensors = registered(model)
         self.marks = {
-            name: mixed(tensor)
+            name: _mark(local(tensor))
             for name in self.hashes
-            if (tensor := tensors[name]) is not None and tensor.device.type != "cpu"
+            if (tensor := tensors[name]) is not None and (tensor.device.type != "cpu" or is_shard(tensor))
         }
 
     def forget(self, names: Collection[str]) -> None:
@@ -120,6 +123,8 @@ def is_remade(tensor: Tensor | None) -> bool:
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether the tensor's elements are bytes that can be hashed and shared, and no two overlap."""
+    if is_shard(tensor):
+        return True
     return (
         type(tensor) in PLAIN
         and not is_lazy(tensor)
@@ -135,6 +140,11 @@ def hashed(tensor: Tensor) -> str:
     digest = xxhash.xxh3_128(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode())
     digest.update(_bytes(tensor.detach().cpu()).numpy().data)
     return digest.hexdigest()
+
+
+def _mark(part: Tensor) -> str:
+    """Return the hash that detects changes of a tensor in this process's memory."""
+    return hashed(part) if part.device.type == "cpu" else mixed(part)
 
 
 def mixed(tensor: Tensor) -> str:
@@ -194,4 +204,4 @@ def address(tensor: Tensor | None) -> int:
     """Return the address of the tensor's storage; 0 if it has none."""
     if tensor is None or is_lazy(tensor) or tensor.layout is not torch.strided:
         return 0
-    return tensor.untyped_storage().data_ptr()
+    return local(tensor).untyped_storage().data_ptr()

@@ -73,7 +73,9 @@ class Gang:
         """Meet the others, waiting for them. Raises Lost."""
         self.name = place.gang
         self.share = Share(place.rank, place.size)
+        self.filling = Share(place.rank, place.size, fills=True)  # of runs that are sharded
         self._device = device
+        self._device_mesh: Any = None
         self._room = ROOM
         self._cell = torch.zeros(1, dtype=torch.uint8)
         disk.make_private(directory)
@@ -121,6 +123,15 @@ class Gang:
             ):
                 tensor.copy_(part.view_as(tensor))
 
+    def mesh(self) -> Any:
+        """Return the mesh over which torch shards a model; every rank calls this. Loads torch's sharding."""
+        if self._device_mesh is None:
+            from rapidfire_cli.training.mesh import joined
+
+            name = f"gang {self.name}"
+            self._device_mesh = joined(name, self.share, self._device, self._sums)
+        return self._device_mesh[0]
+
     def has_lost(self, within: float = 0.0) -> bool:
         """Whether the process of another rank has ended, or does within so many seconds."""
         return bool(select.select(self._peers, [], [], within)[0])
@@ -130,6 +141,11 @@ class Gang:
         for peer in self._peers:
             os.close(peer)
         self._peers = []
+        if self._device_mesh:
+            from rapidfire_cli.training.mesh import parted
+
+            parted(self._device_mesh[1])
+            self._device_mesh = None
 
     def _met(self, store: Any) -> tuple[list[int], bytes]:
         """Return a descriptor of each other rank's process, and the key of this gang."""

@@ -14,12 +14,18 @@ from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import hashed, is_plain
 from rapidfire_cli.training.gang import Gang
+from rapidfire_cli.training.layers import KNOB, layer_names
 from rapidfire_cli.training.live_run import LiveRun
+from rapidfire_cli.training.optimizers import OPTIMIZERS, sections
 from rapidfire_cli.training.row_source import stream_in
 from rapidfire_cli.training.share import Share
 from rapidfire_cli.training.train_config import train_config
 
 GPUS = ("train", "gpus")
+ELEMENTWISE = (
+    *("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "NAdam", "RAdam", "RMSprop", "SGD"),
+)
+"""The optimizers of torch that update each element by itself, and so can update parts of parameters."""
 
 
 def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
@@ -27,14 +33,26 @@ def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
     size, its = gang_size(leaf), train_config(leaf)
     if size == 1:
         return
-    if leaf.get("fsdp_layer_cls"):
-        message = "a model cannot be sharded over several devices yet"
-        hint = "remove the key: each device then holds the whole model"
-        yield Finding(0, ("fsdp_layer_cls",), "E416", message, hint=hint, of_key=True)
+    if layer_names(leaf):
+        yield from _unshardable(leaf)
     if its.batch_size < size:
         message = f"{size} devices cannot share a batch of {its.batch_size}"
         expected = f"at least {size}, a row for each device"
         yield Finding(0, ("train", "batch_size"), "E416", message, f"{its.batch_size}", expected)
+
+
+def _unshardable(leaf: LeafConfig) -> Iterator[Finding]:
+    """Yield what keeps a sharded model from being trained."""
+    its, hint = train_config(leaf), f"remove `{KNOB}`: each device then holds the whole model"
+    for at, section in sections(its.optimizer):
+        cls = OPTIMIZERS.find(section["name"])
+        if cls is not None and not OPTIMIZERS.is_own(cls) and cls.__name__ not in ELEMENTWISE:
+            message = f"{cls.__name__} cannot train a sharded model: it needs whole parameters"
+            expected = f"one of {', '.join(ELEMENTWISE)}"
+            yield Finding(0, (*at, "name"), "E416", message, section["name"], expected, hint)
+    if its.compile:
+        message = "a sharded model cannot be compiled"
+        yield Finding(0, ("train", "compile"), "E416", message, "true", "false", hint)
 
 
 def check_shared(leaf: LeafConfig, model: nn.Module, rows: BatchSource, share: Share) -> None:

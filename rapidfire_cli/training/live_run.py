@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,16 @@ from rapidfire_cli.training.model_state import registered_at
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
+from rapidfire_cli.training.shards import local
 from rapidfire_cli.training.share import WHOLE, Share
 from rapidfire_cli.training.streams import Stream
 from rapidfire_cli.training.tracked_config import Reads, seen
 from rapidfire_cli.training.train_config import TrainConfig
 from rapidfire_cli.training.weights import Weights, nbytes, weights
+from rapidfire_cli.training.whole import whole
 
 if TYPE_CHECKING:
+    from rapidfire_cli.training.sharding import Sharded
     from rapidfire_cli.training.state import Origins, Snapshot
 
 EPOCHS = ("train", "epochs")
@@ -72,6 +75,7 @@ class LiveRun:
     stream: Stream | None = None  # of rows that can only be iterated
     objective: Objective | None = None  # decides which epoch is the best
     gang: Gang | None = None  # the processes that train it together; None on one device
+    sharded: "Sharded | None" = None  # its model, if the processes hold parts of it
     before: "Snapshot | None" = None  # the state before the current validation
     training: bool = False  # True during its turn
     disturbed: bool = False  # another run wrote to shared frozen weights: this run must be reopened
@@ -97,7 +101,9 @@ class LiveRun:
     @property
     def share(self) -> Share:
         """The part of each batch that this process trains."""
-        return self.gang.share if self.gang else WHOLE
+        if self.gang is None:
+            return WHOLE
+        return self.gang.filling if self.sharded else self.gang.share
 
     @property
     def position(self) -> Position:
@@ -131,7 +137,7 @@ class LiveRun:
         held = [each for each in (*self.model.parameters(), *self.model.buffers()) if id(each) not in pooled]
         for state in self.optimizer.state.values():
             held += [value for value in state.values() if isinstance(value, Tensor)]
-        return sum(map(nbytes, held))
+        return sum(nbytes(local(each)) for each in held)
 
     @property
     def partial_metrics(self) -> tuple[Metric, ...]:
@@ -182,7 +188,9 @@ class LiveRun:
             return
         self.best = Best(self.objective.metric, self.objective.direction, self.epoch, value)
         self.frozen.drop_changed(self.model)
-        self.best_weights = weights(self.model, self.frozen.hashes).copied()
+        with whole(self, optimizer=False):
+            if self.share.leads:
+                self.best_weights = weights(self.model, self.frozen.hashes).copied()
 
     def end_epoch(self) -> None:
         """Compute the epoch's metrics and move to the beginning of the next epoch. Raises Failure."""
@@ -193,6 +201,12 @@ class LiveRun:
             each.reset()
         self.epoch += 1
         self.done = 0
+
+    def compute(self, batch: Any) -> Any:
+        """Return what compute_forward returns for a batch; every rank of a sharded run calls this."""
+        if self.sharded:
+            return self.sharded.compute(batch)
+        return self.spec.compute_forward(self.forward, batch, self.cfg)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the autocast context of the run's precision."""

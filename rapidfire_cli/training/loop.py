@@ -23,14 +23,13 @@ classes.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum, auto
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rapidfire_cli.mlspec import Cfg, MLSpec
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import state
 from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource, cut
@@ -41,7 +40,7 @@ from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import check_sparse, clip, members
 from rapidfire_cli.training.returns import described
-from rapidfire_cli.training.share import WHOLE, Share
+from rapidfire_cli.training.share import Share
 
 
 class Mark(Enum):
@@ -58,13 +57,13 @@ class Model(Protocol):
     """The parts of a run that a forward pass needs."""
 
     @property
-    def spec(self) -> MLSpec: ...
+    def share(self) -> Share:
+        """The part of each batch that this process computes."""
+        ...
 
-    @property
-    def cfg(self) -> Cfg: ...
-
-    @property
-    def forward(self) -> nn.Module: ...
+    def compute(self, batch: Any) -> Any:
+        """Return what compute_forward returns for a batch."""
+        ...
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the autocast context of the run's precision."""
@@ -106,7 +105,7 @@ def _batches(run: LiveRun, rows: Tensor) -> Iterator[Any]:
 
 def shared(feed: BatchSource, share: Share, rows: Tensor, size: int, epoch: int, first: int) -> Iterator[Any]:
     """Return this rank's share of the batches of `size` rows; a batch of which it has no row is left out."""
-    return feed.batches(share.rows(rows, size), share.of(size), epoch, share.numbered(first))
+    return feed.batches(share.rows(rows, size), share.prepared(size), epoch, share.numbered(first))
 
 
 def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = True) -> list[Tensor]:
@@ -123,25 +122,30 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
     metrics = run.epoch_metrics[TRAIN]
     run.optimizer.zero_grad()
     for begin in range(0, rows, run.train.batch_size):
-        if not (size := run.share.of(min(run.train.batch_size, rows - begin))):
+        here = min(run.train.batch_size, rows - begin)
+        if not run.share.prepared(here):
             readings.append(None)
             continue
         batch = next(batches)
         outputs = forward(run, batch)
-        weight = metrics.weight(outputs, batch, size)
+        size = run.share.of(here)
+        weight = metrics.weight(outputs, batch, size) if size else 0.0
         loss = outputs[LOSS]
         if size < rows or run.gang:
             weight = float(weight)
+            if run.sharded:
+                expected = rows / run.sharded.size
             expected = expected or rows * weight / size
             weighed += weight
             with torch.enable_grad():  # user code may have turned it off
                 loss = loss * (weight / expected) if weight else loss
-        if isinstance(weight, Tensor) or weight:
+        if isinstance(weight, Tensor) or weight or run.sharded:
             check_gradient(outputs[LOSS], run.model)
-            run.scaler.scale(loss).backward()
+            with nullcontext() if weight or not run.sharded else run.sharded.idly():
+                run.scaler.scale(loss).backward()
             shares.append(loss.detach())
         if run.gang:
-            readings.append(metrics.read(outputs, batch, weight).on_cpu())
+            readings.append(metrics.read(outputs, batch, weight).on_cpu() if size else None)
         elif counted:
             metrics.add(metrics.read(outputs, batch, weight), run.step + 1)
     if run.gang:
@@ -151,7 +155,10 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
     if shares and run.train.max_grad_norm is not None:
         for optimizer in members(run.optimizer):
             run.scaler.unscale_(optimizer)
-        clip(run.model.parameters(), run.train.max_grad_norm)
+        if run.sharded:
+            run.sharded.clip(run.train.max_grad_norm)
+        else:
+            clip(run.model.parameters(), run.train.max_grad_norm)
     return shares
 
 
@@ -172,10 +179,11 @@ def summed(
     if not (total := sum(float(reading.weight) for reading in read)):
         return []
     anywhere = map(any, zip(*(theirs for _, theirs in everybody), strict=True))
-    gradients = [
-        _scaled(name, each, scale / total) for (name, each), has in zip(named, anywhere, strict=True) if has
-    ]
-    gang.total(gradients)
+    learnt = [(name, each) for (name, each), has in zip(named, anywhere, strict=True) if has]
+    if run.sharded:
+        run.sharded.settle(scale * run.sharded.size / total, [each for _, each in learnt])
+    else:
+        gang.total(_scaled(name, each, scale / total) for name, each in learnt)
     return [(reading.loss * (float(reading.weight) / total)).to(run.device) for reading in read]
 
 
@@ -232,7 +240,7 @@ def score(
     gang: Gang | None = None,
 ) -> Iterator[None]:
     """Add the rows from `begin` on to the loss and the metrics; yield after each batch of `size` rows."""
-    for rows, batch, outputs in infer(model, feed, size, begin, gang.share if gang else WHOLE):
+    for rows, batch, outputs in infer(model, feed, size, begin):
         reading = None
         if rows:
             check_loss(outputs)
@@ -243,21 +251,21 @@ def score(
         yield
 
 
-def infer(
-    model: Model, feed: BatchSource, size: int, begin: int = 0, share: Share = WHOLE
-) -> Iterator[tuple[int, Any, Any]]:
+def infer(model: Model, feed: BatchSource, size: int, begin: int = 0) -> Iterator[tuple[int, Any, Any]]:
     """Yield the number of rows, the batch and its outputs for each batch in order, without gradients.
 
-    Of a batch in which this rank has no `share`, there are 0 rows and nothing else.
+    Of a batch in which this rank has no share, there are 0 rows.
     """
-    rows = torch.arange(begin, len(feed), device="cpu")
-    batches = shared(feed, share, rows, size, OUTSIDE_TRAINING, begin // size)
+    share = model.share
+    order = torch.arange(begin, len(feed), device="cpu")
+    batches = shared(feed, share, order, size, OUTSIDE_TRAINING, begin // size)
     for at in range(begin, len(feed), size):
-        own = share.of(min(size, len(feed) - at))
-        batch = next(batches) if own else None
+        rows = min(size, len(feed) - at)
+        taken = share.prepared(rows)
+        batch = next(batches) if taken else None
         with torch.no_grad():
-            outputs = outputs_of(model, batch) if own else None
-        yield own, batch, outputs
+            outputs = outputs_of(model, batch) if taken else None
+        yield share.of(rows), batch, outputs
 
 
 def rewind(run: LiveRun) -> None:
@@ -277,7 +285,7 @@ def forward(run: LiveRun, batch: Any) -> Mapping[str, Any]:
 def outputs_of(model: Model, batch: Any) -> Any:
     """Return what compute_forward returns for a batch, unchecked."""
     with model.autocast():
-        return model.spec.compute_forward(model.forward, batch, model.cfg)
+        return model.compute(batch)
 
 
 def check_loss(outputs: Any) -> None:

@@ -20,6 +20,7 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 from rapidfire_cli.training.attributes import registered
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import address
+from rapidfire_cli.training.shards import local
 from rapidfire_cli.training.weights import Weights
 
 Form: TypeAlias = tuple[Any, ...] | None
@@ -99,7 +100,7 @@ def check_structure(model: nn.Module, origin: Made) -> None:
             hint = "write into it instead: `with torch.no_grad(): parameter.copy_(…)`"
             raise _unkept(f"parameter `{name}` was replaced by another in training; {hint}")
         known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
-        if not known:
+        if not known and id(tensor) not in origin.parameters:
             raise _unkept(f"`{name}` is a {type(tensor).__name__}, a custom tensor class")
 
 
@@ -237,7 +238,7 @@ def shared_storages(tensors: list[Tensor | None]) -> set[int]:
     for tensor in tensors:
         if tensor is None or is_lazy(tensor) or tensor.layout is not torch.strided:
             continue
-        address = tensor.untyped_storage().data_ptr()
+        address = local(tensor).untyped_storage().data_ptr()
         if owners.setdefault(address, id(tensor)) != id(tensor) and address:
             shared.add(address)
     return shared

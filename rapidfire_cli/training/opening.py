@@ -27,6 +27,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import Frozen, frozen
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.gang_check import check_alike, check_shared
+from rapidfire_cli.training.layers import layer_names
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import printing
 from rapidfire_cli.training.loss_meter import STRIDE, LossMeter
@@ -112,8 +113,9 @@ def opened(
 
     `reads` records what is read from the leaf config. Raises Failure, and what user code raises.
     """
-    share = gang.share if gang else WHOLE
     leaf: LeafConfig = json.loads(assignment.config)
+    layers = layer_names(leaf) if gang else ()
+    share = (gang.filling if layers else gang.share) if gang else WHOLE
     its = train_config(leaf)
     torch.set_deterministic_debug_mode(its.determinism(shared.setup.device))
     with shared.growth.apart():
@@ -121,7 +123,8 @@ def opened(
     source = replace(sourced(assignment, loaded, {} if reads is None else reads, shared, "fit"), share=share)
     spec, cfg = source.spec, source.cfg
     batch_sources = _batch_sources(source, shared)
-    model, remade = made_model(spec, cfg, assignment.seed, shared.device)
+    device = torch.device("cpu") if layers else shared.device  # one device may lack the memory for all of it
+    model, remade = made_model(spec, cfg, assignment.seed, device)
     if gang:
         check_shared(leaf, model, batch_sources[TRAIN], gang.share)
     if (under := shared.settings.of_rows()) != source.under:
@@ -139,7 +142,7 @@ def opened(
         train=its,
         steps=steps,
         ends=_chunk_ends(steps, shared.setup.chunks),
-        device=shared.device,
+        device=device,
         spec=spec,
         cfg=cfg,
         loaded=source.loaded,
@@ -157,7 +160,7 @@ def opened(
         opened=shared.settings.changes(),
         reads=source.reads,
         stream=stream,
-        objective=shared.setup.objective if share.leads else None,
+        objective=shared.setup.objective if share.leads or layers else None,
         gang=gang,
     )
     if run.schedule and (returned := returned_names(shared.spec)) is not None:
@@ -168,9 +171,13 @@ def opened(
         warm_start.begin(run, assignment.warm_start)
     remade.settle(model)
     if not run.step:
-        remainder.check_remainder(run)
+        remainder.check_remainder(run, tries=device == shared.device)
     if gang:
         check_alike(run, gang)
+    if gang and layers:
+        from rapidfire_cli.training.sharding import shard  # other runs need not wait for torch's sharding
+
+        shard(run, gang, layers, shared.device, lambda made: _schedule(its, made, steps, custom))
     return run
 
 

@@ -98,7 +98,7 @@ class PooledRun:
         if split == TRAIN:
             rows = epoch_rows(self._its, self._assignment.seed, epoch, count, is_stream=False)
             size = self._its.batch_size
-        return self._share.rows(rows, size), self._share.of(size)
+        return self._share.rows(rows, size), self._share.prepared(size)
 
     def _opened(self) -> int | None:
         if self._key is None and not self._unusable:

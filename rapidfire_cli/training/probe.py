@@ -16,6 +16,7 @@ from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, LeafConfig, canonical
 from rapidfire_cli.training import custom, fingerprint, metrics, optimizers, schedulers, spec
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.gang_check import gang_findings
+from rapidfire_cli.training.layers import layer_findings
 from rapidfire_cli.training.opening import Shared, fingerprinted
 from rapidfire_cli.training.returned import Returned, returned_names
 from rapidfire_cli.training.signatures import mistaken
@@ -33,7 +34,7 @@ def probe(order: Probe, shared: Shared) -> Probed:
         its = train_config(leaf)
         own, returned = _own(leaf, shared.spec), returned_names(shared.spec)
         wrong = [*_findings(its, own, returned, shared.setup.device), *rehearsals.findings(its, leaf)]
-        wrong += gang_findings(leaf)
+        wrong += [*gang_findings(leaf), *layer_findings(leaf)]
         found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
         if index < len(order.leaves):
             measured.append(_measured(its, own, returned))

@@ -15,10 +15,11 @@ from rapidfire_cli.training.failure import Failure, located
 from rapidfire_cli.training.live_run import LiveRun
 
 
-def check_remainder(run: LiveRun) -> None:
+def check_remainder(run: LiveRun, tries: bool = True) -> None:
     """Check that the run has a batch, and that its model can train on the last one. Raises Failure.
 
-    Prints a warning if the batch size exceeds the number of rows.
+    Prints a warning if the batch size exceeds the number of rows. Only with `tries` is the model tried; it
+    must be on the device of the batches.
     """
     rows, size = len(run.batch_sources[TRAIN]), run.train.batch_size
     kept = run.train.kept(rows)
@@ -27,7 +28,7 @@ def check_remainder(run: LiveRun) -> None:
         raise Failure("error", cause, knob=("train", "drop_last"))
     if size > rows:
         print(f"rapidfire: batch_size is {size}, but the train split has only {rows} rows", file=sys.stderr)
-    if size > 1 and kept % size == 1 and (said := _alone(run, kept)):
+    if tries and size > 1 and kept % size == 1 and (said := _alone(run, kept)):
         hint = "set `train.drop_last: true`, or another batch_size"
         raise Failure(
             "error",

@@ -14,11 +14,13 @@ class Share:
     """The part of each batch that belongs to one of `size` ranks; a run on one device has all of it.
 
     A batch is divided as by `torch.tensor_split`: the first ranks have one row more if it does not divide
-    evenly. If it has fewer rows than there are ranks, the last ranks have none.
+    evenly. If it has fewer rows than there are ranks, the last ranks have none. A rank that `fills` prepares
+    another rank's row then, which does not count: the ranks that share a model compute each batch together.
     """
 
     rank: int = 0
     size: int = 1
+    fills: bool = False
 
     @property
     def leads(self) -> bool:
@@ -29,13 +31,21 @@ class Share:
         """Return how many of a batch's rows belong to this rank."""
         return rows // self.size + (self.rank < rows % self.size)
 
+    def prepared(self, rows: int) -> int:
+        """Return how many rows of a batch of `rows` this rank prepares: its own, or one to fill in."""
+        return max(self.of(rows), 1) if self.fills else self.of(rows)
+
     def rows(self, rows: Tensor, size: int) -> Tensor:
         """Return the rows (own,) that belong to this rank of all rows (rows,), in batches of `size`."""
         if self.size == 1:
             return rows
         batches = torch.split(rows, size) if len(rows) else ()
-        parts = [torch.tensor_split(batch, self.size)[self.rank] for batch in batches]
+        parts = [self._part(batch) for batch in batches]
         return torch.cat(parts) if parts else rows
+
+    def _part(self, batch: Tensor) -> Tensor:
+        part = torch.tensor_split(batch, self.size)[self.rank]
+        return batch[-1:] if self.fills and not len(part) else part
 
     def numbered(self, first: int) -> int:
         """Return the number of this rank's part of batch `first`: no two parts draw the same numbers."""

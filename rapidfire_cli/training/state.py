@@ -45,6 +45,7 @@ from rapidfire_cli.training.model_state import (
     unpack_model,
 )
 from rapidfire_cli.training.weights import Weights, weights
+from rapidfire_cli.training.whole import divided_like
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter, torch.Size, torch.dtype)
 """Types that `torch.load(weights_only=True)` reads without registration; devices are allowed too."""
@@ -102,7 +103,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
         "seconds": run.seconds,
         "model": packed_model(run.model, run.origins.model, now, held, run.frozen.hashes),
         "attributes": held,
-        "optimizer": _packed_optimizer(run),
+        "optimizer": packed_optimizer(run),
         "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
         "scaler": run.scaler.state_dict(),
         "tally": run.epoch_metrics[TRAIN].state(),
@@ -157,7 +158,7 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
     if run.stream and state.get("stream"):
         run.stream.state = state["stream"]
     run.seconds = state["seconds"]
-    _unpack_optimizer(run, moved(state["optimizer"], run.device))
+    unpack_optimizer(run, moved(state["optimizer"], run.device))
     if run.schedule:
         run.schedule.scheduler.load_state_dict(state["scheduler"])
     run.scaler.load_state_dict(state["scaler"])
@@ -304,7 +305,7 @@ def rewind(run: LiveRun, taken: Snapshot) -> None:
 # The optimizer
 
 
-def _packed_optimizer(run: LiveRun) -> dict[str, Any]:
+def packed_optimizer(run: LiveRun) -> dict[str, Any]:
     """Return the optimizer's hyperparameters by group and its state by parameter name."""
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
     groups = [
@@ -315,13 +316,15 @@ def _packed_optimizer(run: LiveRun) -> dict[str, Any]:
     return {"groups": groups, "state": state}
 
 
-def _unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
+def unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
+    """Restore the result of `packed_optimizer`; the state of sharded parameters is divided like them."""
     parameters = dict(run.model.named_parameters())
     for group, kept in zip(run.optimizer.param_groups, packed["groups"], strict=True):
         group.update({key: value for key, value in kept.items() if key != "params"})
     run.optimizer.state.clear()
     for name, kept in packed["state"].items():
-        run.optimizer.state[parameters[name]] = kept
+        parameter = parameters[name]
+        run.optimizer.state[parameter] = {key: divided_like(parameter, each) for key, each in kept.items()}
 
 
 def _strange(value: Any) -> str | None:

@@ -41,6 +41,7 @@ from rapidfire_cli.training.live_run import autocast
 from rapidfire_cli.training.opening import Shared, made_model, shared, sourced
 from rapidfire_cli.training.row_source import Source
 from rapidfire_cli.training.settings import ProcessSettings
+from rapidfire_cli.training.share import WHOLE, Share
 from rapidfire_cli.training.spec import load
 from rapidfire_cli.training.state import Origins, origins, unpack_trained
 from rapidfire_cli.training.train_config import TrainConfig, train_config
@@ -92,6 +93,15 @@ class Trained:
     origins: Origins
     frozen: Frozen
     kept: Kept
+
+    @property
+    def share(self) -> Share:
+        """All of each batch."""
+        return WHOLE
+
+    def compute(self, batch: Any) -> Any:
+        """Return what compute_forward returns for a batch."""
+        return self.spec.compute_forward(self.forward, batch, self.cfg)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the autocast context of the run's precision."""

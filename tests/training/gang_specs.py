@@ -81,6 +81,55 @@ class Weighted(Plain):
         return {**outputs, "loss": (losses * weights).sum() / total, "weight": total, "size": size}
 
 
+class Scaled(Plain):
+    """Has a parameter without dimensions, and one that a layer and the model around it share."""
+
+    def create_model(self, cfg):
+        model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2))
+        model.scale = nn.Parameter(torch.tensor(1.5))
+        model.twin = model[2].weight
+        return model
+
+    def logits(self, model, batch):
+        return model(batch["x"] @ model.twin) * model.scale
+
+
+class Ignoring(Plain):
+    """Ignores batches, whose loss is then no number; some ranks' parts of them count and others do not."""
+
+    def compute_forward(self, model, batch, cfg):
+        outputs = super().compute_forward(model, batch, cfg)
+        labels = torch.where(batch["x"][:, 0] < 0.6, -100, batch["labels"])
+        loss = nn.functional.cross_entropy(outputs["logits"], labels)
+        return {"loss": loss, "weight": (labels >= 0).sum()}
+
+
+class Block(nn.Module):
+    """A layer with attention and normalisation."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(size), nn.MultiheadAttention(size, 2, batch_first=True)
+        self.inner = nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        normed = self.norm(x)
+        x = x + self.attention(normed, normed, normed, need_weights=False)[0]
+        return x + self.inner(x)
+
+
+class Layered(Plain):
+    """Has layers of a class of its own, and layers within layers."""
+
+    def create_model(self, cfg):
+        return nn.Sequential(nn.Linear(1, 8), Block(8), Block(8), nn.Flatten(), nn.Linear(48, 2))
+
+    def logits(self, model, batch):
+        return model(batch["x"][..., None])
+
+
 class Measured(Plain):
     """Has a metric of its own, of a library that looks for a process group."""
 
@@ -120,3 +169,26 @@ CASES = {
     "dropped rows": case(drop_last=True),
     "another optimizer": case(optimizer=ADAM, batch_size=2),
 }
+
+
+def sharded(case: tuple[str, Any, Any], *layers: str, **train: Any) -> tuple[str, Any, Any]:
+    """The case with a sharded model."""
+    spec, config, setup = case
+    names = [*layers] or ["torch.nn.Linear"]
+    return spec, {**config, "train": {**config["train"], **train}, "fsdp_layer_cls": names}, setup
+
+
+ELEMENTWISE = ("Adadelta", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop")
+BLOCK = "tests.training.gang_specs.Block"
+WHOLE_ONLY = ("an optimizer that evaluates the loss again",)
+ACCUMULATED = {"grad_accumulation": 3, "batch_size": 2, "max_grad_norm": 0.1}
+SHARDED = {
+    **{f"{name}, sharded": sharded(each) for name, each in CASES.items() if name not in WHOLE_ONLY},
+    **{f"{name}, sharded": sharded(case(optimizer={"name": name})) for name in ELEMENTWISE},
+    "parameters that cannot be divided": sharded(case("Scaled", max_grad_norm=0.2)),
+    "batches that do not count": sharded(case("Ignoring", named_metrics=(), batch_size=2)),
+    "accumulated batches that do not count": sharded(case("Ignoring", named_metrics=(), **ACCUMULATED)),
+    "layers within layers": sharded(case("Layered"), BLOCK, "torch.nn.Sequential"),
+    "layers of a class": sharded(case("Layered", setup={"checkpoint_every": 0}), BLOCK),
+}
+CASES |= SHARDED
