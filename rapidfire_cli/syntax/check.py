@@ -122,11 +122,9 @@ def _check_record(
         if entry.key in shape.keys:
             inside = place.below(entry.key, entry.at)
             check_shape(shape.keys[entry.key], entry.node, inside, diagnostics)
-            if inside.knob in INEFFECTIVE:
+            if inside.knob in INEFFECTIVE and not _has_gang(node):
                 message = f"{inside.called} has no effect when a run trains on one device"
-                diagnostics.warn(
-                    "W201", message, entry.at, hint=f"{INEFFECTIVE[inside.knob]}; remove the key"
-                )
+                diagnostics.warn("W201", message, entry.at, hint=INEFFECTIVE[inside.knob])
         elif not shape.free:
             unknown_key(entry, shape, place.called, diagnostics, among)
     for key in shape.required:
@@ -135,6 +133,13 @@ def _check_record(
             diagnostics.missing(
                 "E202", f"missing required key `{key}` in {place.called}", place.key, expected=wanted
             )
+
+
+def _has_gang(config: Mapping) -> bool:
+    """Whether the config says on how many devices a run trains, and that is not one."""
+    train = config.get("train")
+    gpus = train.node.get("gpus") if train and isinstance(train.node, Mapping) else None
+    return gpus is not None and not (isinstance(gpus.node, Scalar) and gpus.node.value == 1)
 
 
 def unknown_key(

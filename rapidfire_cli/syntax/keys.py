@@ -95,9 +95,9 @@ CONFIG = Record(
 )
 
 INEFFECTIVE: Mapping[str, str] = {
-    "fsdp_layer_cls": "it shards a model over several GPUs",
+    "fsdp_layer_cls": "set `train.gpus` to shard the model over several devices, or remove the key",
 }
-"""Knobs that are accepted and change nothing while a run trains on one device, and why."""
+"""Knobs that are accepted and change nothing while a run trains on one device, and what to do about it."""
 
 RANGE = Record(
     {
