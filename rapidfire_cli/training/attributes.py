@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import Tensor, nn
 
 from rapidfire_cli.training import fingerprint, generators
+from rapidfire_cli.training.places import AT, EXTRA, TREE, Place, delete, get, put, spelled
 from rapidfire_cli.training.plain import (
     ATOMS,
     CONTAINERS,
@@ -48,10 +49,8 @@ from rapidfire_cli.training.plain import (
 
 MODEL = "model"  # the name of the model's root
 
-Place: TypeAlias = tuple[Any, ...]
 State: TypeAlias = dict[Place, Any]
 
-TREE = ("_parameters", "_buffers", "_modules")
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
 """The attributes of nn.Module itself. They include `training`, which `training/state.py` saves."""
 
@@ -71,8 +70,6 @@ OPEN = ("torch", "torchmetrics", "transformers", "peft")
 """Packages whose objects are always inspected; objects of other packages only below the model."""
 
 DELETED = "deleted"
-EXTRA = "get_extra_state()"  # used in a place instead of an attribute: the result of the module's method
-AT = "#"  # before the position of a key that a file cannot hold
 
 
 class Unholdable(Exception):  # noqa: N818 - a property of the state
@@ -158,7 +155,7 @@ class Attributes:
 
     def _put(self, place: Place, value: Any) -> None:
         owner, key = self._find(place[:-1]), place[-1]
-        present = _get(owner, key, None)
+        present = get(owner, key, None)
         if isinstance(value, Generated) and type(present).__name__ == value.kind:
             generators.restore(present, value.state)
         elif isinstance(value, Generated):
@@ -171,14 +168,14 @@ class Attributes:
             made = type(owner)(*changed) if hasattr(owner, "_fields") else tuple(changed)
             self._put(place[:-1], made)
         else:
-            _set(owner, key, value)
+            put(owner, key, value)
 
     def _delete(self, place: Place) -> None:
         owner, key = self._find(place[:-1]), place[-1]
         if isinstance(owner, tuple) and isinstance(key, int):
             self._put(place[:-1], owner[:key])
         else:
-            _delete(owner, key)
+            delete(owner, key)
 
     def _walk(self) -> dict[Place, Seen]:
         walk = _Walk(self._model)
@@ -190,7 +187,7 @@ class Attributes:
         name, *steps = place
         found: Any = self._roots[name]
         for step in steps:
-            found = _get(found, step, None)
+            found = get(found, step, None)
         return found
 
 
@@ -363,55 +360,3 @@ def _position(iterator: Iterator[Any]) -> Any:
         return repr(iterator.__reduce__())
     except Exception:
         return UNKNOWN
-
-
-# Places
-
-
-def _get(owner: Any, key: Any, missing: Any) -> Any:
-    if isinstance(owner, nn.Module):
-        return vars(owner).get(key, missing)
-    if isinstance(owner, dict):
-        return owner.get(_key(owner, key), missing)
-    if isinstance(owner, list | tuple | deque) and isinstance(key, int):
-        return owner[key] if key < len(owner) else missing
-    return getattr(owner, key, missing)
-
-
-def _set(owner: Any, key: Any, value: Any) -> None:
-    if key == EXTRA:
-        owner.set_extra_state(value)
-    elif isinstance(owner, nn.Module):
-        vars(owner)[key] = value
-    elif isinstance(owner, dict):
-        owner[_key(owner, key)] = value
-    elif isinstance(owner, list) and key == len(owner):
-        owner.append(value)
-    elif isinstance(owner, list | deque) and isinstance(key, int):
-        owner[key] = value
-    else:
-        object.__setattr__(owner, key, value)
-
-
-def _key(owner: dict[Any, Any], key: Any) -> Any:
-    """Return the key that a step of a place refers to."""
-    if isinstance(key, tuple) and key[0] == AT and key not in owner:
-        return next(itertools.islice(owner, key[1], None))
-    return key
-
-
-def _delete(owner: Any, key: Any) -> None:
-    if isinstance(owner, nn.Module):
-        vars(owner).pop(key, None)
-    elif isinstance(owner, dict):
-        owner.pop(_key(owner, key), None)
-    elif isinstance(owner, list | deque):
-        if key < len(owner):
-            del owner[key]
-    else:
-        object.__delattr__(owner, key)
-
-
-def spelled(place: Place) -> str:
-    """The place in a message: `model.layers.0.temperature`."""
-    return ".".join(str(step) for step in place if step not in TREE)

@@ -44,6 +44,7 @@ from rapidfire_cli.training.model_state import (
     tensors_in,
     unpack_model,
 )
+from rapidfire_cli.training.places import spelled
 from rapidfire_cli.training.weights import Weights, weights
 from rapidfire_cli.training.whole import divided_like
 
@@ -249,7 +250,7 @@ def _difference(one: Any, other: Any, at: tuple[Any, ...]) -> tuple[Any, ...] | 
 
 def _named(key: Any) -> tuple[Any, ...]:
     """Return a step of a path in readable form."""
-    return (attributes.spelled(key),) if isinstance(key, tuple) else (key,)
+    return (spelled(key),) if isinstance(key, tuple) else (key,)
 
 
 # What a validation may change
