@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,11 @@ import pytest
 from rapidfire_cli.engine.local.backend import LocalBackend
 from rapidfire_cli.engine.messages import Assignment, Evict, Order, Probe, Probed, Ready, Report, Train
 from rapidfire_cli.engine.ports import Backend, Slot, Worker, WorkerGone
+from rapidfire_cli.engine.ray.backend import RayBackend, wish
 from rapidfire_cli.facts import EpochEnded, Evicted, Saved, TurnEnded
 from tests.app.fake_workers import Cli, Crew, FaultRates
 from tests.engine.local.test_backend import COMMAND, SETUP
+from tests.engine.ray.clusters import Simulated, two_nodes
 
 SLOTS = [Slot(index, "cpu", visible="", share=0.5) for index in range(2)]
 OPTIMIZER = {"name": "SGD", "args": {"lr": 0.5}}
@@ -43,12 +45,26 @@ class Stage:
         return told
 
 
-@pytest.fixture(params=["local", "fake"])
-def stage(request, tmp_path: Path) -> Iterator[Stage]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Simulated]:
+    with two_nodes() as simulated:
+        yield simulated
+
+
+@pytest.fixture(params=["local", "ray", "fake"])
+def stage(request, tmp_path: Path, monkeypatch) -> Iterator[Stage]:
+    dying = Assignment(8, json.dumps({"epochs": 2, "does": "kill"}), 42, "runs/8")
     if request.param == "local":
         backend = LocalBackend(SLOTS, COMMAND, dict.fromkeys(range(2), SETUP), tmp_path)
-        dying = Assignment(8, json.dumps({"epochs": 2, "does": "kill"}), 42, "runs/8")
         yield Stage(backend, lambda: Train((dying,), 1))
+    elif request.param == "ray":
+        simulated = request.getfixturevalue("cluster")
+        for name, value in simulated.environment.items():
+            monkeypatch.setenv(name, value)
+        asked = replace(wish(simulated.address, False, 2, 1, tmp_path / "cluster"), command=tuple(COMMAND))
+        ray = RayBackend(asked, lambda slot: replace(SETUP, misc=str(tmp_path)), tmp_path / "ray.log")
+        yield Stage(ray, lambda: Train((dying,), 1))
+        ray.close()
     else:
         faults = FaultRates()
 

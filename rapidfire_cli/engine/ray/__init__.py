@@ -1,0 +1,1 @@
+"""The Ray backend: workers on every node of a Ray cluster."""

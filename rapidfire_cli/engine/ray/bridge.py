@@ -1,0 +1,324 @@
+"""The bridge: the process that speaks with Ray, so that the controller need not.
+
+Theory of operation
+-------------------
+The controller starts the bridge as it starts a worker: by exec, with a socket pair and its own process id,
+and a guardian that ends the bridge with the controller. The first line says which cluster to use. The bridge
+connects, places a steward on each node, numbers their slots in the order in which they join, and relays
+messages between the controller and the stewards without decoding them.
+
+When a cluster's head dies, Ray ends every process that is connected to it, after a minute and without an
+exception. So that process must not be the controller: it sees the bridge end, and says so.
+
+Invariants:
+
+- A worker is reported gone only once it has ended for certain: its steward says so, or has been silent for
+  SILENCE seconds (`lease`).
+- At most one poll of a steward is on its way, on which the lease depends.
+- The slots of a node are withdrawn before its workers are reported gone, so that its loss is not taken for
+  crashes of runs.
+"""
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from rapidfire_cli.engine.local.channel import Channel
+from rapidfire_cli.engine.local.guardian import die_with, vanish
+from rapidfire_cli.engine.local.slots import Offer, slots
+from rapidfire_cli.engine.ray import cluster
+from rapidfire_cli.engine.ray.cluster import NodeInfo, Unusable
+from rapidfire_cli.engine.ray.lease import SILENCE
+from rapidfire_cli.engine.ray.steward import Sight
+from rapidfire_cli.engine.ray.wire import (
+    Connect,
+    Connected,
+    Dump,
+    Gone,
+    Joined,
+    Kill,
+    Lost,
+    Record,
+    Start,
+    Withdrawn,
+    line,
+    read,
+)
+
+LOOK_INTERVAL = 2.0  # seconds between two looks at the cluster's nodes (assumed)
+PLACING = 60.0  # seconds for a steward to start; Ray may install things first (assumed)
+ALONE = 60.0  # seconds that a cluster without a usable node may take to get another (assumed)
+RETRY = 30.0  # seconds until a node that could not be used is asked again (assumed)
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A node with a steward."""
+
+    info: NodeInfo
+    steward: Any  # Ray's handle
+    slots: tuple[int, ...]
+    heard: float  # when it answered last
+    calls: int = 0  # of `put`
+    workers: set[int] = field(default_factory=set)
+    withdrawn: bool = False
+    lost: bool = False
+
+
+class Bridge:
+    """Relays between the controller and the stewards."""
+
+    def __init__(self, channel: Channel, wish: Connect) -> None:
+        self._channel = channel
+        self._wish = wish
+        self._nodes: dict[str, Node] = {}  # by Ray's id
+        self._refused: dict[str, float] = {}  # when nodes that could not be used are asked again
+        self._homes: dict[int, Node] = {}  # by worker
+        self._slots: list[Node] = []  # the node of each slot
+        self._room = wish.workers  # that are still wanted; None for all
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[str]
+
+    async def serve(self) -> None:
+        """Serve the controller until it closes the socket. Raises Unusable."""
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        if problems := [problem for problem in await self._meet() if problem]:
+            raise Unusable(problems[0])
+        self._say(Connected())
+        loop.add_reader(self._channel.fileno(), self._listen)
+        self._begin(self._look())
+        raise Unusable(await self._over)
+
+    # The controller
+
+    def _say(self, *records: Record) -> None:
+        self._send([line(record) for record in records])
+
+    def _send(self, lines: list[bytes]) -> None:
+        for each in lines:
+            self._channel.put(each + b"\n")
+        self._push()
+
+    def _push(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._channel.push()
+        except OSError:
+            leave(self._nodes.values())
+        if self._channel.behind:
+            loop.add_writer(self._channel.fileno(), self._push)
+        else:
+            loop.remove_writer(self._channel.fileno())
+
+    def _listen(self) -> None:
+        """Pass the controller's orders on, those for one node in one call."""
+        try:
+            lines = self._channel.pull()
+        except OSError:
+            leave(self._nodes.values())
+        orders: dict[Node, list[bytes]] = {}
+        for each in lines or ():
+            if home := self._home(each):
+                orders.setdefault(home, []).append(each)
+        for node, due in orders.items():
+            node.steward.put.remote(node.calls, due)
+            node.calls += 1
+
+    def _home(self, order: bytes) -> Node | None:
+        """The node whose worker the order is for; None if it is gone or lost."""
+        [message] = read([order])
+        match message:
+            case (int(worker), bytes()) | Dump(worker) | Kill(worker):
+                home = self._homes.get(worker)
+            case Start(worker, slot):
+                home = self._slots[slot.index]
+                if home.lost:
+                    self._say(Gone(worker, f"could not be started: node {home.info.host} is lost"))
+                else:
+                    home.workers.add(worker)
+                    self._homes[worker] = home
+            case _:
+                raise ValueError(order)
+        return None if home is None or home.lost else home
+
+    # Nodes
+
+    async def _look(self) -> None:
+        """Look for nodes that join or are about to go; without any for long, the cluster is of no use."""
+        alone = None
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL)
+            for problem in filter(None, await self._meet()):
+                print(problem, file=sys.stderr, flush=True)
+            leaving = await asyncio.to_thread(cluster.draining)
+            for node in [node for id_, node in self._nodes.items() if id_ in leaving]:
+                self._withdraw(node)
+            if any(not node.withdrawn for node in self._nodes.values()):
+                alone = None
+                continue
+            alone = alone or time.monotonic()
+            if time.monotonic() - alone > ALONE and not self._over.done():
+                self._over.set_result("no node of the Ray cluster is left")
+
+    async def _meet(self) -> list[str]:
+        """Place stewards on the nodes that have none; return what is wrong with those, empty for nothing."""
+        now = time.monotonic()
+        found = await asyncio.to_thread(lambda: [*cluster.nodes()])
+        new = [
+            info
+            for info in found
+            if (info.id not in self._nodes or self._nodes[info.id].lost)
+            and self._refused.get(info.id, 0.0) <= now
+        ]
+        problems = await asyncio.gather(*(self._place(info, len(new) - at) for at, info in enumerate(new)))
+        return problems if found else ["the Ray cluster has no node with cores or GPUs"]
+
+    async def _place(self, info: NodeInfo, left: int) -> str:
+        """Place a steward on one of `left` new nodes; return what is wrong with it, empty for nothing."""
+        wanted, threads = self._wanted(info, left)
+        if wanted == 0:
+            return ""
+        cores = min(info.cores, (wanted or info.gpus) * threads)
+        steward = cluster.place(info, cores, self._wish.command)
+        if problem := await self._accept(info, steward, wanted, threads):
+            self._refused[info.id] = time.monotonic() + RETRY
+            ray.kill(steward)
+        return problem
+
+    def _wanted(self, info: NodeInfo, left: int) -> tuple[int | None, int]:
+        """How many workers the node should have, of `left` new ones, and with how many threads."""
+        threads = self._wish.threads or (max(1, info.cores // info.gpus) if info.gpus else 1)
+        if self._room is None:
+            return (None if info.gpus else max(1, info.cores // threads)), threads
+        share = -(-self._room // left)
+        self._room -= share
+        return share, threads
+
+    async def _accept(self, info: NodeInfo, steward: Any, wanted: int | None, threads: int) -> str:
+        """Let the node join; or say what is wrong with it."""
+        look = steward.look.remote(self._wish.directory, self._wish.trace)
+        try:
+            sight = await asyncio.wait_for(look, PLACING)
+        except TimeoutError:
+            return (
+                f"node {info.host} has no {wanted or info.gpus} free cores or GPUs after {PLACING:g} seconds"
+            )
+        except RayError as error:
+            return f"node {info.host} cannot run rapidfire: {str(error).strip().splitlines()[-1]}"
+        if problem := mismatch(self._wish, info.host, sight):
+            return problem
+        offer = Offer(info.cores, sight.gpus)
+        first = len(self._slots)
+        offered = tuple(
+            replace(slot, index=first + slot.index, host=info.host) for slot in slots(offer, wanted, threads)
+        )
+        node = Node(info, steward, tuple(slot.index for slot in offered), time.monotonic())
+        self._nodes[info.id] = node
+        self._slots += [node] * len(offered)
+        self._begin(self._follow(node))
+        self._say(Joined(offered, threads))
+        return ""
+
+    async def _follow(self, node: Node) -> None:
+        """Poll the steward until it is lost."""
+        while True:
+            try:
+                reports = await asyncio.wait_for(node.steward.poll.remote(), SILENCE)
+            except (RayError, TimeoutError) as error:
+                print(f"node {node.info.host}: {error}", file=sys.stderr, flush=True)
+                break
+            node.heard = time.monotonic()
+            for ended in (each for each in read(r for r in reports if r.startswith(b"{"))):
+                if isinstance(ended, Gone):
+                    node.workers.discard(ended.worker)
+                    self._homes.pop(ended.worker, None)
+            self._send(reports)
+        node.lost = True
+        self._withdraw(node)
+        await asyncio.sleep(node.heard + SILENCE - time.monotonic())
+        with suppress(RayError):
+            ray.kill(node.steward)
+        for worker in sorted(node.workers):
+            self._homes.pop(worker, None)
+            self._say(Gone(worker, f"node {node.info.host} lost"))
+
+    def _withdraw(self, node: Node) -> None:
+        if not node.withdrawn:
+            node.withdrawn = True
+            self._say(Withdrawn(node.slots))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start a task; the bridge ends with an error of it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not self._over.done():
+            self._over.set_result(f"the bridge to Ray failed: {type(error).__name__}: {error}")
+
+
+def mismatch(wish: Connect, host: str, sight: Sight) -> str:
+    """In what the node differs from the controller's machine so that it cannot train; empty if in nothing."""
+    if not sight.enters:
+        return f"node {host} has no directory {wish.directory}: all nodes must see it at the same path"
+    if sight.secret != wish.secret:
+        return (
+            f"node {host} does not see {os.path.dirname(wish.trace)}: use a file system that all nodes share"  # noqa: PTH120
+        )
+    ours, theirs = dict(wish.versions), dict(sight.versions)
+    different = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    if different:
+        name = different[0]
+        return f"node {host} has {name} {theirs.get(name, 'not installed')}, this machine {ours.get(name)}"
+    return ""
+
+
+def leave(nodes: Any) -> None:
+    """End with the stewards; those that cannot be reached end when their leases do."""
+    for node in nodes:
+        with suppress(RayError):
+            ray.kill(node.steward)
+    ray.shutdown()
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the controller."""
+    descriptor, controller = map(int, sys.argv[1:3])
+    die_with(controller)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=descriptor))
+    lines: list[bytes] = []
+    while not lines:
+        select.select([channel], [], [])
+        try:
+            lines = channel.pull() or []
+        except OSError:
+            vanish()
+    [wish] = read(lines)
+    assert isinstance(wish, Connect)
+    try:
+        cluster.connect(wish.address, wish.insecure)
+        asyncio.run(Bridge(channel, wish).serve())
+    except Unusable as problem:
+        channel.put(line(Lost(str(problem))) + b"\n")
+        channel.push()
+    leave(())
+
+
+if __name__ == "__main__":
+    main()
