@@ -21,6 +21,9 @@ Epoch: TypeAlias = Literal["last", "best"]
 """The epoch at which runs are compared: their last finished one, or the best by the metric."""
 
 Split: TypeAlias = str
+BackendName: TypeAlias = Literal["local", "ray"]
+"""Where workers come from: this machine, or the nodes of a Ray cluster."""
+
 Keep: TypeAlias = Literal["resume", "weights"]
 """What a completed run keeps: all that training on from its end needs, or its weights only."""
 
@@ -88,6 +91,7 @@ class Execution:
     workers: int | None = None
     runs_per_gpu: RunsPerGpu | None = None  # at once
     threads: int | None = None
+    backend: BackendName = "local"  # which workers train
     on_oom: dict[str, Plain] | None = None  # how a run that runs out of memory is changed, by dotted path
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rapidfire_cli.app.errors import Unavailable
@@ -30,6 +31,8 @@ class DeviceRequest:
     threads: int | None = None
     gpus: int | None = None
     runs_per_gpu: RunsPerGpu | None = None
+    ray: str | None = None  # the address of a cluster to train on
+    insecure: bool = False  # even if it lets anyone in
 
 
 def seats(file: ExperimentFile, asked: DeviceRequest) -> tuple[tuple[Slot, ...], int]:
@@ -50,14 +53,19 @@ def check_gangs(
     file: ExperimentFile, runs: Iterable[Run], outline: Representatives, slots: Sequence[Slot]
 ) -> None:
     """Check that no run of the file needs more devices at once than there are. Raises Refusal."""
-    gpus = len({slot.visible for slot in slots} - {""})
-    present = gpus or len(slots)
+    machines = [[*machine] for _, machine in groupby(slots, lambda slot: slot.host)]
+    gpus, workers = max(
+        (len({slot.visible for slot in machine} - {""}), len(machine)) for machine in machines
+    )
+    present = gpus or workers
     of_file = (run for run in runs if run.origin is None)  # others fail by themselves
     run = next((run for run in of_file if outline.gangs.get(run.number, 1) > present), None)
     if run is None:
         return
     needed = outline.gangs[run.number]
     there = counted(gpus, "GPU") if gpus else f"{counted(present, 'worker')} on the CPU"
+    if len(machines) > 1:
+        there = f"{there} on one node"
     hint = "lower `train.gpus`" if gpus else f"`execution.workers: {needed}` starts as many on the CPU"
     message = f"run {run.number} needs {needed} devices at once, and there are {present}"
     span = origin(file, run, ("train", "gpus"))

@@ -28,6 +28,15 @@ def fit(
     runs_per_gpu: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Runs that share each GPU.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Train on a Ray cluster: auto, local (start one here) or host:port."
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Accept a Ray cluster without token authentication.")
+    ] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Train only every N-th config, starting with the I-th.")
     ] = None,
@@ -83,6 +92,9 @@ def fit(
         message = f"--debug-run cannot be combined with {others}"
         raise typer.BadParameter(message)
 
+    if ray and (gpus is not None or runs_per_gpu or debug_run):
+        raise typer.BadParameter("--ray cannot be combined with --gpus, --runs-per-gpu or --debug-run")
+
     if workers and runs_per_gpu:
         raise typer.BadParameter("--workers cannot be combined with --runs-per-gpu")
 
@@ -91,7 +103,7 @@ def fit(
 
     def train() -> int:
         request = fit.Request(
-            devices=DeviceRequest(workers, threads, gpus, runs_per_gpu),
+            devices=DeviceRequest(workers, threads, gpus, runs_per_gpu, ray, insecure),
             shard=ci.shard(shard) if shard else None,
             fresh=fresh,
             accepted=accepted,

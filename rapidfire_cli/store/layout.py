@@ -77,6 +77,10 @@ class ExperimentDir:
         return self.path / "rows"
 
     @property
+    def cluster(self) -> Path:
+        return self.path / "cluster"
+
+    @property
     def gangs(self) -> Path:
         return self.path / "gangs"
 

@@ -225,6 +225,7 @@ EXECUTION = Record(
         "workers": Integer(1),
         "runs_per_gpu": Integer(1),
         "threads": Integer(1),
+        "backend": Choice(("local", "ray")),
         "on_oom": Free(),
     },
     hint="put settings that change results under `train`",

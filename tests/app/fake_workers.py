@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rapidfire_cli import facts
+from rapidfire_cli.app import workplaces
 from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.experiments import load_experiment
@@ -223,7 +224,7 @@ class Cli:
         file.write_text(text)
         crew: list[FakeWorker] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fit, "LocalBackend", lambda slots, *_: Crew(slots, self, faults, crew))
+            patch.setattr(workplaces, "LocalBackend", lambda slots, *_: Crew(slots, self, faults, crew))
             patch.setattr(driver, "COMMIT_INTERVAL", 0.0)  # so that it may die after any fact
             patch.setattr(fit, "SqliteJournal", lambda path: Journal(path, faults, crew))
             loaded = load_experiment(Given(file), str(self.home.path.parent))

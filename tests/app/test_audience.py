@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from rapidfire_cli.app import workplaces
 from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.app.experiments import load_experiment
 from rapidfire_cli.app.files import Given
@@ -46,7 +47,7 @@ def test_a_fit_goes_on_without_an_audience_that_raises(tmp_path, monkeypatch, ca
     )
     file = tmp_path / "file.yaml"
     file.write_text(sha(4))
-    monkeypatch.setattr(fit, "LocalBackend", lambda slots, *_: Crew(slots, cli, faults, []))
+    monkeypatch.setattr(workplaces, "LocalBackend", lambda slots, *_: Crew(slots, cli, faults, []))
     monkeypatch.setattr(driver, "COMMIT_INTERVAL", 0.0)
     loaded = load_experiment(Given(file), str(cli.home.path.parent))
     fit.train(loaded, fit.Request(DeviceRequest(1)), StopSignal(), lambda _: watched(broken))

@@ -2,11 +2,10 @@
 
 import pytest
 
-from rapidfire_cli.app import devices
+from rapidfire_cli.app import devices, workplaces
 from rapidfire_cli.app.devices import DeviceRequest, seats
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.packing import notes, packed, wanted
-from rapidfire_cli.app.verbs import fit
 from rapidfire_cli.engine.local.slots import Offer
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.manifest.expand import expand
@@ -98,7 +97,7 @@ def test_threads_do_not_depend_on_how_many_runs_share_a_gpu(tmp_path, monkeypatc
 def test_a_fit_has_a_slot_for_each_run_that_shares_a_gpu(tmp_path, monkeypatch, execution, section, slots):
     monkeypatch.setattr(devices, "_offer", lambda asked: Offer(8, ("0", "1")))
     seen: list[Slot] = []
-    monkeypatch.setattr(fit, "packed", lambda *given: seen.extend(packed(*given)) or packed(*given))
+    monkeypatch.setattr(workplaces, "packed", lambda *given: seen.extend(packed(*given)) or packed(*given))
     cli = Cli(tmp_path, rising)
     cli.fit(f"mlspec: none:None\nexecution: {{{execution}}}\n{CONFIG.format(section)}", CALM, workers=0)
     assert [slot.visible for slot in seen] == slots

@@ -62,7 +62,7 @@ def stage(request, tmp_path: Path, monkeypatch) -> Iterator[Stage]:
         for name, value in simulated.environment.items():
             monkeypatch.setenv(name, value)
         asked = replace(wish(simulated.address, False, 2, 1, tmp_path / "cluster"), command=tuple(COMMAND))
-        ray = RayBackend(asked, lambda slot: replace(SETUP, misc=str(tmp_path)), tmp_path / "ray.log")
+        ray = RayBackend(asked, tmp_path / "ray.log").use(lambda slot: replace(SETUP, misc=str(tmp_path)))
         yield Stage(ray, lambda: Train((dying,), 1))
         ray.close()
     else:

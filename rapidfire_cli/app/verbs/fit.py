@@ -20,24 +20,24 @@ from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.described import metadata_of, objective_of
-from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, data_workers, seats, setup
+from rapidfire_cli.app.devices import DeviceRequest, data_workers, setup
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
-from rapidfire_cli.app.packing import notes, packed, wanted
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude, judged
 from rapidfire_cli.app.searching import Searches, check_sampler
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.app.tracking.beside import checked_trackers, log_rest, logged
+from rapidfire_cli.app.workplaces import Workplace, workplace
 from rapidfire_cli.durable import disk, failpoints, publication
 from rapidfire_cli.durable.publication import Damaged, claimed
 from rapidfire_cli.engine.checkpoints import ORIGIN, from_facts, newest_first
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
-from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, log_of
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed
+from rapidfire_cli.engine.local.backend import log_of
+from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Setup
 from rapidfire_cli.engine.ports import Audience, Slot
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.facts import Fact
@@ -205,25 +205,18 @@ def _settle(plan: Plan, request: Request) -> None:
 
 def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
     home = plan.loaded.home
-    slots, threads = seats(plan.loaded.file, request.devices)
-    check_gangs(plan.loaded.file, plan.left, plan.outline, slots)
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
     disk.sync(home.path, home.path.parent)  # the process that made them may have been killed before it synced
-    expected = max(1, len(plan.left))
-    share = wanted(plan.loaded.file, request.devices, plan.outline.kinds)
-    advice = advised(plan.loaded.file, request.devices, slots[:expected], threads)
-    for told in (*notes(share, slots), *filter(None, [advice])):
-        print(told, file=sys.stderr)
-    slots = packed(slots, share.runs)
-    used = slots[:expected]
     with (
         own_rows(home),
         taking_requests(home, request.stay) as serving,
-        _driver(plan, slots, threads, stop, serving) as driver,
-        Searches(home, plan.loaded.file, plan.runs, len(slots)) as proposers,
+        workplace(plan.loaded, request.devices, plan.left, plan.outline, stop.asked) as place,
+        _driver(plan, place, stop, serving) as driver,
+        Searches(home, plan.loaded.file, plan.runs, len(place.slots)) as proposers,
     ):
-        _probe(plan, request, driver, f"starting {counted(len(used), 'worker')}")
+        used = min(len(place.slots), max(1, len(plan.left)))
+        _probe(plan, request, driver, f"starting {counted(used, 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
         begin_with_known(home, plan.loaded.file, _alone(plan), plan.stood.values())
         waiting = Waiting(home, plan.runs, plan.left)
@@ -261,17 +254,16 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
 
 
 @contextmanager
-def _driver(
-    plan: Plan, slots: Sequence[Slot], threads: int, stop: StopSignal, serving: Serving
-) -> Iterator[Driver]:
+def _driver(plan: Plan, place: Workplace, stop: StopSignal, serving: Serving) -> Iterator[Driver]:
     loaded, objective = plan.loaded, objective_of(plan.loaded.file, plan.outline)
-    beside = data_workers(loaded.file, slots)
-    setups = {
-        slot.index: replace(setup(loaded, slot, threads, beside), objective=objective) for slot in slots
-    }
+    beside = data_workers(loaded.file, place.slots)
+
+    def setup_of(slot: Slot) -> Setup:
+        return replace(setup(loaded, slot, place.threads, beside), objective=objective)
+
     execution = loaded.file.execution
     driver = Driver(
-        LocalBackend(slots, WORKER, setups, loaded.home.misc),
+        place.backend(setup_of),
         stop.asked,
         execution.chunks,
         Timeouts(execution.hang_timeout),

@@ -31,9 +31,11 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode_all, encode
 from rapidfire_cli.engine.ports import BackendGone, Heartbeat, Slot, Worker, WorkerGone
-from rapidfire_cli.engine.ray.lease import SILENCE, TRACE_INTERVAL, leave_trace, remove_trace, renew_trace
+from rapidfire_cli.engine.ray.lease import SILENCE, leave_trace, remove_trace
 from rapidfire_cli.engine.ray.steward import versions
 from rapidfire_cli.engine.ray.wire import (
+    MODE,
+    TOKEN,
     Beat,
     Connect,
     Connected,
@@ -50,6 +52,7 @@ from rapidfire_cli.engine.ray.wire import (
     relayed,
 )
 
+CONNECTING = 1.0  # seconds between two polls while nothing is heard (any length works)
 LEAVING = 5.0  # seconds for the bridge to leave the cluster (assumed)
 _START = """\
 import sys
@@ -104,18 +107,14 @@ class RayWorker:
 
 
 class RayBackend:
-    """Offers slots on the nodes of a cluster; `close` it.
+    """Offers slots on the nodes of a cluster; call `use` before starting a worker, and `close` at the end."""
 
-    `setup` returns the first order to a worker of a slot.
-    """
-
-    def __init__(self, wish: Connect, setup: Callable[[Slot], Setup], log: Path) -> None:
+    def __init__(self, wish: Connect, log: Path) -> None:
         """Start the bridge, and connect. Raises BackendGone, OSError."""
         self.slots: Sequence[Slot] = ()
         self.threads = wish.threads or 0  # of each worker
-        self._setup = setup
+        self._setup: Callable[[Slot], Setup]
         self._trace = Path(wish.trace)
-        self._renewed = 0.0  # when the trace was, by the clock
         self._workers: dict[int, RayWorker] = {}  # that have not ended, and those that have something to say
         self._started = 0
         leave_trace(self._trace, wish.secret)
@@ -128,6 +127,7 @@ class RayBackend:
                 stdout=output,
                 stderr=output,
                 process_group=0,
+                env={**os.environ, **(_own() if wish.address == "local" else {})},
             )
         self._channel = Channel(ours)
         self._life = os.pidfd_open(self._bridge.pid)
@@ -136,10 +136,15 @@ class RayBackend:
         self.say(wish)
         try:
             while not self._connected:
-                self._exchange(TRACE_INTERVAL)
+                self._exchange(CONNECTING)
         except BackendGone:
             self.close()
             raise
+
+    def use(self, setup: Callable[[Slot], Setup]) -> "RayBackend":
+        """Let `setup` return the first order to a worker of a slot."""
+        self._setup = setup
+        return self
 
     def start(self, slot: Slot) -> RayWorker:
         """Start a worker and hand it its setup."""
@@ -203,9 +208,6 @@ class RayBackend:
 
     def _exchange(self, timeout: float) -> None:
         """Wait for the bridge, and take what it passes on. Raises BackendGone."""
-        if (now := time.monotonic()) - self._renewed > TRACE_INTERVAL:
-            self._renewed = now
-            renew_trace(self._trace)
         poll = select.poll()
         poll.register(self._channel, self._channel.wants)
         poll.register(self._life, select.POLLIN)
@@ -245,6 +247,11 @@ class RayBackend:
                 raise BackendGone(cause)
             case Connect() | Start() | Dump() | Kill():
                 raise AssertionError(f"the bridge sends no {type(message).__name__}")
+
+
+def _own() -> dict[str, str]:
+    """The environment of a bridge that starts a cluster of its own, which lets nobody else in."""
+    return {MODE: "token", TOKEN: secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def wish(address: str, insecure: bool, workers: int | None, threads: int | None, trace: Path) -> Connect:

@@ -5,7 +5,6 @@ connect with a wrong token on purpose, and to see which nodes are about to go.
 """
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rapidfire_cli.engine.ray.steward import Steward
+from rapidfire_cli.engine.ray.wire import MODE, TOKEN
 
-MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 CONNECTING = 20.0  # seconds (assumed)
 MANY = 1 << 10  # calls that a steward serves at once: a few, but none may wait for another
 PROTECTED, OPEN = 0, 3  # exit codes of the process that connects without a token
@@ -52,7 +51,6 @@ def connect(address: str, insecure: bool) -> None:
     """Connect this process to the cluster, or start one on this machine (`local`). Raises Unusable."""
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "namespace": "rapidfire"}
     if address == "local":
-        os.environ.update({MODE: "token", TOKEN: secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"})
         ray.init(address="local", include_dashboard=False, **options)
         return
     if address.startswith("ray://"):

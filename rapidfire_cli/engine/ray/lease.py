@@ -10,15 +10,12 @@ seconds without an answer the bridge reports them gone, and their runs may train
 write one run.
 
 A controller that is killed takes the bridge with it, and stewards and workers end soon or when their leases
-do. Another fit of the experiment cannot ask them: it waits until they must have ended. So a fit on a cluster
-leaves a trace in the experiment's directory, which it renews, and removes once all its workers have ended.
+do. Another fit of the experiment cannot ask them. So a fit on a cluster leaves a trace in the experiment's
+directory, and removes it once all its workers have ended; one that finds a trace waits for SILENCE seconds.
 
 Times are measured by clocks that count while a machine is suspended; none is compared between machines.
 """
 
-import os
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from rapidfire_cli.durable import disk, publication
@@ -26,7 +23,6 @@ from rapidfire_cli.durable import disk, publication
 POLL = 1.0  # seconds until a poll is answered at the latest (assumed)
 RENEWAL = 5.0  # seconds that a steward and its workers live after a poll (assumed)
 SILENCE = 2 * RENEWAL + 1.0  # seconds without an answer after which a steward's workers have ended
-TRACE_INTERVAL = 1.0  # seconds between two renewals of the trace (assumed)
 
 
 def leave_trace(path: Path, secret: str) -> None:
@@ -34,21 +30,6 @@ def leave_trace(path: Path, secret: str) -> None:
     publication.write(path, secret)
 
 
-def renew_trace(path: Path) -> None:
-    """Say that this still is so."""
-    with suppress(OSError):  # the next fit waits less than it should only if this fails all the time
-        os.utime(path)
-
-
 def remove_trace(path: Path) -> None:
     """Say that all workers have ended. Raises OSError."""
     disk.unlink(path)
-
-
-def remaining(path: Path) -> float:
-    """How many seconds a killed fit's workers may still live; 0 if there is no trace of them."""
-    try:
-        age = time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
-    return min(SILENCE, max(0.0, SILENCE + TRACE_INTERVAL - age))

@@ -1,0 +1,104 @@
+"""Where a fit trains: on this machine, or on the nodes of a Ray cluster."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
+from rapidfire_cli.app.errors import Unavailable
+from rapidfire_cli.app.experiments import LoadedExperiment
+from rapidfire_cli.app.packing import notes, packed, wanted
+from rapidfire_cli.engine.local.backend import WORKER, LocalBackend
+from rapidfire_cli.engine.messages import Setup
+from rapidfire_cli.engine.ports import Backend, BackendGone, Slot
+from rapidfire_cli.manifest.representatives import Representatives
+from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.terms import Run
+from rapidfire_cli.view.audience import waiting
+from rapidfire_cli.view.wording import counted
+
+GLANCE = 0.1  # seconds between two looks at whether to stop waiting (assumed)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The slots to train on, the CPU threads of each, and the backend once the workers' setups are known."""
+
+    slots: Sequence[Slot]
+    threads: int
+    backend: Callable[[Callable[[Slot], Setup]], Backend]
+
+
+@contextmanager
+def workplace(
+    loaded: LoadedExperiment,
+    asked: DeviceRequest,
+    left: Sequence[Run],
+    outline: Representatives,
+    stop_asked: Callable[[], bool],
+) -> Iterator[Workplace]:
+    """The place to train the runs that are `left`. Raises Unavailable, Refusal."""
+    _await_former(loaded.home, stop_asked)
+    address = asked.ray or ("auto" if loaded.file.execution.backend == "ray" else None)
+    if address is None and asked.insecure:
+        raise Unavailable("`--insecure` is about a Ray cluster: add `--ray`")
+    if address is None:
+        yield _here(loaded, asked, left, outline)
+        return
+    from rapidfire_cli.engine.ray.backend import RayBackend, wish
+
+    execution = loaded.file.execution
+    if execution.runs_per_gpu:
+        raise Unavailable("`execution.runs_per_gpu` is not available on a Ray cluster; use `workers`")
+    workers, threads = asked.workers or execution.workers, asked.threads or execution.threads
+    log = loaded.home.misc / "ray.log"
+    try:
+        with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):
+            ray = RayBackend(wish(address, asked.insecure, workers, threads, loaded.home.cluster), log)
+        try:
+            hosts = {slot.host for slot in ray.slots}
+            print(f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}", file=sys.stderr)
+            check_gangs(loaded.file, left, outline, ray.slots)
+            yield Workplace(ray.slots, ray.threads, ray.use)
+        finally:
+            ray.close()
+    except BackendGone as gone:
+        raise Unavailable(
+            f"{gone}\nhint: saved progress is kept; rerun the same command to continue, here or on a cluster"
+        ) from None
+
+
+def _here(
+    loaded: LoadedExperiment, asked: DeviceRequest, left: Sequence[Run], outline: Representatives
+) -> Workplace:
+    """This machine."""
+    slots, threads = seats(loaded.file, asked)
+    check_gangs(loaded.file, left, outline, slots)
+    share = wanted(loaded.file, asked, outline.kinds)
+    advice = advised(loaded.file, asked, slots[: max(1, len(left))], threads)
+    for told in (*notes(share, slots), *filter(None, [advice])):
+        print(told, file=sys.stderr)
+    places = packed(slots, share.runs)
+
+    def backend(setup: Callable[[Slot], Setup]) -> Backend:
+        return LocalBackend(places, WORKER, {slot.index: setup(slot) for slot in places}, loaded.home.misc)
+
+    return Workplace(places, threads, backend)
+
+
+def _await_former(home: ExperimentDir, stop_asked: Callable[[], bool]) -> None:
+    """Wait until the workers that a killed fit had on a cluster have ended: two must not write one run."""
+    from rapidfire_cli.engine.ray.lease import SILENCE, remove_trace
+
+    if not home.cluster.exists():
+        return
+    print(f"waiting {SILENCE:.0f} seconds for workers of a killed fit to end", file=sys.stderr)
+    begun = time.monotonic()
+    while time.monotonic() - begun < SILENCE:
+        if stop_asked():
+            return
+        time.sleep(GLANCE)
+    remove_trace(home.cluster)
