@@ -43,6 +43,7 @@ from rapidfire_cli.engine.ports import (
     Worker,
     WorkerGone,
 )
+from rapidfire_cli.engine.sharing import Shares
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
@@ -66,6 +67,7 @@ class Driver:
     ) -> None:
         self._backend = backend
         self._slots: Sequence[Slot] = ()  # as far as the scheduler knows them
+        self._shares = Shares()
         self._stop_asked = stop_asked
         self._jobs: dict[int, Job] = {}
         self._scheduler = Scheduler(0, chunks)
@@ -311,13 +313,13 @@ class Driver:
         """The worker is replaced, as its memory is full of what is left; the run may be tried once more."""
         died = facts.WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step)
         self._facts += self._gangs.end(died, self._scheduler.bound(slot))
-        match self._admission.retry(failure.run) if self._admission else NoRetry():
-            case NoRetry(cause):
-                retry, rest = None, f"; {cause}" if cause else ""
-            case retry:
-                rest = ""
-        self._failures[failure.run] = replace(failure, cause=f"{failure.cause}{rest}")
-        self._tell(events.MemoryRanOut(slot, failure.run, retry))
+        given = self._shares.relieve(self._slots, self._scheduler, failure.run)
+        self._facts += self._gangs.withdraw(given, failure.run, self._scheduler.bound)
+        found = self._admission.retry(failure.run) if self._admission else NoRetry()
+        retry, rest = (None, found.cause) if isinstance(found, NoRetry) else (found, "")
+        cause = f"{failure.cause}; {rest}" if rest else failure.cause
+        self._failures[failure.run] = replace(failure, cause=cause)
+        self._tell(events.MemoryRanOut(slot, failure.run, retry, given))
 
     def _admit(self, run: Run) -> events.RunsAdded:
         """Let in a run that was born during the fit: listed in the manifest before anybody knows of it."""
@@ -357,7 +359,7 @@ class Driver:
     def _do(self, action: actions.Action) -> None:
         match action:
             case actions.StartWorker(slot):
-                self._workers[slot] = self._backend.start(self._slots[slot])
+                self._workers[slot] = self._backend.start(self._shares.of(self._slots[slot]))
             case actions.Train(slots, (run,), until):
                 self._begin(slots, run, until)
             case actions.Train(runs=runs):

@@ -7,7 +7,7 @@ cannot reach the others. So the driver hears of a gang's turn as of any other, a
 all members together: a name is used for the same processes only.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rapidfire_cli.engine.messages import Order, Rank, Report, Train
@@ -76,6 +76,14 @@ class Gangs:
             self._workers.pop(slot).kill()
             self._watchdog.lose(slot)
         return [died, *(WorkerDied(each, f"ended with worker {died.slot} of its gang") for each in others)]
+
+    def withdraw(
+        self, slots: Iterable[int], run: int, bound: Callable[[int], Iterable[int]]
+    ) -> list[WorkerDied]:
+        """End the workers that these slots have, whose memory the run gets, and those `bound` to them."""
+        cause = f"ended, because run {run} needs its memory"
+        running = (slot for slot in slots if slot in self._workers)
+        return [gone for slot in running for gone in self.end(WorkerDied(slot, cause), bound(slot))]
 
     def _worker(self, slots: tuple[int, ...]) -> Worker:
         """The worker of these slots: that of a single one, or the gang of their present workers."""

@@ -69,12 +69,15 @@ class WorkerReady:
 class MemoryRanOut:
     """A run ran out of memory; its slot's worker has ended, so that a new one starts with all memory free.
 
-    If the run was alone on its slot, the `retry` may replace it.
+    If the run was alone on its slot, the `retry` may replace it. But if the run's slots have more memory from
+    now on, because other slots of the same GPUs are `withdrawn` and their workers have ended, it is tried
+    again.
     """
 
     slot: int
     run: int
     retry: Run | None = None
+    withdrawn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

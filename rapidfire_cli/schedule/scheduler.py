@@ -134,8 +134,8 @@ class Scheduler:
             case WorkerDied(slot):
                 yield from self._on_worker_died(slot)
                 yield from self._start_workers()
-            case events.MemoryRanOut(slot, run, retry):
-                yield from self._on_memory_ran_out(slot, self._run(run), retry)
+            case events.MemoryRanOut():
+                yield from self._on_memory_ran_out(event, self._run(event.run))
                 yield from self._start_workers()
             case events.StopAsked():
                 yield from self._stop()
@@ -236,27 +236,26 @@ class Scheduler:
             orphans += self.placement.close(self.slots[other], counts_as_crash=False)
         return orphans
 
-    def _on_memory_ran_out(self, slot: int, run: RunEntry, retry: Run | None) -> Iterator[actions.Action]:
-        """Retry a run that ran out of memory, once, alone on its slots; afterwards fewer runs share them.
+    def _on_memory_ran_out(self, event: events.MemoryRanOut, run: RunEntry) -> Iterator[actions.Action]:
+        """Retry a run that ran out of memory alone on its slots, for which other slots may be withdrawn.
 
-        A run that runs out of memory while alone is too large: it is replaced or given up, and the slots'
-        former limits apply again. The end of the workers does not count as a death.
+        A run that was alone, and gets no more memory, is too large: it is replaced or given up, and the
+        slots' former limits apply again. The end of the workers does not count as a death.
         """
-        home, alone = run.home, run.alone
-        for number in home:
-            if alone:
-                self.slots[number].most = self.slots[number].former
-            else:
-                self.slots[number].crowd_out()
-        orphans = self._close(slot, counts_as_crash=False)
-        if alone:
-            wanted = retry if run.ending is None else None
+        home, alone, too_large = run.home, run.alone, run.alone and not event.withdrawn
+        for number in home if too_large or not alone else ():
+            self.slots[number].crowd_out(undo=too_large)
+        orphans = self._close(event.slot, counts_as_crash=False)
+        for slot in map(self.slots.__getitem__, event.withdrawn):
+            self.placement.withdraw(slot)
+            orphans += self._close(slot.slot, False) if slot.phase is not SlotPhase.CLOSED else []
+        if too_large:
+            wanted = event.retry if run.ending is None else None
             yield from self._replace(run, wanted) if wanted else self._give_up(run)
-        elif not (self.stopping or run.ends or self.slots[slot].withdrawn):
+        elif not (self.stopping or run.ends or self.slots[event.slot].withdrawn):
             yield from self.placement.isolate(run, home)
-        for orphan in orphans:
-            if orphan.phase is RunPhase.WAITING:
-                yield from self._rest(orphan)
+        for orphan in (each for each in orphans if each.phase is RunPhase.WAITING):
+            yield from self._rest(orphan)
 
     # Ending turns
 

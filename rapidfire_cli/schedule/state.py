@@ -105,8 +105,11 @@ class SlotEntry:
         """Whether a worker can be started here."""
         return self.phase is SlotPhase.CLOSED and not (self.is_broken or self.withdrawn)
 
-    def crowd_out(self) -> None:
-        """Reduce the limit of residents after memory ran out."""
+    def crowd_out(self, undo: bool) -> None:
+        """Reduce the limit of residents after memory ran out, or undo that."""
+        if undo:
+            self.most = self.former
+            return
         self.former = self.most
         if (count := len(self.residents)) > 1:
             self.most = max(1, int(count * FEWER))

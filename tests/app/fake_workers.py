@@ -69,6 +69,7 @@ class FakeWorker:
     cli: "Cli"
     faults: FaultRates
     slot: int
+    share: float = 1.0  # of the device's memory
     orders: deque[Order] = field(default_factory=deque)
     held: dict[int, list[EpochEnded]] = field(default_factory=dict)
     killed: bool = False
@@ -125,7 +126,7 @@ class FakeWorker:
         ended = self.held[run]
         while len(ended) < until:
             epoch = len(ended) + 1
-            if leaf["train"]["batch_size"] > self.cli.fits and epoch >= self.cli.fills:
+            if leaf["train"]["batch_size"] > self.cli.fits * self.share and epoch >= self.cli.fills:
                 del self.held[run]
                 yield facts.RunFailed(run, "oom", "out of memory", epoch)
                 return
@@ -196,6 +197,7 @@ class Cli:
     fits: float = math.inf  # the largest batch for which there is memory
     fills: int = 1  # the epoch in which memory runs out for larger ones
     parent: Path | None = None  # of experiments, where others share it
+    shared: bool = False  # whether only a slot's share of that is for its worker
     keeps: bool = False  # whether workers keep the epoch ends that other runs begin with
     idle: int = 0  # how often in a row nobody may have anything to do: others than workers are waited for
 
@@ -274,7 +276,8 @@ class Crew:
         self._idle = 0
 
     def start(self, slot: Slot) -> FakeWorker:
-        worker = FakeWorker(self._cli, self._faults, slot.index)
+        share = slot.share if self._cli.shared else 1.0
+        worker = FakeWorker(self._cli, self._faults, slot.index, share)
         worker.send(messages.Setup("", "null", "", slot.device, 1, 1, 30, 0))
         self._crew.append(worker)
         return worker

@@ -8,10 +8,15 @@ from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.packing import notes, packed, wanted
 from rapidfire_cli.engine.local.slots import Offer
 from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.engine.sharing import Shares
 from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.schedule.events import NewRun, RunsAdded, StopAsked
+from rapidfire_cli.schedule.scheduler import Scheduler
+from rapidfire_cli.store.event_log import events
 from rapidfire_cli.terms import RunState
-from tests.app.fake_workers import Cli
+from tests.app.fake_workers import Cli, FaultRates
 from tests.app.test_brackets import CALM, rising
+from tests.shares import share
 
 CPU = (Slot(0, "cpu", "", 1.0),)
 GPUS = (Slot(0, "cuda:0", "4", 1.0), Slot(1, "cuda:0", "5", 1.0))
@@ -101,4 +106,91 @@ def test_a_fit_has_a_slot_for_each_run_that_shares_a_gpu(tmp_path, monkeypatch, 
     cli = Cli(tmp_path, rising)
     cli.fit(f"mlspec: none:None\nexecution: {{{execution}}}\n{CONFIG.format(section)}", CALM, workers=0)
     assert [slot.visible for slot in seen] == slots
+    assert set(cli.states.values()) == {RunState.COMPLETED}
+
+
+def sizes(batch_sizes, execution="runs_per_gpu: 4", gpus="1"):
+    """A file with a run of each batch size."""
+    train = f"epochs: 4, batch_size: !list {batch_sizes}, gpus: {gpus}"
+    optimizer = "optimizer: {name: SGD, args: {lr: 0.5}}"
+    return f"mlspec: none:None\nexecution: {{{execution}}}\ngridsearch: {{train: {{{train}, {optimizer}}}}}\n"
+
+
+def trained(tmp_path, text, faults=CALM, gpus=("0",), memory=40):
+    """The experiment after a fit on GPUs with room for rows of this number, all workers together."""
+    cli = Cli(tmp_path, rising, fits=memory, fills=2, shared=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "_offer", lambda asked: Offer(8, gpus))
+        while not cli.fit(text, faults, workers=0):
+            pass
+    return cli
+
+
+def given_up(cli):
+    """The slots that gave their memory to a run, in order, and the run."""
+    found = [event for event in events(cli.home.journal) if event["event"] == "worker_died"]
+    cause = "ended, because run {} needs its memory"
+    return [
+        (event["slot"], run) for event in found for run in cli.states if event["cause"] == cause.format(run)
+    ]
+
+
+def test_a_run_that_needs_more_than_its_share_gets_that_of_other_slots_one_after_the_other(tmp_path):
+    cli = trained(tmp_path, sizes([30, 1, 2, 3, 4, 5]))
+    assert set(cli.states.values()) == {RunState.COMPLETED}
+    assert [run for _, run in given_up(cli)] == [1, 1], "three quarters of the memory are enough for run 1"
+
+
+def test_a_run_that_is_too_large_for_the_whole_gpu_fails_and_the_others_do_not(tmp_path):
+    cli = trained(tmp_path, sizes([41, 1, 2, 3, 4, 5]))
+    assert [number for number, state in cli.states.items() if state is RunState.FAILED] == [1]
+    assert len({slot for slot, _ in given_up(cli)}) == 3, "it had the GPU to itself at last"
+    assert {state for number, state in cli.states.items() if number > 1} == {RunState.COMPLETED}
+
+
+def test_only_the_gpu_on_which_memory_ran_out_trains_fewer_runs(tmp_path):
+    cli = trained(tmp_path, sizes([15, 1, 2, 3, 4, 5, 6, 7, 8]), gpus=("0", "1"))
+    assert set(cli.states.values()) == {RunState.COMPLETED}
+    assert [run for _, run in given_up(cli)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("gangs", "home", "given"),
+    [
+        ((1, 1), (0,), (4,)),
+        ((1, 1), (4,), (2,)),
+        ((1, 2), (4,), (2,)),
+        ((2, 2), (0, 1), (4, 5)),
+        ((2, 1), (4, 5), (2, 3)),
+        ((3, 1), (0,), (4,)),
+        ((6, 1), (0,), ()),
+        ((4, 1), (0,), (4,)),
+        ((4, 1), (4,), ()),
+    ],
+)
+def test_a_slot_keeps_its_memory_if_a_run_on_several_slots_needs_it(gangs, home, given):
+    """Of six slots on two GPUs, the slot that gives its memory is another one of the same GPU."""
+    slots, scheduler = packed(GPUS, 3), Scheduler(6)
+    scheduler.step(RunsAdded(tuple(NewRun(run, 9, gang=size) for run, size in enumerate(gangs, 1))))
+    scheduler.runs[1].home = home
+
+    shares = Shares()
+    assert shares.relieve(slots, scheduler, 1) == given
+    larger = {slot.index: shares.of(slot).share for slot in slots if shares.of(slot) != slot}
+    assert larger == dict.fromkeys(home if given else (), 2 / 3)
+
+
+def test_nothing_gives_memory_to_a_run_that_is_not_tried_again():
+    slots, scheduler = packed(GPUS, 3), Scheduler(6)
+    scheduler.step(RunsAdded((NewRun(1, 9),)))
+    scheduler.runs[1].home = (0,)
+    scheduler.step(StopAsked())
+
+    assert Shares().relieve(slots, scheduler, 1) == ()
+
+
+@pytest.mark.parametrize("seed", share(range(20), 4))
+def test_whatever_dies_every_run_is_trained_with_enough_memory(tmp_path, seed):
+    faults = FaultRates(seed, deaths=0.05, saves=0.3, crashes=0.05)
+    cli = trained(tmp_path, sizes([40, 1, 12, 3, 20, 5, 9]), faults, gpus=("0", "1"))
     assert set(cli.states.values()) == {RunState.COMPLETED}

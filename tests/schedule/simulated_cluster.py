@@ -218,20 +218,27 @@ class SimulatedCluster:
             if other in self.hosts:
                 self._lose(other)
 
-    def exhaust(self, slot: int, replaceable: bool = False) -> None:
+    def exhaust(self, slot: int, replaceable: bool = False, given: Sequence[int] = ()) -> None:
         """The run that the slot serves next runs out of memory; its worker goes with it.
 
-        Where it is `replaceable`, another run may take its place.
+        Where it is `replaceable`, another run may take its place. It gets the memory of the slots that are
+        `given` up.
         """
         (run,) = runs_of(self.hosts[slot].inbox[0])
         home, was_alone = self.home(run), run in self.alone
-        self._lower(run)
+        if not (was_alone and given):
+            self._lower(run)
         self._lose(slot)
         ends = run in self.unwanted or (run in self.judged and self.trained(run) >= self.allowed[run])
         elsewhere = slot in self.withdrawn
-        if not (was_alone or ends or elsewhere or self.stopping):
+        if not ((was_alone and not given) or ends or elsewhere or self.stopping):
             self.alone[run] = home
-        self.tell(MemoryRanOut(slot, run, retry(len(self.entries) + 1) if replaceable else None))
+        for other in given:
+            if other in self.hosts:
+                self._lose(other)
+        self.withdrawn |= {*given}
+        by = retry(len(self.entries) + 1) if replaceable else None
+        self.tell(MemoryRanOut(slot, run, by, tuple(given)))
 
     def _lower(self, run: int) -> None:
         """A slot on which memory ran out holds fewer runs, unless the run is too large by itself."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rapidfire_cli.schedule.events import NewRun
+from rapidfire_cli.schedule.state import has_gang
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.median import Median
@@ -91,10 +92,24 @@ class Histories(RuleBasedStateMachine):
         self.cluster.fail(slots[which % len(slots)])
 
     @precondition(lambda self: self._serving())
-    @rule(which=WHICH, replaceable=st.booleans())
-    def exhaust(self, which: int, replaceable: bool) -> None:
+    @rule(which=WHICH, replaceable=st.booleans(), gives=st.booleans())
+    def exhaust(self, which: int, replaceable: bool, gives: bool) -> None:
         slots = self._serving()
-        self.cluster.exhaust(slots[which % len(slots)], replaceable)
+        slot = slots[which % len(slots)]
+        self.cluster.exhaust(slot, replaceable, self._spare(slot)[:1] if gives else ())
+
+    def _spare(self, slot: int) -> list[int]:
+        """The other slots without which each run still finds a gang."""
+        (run,) = runs_of(self.cluster.hosts[slot].inbox[0])
+        home = {slot, *self.cluster.home(run)}
+        left = [each for each in self.cluster.scheduler.slots if not (each.withdrawn or each.is_broken)]
+        sizes = {entry.gang for entry in self.cluster.entries.values()}
+        return [
+            one.slot
+            for one in left
+            if one.slot not in home
+            and all(has_gang([each for each in left if each is not one], size) for size in sizes)
+        ]
 
     def _serving(self) -> list[int]:
         """The slots whose next order is about a run."""

@@ -192,6 +192,20 @@ def test_a_run_that_finds_no_memory_alone_is_given_up_and_the_others_go_on():
     assert completed(cluster) == {2, 3, 4}
 
 
+def test_a_run_that_gets_the_memory_of_another_slot_is_tried_again_and_nothing_starts_there():
+    cluster = SimulatedCluster(slots=3, goals=[3] * 6)
+    for slot in (0, 1, 2, 0, 1, 2):
+        cluster.advance(slot)
+    cluster.exhaust(0, given=[2])  # in the turn of run 4
+    cluster.advance(0)
+    cluster.exhaust(0, given=[1])  # it is alone by now
+    assert not cluster.hosts.keys() - {0}
+    cluster.finish()
+    assert completed(cluster) == {1, 2, 3, 4, 5, 6}
+    assert {slot for slot, _, _ in cluster.turns[3:]} == {0}
+    assert all(entry.deaths == 0 for entry in cluster.scheduler.runs.values())
+
+
 def test_a_slot_on_which_memory_ran_out_holds_fewer_runs_from_then_on():
     cluster = SimulatedCluster(slots=1, goals=[3] * 40, room=10**9, size=1)
     lost = 0

@@ -190,7 +190,7 @@ class LocalBackend:
     def start(self, slot: Slot, until: int = 0) -> LocalWorker:
         """Start a worker and hand it its setup; it may live `until` then, as `Page.lease` says."""
         ours, theirs = socket.socketpair()
-        setup = replace(self._setup[slot.index], slot=slot.index)
+        setup = replace(self._setup[slot.index], slot=slot.index, share=slot.share)
         path = log_of(self._logs, slot.index)
         rotate(path)
         with theirs, open(disk.append(path), "ab") as log, os.fdopen(blank(), "rb") as page:  # noqa: PTH123
