@@ -23,8 +23,18 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else what tests start under nohu
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as it is ignored in a shell's background
 
 
-SLOW = ("tests/scenarios", "tests/training", "tests/app", "tests/campaign", "tests/durable")
-"""Directories whose modules take longest, longest first: what begins last should be over soon."""
+SLOW = (
+    *("tests/scenarios/test_documentation.py", "tests/view/page/test_browser.py", "tests/test_catalogue.py"),
+    *(
+        "tests/campaign",
+        "tests/scenarios",
+        "tests/templates",
+        "tests/training/test_state.py",
+        "tests/training",
+    ),
+    *("tests/engine", "tests/durable", "tests/app", "tests/architecture"),
+)
+"""Modules, or directories of modules, that take longest: what begins last should be over soon."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

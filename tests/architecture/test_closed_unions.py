@@ -12,20 +12,21 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "rapidfire_cli"
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if "catalogue" not in path.parts]
-TREES = {path: ast.parse(path.read_text("utf-8")) for path in MODULES}
 
 
-def classes() -> set[str]:
-    return {node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text("utf-8")) for path in MODULES}
 
 
-def enumerations() -> set[str]:
-    return {
-        node.name
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Enum") for base in node.bases)
-    }
+@pytest.fixture(scope="module")
+def closed(trees) -> list[set[str]]:
+    """The members of each closed union, and the name of each enumeration with a dot."""
+    ours = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    enumerations = [
+        node.name for node in ours if any(ast.unparse(base).endswith("Enum") for base in node.bases)
+    ]
+    return [*unions(trees, {node.name for node in ours}), *({f"{name}."} for name in enumerations)]
 
 
 def members(annotation: ast.expr, aliases: dict[str, ast.expr]) -> Iterator[str]:
@@ -36,17 +37,16 @@ def members(annotation: ast.expr, aliases: dict[str, ast.expr]) -> Iterator[str]
             yield from members(right, aliases)
         case ast.Constant(str(text)):
             yield from members(ast.parse(text, mode="eval").body, aliases)
-        case ast.Name(name) if name in aliases and name not in classes():
+        case ast.Name(name) if name in aliases:
             yield from members(aliases[name], aliases)
         case _:
             yield ast.unparse(annotation).rpartition(".")[2]
 
 
-def unions() -> list[set[str]]:
-    ours = classes()
+def unions(trees: dict[Path, ast.Module], ours: set[str]) -> list[set[str]]:
     aliases = {
         node.target.id: node.value
-        for tree in TREES.values()
+        for tree in trees.values()
         for node in tree.body
         if isinstance(node, ast.AnnAssign)
         and isinstance(node.target, ast.Name)
@@ -99,20 +99,19 @@ def unfinished(tree: ast.AST, closed: list[set[str]]) -> Iterator[int]:
                         yield statement.lineno
 
 
-CLOSED = [*unions(), *({f"{name}."} for name in enumerations())]
-
-
-def test_a_match_on_a_closed_union_ends_in_assert_never():
+def test_a_match_on_a_closed_union_ends_in_assert_never(trees, closed):
     found = {
-        f"{path.relative_to(PACKAGE)}:{line}" for path in MODULES for line in unfinished(TREES[path], CLOSED)
+        f"{path.relative_to(PACKAGE)}:{line}"
+        for path, tree in trees.items()
+        for line in unfinished(tree, closed)
     }
     assert not found
 
 
-def test_the_unions_of_the_scheduler_are_among_the_closed_ones():
+def test_the_unions_of_the_scheduler_are_among_the_closed_ones(closed):
     for some in ({"Train", "EndTurn"}, {"RunStopAsked", "MemoryRanOut"}, {"GridSearch", "Hyperband"}):
-        assert any(some <= union for union in CLOSED)
-    assert {"RunState."} in CLOSED
+        assert any(some <= union for union in closed)
+    assert {"RunState."} in closed
 
 
 @pytest.mark.parametrize(

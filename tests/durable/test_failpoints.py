@@ -10,18 +10,23 @@ import pytest
 
 from rapidfire_cli.durable import failpoints
 from rapidfire_cli.durable.failpoints import VARIABLE, Fault
-from tests.durable.calls import ERRORS, fail, kill, undisturbed
+from tests.durable.calls import ERRORS, Call, Result, fail, kill, undisturbed
 
 SEED, SHARE = 20261124, 12
-CALLS, WHOLE = undisturbed()
+
+
+@pytest.fixture(scope="module")
+def run() -> tuple[list[Call], Result]:
+    """A run's durable calls and its result; it is not trained where tests are only collected."""
+    return undisturbed()
 
 
 def share(cases: list) -> list:
     return random.Random(SEED).sample(cases, SHARE)
 
 
-def test_the_calls_are_of_every_kind():
-    kinds = {(operation, name) for operation, name, _ in CALLS}
+def test_the_calls_are_of_every_kind(run):
+    kinds = {(operation, name) for operation, name, _ in run[0]}
     assert {operation for operation, _ in kinds} == {
         *("make", "open", "write", "sync", "rename", "link", "discard")
     }
@@ -29,14 +34,20 @@ def test_the_calls_are_of_every_kind():
         assert {("write", name), ("sync", name)} <= kinds
 
 
-@pytest.mark.parametrize(("call", "error"), share([(call, error) for call in CALLS for error in ERRORS]))
-def test_a_call_that_fails_pauses_the_run_and_costs_nothing(tmp_path, call, error):
-    fail(tmp_path, call, error, WHOLE)
+@pytest.mark.parametrize("case", range(SHARE))
+def test_a_call_that_fails_pauses_the_run_and_costs_nothing(tmp_path, run, case):
+    calls, whole = run
+    call, error = share([(call, error) for call in calls for error in ERRORS])[case]
+    print(error, *call)  # which pytest shows if the test fails
+    fail(tmp_path, call, error, whole)
 
 
-@pytest.mark.parametrize("call", share(CALLS))
-def test_a_process_that_is_killed_at_a_call_loses_nothing(tmp_path, call):
-    kill(tmp_path, call, WHOLE)
+@pytest.mark.parametrize("case", range(SHARE))
+def test_a_process_that_is_killed_at_a_call_loses_nothing(tmp_path, run, case):
+    calls, whole = run
+    call = share(calls)[case]
+    print(*call)
+    kill(tmp_path, call, whole)
 
 
 def test_a_fault_strikes_once_however_many_processes_inherit_it(tmp_path):

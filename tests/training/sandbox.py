@@ -8,8 +8,10 @@ from safetensors.torch import load_file
 
 from rapidfire_cli.engine.messages import Assignment, Evict, Setup, Train
 from rapidfire_cli.facts import CheckpointDamaged, EpochEnded, RunFailed
+from rapidfire_cli.training import dynamo
 from rapidfire_cli.training.executor import Executor
 
+dynamo.defer()  # as a worker does: else the first optimizer imports torch's compiler
 SPECS = "tests.training.specs"
 ADAM = {"name": "Adam", "args": {"lr": 0.01}}
 
