@@ -22,6 +22,7 @@ gridsearch:
     gpus: {gpus}
     optimizer: {{name: Adam, args: {{lr: 0.02}}}}
     {more}
+  fsdp_layer_cls: {layers}
   user_knobs: {{dropout: {dropout}, strike: !list {strikes}}}
   named_metrics: [top1_accuracy, auroc]
 """
@@ -29,7 +30,15 @@ SEED, BATCH, STEPS = 42, 6, 5  # with a last batch of one row
 
 
 def file(strikes=("nothing",), **values) -> str:
-    usual = {"spec": "Shared", "gpus": 2, "dropout": 0.5, "epochs": 2, "every": 0, "more": "drop_last: false"}
+    usual = {
+        "spec": "Shared",
+        "gpus": 2,
+        "dropout": 0.5,
+        "epochs": 2,
+        "every": 0,
+        "more": "drop_last: false",
+        "layers": "[]",
+    }
     return FILE.format(strikes=json.dumps(strikes), **{**usual, **values})
 
 
