@@ -14,6 +14,7 @@ from rapidfire_cli.stopping.halving import Halving
 from rapidfire_cli.stopping.median import Median
 from rapidfire_cli.stopping.patience import Patience
 from rapidfire_cli.stopping.rule import Policy
+from tests.schedule.invariants import assert_at_rest, assert_over
 from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
 
 MOST_RUNS = 16  # before more come
@@ -102,14 +103,19 @@ class Histories(RuleBasedStateMachine):
         """The other slots without which each run still finds a gang."""
         (run,) = runs_of(self.cluster.hosts[slot].inbox[0])
         home = {slot, *self.cluster.home(run)}
-        left = [each for each in self.cluster.scheduler.slots if not (each.withdrawn or each.is_broken)]
-        sizes = {entry.gang for entry in self.cluster.entries.values()}
-        return [
-            one.slot
-            for one in left
-            if one.slot not in home
-            and all(has_gang([each for each in left if each is not one], size) for size in sizes)
+        others = (one.slot for one in self.cluster.scheduler.slots if not (one.withdrawn or one.is_broken))
+        return [one for one in others if one not in home and self._suffice_without({one})]
+
+    def _suffice_without(self, gone: set[int]) -> bool:
+        """Whether each run finds a gang among the other slots."""
+        left = [
+            slot
+            for slot in self.cluster.scheduler.slots
+            if not (slot.withdrawn or slot.is_broken or slot.slot in gone)
         ]
+        return all(
+            has_gang(left, size) for size in {1, *(entry.gang for entry in self.cluster.entries.values())}
+        )
 
     def _serving(self) -> list[int]:
         """The slots whose next order is about a run."""
@@ -150,10 +156,9 @@ class Histories(RuleBasedStateMachine):
         self.cluster.leave(machines[which % len(machines)])
 
     def _staying(self) -> list[range]:
-        """The machines of which others may go: one that can train every run stays."""
-        here = [machine for machine in self.cluster.machines if machine[0] not in self.cluster.withdrawn]
-        largest = max(here, key=len)
-        return [machine for machine in here if machine is not largest]
+        """The machines without which each run still finds a gang."""
+        here = [machine for machine in self.cluster.machines if {*machine} - self.cluster.withdrawn]
+        return [machine for machine in here if self._suffice_without({*machine})]
 
     @rule(rarely=WHICH)
     def stop(self, rarely: int) -> None:
@@ -162,76 +167,12 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def slots_rest_only_where_nothing_waits(self) -> None:
-        if hasattr(self, "cluster") and not self.cluster.stopping:
+        if not self.cluster.stopping:
             assert_at_rest(self.cluster)
 
     def teardown(self) -> None:
-        if not hasattr(self, "cluster"):
-            return
         self.cluster.finish()
-        cluster, scheduler = self.cluster, self.cluster.scheduler
-        assert scheduler.finished
-        if cluster.stopping:
-            assert all(cluster.trained(run) == cluster.durable[run] for run in cluster.entries)
-        else:
-            broken = {slot.slot for slot in scheduler.slots if slot.is_broken}
-            for run in cluster.entries.keys() - cluster.ended.keys():
-                assert cluster.withdrawn, "no machine has gone, yet a run has not ended"
-                for gang in gangs(cluster.machines, cluster.entries[run].gang):
-                    assert cluster.withdrawn.union(broken).intersection(gang), "a run has not ended"
-
-
-def assert_at_rest(cluster: SimulatedCluster) -> None:
-    """What must hold between two events, said run by run and slot by slot."""
-    waiting = [run for run in cluster.entries if cluster.ready(run)]
-    claims = {slot.slot: slot.claim for slot in cluster.scheduler.slots if slot.claim is not None}
-    taken = claims.keys() | cluster.withdrawn
-    resting = [slot for slot in cluster.hosts if cluster.idle(slot) and slot not in taken]
-    roomy = [slot for slot in resting if cluster.has_room(slot)]
-    for run in waiting:
-        entry, home = cluster.entries[run], cluster.home(run)
-        if run in claims.values():
-            kept = [slot for slot, claim in claims.items() if claim == run]
-            assert len(kept) == entry.gang and home in ((), tuple(kept))
-            assert any(delays(cluster, slot, run) for slot in kept), (
-                "nothing is in the way of the gang's turn"
-            )
-            continue
-        for gang in gangs(cluster.machines, entry.gang):
-            if home:
-                assert home != tuple(gang) or not set(gang) <= set(resting), "its home rests"
-            else:
-                assert not set(gang) <= set(roomy), "there is room and rest for it"
-    behind = [run for run in waiting if cluster.home(run) and run not in claims.values()]
-    singles = [run for run in behind if cluster.entries[run].gang == 1]
-    assert not singles or len(cluster.leaving) >= len(roomy), "a slot rests while runs wait behind others"
-    elsewhere = [
-        run
-        for run in waiting
-        if not cluster.home(run) and cluster.entries[run].gang == 1 and run not in claims.values()
-    ]
-    full = [slot for slot in resting if not cluster.has_room(slot)]
-    if len(cluster.leaving) < len(elsewhere):
-        for slot in full:
-            held = cluster.hosts[slot].held
-            parked = [run for run in held if not cluster.ready(run) and not cluster.in_turn(run)]
-            assert not parked or cluster.leaving & held.keys(), (
-                "a run that waits for a decision is in the way"
-            )
-
-
-def gangs(machines: list[range], size: int) -> list[range]:
-    """The slots that may serve a run together."""
-    return [
-        range(first, first + size)
-        for machine in machines
-        for first in range(machine.start, machine.stop - size + 1, size)
-    ]
-
-
-def delays(cluster: SimulatedCluster, slot: int, run: int) -> bool:
-    """Whether the slot is in a turn, or lacks room that somebody leaves."""
-    return not cluster.idle(slot) or bool(cluster.leaving & cluster.hosts[slot].held.keys())
+        assert_over(self.cluster)
 
 
 class ManyHistories(Histories):

@@ -19,6 +19,7 @@ from rapidfire_cli.schedule.state import MOST_FAILED_STARTS
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving
+from tests.schedule.invariants import assert_at_rest, assert_over
 from tests.schedule.simulated_cluster import SimulatedCluster, retry
 
 
@@ -73,6 +74,18 @@ def test_an_idle_slot_takes_over_a_run_that_waits_behind_another():
     cluster.finish()
     assert {slot for slot, run, _ in cluster.turns if run == 4} == {0, 1}
     assert completed(cluster) == {1, 2, 3, 4}
+
+
+def test_a_run_that_waits_for_a_decision_makes_room_for_one_that_could_train():
+    cluster = SimulatedCluster(slots=1, room=1)
+    cluster.add([NewRun(run, 4) for run in range(1, 5)], Halving((1, 2), 4, 2, "max"))
+    while cluster.movable():
+        cluster.advance(0)
+        assert_at_rest(cluster)
+    assert [run for _, run, _ in cluster.turns[:4]] == [1, 2, 3, 4]
+    assert {action for action in cluster.trace if isinstance(action, Evict)} >= {
+        Evict((0,), run) for run in (1, 2, 3)
+    }
 
 
 def test_a_dead_worker_sets_its_resident_runs_back_to_what_is_durable():
@@ -384,6 +397,18 @@ def test_the_slots_of_a_gang_are_on_one_machine():
     assert {slot for slot, _, _ in cluster.turns} == {0, 3}
 
 
+def test_no_more_runs_make_room_for_a_gang_than_must():
+    cluster = SimulatedCluster(slots=2, goals=[9] * 6, room=3, size=1)
+    while len(cluster.turns) < 7:
+        for slot in (0, 1):
+            cluster.advance(slot)
+    assert [len(host.held) for host in cluster.hosts.values()] == [3, 3]
+    cluster.trace = []
+    cluster.add([NewRun(7, 2, gang=2)])
+    until_its_turn(cluster, 7)
+    assert cluster.trace == [Evict((0,), 1), Evict((1,), 2), Train((0, 1), (7,), 1)]
+
+
 def test_runs_leave_a_machine_that_is_about_to_go_with_all_that_they_have():
     cluster = SimulatedCluster(1, goals=[3, 3])
     cluster.join(1)
@@ -413,7 +438,8 @@ def test_a_run_for_which_no_machine_is_large_enough_any_more_keeps_the_fit_from_
     cluster.add([NewRun(2, 5, gang=2)])
     cluster.leave(range(1, 3))
     cluster.finish()
-    assert cluster.ended == {1: "Complete"} and cluster.scheduler.finished
+    assert cluster.ended == {1: "Complete"}
+    assert_over(cluster)
     cluster.join(2)
     assert not cluster.scheduler.finished
     cluster.finish()

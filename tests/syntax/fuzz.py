@@ -250,7 +250,7 @@ def condition(chance: Random) -> str:
     return change(chance.choice(CONDITIONS), CONDITIONS, chance).decode("utf-8", "surrogateescape")
 
 
-def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
+def attempt(given: Input, found: dict[str, list[bytes]]) -> None:  # pragma: no cover
     """Understand the input, or refuse it with located problems; what is understood prints as it means."""
 
     def neighbour(path: str, _file: str) -> Source:
@@ -275,7 +275,7 @@ def attempt(given: Input, found: dict[str, list[bytes]]) -> None:
             render(problem).encode()
 
 
-def understood(file: ExperimentFile) -> None:
+def understood(file: ExperimentFile) -> None:  # pragma: no cover
     """The file can be counted, previewed and printed."""
     total(file)
     for _ in islice(expand(file), 3):
