@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 _SERVE = """
 import json, sys
 from ray.cluster_utils import Cluster
@@ -67,7 +69,8 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 @contextmanager
 def two_nodes(protected: bool = True) -> Iterator[Simulated]:
-    """Two nodes of two cores each."""
+    """Two nodes of two cores each; the test is skipped where ray is not installed."""
+    pytest.importorskip("ray")
     token = secrets.token_hex(16) if protected else ""
     mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if protected else OPEN
     process = subprocess.Popen(
