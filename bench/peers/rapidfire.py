@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ FIGURES = (
 )
 
 
-def contend(work: Work) -> Outcome:
+def contend(work: Work, where: Sequence[str] = ("--gpus", "0")) -> Outcome:
     """Train on the CPU with two workers; each one's training phase begins when it is up.
 
     They end together, with the last turn, so the mean of their phases compares with a pool whose processes
@@ -27,7 +28,7 @@ def contend(work: Work) -> Outcome:
     with TemporaryDirectory() as folder:
         file = Path(folder, "sweep.yaml")
         file.write_text(work.file, encoding="utf-8")
-        options = ["--dir", folder, "--workers", str(PROCESSES), "--threads", "1", "--gpus", "0"]
+        options = ["--dir", folder, "--workers", str(PROCESSES), "--threads", "1", *where]
         command = [sys.executable, "-m", "rapidfire_cli", "fit", str(file), *options]
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with closing(sqlite3.connect(Path(folder, "sweep", "journal.db"))) as journal:

@@ -19,6 +19,8 @@ from ray import tune
 from bench.peers.by_hand import objective
 from bench.work import PROCESSES, Leaf, Outcome, Work, key
 
+ADDRESS = "RAY_ADDRESS"
+
 
 def contend(work: Work) -> Outcome:
     """As it comes: an actor, hence a process, for each trial."""
@@ -53,13 +55,16 @@ def _tuned(work: Work, reuse_actors: bool) -> Outcome:
 
 @contextmanager
 def started(folder: str) -> Iterator[None]:
-    """Ray on this machine, with its files in the folder."""
-    ray.init(
-        num_cpus=PROCESSES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=folder,
-    )
+    """Ray on this machine, with its files in the folder, or the cluster that the environment names."""
+    if address := os.environ.get(ADDRESS):
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        ray.init(
+            num_cpus=PROCESSES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+        )
     yield
     ray.shutdown()

@@ -16,8 +16,7 @@ Invariants:
 - A run is listed in the manifest before the scheduler may train it (`_admit`).
 - Nothing here blocks but the wait for workers and the disk: no pipe, no terminal, no audience.
 
-Why this way: what happens is a function of the reports and their order, so tests drive the same loop with
-workers that only pretend to train, in an order drawn from a seed.
+Why this way: what happens depends on the order of reports alone, so tests drive the loop with fake workers.
 """
 
 import math
@@ -36,6 +35,7 @@ from rapidfire_cli.engine.ports import (
     Admission,
     Audience,
     Backend,
+    BackendGone,
     Journal,
     NoRetry,
     Requests,
@@ -91,9 +91,9 @@ class Driver:
         self._take_slots()
 
     def probe(self, question: Probe, expected: int) -> Probed | None:
-        """Start workers for the `expected` runs; the first that is up answers the question.
+        """Start workers for the `expected` runs; the first that is up answers. It may be asked again.
 
-        It may be asked again, something else. None when a stop was asked for. Raises NoWorker, BackendGone.
+        None when a stop was asked for. Raises NoWorker, BackendGone.
         """
         self._tell(events.RunsExpected(expected))
         asked = self._answer = None
@@ -140,14 +140,16 @@ class Driver:
         self._take()
         if self._requests:
             self._requests.settle(self)
-        left = [run for run in sorted(self._begun) if self._scheduler.runs[run].phase in UNFINISHED_PHASES]
-        self.record([facts.RunChanged(run, RunState.INTERRUPTED) for run in left])
+        left = sorted(run.run for run in self._scheduler.runs.values() if run.phase in UNFINISHED_PHASES)
+        self.record([facts.RunChanged(run, RunState.INTERRUPTED) for run in left if run in self._begun])
+        if left and not self._scheduler.stopping:
+            raise BackendGone(f"no machine is left with enough devices for run {left[0]}")
 
     def _add(self, brackets: Sequence[Bracket]) -> None:
         """Let the scheduler know every job."""
         compared = {entry.run for bracket in brackets for entry in bracket.entries}
-        free = tuple(entry(job) for run, job in self._jobs.items() if run not in compared)
-        self._tell(events.RunsAdded(free))
+        free = (entry(job) for run, job in self._jobs.items() if run not in compared)
+        self._tell(events.RunsAdded((*free,)))
         for bracket in brackets:
             self._tell(events.RunsAdded(bracket.entries, bracket.policy, bracket.number, bracket.metric))
 
@@ -198,9 +200,8 @@ class Driver:
 
     def close(self) -> None:
         """End every worker at once; what is to be kept is durable already."""
-        for worker in self._workers.values():
-            worker.kill()
-        self._workers.clear()
+        while self._workers:
+            self._workers.popitem()[1].kill()
 
     def keep_next(self, run: int) -> bool:
         if job := self._jobs.get(run):
@@ -213,6 +214,8 @@ class Driver:
     def _take_slots(self) -> None:
         """Let the scheduler know the slots of machines that joined, or are about to go."""
         known, self._slots = self._slots, self._backend.slots
+        if known is self._slots:
+            return
         for _, machine in groupby(self._slots[len(known) :], lambda slot: slot.host):
             self._tell(events.SlotsAdded(len([*machine])))
         pairs = zip(known, self._slots, strict=False)
@@ -223,8 +226,7 @@ class Driver:
         crew = {id(worker): slot for slot, worker in self._workers.items()}
         pause = max(0.0, self._due - self._clock()) if self._untold else COMMIT_INTERVAL
         heard = self._backend.wait([*self._workers.values()], pause)
-        if self._backend.slots is not self._slots:
-            self._take_slots()
+        self._take_slots()
         for worker in heard:
             if self._workers.get(slot := crew[id(worker)]) is not worker:
                 continue  # it ended with its gang
@@ -279,7 +281,7 @@ class Driver:
             case messages.Stranded(cause=cause):
                 self._on_worker_died(slot, "died", cause)
             case messages.Smoked() | messages.Used():
-                raise AssertionError("a driver asks for no trial batch, and for no trained run")
+                raise AssertionError(f"a driver does not ask for {report}")
             case _:
                 assert_never(report)
 
@@ -317,13 +319,11 @@ class Driver:
         self._facts += self._gangs.withdraw(given, failure.run, self._scheduler.bound)
         found = self._admission.retry(failure.run) if self._admission else NoRetry()
         retry, rest = (None, found.cause) if isinstance(found, NoRetry) else (found, "")
-        cause = f"{failure.cause}; {rest}" if rest else failure.cause
-        self._failures[failure.run] = replace(failure, cause=cause)
+        self._failures[failure.run] = replace(failure, cause="; ".join(filter(None, [failure.cause, rest])))
         self._tell(events.MemoryRanOut(slot, failure.run, retry, given))
 
     def _admit(self, run: Run) -> events.RunsAdded:
-        """Let in a run that was born during the fit: listed in the manifest before anybody knows of it."""
-        assert self._admission
+        assert self._admission  # lists it in the manifest before anybody knows of it
         epochs, bracket = run.leaf["train"]["epochs"], self._admission.bracket_of(run)
         job = Job(self._admission.admit(run), epochs * self._scheduler.chunks, gang=gang_size(run.leaf))
         self._jobs[run.number], self._epochs[run.number] = job, 0

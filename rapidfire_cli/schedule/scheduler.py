@@ -83,11 +83,11 @@ class Scheduler:
 
     @property
     def _stranded(self) -> bool:
-        """Whether the machines are gone that had enough slots for the runs that are left."""
-        here = [slot for slot in self.slots if not (slot.withdrawn or slot.is_broken)]
+        """Whether the machines that are left have too few slots for the runs that are left."""
+        here = [slot for slot in self.slots if not slot.withdrawn]
+        usable = [slot for slot in here if not slot.is_broken]
         left = [run for run in self.runs.values() if run.phase in UNFINISHED_PHASES]
-        sizes = {run.gang for run in left}
-        return not any(run.home for run in left) and not any(has_gang(here, size) for size in sizes)
+        return bool(here) and not any(run.home or has_gang(usable, run.gang) for run in left)
 
     def step(self, event: events.Event) -> list[actions.Action]:
         """Process an event; return the actions to be carried out in order. Raises IllegalTransition."""

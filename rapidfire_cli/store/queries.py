@@ -4,7 +4,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,10 @@ BEST_METRICS = """
     SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
+WORKERS_STARTED = "SELECT body FROM events WHERE kind = 'worker_started' ORDER BY seq"
+OPEN_TURNS = """
+    SELECT run, slot FROM turns
+    WHERE ended IS NULL AND rowid IN (SELECT max(rowid) FROM turns GROUP BY slot)"""
 PARTIAL_METRICS = """
     SELECT run, name, value FROM so_far JOIN runs ON run = number AND so_far.epoch = runs.epoch + 1
     WHERE (listed OR ?) {only} AND so_far.step = (
@@ -87,6 +91,7 @@ class RunRow:
     seed: int = DEFAULT_SEED
     best: Best | None = None  # None where no finished epoch has a value
     listed: bool = True  # whether the file asks for it
+    host: str = ""  # the node of a cluster that trains it now
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -133,6 +138,8 @@ def overview(
         partial_metrics = _partial_metrics(db, chosen)
         best = _best(db, chosen, objective, metrics.values())
         rows = tuple(_row(found, metrics, partial_metrics, best, alive) for found in chosen.of(db, RUNS))
+        if alive and (hosts := _hosts(db)):
+            rows = tuple(replace(row, host=hosts.get(row.number, "")) for row in rows)
         return Overview(known, experiment_state(rows, alive), rows, ExperimentDir(journal.parent), objective)
 
 
@@ -198,6 +205,15 @@ def _partial_metrics(db: sqlite3.Connection, chosen: Chosen) -> dict[int, dict[s
     for run, name, value in chosen.of(db, PARTIAL_METRICS):
         metrics.setdefault(run, {})[name] = math.nan if value is None else value
     return metrics
+
+
+def _hosts(db: sqlite3.Connection) -> dict[int, str]:
+    """The nodes that train runs now, by run; empty if all train on the controller's machine."""
+    started = (json.loads(body) for (body,) in db.execute(WORKERS_STARTED))
+    hosts = {each["slot"]: each.get("host", "") for each in started}
+    if not any(hosts.values()):
+        return {}
+    return {run: hosts.get(slot, "") for run, slot in db.execute(OPEN_TURNS)}
 
 
 def _row(

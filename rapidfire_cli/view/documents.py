@@ -54,6 +54,7 @@ def run_document(row: RunRow, overview: Overview) -> dict[str, Plain]:
         "id": row.id,
         "group": row.group,
         "state": str(row.state),
+        **({"host": row.host} if row.host else {}),
         "epoch": row.epoch,
         "epochs": row.epochs,
         "step": row.step,

@@ -52,6 +52,8 @@ def status_table(overview: Overview, more: Sequence[str] = ()) -> Table[RunRow]:
         *map(_partial_metrics, dict.fromkeys(name for row in overview.rows for name in row.partial_metrics)),
         *knob_columns(varied(overview), overview.rows, lambda row: row.config),
     ]
+    if any(row.host for row in overview.rows):
+        columns.insert(2, Column("node", lambda row: row.host))
     if not all(row.listed for row in overview.rows):
         columns.insert(2, Column("file", lambda row: "" if row.listed else REMOVED))
     if any(isinstance(row.origin, Clone) for row in overview.rows):

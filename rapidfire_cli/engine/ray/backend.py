@@ -109,7 +109,7 @@ class RayWorker:
 class RayBackend:
     """Offers slots on the nodes of a cluster; call `use` before starting a worker, and `close` at the end."""
 
-    def __init__(self, wish: Connect, log: Path) -> None:
+    def __init__(self, wish: Connect, log: Path, bridge: Sequence[str] = BRIDGE) -> None:
         """Start the bridge, and connect. Raises BackendGone, OSError."""
         self.slots: Sequence[Slot] = ()
         self.threads = wish.threads or 0  # of each worker
@@ -121,7 +121,7 @@ class RayBackend:
         ours, theirs = socket.socketpair()
         with theirs, open(disk.append(log), "ab") as output:  # noqa: PTH123
             self._bridge = subprocess.Popen(
-                [*BRIDGE, str(theirs.fileno()), str(os.getpid())],
+                [*bridge, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -183,7 +183,7 @@ class RayBackend:
                 worker.kill()
             while self._workers and (left := deadline - time.monotonic()) > 0:
                 self._exchange(left)
-        if not self._workers and self._connected:
+        if not self._workers:
             remove_trace(self._trace)
         self._channel.close()
         try:

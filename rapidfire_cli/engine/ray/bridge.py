@@ -85,6 +85,7 @@ class Bridge:
         self._nodes: dict[str, Node] = {}  # by Ray's id
         self._refused: dict[str, float] = {}  # when nodes that could not be used are asked again
         self._homes: dict[int, Node] = {}  # by worker
+        self._placing: set[str] = set()  # nodes whose stewards are being started
         self._slots: list[Node] = []  # the node of each slot
         self._room = wish.workers  # that are still wanted; None for all
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,8 +95,12 @@ class Bridge:
         """Serve the controller until it closes the socket. Raises Unusable."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
-        if problems := [problem for problem in await self._meet() if problem]:
-            raise Unusable(problems[0])
+        new = await self._new()
+        placed = await asyncio.gather(*(self._place(info, len(new) - at) for at, info in enumerate(new)))
+        if problem := next(filter(None, placed), ""):
+            raise Unusable(problem)
+        if not self._slots:
+            raise Unusable("the Ray cluster has no node with cores or GPUs")
         self._say(Connected())
         loop.add_reader(self._channel.fileno(), self._listen)
         self._begin(self._look())
@@ -160,8 +165,9 @@ class Bridge:
         alone = None
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            for problem in filter(None, await self._meet()):
-                print(problem, file=sys.stderr, flush=True)
+            new = await self._new()
+            for at, info in enumerate(new):
+                self._begin(self._place_late(info, len(new) - at))
             leaving = await asyncio.to_thread(cluster.draining)
             for node in [node for id_, node in self._nodes.items() if id_ in leaving]:
                 self._withdraw(node)
@@ -172,30 +178,38 @@ class Bridge:
             if time.monotonic() - alone > ALONE and not self._over.done():
                 self._over.set_result("no node of the Ray cluster is left")
 
-    async def _meet(self) -> list[str]:
-        """Place stewards on the nodes that have none; return what is wrong with those, empty for nothing."""
-        now = time.monotonic()
+    async def _new(self) -> list[NodeInfo]:
+        """The nodes without a steward."""
         found = await asyncio.to_thread(lambda: [*cluster.nodes()])
-        new = [
-            info
-            for info in found
-            if (info.id not in self._nodes or self._nodes[info.id].lost)
-            and self._refused.get(info.id, 0.0) <= now
-        ]
-        problems = await asyncio.gather(*(self._place(info, len(new) - at) for at, info in enumerate(new)))
-        return problems if found else ["the Ray cluster has no node with cores or GPUs"]
+        busy = self._placing | {id_ for id_, node in self._nodes.items() if not node.lost}
+        now = time.monotonic()
+        return [info for info in found if info.id not in busy and self._refused.get(info.id, 0.0) <= now]
+
+    async def _place_late(self, info: NodeInfo, left: int) -> None:
+        """Place a steward on a node that joined later."""
+        if problem := await self._place(info, left):
+            print(problem, file=sys.stderr, flush=True)
 
     async def _place(self, info: NodeInfo, left: int) -> str:
         """Place a steward on one of `left` new nodes; return what is wrong with it, empty for nothing."""
         wanted, threads = self._wanted(info, left)
         if wanted == 0:
             return ""
+        self._placing.add(info.id)
         cores = min(info.cores, (wanted or info.gpus) * threads)
         steward = cluster.place(info, cores, self._wish.command)
-        if problem := await self._accept(info, steward, wanted, threads):
+        problem = await self._accept(info, steward, wanted, threads)
+        self._placing.discard(info.id)
+        if problem:
             self._refused[info.id] = time.monotonic() + RETRY
+            self._give_back(wanted)
             ray.kill(steward)
         return problem
+
+    def _give_back(self, workers: int | None) -> None:
+        """Let other nodes have the workers that one cannot have, if their number is given."""
+        if self._room is not None:
+            self._room += workers or 0
 
     def _wanted(self, info: NodeInfo, left: int) -> tuple[int | None, int]:
         """How many workers the node should have, of `left` new ones, and with how many threads."""
@@ -247,6 +261,7 @@ class Bridge:
             self._send(reports)
         node.lost = True
         self._withdraw(node)
+        self._give_back(len(node.slots))
         await asyncio.sleep(node.heard + SILENCE - time.monotonic())
         with suppress(RayError):
             ray.kill(node.steward)

@@ -1,0 +1,252 @@
+"""`fit --ray` trains on the nodes of a Ray cluster, to the bits of one machine, whatever dies."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rapidfire_cli.engine.ray.lease import RENEWAL, SILENCE
+from tests.engine.ray.clusters import OPEN, Simulated, two_nodes
+from tests.scenarios.conftest import Cli
+
+FILE = """\
+experiment: tiny
+mlspec: tests.scenarios.ray_specs:Guarded
+execution: {checkpoint_every: 0.2}
+gridsearch:
+  user_knobs: {pause: 0.02}
+  train:
+    epochs: 4
+    batch_size: !list [16, 32]
+    optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
+  named_metrics: [top1_accuracy]
+"""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> dict[str, bytes]:
+    """The weights by run, trained on this machine alone."""
+    cli = Cli(tmp_path_factory.mktemp("local"))
+    cli.write(FILE)
+    cli.run("fit", "experiment.yaml", "--workers", "1")
+    return cli.weights()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Simulated]:
+    with two_nodes() as simulated:
+        yield simulated
+
+
+@dataclass
+class Fit:
+    """A fit on a cluster that is under way."""
+
+    cli: Cli
+    cluster: Simulated
+    process: "subprocess.Popen[str]"
+
+    def wait_for_epochs(self, count: int) -> None:
+        """Until this many epochs are journaled."""
+        while self.process.poll() is None:
+            with suppress(AssertionError, KeyError):
+                if sum(run["epoch"] for run in self.cli.status()["runs"]) >= count:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(self.process.communicate())
+
+    def ended(self, exits: int = 0) -> str:
+        """What it said once it has ended as it should."""
+        printed, said = self.process.communicate()
+        log = (self.cli.path / "rapidfire_experiments/tiny/misc/ray.log").read_text()
+        assert self.process.returncode == exits, f"{self.process.returncode}\n{printed}\n{said}\n{log}"
+        return said
+
+    def stewards(self, node: int) -> list[int]:
+        """The process ids of the node's stewards."""
+        [raylet] = self.cluster.nodes[node]["pids"]["raylet"]
+        return [pid for pid in children(raylet) if b"Steward" in command(pid)]
+
+    def workers(self, node: int) -> list[int]:
+        """The process ids of the node's workers."""
+        return [worker for steward in self.stewards(node) for worker in children(steward)]
+
+
+def fit(place: Path, cluster: Simulated, address: str = "") -> Fit:
+    cli = Cli(place, cluster.environment)
+    cli.write(FILE)
+    asked = ("fit", "experiment.yaml", "--ray", address or cluster.address, "--workers", "2")
+    return Fit(cli, cluster, cli.start(*asked, anew=True))
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+def command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def ours(place: Path) -> list[int]:
+    """The processes that print into the experiment's directory: its workers and their guardians."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):
+            if os.readlink(path).startswith(f"{place.resolve()}/"):  # noqa: PTH115
+                found.append(int(path.parent.parent.name))
+    return found
+
+
+def assert_equal(cli: Cli, expected: dict[str, bytes]) -> None:
+    """The bits are those of one machine, and no two processes trained one run."""
+    assert cli.weights() == expected
+    assert not (cli.path / "clashes").exists()
+
+
+def test_runs_on_two_nodes_have_the_bits_of_one_machine_and_status_says_where_they_train(
+    tmp_path, cluster, expected
+):
+    under_way = fit(tmp_path, cluster)
+    under_way.wait_for_epochs(2)
+    assert len(under_way.workers(0)) == len(under_way.workers(1)) == 1
+    hosts = {run.get("host") for run in under_way.cli.status()["runs"]} - {None}
+    assert 1 <= len(hosts) <= 2 and all(host.startswith(os.uname().nodename) for host in hosts)
+    assert "2 workers on 2 nodes" in under_way.ended()
+    assert_equal(under_way.cli, expected)
+    assert ours(tmp_path) == []
+    assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
+
+
+@pytest.mark.campaign
+def test_a_killed_worker_is_replaced(tmp_path, cluster, expected):
+    under_way = fit(tmp_path, cluster)
+    under_way.wait_for_epochs(2)
+    os.kill(under_way.workers(1)[0], signal.SIGKILL)
+    under_way.ended()
+    assert_equal(under_way.cli, expected)
+
+
+def test_the_runs_of_a_frozen_node_continue_elsewhere_once_its_workers_must_have_ended(
+    tmp_path, cluster, expected
+):
+    under_way = fit(tmp_path, cluster)
+    under_way.wait_for_epochs(2)
+    [raylet] = cluster.nodes[1]["pids"]["raylet"]
+    frozen = [*under_way.stewards(1), raylet]
+    workers = under_way.workers(1)
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    while any(map(command, workers)):  # their guardians are not frozen
+        assert time.monotonic() < begun + RENEWAL + 2
+        time.sleep(0.1)
+    under_way.ended()
+    os.kill(raylet, signal.SIGCONT)
+    assert_equal(under_way.cli, expected)
+    assert ours(tmp_path) == []
+
+
+@pytest.mark.campaign
+def test_a_killed_controller_leaves_no_worker_and_the_same_command_continues_here(
+    tmp_path, cluster, expected
+):
+    under_way = fit(tmp_path, cluster)
+    under_way.wait_for_epochs(2)
+    under_way.process.kill()
+    under_way.process.communicate()
+    killed = time.monotonic()
+    while ours(tmp_path):
+        assert time.monotonic() < killed + 2 * RENEWAL + 2
+        time.sleep(0.1)
+    said = under_way.cli.run("fit", "experiment.yaml").stderr
+    assert f"waiting {SILENCE:.0f} seconds" in said
+    assert_equal(under_way.cli, expected)
+
+
+def test_a_lost_node_is_no_crash_and_a_lost_cluster_ends_the_fit_with_one_line(tmp_path, expected):
+    with two_nodes() as cluster:
+        under_way = fit(tmp_path, cluster)
+        under_way.wait_for_epochs(2)
+        cluster.remove(1)
+        under_way.wait_for_epochs(6)
+        cluster.process.kill()  # and the head with it
+        said = under_way.ended(exits=5)
+    assert "error: the connection to the Ray cluster has ended" in said
+    under_way.cli.run("fit", "experiment.yaml")
+    assert_equal(under_way.cli, expected)
+
+
+@pytest.mark.campaign
+def test_a_cluster_that_lets_anyone_in_is_refused_unless_that_is_accepted(tmp_path, expected):
+    with two_nodes(protected=False) as cluster:
+        refused = fit(tmp_path, cluster)
+        assert "lets anyone on its network run code" in refused.ended(exits=5)
+        accepted = ("fit", "experiment.yaml", "--ray", cluster.address, "--insecure", "--workers", "2")
+        refused.cli.run(*accepted)
+    assert_equal(refused.cli, expected)
+
+
+def test_a_wrong_token_and_an_address_where_nothing_answers_are_one_line_each(tmp_path, cluster):
+    cli = Cli(tmp_path, {**cluster.environment, "RAY_AUTH_TOKEN": "another"})
+    cli.write(FILE)
+    said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
+    assert "does not accept the token" in said
+    said = cli.run("fit", "experiment.yaml", "--ray", "127.0.0.1:1", exits=5).stderr
+    assert "error: no Ray cluster answers at " in said and "waiting" not in said
+    cli = Cli(tmp_path, OPEN)
+    said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
+    assert "asks for a token" in said
+
+
+def strike(under_way: Fit, what: str) -> None:
+    """Kill or freeze something of the fit or its cluster."""
+    match what:
+        case "worker killed":
+            os.kill(under_way.workers(1)[0], signal.SIGKILL)
+        case "steward killed":
+            os.kill(under_way.stewards(1)[0], signal.SIGKILL)
+        case "node killed":
+            under_way.cluster.remove(1)
+        case "node frozen":
+            for pid in (*under_way.stewards(1), *under_way.cluster.nodes[1]["pids"]["raylet"]):
+                os.kill(pid, signal.SIGSTOP)
+        case "head killed":
+            under_way.cluster.process.kill()
+        case "controller killed":
+            under_way.process.kill()
+
+
+STRUCK = ("worker killed", "steward killed", "node killed", "node frozen", "head killed", "controller killed")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("what", STRUCK)
+def test_whatever_dies_at_any_moment_the_same_command_ends_with_the_same_bits(tmp_path, expected, what, seed):
+    chance = random.Random(f"{what} {seed}")
+    with two_nodes() as cluster:
+        under_way = fit(tmp_path, cluster)
+        under_way.wait_for_epochs(1)
+        time.sleep(chance.uniform(0, 4))
+        with suppress(IndexError, ProcessLookupError):  # it may have ended by now
+            strike(under_way, what)
+        under_way.process.communicate()
+        if what != "head killed":
+            under_way.cli.run("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
+    under_way.cli.run("fit", "experiment.yaml")
+    assert_equal(under_way.cli, expected)
+    assert ours(tmp_path) == []
