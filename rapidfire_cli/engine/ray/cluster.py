@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,10 +17,11 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rapidfire_cli.engine.ray.steward import Steward
-from rapidfire_cli.engine.ray.wire import MODE, TOKEN
+from rapidfire_cli.engine.ray.wire import MODE, TOKEN, TOKEN_PATH
 
 CONNECTING = 20.0  # seconds (assumed)
 MANY = 1 << 10  # calls that a steward serves at once: a few, but none may wait for another
+_PLACES = f"{TOKEN_PATH}, {TOKEN} or ~/.ray/auth_token"
 PROTECTED, OPEN = 0, 3  # exit codes of the process that connects without a token
 _UNKNOWN = f"""
 import sys
@@ -57,6 +59,7 @@ def connect(address: str, insecure: bool) -> None:
         raise Unusable(
             f"{address} is an address for Ray Client; run rapidfire on a node of the cluster instead"
         )
+    _check_token_exists()
     found = _resolved(address)
     _check_token(found)
     if not insecure and _lets_anyone_in(found):
@@ -112,6 +115,19 @@ def _resolved(address: str) -> str:
         raise Unusable(f"{address} is not the address of a Ray cluster: {_first_line(error)}") from None
 
 
+def _check_token_exists() -> None:
+    """Raise Unusable if this process should have a token and has none: Ray would end the process."""
+    if os.environ.get(MODE) != "token" or os.environ.get(TOKEN):
+        return
+    path = Path(os.environ.get(TOKEN_PATH) or Path.home() / ".ray" / "auth_token")
+    try:
+        empty = not path.read_text("utf-8").strip()
+    except (OSError, ValueError):
+        raise Unusable(f"no token for the Ray cluster: {path} cannot be read; set {_PLACES}") from None
+    if empty:
+        raise Unusable(f"no token for the Ray cluster: {path} is empty; set {_PLACES}")
+
+
 def _check_token(address: str) -> None:
     """Connect with this process's token. Raises Unusable."""
     try:
@@ -122,9 +138,7 @@ def _check_token(address: str) -> None:
             if os.environ.get(MODE) == "token"
             else "asks for a token"
         )
-        raise Unusable(
-            f"the Ray cluster at {address} {has}: set {MODE}=token, and {TOKEN} or ~/.ray/auth_token"
-        ) from None
+        raise Unusable(f"the Ray cluster at {address} {has}: set {MODE}=token, and {_PLACES}") from None
     except (RayError, RuntimeError, ConnectionError) as error:
         raise Unusable(f"no Ray cluster answers at {address}: {_first_line(error)}") from None
 

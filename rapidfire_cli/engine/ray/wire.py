@@ -14,7 +14,7 @@ from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.records import by_name, from_plain, to_plain
 from rapidfire_cli.terms import Objective
 
-MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """The environment variables that say how Ray authenticates; it reads them when it is imported."""
 
 
