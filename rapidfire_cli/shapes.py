@@ -42,7 +42,7 @@ class Text(NamedTuple):
 class AnyOf(NamedTuple):
     """One of several shapes; a mapping's, if any, is the first, a list's the last."""
 
-    shapes: "tuple[Integer | Text | Items | Record, ...]"
+    shapes: "tuple[Integer | Choice | Text | Items | Record, ...]"
 
 
 class OrNull(NamedTuple):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
 """Plain data: what a leaf config, the `data` section and every message between processes are made of."""
@@ -27,8 +27,9 @@ BackendName: TypeAlias = Literal["local", "ray"]
 Keep: TypeAlias = Literal["resume", "weights"]
 """What a completed run keeps: all that training on from its end needs, or its weights only."""
 
-RunsPerGpu: TypeAlias = int
-"""How many runs train on a GPU at once."""
+AUTO: Final = "auto"
+RunsPerGpu: TypeAlias = int | Literal["auto"]
+"""How many runs train on a GPU at once; "auto" for as many as a worker measures to fit."""
 
 DEMO_MODES: Mapping[str, int] = {"imagenet": 2, "imdb": 4}
 """The runs per GPU of each predefined placement (assumed: for the templates of the same names, on 16 GiB)."""

@@ -5,18 +5,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
-from rapidfire_cli.app.packing import notes, packed, wanted
+from rapidfire_cli.app.packing import DEMO, Packing, notes, packed, wanted
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Backend, BackendGone, Slot
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import Run
+from rapidfire_cli.terms import AUTO, Run, demo_mode
 from rapidfire_cli.view.audience import waiting
 from rapidfire_cli.view.wording import counted
 
@@ -30,6 +30,9 @@ class Workplace:
     slots: Sequence[Slot]
     threads: int
     backend: Callable[[Callable[[Slot], Setup]], Backend]
+    gpus: int = 1  # to train on once it is measured how many runs fit on one
+    repacked: "Callable[[Packing], Workplace] | None" = None  # the place then; None if that is known
+    working: int = 0  # bytes that a run needs beside what it keeps at rest; 0 if nothing measured it
 
 
 @contextmanager
@@ -53,6 +56,8 @@ def workplace(
     execution = loaded.file.execution
     if execution.runs_per_gpu:
         raise Unavailable("`execution.runs_per_gpu` is not available on a Ray cluster; use `workers`")
+    if any(demo_mode(run.leaf) for run in outline.kinds):
+        print(f"note: {DEMO} has no effect on a Ray cluster", file=sys.stderr)
     workers, threads = asked.workers or execution.workers, asked.threads or execution.threads
     log = loaded.home.misc / "ray.log"
     try:
@@ -81,12 +86,22 @@ def _here(
     advice = advised(loaded.file, asked, slots[: max(1, len(left))], threads)
     for told in (*notes(share, slots), *filter(None, [advice])):
         print(told, file=sys.stderr)
-    places = packed(slots, share.runs)
+    if share.runs != AUTO:
+        return _shared(slots, threads, loaded.home, Packing(share.runs, ""))
+    if not any(slot.visible for slot in slots):
+        return _shared(slots, threads, loaded.home, Packing(1, ""))
+    first = _shared(slots[:1], threads, loaded.home, Packing(1, ""))
+    return replace(first, gpus=len(slots), repacked=lambda found: _shared(slots, threads, loaded.home, found))
+
+
+def _shared(slots: Sequence[Slot], threads: int, home: ExperimentDir, packing: Packing) -> Workplace:
+    """These slots, each as often as the packing says."""
+    places = packed(slots, packing.runs)
 
     def backend(setup: Callable[[Slot], Setup]) -> Backend:
-        return LocalBackend(places, WORKER, {slot.index: setup(slot) for slot in places}, loaded.home.misc)
+        return LocalBackend(places, WORKER, {slot.index: setup(slot) for slot in places}, home.misc)
 
-    return Workplace(places, threads, backend)
+    return Workplace(places, threads, backend, working=packing.working)
 
 
 def _await_former(home: ExperimentDir, stop_asked: Callable[[], bool]) -> None:

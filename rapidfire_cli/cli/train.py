@@ -7,7 +7,7 @@ import typer
 
 from rapidfire_cli.cli.options import MaxBytes, Parent, Sets, Unsets, Which, encoded, verb
 from rapidfire_cli.syntax.text import MAX_BYTES
-from rapidfire_cli.terms import Tracker
+from rapidfire_cli.terms import AUTO, RunsPerGpu, Tracker
 from rapidfire_cli.view.formats import Output
 
 
@@ -26,7 +26,8 @@ def fit(
         int | None, typer.Option(min=0, metavar="N", help="Use at most N GPUs; 0 trains on the CPU.")
     ] = None,
     runs_per_gpu: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Runs that share each GPU.")
+        str | None,
+        typer.Option(metavar="N|auto", help="Runs that share each GPU; auto measures how many fit."),
     ] = None,
     ray: Annotated[
         str | None,
@@ -95,6 +96,7 @@ def fit(
     if ray and (gpus is not None or runs_per_gpu or debug_run):
         raise typer.BadParameter("--ray cannot be combined with --gpus, --runs-per-gpu or --debug-run")
 
+    shared = _runs_per_gpu(runs_per_gpu)
     if workers and runs_per_gpu:
         raise typer.BadParameter("--workers cannot be combined with --runs-per-gpu")
 
@@ -103,7 +105,7 @@ def fit(
 
     def train() -> int:
         request = fit.Request(
-            devices=DeviceRequest(workers, threads, gpus, runs_per_gpu, ray, insecure),
+            devices=DeviceRequest(workers, threads, gpus, shared, ray, insecure),
             shard=ci.shard(shard) if shard else None,
             fresh=fresh,
             accepted=accepted,
@@ -119,6 +121,14 @@ def fit(
         return fit.fit(loaded, request, output)
 
     raise typer.Exit(errors.reported(train, output))
+
+
+def _runs_per_gpu(text: str | None) -> RunsPerGpu | None:
+    if text is None or text == AUTO:
+        return AUTO if text else None
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise typer.BadParameter(f"'{text}' is not auto or an integer of at least 1", param_hint="--runs-per-gpu")
 
 
 @verb()

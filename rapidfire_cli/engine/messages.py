@@ -46,6 +46,7 @@ class Setup:
     disk_cache: int = 0  # bytes of prepared rows on disk, of all workers together
     rows: str = ""  # directory for these
     prepared: str = ""  # directory for what the MLSpec's `prepare` makes; then that is for the user's files
+    working: int = 0  # bytes that a run needs beside what it keeps at rest; 0 if nothing measured it
     gangs: str = ""  # directory in which the workers of a gang find each other; only this user may read it
 
 
@@ -80,6 +81,7 @@ class Probe:
     variants: tuple[str, ...] = ()  # more leaf configs, of which only the `train` section is checked
     seed: int = 0  # with which data are loaded where the length of a run is in question
     prepare: Preparation | None = None  # before the rest is answered
+    measured: tuple[Assignment, ...] = ()  # runs to train for two steps: how much memory do they need?
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Peak:
+    """The most memory that a run occupied while it trained two steps and validated one batch."""
+
+    run: int
+    size: int = 0  # bytes of tensors on the device
+    rest: int = 0  # bytes of them that it keeps while it waits
+    failed: str = ""  # why it could not be measured, in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a device, in bytes."""
+
+    total: int
+    used: int  # by other processes, and by this one beside its tensors
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """The answer to a Probe; without findings, training can start."""
 
@@ -196,6 +216,8 @@ class Probed:
     code: str = "{}"  # JSON: as in RunOpened
     texts: str = "{}"  # JSON: hashes of the same modules' bytes
     prepares: bool = False  # the MLSpec has a `prepare` of its own
+    peaks: tuple[Peak, ...] = ()  # of the runs to be measured, in order
+    memory: Memory | None = None  # of the device, where runs were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +274,19 @@ Report: TypeAlias = (
 KINDS = by_name(
     (
         *(Objective, WarmStart, Setup, Preparation, Probe, Smoke, Assignment, Rank, Train, Evict, EndTurn),
-        *(Ready, Finding, Probed, Smoked, RunOpened, Metric, EpochEnded, Saved, CheckpointDamaged),
+        *(
+            Ready,
+            Finding,
+            Peak,
+            Memory,
+            Probed,
+            Smoked,
+            RunOpened,
+            Metric,
+            EpochEnded,
+            Saved,
+            CheckpointDamaged,
+        ),
         *(TurnEnded, Evicted, RunFailed, Stranded, Evaluate, Predict, Export, Use, Used, Quit),
     )
 )

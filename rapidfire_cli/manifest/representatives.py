@@ -9,6 +9,19 @@ from rapidfire_cli.syntax.ast import Path
 from rapidfire_cli.terms import Plain, Run, canonical, gang_size
 
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')  # strings and numbers of a JSON text
+MEASURED = 32  # runs whose memory is measured at most: each takes a second or more (assumed)
+LIGHT: tuple[Path, ...] = tuple(
+    ("train", key)
+    for key in (
+        "epochs",
+        "optimizer",
+        "lr_scheduler",
+        "steps_per_epoch",
+        "grad_accumulation",
+        "max_grad_norm",
+    )
+)
+"""Where numbers are that do not change how much memory a run needs."""
 VARIANTS = 1000  # assumed: what a worker tries out in a second; beyond, the ends of each number's range count
 
 
@@ -46,6 +59,41 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
     known = {run.number for run in kinds.values()}
     others = tuple(run for run in distinct if run.number not in known)
     return Representatives(tuple(kinds.values()), others, epochs, gangs)
+
+
+def heaviest(runs: Iterable[Run], most: int = MEASURED) -> tuple[Run, ...]:
+    """The runs that may need the most memory: of each shape one whose numbers are largest together.
+
+    Then those with the smallest or the largest value of a number, as a small patch size may need more.
+    """
+    shapes: dict[str, list[tuple[Run, dict[Path, float]]]] = {}
+    for run in runs:
+        counts = {at: value for at, value in _numbers(run.leaf) if not _is_light(at)}
+        shapes.setdefault(shape(run.config), []).append((run, counts))
+    first: dict[int, Run] = {}
+    others: dict[int, Run] = {}
+    for members in shapes.values():
+        spans = {at: sorted({counts[at] for _, counts in members}) for at in members[0][1]}
+        varying = {at: span for at, span in spans.items() if len(span) > 1}
+        run, _ = max(members, key=lambda member: _together(member[1], varying))
+        first[run.number] = run
+        for at in varying:
+            for run, _ in (
+                min(members, key=lambda one: one[1][at]),
+                max(members, key=lambda one: one[1][at]),
+            ):
+                others[run.number] = run
+    return tuple({**first, **others}.values())[:most]
+
+
+def _is_light(at: Path) -> bool:
+    """Whether the number at this path takes no memory."""
+    return any(at[: len(light)] == light for light in LIGHT)
+
+
+def _together(counts: Mapping[Path, float], varying: Mapping[Path, Sequence[float]]) -> float:
+    """How large the numbers are, each between 0 and 1 of its span."""
+    return sum((counts[at] - low) / (high - low) for at, (low, *_, high) in varying.items())
 
 
 def shape(config: str) -> str:

@@ -69,7 +69,7 @@ def of_value(shape: Shape, node: Node) -> str:
             return of_value(inner, node)
         case _, Scalar(None):
             return "give it a value, or remove the key"
-        case Integer(), Scalar(float(value)) if value.is_integer():
+        case ((Integer() | AnyOf((Choice(), Integer()))), Scalar(float(value))) if value.is_integer():
             return f"write {int(value)}"
         case Text(), Scalar(int() | float() as number) if not isinstance(number, bool):
             return "put it in quotes, so that it is a string"
@@ -110,6 +110,8 @@ def _of_text(shape: Shape, text: str) -> str:
             return shape.hint
         case Variants(by, forms):
             return f"write {{{by}: {text}, …}}" if text in forms() else did_you_mean(text, forms())
+        case AnyOf((Choice() as inner, Integer())):
+            return _of_text(inner, text) or _number(text)
         case AnyOf() | OrNull() | Items() | Record() | Free():
             return ""
     assert_never(shape)

@@ -20,7 +20,7 @@ from rapidfire_cli.shapes import (
     Variants,
     alternatives,
 )
-from rapidfire_cli.terms import DEMO_MODES, SEED_LIMIT, Tracker
+from rapidfire_cli.terms import AUTO, DEMO_MODES, SEED_LIMIT, Tracker
 
 _NAME = Text("a name")
 _KNOB = Text("the path of a knob, such as train.optimizer.args.lr")
@@ -223,7 +223,7 @@ EXECUTION = Record(
         "prefetch": Integer(1),
         "keep": Choice(("resume", "weights")),
         "workers": Integer(1),
-        "runs_per_gpu": Integer(1),
+        "runs_per_gpu": AnyOf((Choice((AUTO,)), Integer(1))),
         "threads": Integer(1),
         "backend": Choice(("local", "ray")),
         "on_oom": Free(),

@@ -37,7 +37,9 @@ def prepare(setup: Setup) -> tuple[str, int]:
         own = max(0, int(total * setup.share) - CONTEXT)
         torch.cuda.set_per_process_memory_fraction(own / total)
         free = min(free, own)
-    return torch.cuda.get_device_name(), int(free * AT_REST)
+    return torch.cuda.get_device_name(), max(0, free - setup.working) if setup.working else int(
+        free * AT_REST
+    )
 
 
 def _warm_up(setup: Setup) -> None:

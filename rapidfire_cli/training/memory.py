@@ -28,6 +28,12 @@ def free(share: float = 1.0, root: Path = Path("/")) -> int:
     return max(0, min([int(shared * share), *_own_limit(root)]))
 
 
+def total(root: Path = Path("/")) -> int:
+    """Return the bytes of the machine's memory, or of the smallest limit of a cgroup."""
+    machine = os.sysconf("SC_PHYS_PAGES") * PAGE
+    return min([machine, *_cgroups(root, used=False)])
+
+
 def _machine(root: Path) -> int:
     """The bytes that the kernel can provide without swapping, including caches that it would drop."""
     for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
@@ -44,18 +50,21 @@ def _own_limit(root: Path) -> Iterator[int]:
         yield limit - _statm(root)[0]
 
 
-def _cgroups(root: Path) -> Iterator[int]:
-    """Yield the bytes left in each cgroup of this process, and in each parent cgroup, that has a limit."""
+def _cgroups(root: Path, used: bool = True) -> Iterator[int]:
+    """Yield the bytes left in each cgroup of this process, and in each parent cgroup, that has a limit.
+
+    Without `used`, yield the limits.
+    """
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
-                yield from _left(root / "sys/fs/cgroup", path, V2)
+                yield from _left(root / "sys/fs/cgroup", path, V2, used)
             elif "memory" in controllers.split(","):
-                yield from _left(root / "sys/fs/cgroup/memory", path, V1)
+                yield from _left(root / "sys/fs/cgroup/memory", path, V1, used)
 
 
-def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
+def _left(mount: Path, path: str, names: tuple[str, str, str], used: bool) -> Iterator[int]:
     """Yield the bytes left in the cgroup and its parents; a container sees only the mount point."""
     limit, usage, cache = names
     group = mount / path.lstrip("/")
@@ -63,8 +72,8 @@ def _left(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int]:
         with suppress(OSError, ValueError):  # the file is missing or contains `max`
             most = int((place / limit).read_text(encoding="ascii"))
             if most < UNLIMITED:
-                used = int((place / usage).read_text(encoding="ascii"))
-                yield most - used + _reclaimable(place, cache)
+                now = int((place / usage).read_text(encoding="ascii")) - _reclaimable(place, cache)
+                yield most - now * used
 
 
 def _reclaimable(place: Path, cache: str) -> int:

@@ -17,6 +17,7 @@ from rapidfire_cli.training import custom, fingerprint, metrics, optimizers, sch
 from rapidfire_cli.training.failure import Failure, one_line
 from rapidfire_cli.training.gang_check import gang_findings
 from rapidfire_cli.training.layers import layer_findings
+from rapidfire_cli.training.measuring import measure, meter
 from rapidfire_cli.training.opening import Shared, fingerprinted
 from rapidfire_cli.training.returned import Returned, returned_names
 from rapidfire_cli.training.signatures import mistaken
@@ -39,7 +40,11 @@ def probe(order: Probe, shared: Shared) -> Probed:
         if index < len(order.leaves):
             measured.append(_measured(its, own, returned))
     texts = canonical(dict(fingerprint.texts()))
-    return Probed(tuple(found), tuple(measured), tuple(_continued(order, shared)), shared.code, texts)
+    gauge = meter(shared.device)
+    peaks = tuple(measure(each, shared, gauge) for each in order.measured)
+    memory = gauge.memory() if peaks else None
+    opened = tuple(_continued(order, shared))
+    return Probed(tuple(found), tuple(measured), opened, shared.code, texts, peaks=peaks, memory=memory)
 
 
 def _continued(order: Probe, shared: Shared) -> Iterator[RunOpened]:

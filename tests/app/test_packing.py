@@ -5,15 +5,17 @@ import pytest
 from rapidfire_cli.app import devices, workplaces
 from rapidfire_cli.app.devices import DeviceRequest, seats
 from rapidfire_cli.app.files import Given, load
-from rapidfire_cli.app.packing import notes, packed, wanted
+from rapidfire_cli.app.packing import GIB, fitting, most_at_once, notes, packed, wanted
 from rapidfire_cli.engine.local.slots import Offer
+from rapidfire_cli.engine.messages import Memory, Peak, Probed
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.sharing import Shares
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.events import NewRun, RunsAdded, StopAsked
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.store.event_log import events
-from rapidfire_cli.terms import RunState
+from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.view.wording import counted
 from tests.app.fake_workers import Cli, FaultRates
 from tests.app.test_brackets import CALM, rising
 from tests.shares import share
@@ -59,6 +61,44 @@ def test_the_command_line_beats_the_file_which_beats_a_predefined_placement(
     assert found.runs == runs
     expected = [f"note: `dev_knob.demo_mode` has no effect beside `{name}`" for name in said]
     assert [*notes(found, GPUS)] == expected
+
+
+def test_a_predefined_placement_skips_the_measurement(tmp_path):
+    understood = file(tmp_path, "runs_per_gpu: auto", IMDB)
+    found = wanted(understood, DeviceRequest(), expand(understood))
+    assert found.runs == 4 and not [*notes(found, GPUS)]
+    assert wanted(file(tmp_path, "runs_per_gpu: auto"), DeviceRequest(), ()).runs == "auto"
+
+
+PEAKS = (Peak(1, 3 * GIB, GIB), Peak(2, 10 * GIB, 2 * GIB), Peak(3, failed="ValueError: no"))
+
+
+@pytest.mark.parametrize(
+    ("memory", "most", "runs", "why"),
+    [
+        (Memory(80 * GIB, 0), None, 6, "needs 10.00 GiB; with a margin and CUDA 12.50 GiB of 80.00 GiB"),
+        (Memory(80 * GIB, GIB), None, 6, "with a margin and CUDA 13.00 GiB of 80.00 GiB"),
+        (Memory(80 * GIB, 30 * GIB), None, 3, "with a margin and CUDA 13.00 GiB of 51.00 GiB"),
+        (Memory(80 * GIB, 0), 4, 4, "of 80.00 GiB; 6 would fit"),
+        (Memory(12 * GIB, 0), None, 1, "with a margin and CUDA 12.50 GiB of 12.00 GiB"),
+    ],
+)
+def test_as_many_runs_share_a_gpu_as_fit_beside_a_margin_and_each_workers_context(memory, most, runs, why):
+    found = fitting(Probed((), peaks=PEAKS, memory=memory), most)
+    assert (found.runs, found.working) == (runs, 10 * GIB)
+    assert found.why.startswith(f"{counted(runs, 'run')} on each GPU: run 2 ") and found.why.endswith(why)
+
+
+def test_without_a_measurement_each_gpu_trains_one_run():
+    found = fitting(Probed((), peaks=PEAKS[2:], memory=Memory(80 * GIB, 0)), None)
+    expected = "1 run on each GPU: its memory could not be measured: run 3: ValueError: no"
+    assert (found.runs, found.working, found.why) == (1, 0, expected)
+
+
+@pytest.mark.parametrize(("gangs", "gpus", "most"), [([1] * 5, 2, 3), ([2, 2, 1], 2, 3), ([1], 4, 1)])
+def test_no_more_runs_share_a_gpu_than_there_are(gangs, gpus, most):
+    runs = [Run(1, "0" * 16, 1, f'{{"train": {{"gpus": {size}}}}}', 1) for size in gangs]
+    assert most_at_once(runs, gpus) == most
 
 
 @pytest.mark.parametrize(

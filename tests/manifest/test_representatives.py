@@ -3,7 +3,7 @@
 import pytest
 
 from rapidfire_cli.manifest.expand import expand
-from rapidfire_cli.manifest.representatives import representatives, shape
+from rapidfire_cli.manifest.representatives import heaviest, representatives, shape
 from rapidfire_cli.syntax.ast import GridSearch, List
 from rapidfire_cli.terms import canonical
 from tests.manifest.trees import file
@@ -45,3 +45,25 @@ def test_of_very_many_sections_the_ends_of_each_number_are_looked_at():
         assert {min(rates), max(rates)} <= {one["lr"] for one in seen if one["name"] == name}
         assert {min(rates), max(rates)} <= {one["betas"][1] for one in seen if one["name"] == name}
     assert len(outline.others) <= 20
+
+
+def test_the_heaviest_run_of_a_shape_has_the_largest_numbers_together():
+    train = {
+        "epochs": List((9, 1)),
+        "batch_size": List((8, 64)),
+        "optimizer": {"name": "A", "args": {"lr": 0.1}},
+    }
+    tree = {"train": train, "user_knobs": {"width": List((16, 512)), "model": List(("mlp", "cnn"))}}
+    runs = list(expand(file(GridSearch(tree))))
+    found = [(run.leaf["train"]["batch_size"], *run.leaf["user_knobs"].values()) for run in heaviest(runs)]
+
+    assert found[:2] == [(64, "mlp", 512), (64, "cnn", 512)]
+    assert {(size, model) for size, model, _ in found} == {(8, "mlp"), (64, "mlp"), (8, "cnn"), (64, "cnn")}
+    assert {width for _, _, width in found} == {16, 512}
+    assert len(found) <= 2 * 5 and len(heaviest(runs, most=3)) == 3
+
+
+def test_numbers_that_take_no_memory_make_no_run_heavier():
+    optimizer = {"name": "A", "args": {"lr": List((0.1, 0.2))}}
+    train = {"epochs": List((1, 9)), "batch_size": 8, "optimizer": optimizer}
+    assert [run.number for run in heaviest(expand(file(GridSearch({"train": train}))))] == [1]

@@ -436,3 +436,29 @@ def test_a_grid_rejects_a_range_wherever_it_hides():
 def test_a_config_rejects_every_value_set():
     text = f"config: {{{TRAIN}, user_knobs: {{a: !list [1, 2], b: [!range [1, 2]]}}}}"
     assert [problem.code for problem in refused(text)] == ["E301", "E301"]
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "hint"),
+    [
+        ("atuo", "E205", "did you mean `auto`?"),
+        ("0", "E204", ""),
+        ("1.5", "E203", ""),
+        ("2.0", "E203", "write 2"),
+        ("true", "E203", ""),
+        ("'2'", "E205", "write 2"),
+        ("null", "E203", "give it a value, or remove the key"),
+    ],
+)
+def test_the_number_of_runs_that_share_a_gpu_is_auto_or_an_integer(value, code, hint):
+    (problem,) = refused(f"execution: {{runs_per_gpu: {value}}}\nconfig: {{{TRAIN}}}")
+    assert (problem.code, problem.hint) == (code, hint)
+    assert problem.expected == "auto or an integer of at least 1"
+
+
+@pytest.mark.parametrize("value", ["auto", 3])
+def test_runs_that_share_a_gpu_can_be_counted_or_measured(value):
+    assert (
+        understood(f"execution: {{runs_per_gpu: {value}}}\nconfig: {{{TRAIN}}}").execution.runs_per_gpu
+        == value
+    )

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -25,6 +25,7 @@ from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
+from rapidfire_cli.app.packing import measured, most_at_once
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude, judged
 from rapidfire_cli.app.searching import Searches, check_sampler
@@ -211,7 +212,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     with (
         own_rows(home),
         taking_requests(home, request.stay) as serving,
-        workplace(plan.loaded, request.devices, plan.left, plan.outline, stop.asked) as place,
+        workplace(plan.loaded, request.devices, plan.left, plan.outline, stop.asked) as there,
+        nullcontext(_packed(plan, request, there, stop, serving)) as place,
         _driver(plan, place, stop, serving) as driver,
         Searches(home, plan.loaded.file, plan.runs, len(place.slots)) as proposers,
     ):
@@ -253,13 +255,27 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         print(told, file=sys.stderr)
 
 
+def _packed(plan: Plan, request: Request, place: Workplace, stop: StopSignal, serving: Serving) -> Workplace:
+    """The place with as many runs on each GPU as a worker measures to fit, where that is asked for."""
+    if place.repacked is None:
+        return place
+    with _driver(plan, place, stop, serving) as driver:
+        _probe(plan, request, driver, "starting a worker to measure the memory of runs")
+        grows = request.stay or plan.proposing
+        packing = measured(driver, plan.left, None if grows else most_at_once(plan.left, place.gpus))
+    if packing is None:
+        return place
+    print(packing.why, file=sys.stderr)
+    return place.repacked(packing)
+
+
 @contextmanager
 def _driver(plan: Plan, place: Workplace, stop: StopSignal, serving: Serving) -> Iterator[Driver]:
     loaded, objective = plan.loaded, objective_of(plan.loaded.file, plan.outline)
     beside = data_workers(loaded.file, place.slots)
 
     def setup_of(slot: Slot) -> Setup:
-        return replace(setup(loaded, slot, place.threads, beside), objective=objective)
+        return replace(setup(loaded, slot, place.threads, beside), objective=objective, working=place.working)
 
     execution = loaded.file.execution
     driver = Driver(

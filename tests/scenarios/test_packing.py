@@ -1,0 +1,66 @@
+"""Runs that share a GPU have the bits that they have alone; here a slot on the CPU pretends to be it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.scenarios.conftest import GRID, HEADER, Cli
+
+PRETEND = """\
+import runpy, sys
+from rapidfire_cli.app import workplaces
+from rapidfire_cli.engine.ports import Slot
+workplaces.seats = lambda file, asked: ((Slot(0, "cpu", "0", 1.0),), 1)
+sys.argv[0] = "rapidfire"
+runpy.run_module("rapidfire_cli", run_name="__main__")
+"""
+LONG = GRID.replace("pause: 0}", "pause: 0.01}")  # so that several workers are up before they end
+DEMO = LONG.replace("gridsearch:\n", "gridsearch:\n  dev_knob: {demo_mode: imdb}\n")
+
+
+def trained(cli: Cli, name: str, text: str, *options: str) -> tuple[dict[str, bytes], str]:
+    """The weights of each run by its number, and what was said."""
+    cli.write(HEADER + text)
+    command = [sys.executable, "-c", PRETEND, "fit", "experiment.yaml", "--dir", name, *options]
+    done = subprocess.run(
+        command, cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    files = sorted((cli.path / name).glob("tiny/runs/*/final.safetensors"))
+    return {file.parent.name.split("-")[0]: file.read_bytes() for file in files}, done.stderr
+
+
+def slots(cli: Cli, name: str) -> set[int]:
+    """The slots on which runs had turns."""
+    printed = cli.run("history", "--events", "-o", "jsonl", "--dir", name).stdout
+    events = map(json.loads, printed.splitlines())
+    return {event["slot"] for event in events if event["event"] == "worker_started"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one run after the other makes."""
+    cli = Cli(tmp_path_factory.mktemp("alone"))
+    weights, said = trained(cli, "alone", LONG)
+    assert len(weights) == 4 and slots(cli, "alone") == {0} and "on each GPU" not in said
+    return weights
+
+
+def test_as_many_runs_train_at_once_as_were_measured_to_fit_with_the_same_bits(tmp_path, alone):
+    cli = Cli(tmp_path)
+    weights, said = trained(cli, "packed", LONG, "--runs-per-gpu", "auto")
+
+    (line,) = [line for line in said.splitlines() if "on each GPU" in line]
+    assert line.startswith("4 runs on each GPU: run ") and line.endswith(" would fit")
+    assert len(slots(cli, "packed")) > 1
+    assert weights == alone
+
+
+def test_a_predefined_placement_trains_without_a_measurement_with_the_same_bits(tmp_path, alone):
+    cli = Cli(tmp_path)
+    weights, said = trained(cli, "demo", DEMO)
+
+    assert "on each GPU" not in said and len(slots(cli, "demo")) > 1
+    assert weights == alone
