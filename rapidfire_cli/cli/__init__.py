@@ -6,10 +6,13 @@ here.
 
 import os
 import sys
+from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command_name
 
 from rapidfire_cli import __version__
 from rapidfire_cli.app import streams
@@ -61,6 +64,18 @@ def rapidfire(
         raise Unavailable("the working directory was deleted; change to one that exists") from None
 
 
+def _of(verbs: Sequence[str]) -> typer.Typer:
+    """The command line with only these verbs, if it has them: Typer takes 25 ms to build all verbs."""
+    program = copy(cli)
+    asked = [one for one in cli.registered_commands if _name(one) in verbs]
+    program.registered_commands = asked or cli.registered_commands
+    return program
+
+
+def _name(verb: Any) -> str:
+    return verb.name or get_command_name(verb.callback.__name__)
+
+
 def main() -> None:
     """Run the command line; print errors without a traceback, and exit with their code (70 for a bug)."""
     if DEBUG in sys.argv:
@@ -69,7 +84,7 @@ def main() -> None:
     streams.prepare()
     try:
         try:
-            cli()
+            _of(sys.argv[1:2])()
         finally:
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:

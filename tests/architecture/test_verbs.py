@@ -22,6 +22,18 @@ def test_verbs_and_options_are_those_of_the_command_line_golden():
     agree(VERBS, f"{{\n{lines}\n}}\n")
 
 
+def test_only_the_verb_that_is_called_is_built():
+    every = [*_built()]
+    assert [*_built("fit")] == ["fit"]
+    assert [*_built("ft")] == [*_built("--help")] == every
+    assert len(every) > 30
+
+
+def _built(*words: str) -> list[str]:
+    program: Any = typer.main.get_command(cli._of(words))
+    return [*program.commands]
+
+
 def described(verb: Any) -> dict[str, Any]:
     parameters = [each for each in verb.params if each.param_type_name == "argument"]
     options = [option(each) for each in verb.params if each.param_type_name == "option"]
