@@ -177,9 +177,15 @@ class Run:
         return isinstance(self.origin, OomRetry) and self.origin.apart
 
 
-def gang_size(leaf: LeafConfig) -> int:
-    """The number of slots that a run with this leaf config trains on at once."""
-    return int(cast("dict[str, Any]", leaf["train"]).get("gpus", 1))
+def gang_size(leaf: LeafConfig, gpus: int = 1) -> int:
+    """The slots that a run with this leaf config trains on at once, on a machine with so many GPUs."""
+    every = max(1, gpus) if takes_all_gpus(leaf) else 1
+    return int(cast("dict[str, Any]", leaf["train"]).get("gpus", every))
+
+
+def takes_all_gpus(leaf: LeafConfig) -> bool:
+    """Whether a run with this leaf config shards its model over all GPUs that there are."""
+    return bool(leaf.get("fsdp_layer_cls")) and "gpus" not in cast("dict[str, Any]", leaf["train"])
 
 
 def demo_mode(leaf: LeafConfig) -> str | None:

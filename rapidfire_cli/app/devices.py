@@ -2,16 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.engine.local.slots import VISIBLE, Offer, cores, missing_gpus, slots, visible_gpus
 from rapidfire_cli.engine.messages import Setup
-from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.engine.ports import Slot, gpus_of
 from rapidfire_cli.manifest.origin import origin
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.problems import Problem, Refusal
@@ -54,10 +55,8 @@ def check_gangs(
 ) -> None:
     """Check that no run of the file needs more devices at once than there are. Raises Refusal."""
     machines = [[*machine] for _, machine in groupby(slots, lambda slot: slot.host)]
-    gpus, workers = max(
-        (len({slot.visible for slot in machine} - {""}), len(machine)) for machine in machines
-    )
-    present = gpus or workers
+    gpus = gpus_of(slots)
+    present = gpus or max(map(len, machines))
     of_file = (run for run in runs if run.origin is None)  # others fail by themselves
     run = next((run for run in of_file if outline.gangs.get(run.number, 1) > present), None)
     if run is None:
@@ -70,6 +69,31 @@ def check_gangs(
     message = f"run {run.number} needs {needed} devices at once, and there are {present}"
     span = origin(file, run, ("train", "gpus"))
     raise Refusal([Problem("E519", message, span, f"{needed}", f"at most {present} ({there})", hint)])
+
+
+def spread_note(file: ExperimentFile, gpus: int | None = None) -> str:
+    """A line about runs that take all GPUs of this machine; empty if there are no such runs or GPUs."""
+    if gpus is None:
+        gpus = gpus_here()
+    if gpus < 2 or not any(_takes_all(group.generator.tree) for group in file.groups):
+        return ""
+    return (
+        f"note: without `train.gpus`, runs with `fsdp_layer_cls` train on all {gpus} GPUs of this machine\n"
+    )
+
+
+def _takes_all(config: Mapping[str, Any]) -> bool:
+    return "fsdp_layer_cls" in config and "gpus" not in config["train"]
+
+
+def gpus_here() -> int:
+    """The GPUs of this machine that may be used."""
+    return len(visible_gpus(os.environ, _present()))
+
+
+def _present() -> int:
+    """The GPUs of the machine, visible or not."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def advised(file: ExperimentFile, asked: DeviceRequest, slots: Sequence[Slot], threads: int) -> str:
@@ -122,7 +146,7 @@ def data_workers(file: ExperimentFile, slots: Sequence[Slot]) -> int:
 
 
 def _offer(asked: int | None) -> Offer:
-    present = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    present = _present()
     gpus = visible_gpus(os.environ, present)
     missing = ", ".join(missing_gpus(os.environ, present))
     if asked is not None and asked > len(gpus):

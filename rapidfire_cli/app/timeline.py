@@ -7,6 +7,7 @@ fork is worse than any. The number of runs that come to each rung does not depen
 from collections.abc import Iterator
 from itertools import islice
 
+from rapidfire_cli.app.devices import gpus_here
 from rapidfire_cli.manifest.brackets import BracketSpec, bracket_specs
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import origin
@@ -36,10 +37,11 @@ def _arrivals(file: ExperimentFile, chunks: int, rules: dict[int, Rule], slots: 
     """The file's runs, those that train to their end first; `rules` learns who is judged by what."""
     goals: dict[int, dict[int, int]] = {}  # epochs by group and run
     gangs: dict[int, int] = {}
+    visible = gpus_here()
     for run in expand(file):
         leaf = run.leaf
         goals.setdefault(run.group, {})[run.number] = leaf["train"]["epochs"]
-        gangs[run.number] = size = gang_size(leaf)
+        gangs[run.number] = size = gang_size(leaf, min(slots, visible))
         if size > slots:
             message = f"run {run.number} needs {counted(size, 'slot')} at once"
             span, hint = origin(file, run, ("train", "gpus")), f"use `--slots {size}`"

@@ -28,7 +28,7 @@ from typing import assert_never
 
 from rapidfire_cli import facts
 from rapidfire_cli.engine import messages
-from rapidfire_cli.engine.gang import Gangs
+from rapidfire_cli.engine.gang import Gangs, born
 from rapidfire_cli.engine.jobs import Bracket, CodeChanged, Job, NoWorker, Paused, Timeouts, entry, unplaced
 from rapidfire_cli.engine.messages import Probe, Probed, Report
 from rapidfire_cli.engine.ports import (
@@ -48,7 +48,7 @@ from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.schedule import actions, events
 from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.schedule.transitions import RunPhase
-from rapidfire_cli.terms import Run, RunState, gang_size
+from rapidfire_cli.terms import Run, RunState
 
 COMMIT_INTERVAL = 0.1  # seconds between two commits, and between two looks at an idle clock (assumed)
 
@@ -325,7 +325,7 @@ class Driver:
     def _admit(self, run: Run) -> events.RunsAdded:
         assert self._admission  # lists it in the manifest before anybody knows of it
         epochs, bracket = run.leaf["train"]["epochs"], self._admission.bracket_of(run)
-        job = Job(self._admission.admit(run), epochs * self._scheduler.chunks, gang=gang_size(run.leaf))
+        job = born(self._admission.admit(run), run, epochs * self._scheduler.chunks, self._slots)
         self._jobs[run.number], self._epochs[run.number] = job, 0
         self._facts.append(facts.RunAdmitted(run))
         if bracket:

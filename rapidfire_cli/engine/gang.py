@@ -10,10 +10,12 @@ all members together: a name is used for the same processes only.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from rapidfire_cli.engine.messages import Order, Rank, Report, Train
-from rapidfire_cli.engine.ports import Heartbeat, Worker
+from rapidfire_cli.engine.jobs import Job
+from rapidfire_cli.engine.messages import Assignment, Order, Rank, Report, Train
+from rapidfire_cli.engine.ports import Heartbeat, Slot, Worker, gpus_of
 from rapidfire_cli.engine.watchdog import Watchdog
 from rapidfire_cli.facts import WorkerDied
+from rapidfire_cli.terms import Run, gang_size
 
 
 class Gang:
@@ -95,3 +97,8 @@ class Gangs:
             self._made += 1
             known = self._known[slots] = Gang(members, f"{self._made}")
         return known
+
+
+def born(assignment: Assignment, run: Run, ticks: int, slots: Sequence[Slot]) -> Job:
+    """The job of a run that begins during the fit and trains so many ticks, on the slots that it needs."""
+    return Job(assignment, ticks, gang=gang_size(run.leaf, gpus_of(slots)))

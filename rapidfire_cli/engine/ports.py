@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from rapidfire_cli.engine.jobs import Job
@@ -20,6 +21,12 @@ class Slot:
     share: float  # of the device's free memory that runs at rest may fill
     host: str = ""  # its machine; empty for this one
     withdrawn: bool = False  # its machine is about to go, or gone
+
+
+def gpus_of(slots: Sequence[Slot]) -> int:
+    """The GPUs of the machine among these that has most; 0 on the CPU."""
+    machines = groupby(slots, lambda slot: slot.host)
+    return max((len({slot.visible for slot in machine} - {""}) for _, machine in machines), default=0)
 
 
 class Journal(Protocol):

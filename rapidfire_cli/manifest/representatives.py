@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from rapidfire_cli.syntax.ast import Path
-from rapidfire_cli.terms import Plain, Run, canonical, gang_size
+from rapidfire_cli.terms import Plain, Run, canonical, gang_size, takes_all_gpus
 
 TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')  # strings and numbers of a JSON text
 MEASURED = 32  # runs whose memory is measured at most: each takes a second or more (assumed)
@@ -33,6 +33,11 @@ class Representatives:
     others: tuple[Run, ...]  # of the other runs the first of each distinct `train` section, in order
     epochs: Mapping[int, int]  # that each run trains, by number
     gangs: Mapping[int, int]  # slots that runs need at once, by number; of runs that need more than one
+    spread: frozenset[int] = frozenset()  # the numbers of runs that take all GPUs
+
+    def on(self, gpus: int) -> "Representatives":
+        """The same, for a machine with so many GPUs."""
+        return replace(self, gangs={**self.gangs, **dict.fromkeys(self.spread, gpus)}) if gpus > 1 else self
 
 
 def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representatives:
@@ -45,6 +50,7 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
     sections: dict[str, Run] = {}
     epochs: dict[int, int] = {}
     gangs: dict[int, int] = {}
+    spread: set[int] = set()
     for run in runs:
         leaf = run.leaf
         kinds.setdefault(shape(run.config), run)
@@ -52,13 +58,15 @@ def representatives(runs: Iterable[Run], most: int = VARIANTS) -> Representative
         epochs[run.number] = leaf["train"]["epochs"]
         if (size := gang_size(leaf)) > 1:
             gangs[run.number] = size
+        if takes_all_gpus(leaf):
+            spread.add(run.number)
     distinct = tuple(sections.values())
     if len(distinct) > most:
         chosen = {run.number: run for run in (*_extremes(distinct), *_spread(distinct, most))}
         distinct = tuple(chosen[number] for number in sorted(islice(chosen, most)))
     known = {run.number for run in kinds.values()}
     others = tuple(run for run in distinct if run.number not in known)
-    return Representatives(tuple(kinds.values()), others, epochs, gangs)
+    return Representatives(tuple(kinds.values()), others, epochs, gangs, frozenset(spread))
 
 
 def heaviest(runs: Iterable[Run], most: int = MEASURED) -> tuple[Run, ...]:

@@ -95,7 +95,7 @@ CONFIG = Record(
 )
 
 INEFFECTIVE: Mapping[str, str] = {
-    "fsdp_layer_cls": "set `train.gpus` to shard the model over several devices, or remove the key",
+    "fsdp_layer_cls": "set `train.gpus` to shard the model; without it, runs use all GPUs of the machine",
 }
 """Knobs that are accepted and change nothing while a run trains on one device, and what to do about it."""
 

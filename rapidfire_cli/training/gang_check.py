@@ -34,14 +34,14 @@ def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
     if size == 1:
         return
     if layer_names(leaf):
-        yield from _unshardable(leaf)
+        yield from unshardable(leaf)
     if its.batch_size < size:
         message = f"{size} devices cannot share a batch of {its.batch_size}"
         expected = f"at least {size}, a row for each device"
         yield Finding(0, ("train", "batch_size"), "E416", message, f"{its.batch_size}", expected)
 
 
-def _unshardable(leaf: LeafConfig) -> Iterator[Finding]:
+def unshardable(leaf: LeafConfig) -> Iterator[Finding]:
     """Yield what keeps a sharded model from being trained."""
     its, hint = train_config(leaf), f"remove `{KNOB}`: each device then holds the whole model"
     for at, section in sections(its.optimizer):

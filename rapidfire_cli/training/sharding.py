@@ -18,6 +18,7 @@ Invariants:
   rank, and their gradients are summed as those of a run that is not sharded.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,7 @@ from rapidfire_cli.training import optimizers
 from rapidfire_cli.training.batches import moved
 from rapidfire_cli.training.failure import Failure, located
 from rapidfire_cli.training.gang import Gang
+from rapidfire_cli.training.gang_check import unshardable
 from rapidfire_cli.training.layers import KNOB, layers_named
 from rapidfire_cli.training.optimizers import AnyOptimizer
 from rapidfire_cli.training.schedulers import Schedule
@@ -190,6 +192,8 @@ def check_shardable(run: "LiveRun") -> None:
     if lazy is not None:
         cause = f"`{lazy}` has no shape before the first batch, so the model cannot be sharded"
         raise Failure("error", cause, knob=(KNOB,))
+    for found in unshardable(json.loads(run.assignment.config)):
+        raise Failure("error", found.message, knob=found.path)
     if (at := run.origins.attributes.second_place(run.model)) is not None:
         cause = f"the model keeps a parameter a second time, as `{at}`, where sharding cannot replace it"
         raise Failure("error", cause, knob=(KNOB,))

@@ -1,13 +1,18 @@
-"""A line says when workers crowd the cores or leave most of them idle."""
+"""The devices that runs train on, and what is said of them."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from rapidfire_cli.app import devices
-from rapidfire_cli.app.devices import advice, data_workers
-from rapidfire_cli.engine.ports import Slot
+from rapidfire_cli.app.devices import advice, data_workers, spread_note
+from rapidfire_cli.engine.gang import born
+from rapidfire_cli.engine.ports import Slot, gpus_of
+from rapidfire_cli.manifest.expand import expand
+from rapidfire_cli.manifest.representatives import representatives
+from rapidfire_cli.syntax.ast import GridSearch
 from rapidfire_cli.terms import Execution
+from tests.manifest.trees import file
 
 SPIN = "training can be several times slower"
 CROWD = "they slow each other down"
@@ -40,9 +45,9 @@ def test_more_threads_than_cores_are_warned_of(cores, workers, threads, says):
 )
 def test_gpus_have_the_cores_as_data_workers(monkeypatch, device, asked, slots, expected):
     monkeypatch.setattr(devices, "cores", lambda: 16)
-    file = SimpleNamespace(execution=Execution(data_workers=asked))
+    asked_of = SimpleNamespace(execution=Execution(data_workers=asked))
 
-    assert data_workers(file, [Slot(index, device, "", 1.0) for index in range(slots)]) == expected
+    assert data_workers(asked_of, [Slot(index, device, "", 1.0) for index in range(slots)]) == expected
 
 
 def test_a_single_run_on_many_cores_gets_a_hint():
@@ -56,3 +61,31 @@ def test_a_single_run_on_many_cores_gets_a_hint():
 )
 def test_nothing_is_said_where_threads_fit_or_were_chosen(cores, workers, threads, chosen):
     assert advice(cores, workers, threads, chosen) == ""
+
+
+LAYERS = ("a.Block",)
+
+
+def experiment(train: dict):
+    return file(GridSearch({"train": {"epochs": 1, **train}, "fsdp_layer_cls": LAYERS}))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "unset", "set_to_2"), [(0, 1, 2), (1, 1, 2), (4, 4, 2)], ids=["on the CPU", "on one", "on four"]
+)
+def test_runs_that_name_layers_take_all_gpus_unless_they_say_how_many(gpus, unset, set_to_2):
+    slots = [Slot(index, "cuda:0", f"{index // 2}", 0.5) for index in range(2 * gpus)]
+    slots = slots or [Slot(index, "cpu", "", 1.0) for index in range(4)]
+    assert gpus_of(slots) == gpus
+    for train, expected in (({}, unset), ({"gpus": 2}, set_to_2)):
+        asked = experiment(train)
+        (run,) = expand(asked)
+        outline = representatives([run]).on(gpus_of(slots))
+        assert outline.gangs.get(1, 1) == expected
+        assert born(SimpleNamespace(run=1), run, 3, slots).gang == expected
+        assert ("on all 4 GPUs" in spread_note(asked, gpus)) == (expected == 4)
+
+
+def test_a_run_that_takes_all_gpus_has_the_same_id_on_every_machine():
+    (run,) = expand(experiment({}))
+    assert "gpus" not in run.config and representatives([run]).on(4).gangs == {1: 4}

@@ -72,7 +72,14 @@ def test_the_references_example_shards_its_vit_over_two_workers(filled, tmp_path
     file, losses = str(ROOT / "configs/reference/config.yaml"), []
     for gpus in ("1", "2"):
         place = ("--dir", str(tmp_path / gpus))
-        changes = ("--set", f"+train.gpus={gpus}", "--set", "train.epochs=1")
+        changes = (
+            "--set",
+            f"+train.gpus={gpus}",
+            "--set",
+            "train.epochs=1",
+            "--set",
+            "+train.steps_per_epoch=3",
+        )
         said = cli.run("fit", file, *changes, "--workers", gpus, "--threads", "1", *place).stderr
         found = json.loads(cli.run("status", *place, "--output", "json").stdout)
         losses.append(found["runs"][0]["metrics"]["validation"]["loss"])

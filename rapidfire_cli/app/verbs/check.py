@@ -1,6 +1,7 @@
 """`check`: find every problem of an experiment that can be found before training."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from rapidfire_cli.app.devices import DeviceRequest, check_gangs, seats, setup
+from rapidfire_cli.app.devices import DeviceRequest, check_gangs, seats, setup, spread_note
 from rapidfire_cli.app.errors import REFUSED, Unavailable, say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import Given, load
@@ -50,6 +51,7 @@ def check(given: Given, static: bool, smoke: bool, output: Output) -> int:
         return say(refusal.problems, output)
     found = (*file.warnings, *asked)
     say(found, output)
+    print(end=spread_note(file), file=sys.stderr)
     if any(problem.severity is Severity.ERROR for problem in found):
         return REFUSED
     if output is Output.TABLE:

@@ -48,6 +48,10 @@ def expand(given: Given, count: bool, why: int | None, shown: Shown) -> int:
     except Refusal as refusal:
         return say(refusal.problems, shown.output)
     say(file.warnings)
+    if any(warning.code == "W201" for warning in file.warnings):
+        from rapidfire_cli.app.devices import spread_note
+
+        print(end=spread_note(file), file=sys.stderr)
     sys.set_int_max_str_digits(0)  # a few lists can multiply to a count of more than 4,300 digits
     if count:
         print(planned(file) if chosen is None else sum(map(chosen, runs_of(file))))

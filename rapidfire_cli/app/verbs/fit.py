@@ -20,7 +20,7 @@ from rapidfire_cli.app.control.serving import Serving, taking_requests
 from rapidfire_cli.app.control.steering import Steering, standings_of
 from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.described import metadata_of, objective_of
-from rapidfire_cli.app.devices import DeviceRequest, data_workers, setup
+from rapidfire_cli.app.devices import DeviceRequest, data_workers, setup, spread_note
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import NAME, LoadedExperiment
 from rapidfire_cli.app.forking import Forks, KeptEpochs
@@ -39,7 +39,7 @@ from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
 from rapidfire_cli.engine.local.backend import log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Setup
-from rapidfire_cli.engine.ports import Audience, Slot
+from rapidfire_cli.engine.ports import Audience, Slot, gpus_of
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.facts import Fact
 from rapidfire_cli.manifest.numbering import number, successors
@@ -217,6 +217,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
         _driver(plan, place, stop, serving) as driver,
         Searches(home, plan.loaded.file, plan.runs, len(place.slots)) as proposers,
     ):
+        plan = replace(plan, outline=plan.outline.on(gpus := gpus_of(place.slots)))
+        print(end=spread_note(plan.loaded.file, gpus), file=sys.stderr)
         used = min(len(place.slots), max(1, len(plan.left)))
         _probe(plan, request, driver, f"starting {counted(used, 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
