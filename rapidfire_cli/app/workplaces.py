@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
 from rapidfire_cli.app.errors import Unavailable
@@ -51,6 +52,8 @@ def workplace(
     if address is None:
         yield _here(loaded, asked, left, outline)
         return
+    if find_spec("ray") is None:
+        raise Unavailable("a Ray cluster needs the extra [ray]: pip install 'rapidfire-cli[ray]'")
     from rapidfire_cli.engine.ray.backend import RayBackend, wish
 
     execution = loaded.file.execution

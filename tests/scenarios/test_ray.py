@@ -62,6 +62,10 @@ class Fit:
             time.sleep(0.05)
         raise AssertionError(self.process.communicate())
 
+    def hosts(self) -> set[str]:
+        """The ends of the names of the nodes that train now."""
+        return {run["host"][-6:] for run in self.cli.status()["runs"] if "host" in run}
+
     def ended(self, exits: int = 0) -> str:
         """What it said once it has ended as it should."""
         printed, said = self.process.communicate()
@@ -79,10 +83,10 @@ class Fit:
         return [worker for steward in self.stewards(node) for worker in children(steward)]
 
 
-def fit(place: Path, cluster: Simulated, address: str = "") -> Fit:
+def fit(place: Path, cluster: Simulated, text: str = FILE) -> Fit:
     cli = Cli(place, cluster.environment)
-    cli.write(FILE)
-    asked = ("fit", "experiment.yaml", "--ray", address or cluster.address, "--workers", "2")
+    cli.write(text)
+    asked = ("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
     return Fit(cli, cluster, cli.start(*asked, anew=True))
 
 
@@ -123,8 +127,7 @@ def test_runs_on_two_nodes_have_the_bits_of_one_machine_and_status_says_where_th
     under_way = fit(tmp_path, cluster)
     under_way.wait_for_epochs(2)
     assert len(under_way.workers(0)) == len(under_way.workers(1)) == 1
-    hosts = {run.get("host") for run in under_way.cli.status()["runs"]} - {None}
-    assert 1 <= len(hosts) <= 2 and all(host.startswith(os.uname().nodename) for host in hosts)
+    assert under_way.hosts() <= {node["id"][:6] for node in cluster.nodes}
     assert "2 workers on 2 nodes" in under_way.ended()
     assert_equal(under_way.cli, expected)
     assert ours(tmp_path) == []
@@ -158,6 +161,23 @@ def test_the_runs_of_a_frozen_node_continue_elsewhere_once_its_workers_must_have
     os.kill(raylet, signal.SIGCONT)
     assert_equal(under_way.cli, expected)
     assert ours(tmp_path) == []
+
+
+@pytest.mark.campaign
+def test_runs_leave_a_node_that_is_about_to_go_and_use_one_that_joins_late(tmp_path, expected):
+    with two_nodes() as cluster:
+        under_way = fit(tmp_path, cluster, FILE.replace("pause: 0.02", "pause: 0.3"))
+        under_way.wait_for_epochs(1)
+        cluster.drain(1)
+        cluster.add()
+        _, leaving, late = (node["id"][:6] for node in cluster.nodes)
+        while late not in (hosts := under_way.hosts()):
+            assert under_way.process.poll() is None
+            time.sleep(0.1)
+        assert leaving not in hosts
+        said = under_way.ended()
+    assert "died" not in said
+    assert sorted(under_way.cli.weights().values()) == sorted(expected.values())
 
 
 @pytest.mark.campaign

@@ -64,7 +64,8 @@ def _asked(
     file: ExperimentFile, path: Path, runs: Sequence[Run], outline: Representatives, smoke: bool
 ) -> tuple[Problem, ...]:
     """The problems that a worker finds; trial batches run only if there are no other problems."""
-    check_gangs(file, runs, outline, seats(file, DeviceRequest())[0])
+    if file.execution.backend == "local":  # only a fit knows a cluster
+        check_gangs(file, runs, outline, seats(file, DeviceRequest())[0])
     asked, samples = question(outline)
     with TemporaryDirectory() as place:
         loaded = LoadedExperiment(file, mlspec_of(file, path), tuple(runs), ExperimentDir(Path(place)))

@@ -261,7 +261,6 @@ class Bridge:
             self._send(reports)
         node.lost = True
         self._withdraw(node)
-        self._give_back(len(node.slots))
         await asyncio.sleep(node.heard + SILENCE - time.monotonic())
         with suppress(RayError):
             ray.kill(node.steward)
@@ -272,6 +271,7 @@ class Bridge:
     def _withdraw(self, node: Node) -> None:
         if not node.withdrawn:
             node.withdrawn = True
+            self._give_back(len(node.slots))
             self._say(Withdrawn(node.slots))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

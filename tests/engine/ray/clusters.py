@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 _SERVE = """
-import json, sys
+import json, sys, time
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+PREEMPTION = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
 from rapidfire_cli.engine.local.guardian import end_with
 import os
 end_with(int(sys.argv[1]))
@@ -29,6 +33,11 @@ for line in sys.stdin:
     match line.split():
         case ["remove", index]:
             cluster.remove_node(nodes[int(index)], allow_graceful=False)
+            say()
+        case ["drain", index]:
+            client = GcsClient(address=cluster.address)
+            soon = int((time.time() + 600) * 1000)
+            client.drain_node(nodes[int(index)].node_id, PREEMPTION, "preempted", soon)
             say()
         case ["add"]:
             nodes.append(cluster.add_node(num_cpus=2))
@@ -54,6 +63,10 @@ class Simulated:
         """End the node, as a machine that is switched off."""
         self._ask(f"remove {node}")
 
+    def drain(self, node: int) -> None:
+        """Announce that the node will go."""
+        self._ask(f"drain {node}")
+
     def add(self) -> None:
         """Add a node of two cores."""
         self.nodes.append(self._ask("add")["node"])
@@ -70,7 +83,8 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 @contextmanager
 def two_nodes(protected: bool = True) -> Iterator[Simulated]:
     """Two nodes of two cores each; the test is skipped where ray is not installed."""
-    pytest.importorskip("ray")
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed")
     token = secrets.token_hex(16) if protected else ""
     mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if protected else OPEN
     process = subprocess.Popen(
