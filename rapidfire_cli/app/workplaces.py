@@ -66,17 +66,19 @@ def workplace(
     try:
         with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):
             ray = RayBackend(wish(address, asked.insecure, workers, threads, loaded.home.cluster), log)
-        try:
-            hosts = {slot.host for slot in ray.slots}
-            print(f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}", file=sys.stderr)
-            check_gangs(loaded.file, left, outline, ray.slots)
-            yield Workplace(ray.slots, ray.threads, ray.use)
-        finally:
-            ray.close()
+    except BackendGone as gone:
+        raise Unavailable(str(gone)) from None
+    try:
+        hosts = {slot.host for slot in ray.slots}
+        print(f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}", file=sys.stderr)
+        check_gangs(loaded.file, left, outline, ray.slots)
+        yield Workplace(ray.slots, ray.threads, ray.use)
     except BackendGone as gone:
         raise Unavailable(
             f"{gone}\nhint: saved progress is kept; rerun the same command to continue, here or on a cluster"
         ) from None
+    finally:
+        ray.close()
 
 
 def _here(

@@ -219,7 +219,17 @@ def test_a_command_that_is_named_exists_with_its_options(shown):
 def test_an_option_that_a_page_names_is_one_of_some_verb():
     verbs = [VERBS, *VERBS.commands.values()]
     known = set().union(*map(options_of, verbs))
-    of_others = {"--quick", "--long", "--seeds", "--no-deps", "--debug", "--logdir", "--backend-store-uri"}
+    of_others = {
+        "--quick",
+        "--long",
+        "--seeds",
+        "--no-deps",
+        "--debug",
+        "--logdir",
+        "--backend-store-uri",
+        "--no-kill",
+        "--array",
+    }
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", page.read_text("utf-8")):
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code):
@@ -237,7 +247,7 @@ def test_an_experiment_file_that_a_page_shows_is_understood_and_has_the_runs_it_
 
 
 def test_a_path_that_a_page_names_exists():
-    places = r"(?:rapidfire_cli|tests|docs|specs|configs|bench|web)"
+    places = r"(?:rapidfire_cli|tests|docs|specs|configs|deploy|bench|web)"
     for page in PAGES:
         for path in re.findall(rf"`({places}/[\w./-]*)`|\]\(((?!https?:)[^)#\s]+)", page.read_text("utf-8")):
             named = path[0] or path[1]
