@@ -40,7 +40,7 @@ from rapidfire_cli.engine.local.slots import Offer, slots
 from rapidfire_cli.engine.ray import cluster
 from rapidfire_cli.engine.ray.cluster import NodeInfo, Unusable
 from rapidfire_cli.engine.ray.lease import SILENCE
-from rapidfire_cli.engine.ray.steward import Sight
+from rapidfire_cli.engine.ray.steward import mismatch
 from rapidfire_cli.engine.ray.wire import (
     Connect,
     Connected,
@@ -284,22 +284,6 @@ class Bridge:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) and not self._over.done():
             self._over.set_result(f"the bridge to Ray failed: {type(error).__name__}: {error}")
-
-
-def mismatch(wish: Connect, host: str, sight: Sight) -> str:
-    """In what the node differs from the controller's machine so that it cannot train; empty if in nothing."""
-    if not sight.enters:
-        return f"node {host} has no directory {wish.directory}: all nodes must see it at the same path"
-    if sight.secret != wish.secret:
-        return (
-            f"node {host} does not see {os.path.dirname(wish.trace)}: use a file system that all nodes share"  # noqa: PTH120
-        )
-    ours, theirs = dict(wish.versions), dict(sight.versions)
-    different = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
-    if different:
-        name = different[0]
-        return f"node {host} has {name} {theirs.get(name, 'not installed')}, this machine {ours.get(name)}"
-    return ""
 
 
 def leave(nodes: Any) -> None:

@@ -24,7 +24,7 @@ from rapidfire_cli.engine.local.slots import visible_gpus
 from rapidfire_cli.engine.messages import Setup, decode
 from rapidfire_cli.engine.ports import Heartbeat, WorkerGone
 from rapidfire_cli.engine.ray.lease import POLL, RENEWAL
-from rapidfire_cli.engine.ray.wire import Beat, Dump, Gone, Kill, Start, line, read, relayed
+from rapidfire_cli.engine.ray.wire import Beat, Connect, Dump, Gone, Kill, Start, line, read, relayed
 
 TICK = 0.1  # seconds between two looks at logs, unsent orders and the lease (assumed)
 PACKAGES = ("rapidfire-cli", "torch", "numpy", "transformers", "datasets", "torchmetrics", "safetensors")
@@ -166,6 +166,22 @@ class Steward:
     def _report(self, report: bytes) -> None:
         self._reports.append(report)
         self._news.set()
+
+
+def mismatch(wish: Connect, host: str, sight: Sight) -> str:
+    """In what the node differs from the controller's machine so that it cannot train; empty if in nothing."""
+    if not sight.enters:
+        return f"node {host} has no directory {wish.directory}: all nodes must see it at the same path"
+    if sight.secret != wish.secret:
+        return (
+            f"node {host} does not see {os.path.dirname(wish.trace)}: use a file system that all nodes share"  # noqa: PTH120
+        )
+    ours, theirs = dict(wish.versions), dict(sight.versions)
+    different = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    if different:
+        name = different[0]
+        return f"node {host} has {name} {theirs.get(name, 'not installed')}, this machine {ours.get(name)}"
+    return ""
 
 
 def versions() -> tuple[tuple[str, str], ...]:
