@@ -100,6 +100,7 @@ def mentions() -> list[Shown]:
 
 
 IN_ORDER = ("tutorial.md", "lora.md")  # whose commands tests of their own run
+BEGUN = ("seeing.md", "control.md", "after-the-sweep.md", "web.md")  # which show what was trained before
 LASTING = ("top", "web")  # verbs that go on until somebody ends them; tests of their own run them
 RUN = [
     shown
@@ -126,7 +127,12 @@ def options_of(verb: Any) -> set[str]:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> dict[str, Cli]:
     """For each page a directory in which its commands were run, in its order, up to the one asked for."""
-    return {page.name: _place(tmp_path_factory.mktemp(page.stem), page.name) for page in PAGES}
+    made = {page.name: _place(tmp_path_factory.mktemp(page.stem), page.name) for page in PAGES}
+    first, *others = (made[name] for name in BEGUN)
+    first.run("fit", "configs/digits.yaml")
+    for other in others:
+        shutil.copytree(first.path / "rapidfire_experiments", other.path / "rapidfire_experiments")
+    return made
 
 
 def _place(path: Path, page: str) -> Cli:
@@ -137,17 +143,9 @@ def _place(path: Path, page: str) -> Cli:
         (path / "configs" / name).write_text(HALVING if page == "successive-halving.md" else GRID)
     for line in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -q -m first"):
         subprocess.run(["git", *line.split()], cwd=path, check=True)
-    cli = Cli(path)
-    if page in (
-        "seeing.md",
-        "control.md",
-        "after-the-sweep.md",
-        "web.md",
-    ):  # which begin with what was trained
-        cli.run("fit", "configs/digits.yaml")
     scan = json.dumps({"image": [[8] * 8] * 8})
     (path / "scans.jsonl").write_text(f"{scan}\n{scan}\n")
-    return cli
+    return Cli(path)
 
 
 def ran(cli: Cli, line: str) -> subprocess.CompletedProcess[str]:
