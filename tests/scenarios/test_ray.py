@@ -181,6 +181,22 @@ def test_runs_leave_a_node_that_is_about_to_go_and_use_one_that_joins_late(tmp_p
 
 
 @pytest.mark.campaign
+def test_a_run_of_two_devices_trains_within_a_node_and_one_of_three_is_refused(tmp_path, cluster):
+    gangs = FILE.replace("ray_specs:Guarded", "specs:Tiny").replace("epochs: 4", "epochs: 2\n    gpus: 2")
+    here = Cli(tmp_path / "here", {})
+    here.path.mkdir()
+    here.write(gangs)
+    here.run("fit", "experiment.yaml", "--workers", "2")
+    there = Cli(tmp_path, cluster.environment)
+    there.write(gangs)
+    there.run("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "4")
+    assert there.weights() == here.weights() and len(here.weights()) == 4
+    there.write(gangs.replace("gpus: 2", "gpus: 3"))
+    said = there.run("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "4", exits=2).stderr
+    assert "error[E519]" in said and "(2 workers on the CPU on one node)" in said
+
+
+@pytest.mark.campaign
 def test_a_killed_controller_leaves_no_worker_and_the_same_command_continues_here(
     tmp_path, cluster, expected
 ):
