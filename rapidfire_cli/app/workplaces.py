@@ -65,7 +65,8 @@ def workplace(
     log = loaded.home.misc / "ray.log"
     try:
         with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):
-            ray = RayBackend(wish(address, asked.insecure, workers, threads, loaded.home.cluster), log)
+            wished = wish(address, asked.insecure, workers, threads, loaded.home.cluster)
+            ray = RayBackend(wished, log, stop_asked=stop_asked)
     except BackendGone as gone:
         raise Unavailable(str(gone)) from None
     try:

@@ -52,7 +52,7 @@ from rapidfire_cli.engine.ray.wire import (
     relayed,
 )
 
-CONNECTING = 1.0  # seconds between two polls while nothing is heard (any length works)
+CONNECTING = 0.1  # seconds between two looks at whether to stop connecting (assumed)
 LEAVING = 5.0  # seconds for the bridge to leave the cluster (assumed)
 _START = """\
 import sys
@@ -109,8 +109,14 @@ class RayWorker:
 class RayBackend:
     """Offers slots on the nodes of a cluster; call `use` before starting a worker, and `close` at the end."""
 
-    def __init__(self, wish: Connect, log: Path, bridge: Sequence[str] = BRIDGE) -> None:
-        """Start the bridge, and connect. Raises BackendGone, OSError."""
+    def __init__(
+        self,
+        wish: Connect,
+        log: Path,
+        bridge: Sequence[str] = BRIDGE,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Start the bridge, and connect. Raises BackendGone, OSError, and KeyboardInterrupt when stopped."""
         self.slots: Sequence[Slot] = ()
         self.threads = wish.threads or 0  # of each worker
         self._setup: Callable[[Slot], Setup]
@@ -136,8 +142,10 @@ class RayBackend:
         self.say(wish)
         try:
             while not self._connected:
+                if stop_asked():
+                    raise KeyboardInterrupt
                 self._exchange(CONNECTING)
-        except BackendGone:
+        except (BackendGone, KeyboardInterrupt):
             self.close()
             raise
 
