@@ -130,6 +130,20 @@ class Layered(Plain):
         return model(batch["x"][..., None])
 
 
+class Adapted(Layered):
+    """A frozen model with LoRA adapters of peft."""
+
+    def create_model(self, cfg):
+        from peft import LoraConfig, get_peft_model
+
+        return get_peft_model(
+            super().create_model(cfg), LoraConfig(r=2, target_modules=["0", "4", "inner.0"])
+        )
+
+    def logits(self, model, batch):
+        return model(batch["x"][..., None])
+
+
 class Measured(Plain):
     """Has a metric of its own, of a library that looks for a process group."""
 
@@ -189,6 +203,8 @@ SHARDED = {
     "batches that do not count": sharded(case("Ignoring", named_metrics=(), batch_size=2)),
     "accumulated batches that do not count": sharded(case("Ignoring", named_metrics=(), **ACCUMULATED)),
     "layers within layers": sharded(case("Layered"), BLOCK, "torch.nn.Sequential"),
+    "an adapted model": sharded(case("Adapted", setup={"checkpoint_every": 0, "chunks": 2}), BLOCK),
+    "layers in bfloat16": sharded(case("Layered", precision="bf16"), BLOCK),
     "layers of a class": sharded(case("Layered", setup={"checkpoint_every": 0}), BLOCK),
 }
 CASES |= SHARDED

@@ -24,8 +24,9 @@ def ranks(tmp_path_factory) -> list[Any]:
 def test_two_devices_that_share_a_model_have_the_losses_and_metrics_of_one(ranks, name):
     together, alone = ranks[0]["cases"][name]
     assert len(together) == len(alone) == CASES[name][1]["train"]["epochs"]
+    rounding = 0.1 if "bfloat16" in name else 1e-5  # bfloat16 has 8 bits
     for ours, theirs in zip(together, alone, strict=True):
-        assert ours == pytest.approx(theirs, abs=1e-5)
+        assert ours == pytest.approx(theirs, abs=rounding)
 
 
 def test_only_rank_0_reports(ranks):
