@@ -12,6 +12,7 @@ from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
 from rapidfire_cli.app.packing import DEMO, Packing, notes, packed, wanted
+from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Backend, BackendGone, Slot
@@ -62,6 +63,7 @@ def workplace(
     if any(demo_mode(run.leaf) for run in outline.kinds):
         print(f"note: {DEMO} has no effect on a Ray cluster", file=sys.stderr)
     workers, threads = asked.workers or execution.workers, asked.threads or execution.threads
+    disk.make_directory(loaded.home.misc, below=loaded.home.path)
     log = loaded.home.misc / "ray.log"
     try:
         with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):

@@ -131,7 +131,8 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
             catch_up(home)
             plan = _plan(loaded, request.shard)
             if plan.left or request.stay or plan.proposing or any(each.is_open for each in plan.members):
-                _train(plan, request, stop, watch)
+                with workplace(loaded, request.devices, plan.left, plan.outline, stop.asked) as there:
+                    _train(plan, request, stop, watch, there)
             else:
                 _settle(plan, request)
                 log_rest(home, request.trackers)
@@ -204,7 +205,7 @@ def _settle(plan: Plan, request: Request) -> None:
     journal.close()
 
 
-def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None:
+def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch, there: Workplace) -> None:
     home = plan.loaded.home
     for directory in (home.misc, home.runs):
         disk.make_directory(directory, below=home.path)
@@ -212,7 +213,6 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch) -> None
     with (
         own_rows(home),
         taking_requests(home, request.stay) as serving,
-        workplace(plan.loaded, request.devices, plan.left, plan.outline, stop.asked) as there,
         nullcontext(_packed(plan, request, there, stop, serving)) as place,
         _driver(plan, place, stop, serving) as driver,
         Searches(home, plan.loaded.file, plan.runs, len(place.slots)) as proposers,
