@@ -158,6 +158,7 @@ TITLES: Mapping[str, str] = {
     "E430": "knob that is read but never set",
     "E431": "trial batch failed",
     "E432": "state that a checkpoint cannot save",
+    "E433": "run larger than the memory of its device",
     "W430": "knob that is set but never read",
     "W431": "batch larger than the train split",
     # E5: files and what is asked of them

@@ -90,6 +90,7 @@ class Smoke:
 
     config: str  # canonical JSON
     seed: int
+    estimated: bool = False  # only estimate whether the device has enough memory, on tensors without data
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,13 +122,13 @@ def opened(
         loaded = shared.data.load(assignment.seed, leaf)
     source = replace(sourced(assignment, loaded, {} if reads is None else reads, shared, "fit"), share=share)
     spec, cfg = source.spec, source.cfg
-    batch_sources = _batch_sources(source, shared)
+    batch_sources = sources_of_batches(source, shared)
     device = torch.device("cpu") if layers else shared.device  # one device may lack the memory for all of it
     model, remade = made_model(spec, cfg, assignment.seed, device)
     if gang:
         check_shared(leaf, model, batch_sources[TRAIN], gang.share)
     if (under := shared.settings.of_rows()) != source.under:
-        batch_sources = _batch_sources(replace(source, under=under), shared)
+        batch_sources = sources_of_batches(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)
     stream = stream_in(batch_sources[TRAIN])
     if stream and isinstance(optimizer, torch.optim.LBFGS):
@@ -196,7 +196,7 @@ def sourced(assignment: Assignment, loaded: Loaded, reads: Reads, shared: Shared
     return Source(assignment, leaf, spec, cfg, reads, drawn, loaded, under)
 
 
-def _batch_sources(source: Source, shared: Shared) -> dict[str, BatchSource]:
+def sources_of_batches(source: Source, shared: Shared) -> dict[str, BatchSource]:
     """Create the sources of batches, by split.
 
     This happens before the model is created, so that attributes which create_model sets on the MLSpec cannot

@@ -12,6 +12,7 @@ from rapidfire_cli.engine.messages import Assignment, Finding, Smoke, Smoked
 from rapidfire_cli.problems import did_you_mean
 from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training import checkpoint, user_code
+from rapidfire_cli.training.estimating import too_large
 from rapidfire_cli.training.failure import blamed
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.loop import train, validate
@@ -27,6 +28,8 @@ def smoke(order: Smoke, shared: Shared) -> Smoked:
 
     `shared` must not cache prepared rows: reads that were made for another run would not be recorded again.
     """
+    if order.estimated:
+        return Smoked(tuple(too_large(order, shared)))
     leaf = json.loads(order.config)
     reads: Reads = {}
     with TemporaryDirectory() as directory:

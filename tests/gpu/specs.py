@@ -54,3 +54,13 @@ class Hungry(Blobs):
         if self.batches == 3 and cfg["user_knobs"].get("hungry"):
             self.more = torch.empty(2**50, dtype=torch.uint8, device=batch["x"].device)
         return super().compute_forward(model, batch, cfg)
+
+
+class Greedy(Blobs):
+    """Needs the share of the GPU's memory that `user_knobs.share` says, in each batch."""
+
+    def compute_forward(self, model, batch, cfg):
+        device = batch["x"].device
+        _, total = torch.cuda.mem_get_info(device)
+        torch.empty(int(total * cfg["user_knobs"]["share"]), dtype=torch.uint8, device=device)
+        return super().compute_forward(model, batch, cfg)

@@ -112,3 +112,37 @@ def test_smoke_tries_every_batch_size_that_leaves_a_single_row(cli):
     assert "experiment.yaml:4:45: error[E431]: run 2: a trial batch failed" in error
     assert "an epoch ends with a batch of one row" in error
     assert "warning[W431]: batch_size is 512, but the train split has only 128 rows" in error
+
+
+WIDE = """\
+from torch import nn, randn
+from torch.nn.functional import mse_loss
+
+from rapidfire_cli.mlspec import MLSpec
+
+
+class Wide(MLSpec):
+    def load_data(self, data, cfg):
+        return {"train": [{"x": row} for row in randn(64, 4)]}
+
+    def create_model(self, cfg):
+        width = cfg["user_knobs"]["width"]
+        return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 4))
+
+    def compute_forward(self, model, batch, cfg):
+        return {"loss": mse_loss(model(batch["x"]), batch["x"])}
+"""
+
+
+def test_smoke_finds_a_run_that_no_device_can_hold_without_making_it(cli):
+    cli.write(WIDE, "wide.py")
+    knobs = f"user_knobs: {{width: !list [8, {10**12}]}}"
+    cli.write(f"mlspec: wide:Wide\ngridsearch:\n  {knobs}\n  {TRAIN}")
+    error = cli.run("check", "--smoke", "experiment.yaml", exits=2, anew=True).stderr
+
+    assert error.count("error[E433]: run 3: the run needs more memory than the device has") == 1
+    assert (
+        "experiment.yaml:4:34" in error
+        and "found: about " in error
+        and " GiB to train a batch of 64" in error
+    )

@@ -19,9 +19,8 @@ class Project:
 
     def sandbox(self, directory, **settings):
         """A worker for it, with what `prepare` makes."""
-        place = TrainingSandbox(
-            directory, self.file.mlspec, data=self.file.data, data_cache=2**28, **settings
-        )
+        settings = {"data_cache": 2**28, **settings}
+        place = TrainingSandbox(directory, self.file.mlspec, data=self.file.data, **settings)
         place.executor.start()
         leaves = tuple(json.dumps(leaf) for leaf in self.leaves)
         probed = place.executor.probe(Probe(leaves, prepare=Preparation(leaves, self.file.seed)))

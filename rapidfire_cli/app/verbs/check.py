@@ -24,7 +24,7 @@ from rapidfire_cli.engine.worker_session import WorkerSession
 from rapidfire_cli.manifest.counting import planned
 from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.manifest.origin import key_of, origin
-from rapidfire_cli.manifest.representatives import Representatives, representatives
+from rapidfire_cli.manifest.representatives import Representatives, heaviest, representatives
 from rapidfire_cli.problems import Problem, Refusal, Severity, did_you_mean
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.syntax.ast import ExperimentFile
@@ -78,6 +78,11 @@ def _asked(
             kinds = len(asked.leaves)
             if found or not smoke:
                 return found
+        with interview(loaded) as session:  # of its own, as user code may keep tensors without data
+            large = [(run, _smoke(session, run, estimated=True)) for run in heaviest(runs)]
+        if found := _smoked(file, samples, large):
+            return found
+        with interview(loaded) as session:
             return _smoked(file, samples, _smokes(session, samples[:kinds], samples[kinds:]))
 
 
@@ -125,10 +130,12 @@ def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
     return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
 
 
-def _smoke(session: WorkerSession, run: Run) -> Smoked:
+def _smoke(session: WorkerSession, run: Run, estimated: bool = False) -> Smoked:
     try:
-        answer = session.ask(Smoke(run.config, run.seed))
+        answer = session.ask(Smoke(run.config, run.seed, estimated))
     except WorkerGone as gone:
+        if estimated:  # training a real batch says more
+            return Smoked(())
         return Smoked((Finding(0, (), "E431", "a trial batch failed", f"its worker {gone}"),))
     assert isinstance(answer, Smoked)
     return answer
