@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, LocalWorker
@@ -92,6 +93,9 @@ class Steward:
         return taken
 
     def _renew(self) -> None:
+        """Live on, unless the lease is over: a poll that was on its way meanwhile comes too late."""
+        if self._until and now() >= self._until:
+            self._leave()
         self._until = now() + int(RENEWAL * SECOND)
         for worker in self._workers.values():
             worker.lease(self._until)
@@ -103,6 +107,10 @@ class Steward:
         while now() < self._until:
             self._collect()
             await asyncio.sleep(TICK)
+        self._leave()
+
+    def _leave(self) -> NoReturn:
+        """End at once, and with it the workers."""
         for worker in self._workers.values():
             worker.kill()
         os._exit(1)

@@ -106,6 +106,22 @@ asyncio.run(scene())
     assert not is_alive(worker)
 
 
+def test_a_poll_that_comes_after_the_end_of_the_lease_does_not_renew_it():
+    code = f"""
+import asyncio, time
+from rapidfire_cli.engine.ray.steward import Steward
+async def scene():
+    steward = Steward()
+    await steward.look("/", "none")
+    time.sleep({RENEWAL} + 0.1)  # as a machine that was frozen: nothing else ran meanwhile
+    await steward.poll()
+    print("renewed")
+asyncio.run(scene())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 @pytest.mark.parametrize(
     ("seen", "told"),
     [
