@@ -70,13 +70,15 @@ def assert_nothing_is_left(slurm: Slurm, tmp: Path) -> None:
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("continued", ["here", pytest.param("in a job", marks=pytest.mark.campaign)])
+@pytest.mark.parametrize(
+    ("nodes", "continued"), [(1, "here"), pytest.param(2, "in a job", marks=pytest.mark.campaign)]
+)
 def test_a_job_that_nears_its_time_limit_is_queued_again_and_completes_with_the_same_results(
-    slurm, continued
+    slurm, nodes, continued
 ):
     (slurm.project / "sweep.yaml").write_text(FILE.replace("EPOCHS", "12"))
     tmp = Path("/tmp") / f"rf-test-{os.getpid()}"  # sockets need a short path
-    job = {"SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1", "RAY_TMP": str(tmp)}
+    job = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_CPUS_PER_TASK": "1", "RAY_TMP": str(tmp)}
     journal = slurm.project / "rapidfire_experiments" / "sweep" / "journal.db"
 
     first = slurm.start("ray.sbatch", "sweep.yaml", "--threads", "1", **job)
@@ -116,6 +118,7 @@ def test_shares_that_an_array_trained_are_merged_to_the_results_of_one_fit(slurm
     assert slurm.requeued() == []
 
 
+@pytest.mark.campaign
 def test_a_task_of_an_array_that_nears_its_time_limit_is_queued_again(slurm):
     (slurm.project / "sweep.yaml").write_text(FILE.replace("EPOCHS", "100000"))
     job = {f"SLURM_ARRAY_TASK_{name}": "1" for name in ("ID", "MIN", "MAX", "COUNT")}
