@@ -19,8 +19,6 @@ from rapidfire_cli.worker import Pipe
 
 ROOM = 100_000  # runs of one byte
 
-signal.signal(DUMP, signal.SIG_IGN)
-
 
 def misbehave(how: str | None) -> None:
     match how:
@@ -63,6 +61,7 @@ def once(when: str) -> None:
 
 
 def main() -> None:
+    signal.signal(DUMP, signal.SIG_IGN)
     if os.environ.get("OBEDIENT") == "fails to start":
         sys.exit(9)
     once("killed")

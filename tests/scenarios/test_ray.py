@@ -246,6 +246,14 @@ def test_a_wrong_token_and_an_address_where_nothing_answers_are_one_line_each(tm
     cli = Cli(tmp_path, OPEN)
     said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
     assert "asks for a token" in said
+    said = cli.run("fit", "experiment.yaml", "--ray", f"ray://{cluster.address}", exits=5).stderr
+    assert "is an address for Ray Client" in said
+    (empty := tmp_path / "token").touch()
+    for path, problem in ((tmp_path / "none", "cannot be read"), (empty, "is empty")):
+        without = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(path)}
+        cli = Cli(tmp_path, without)
+        said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
+        assert f"no token for the Ray cluster: {path} {problem}" in said and "saved progress" not in said
 
 
 def strike(under_way: Fit, what: str) -> None:
