@@ -213,6 +213,7 @@ def test_a_killed_controller_leaves_no_worker_and_the_same_command_continues_her
     assert_equal(under_way.cli, expected)
 
 
+@pytest.mark.campaign
 def test_a_lost_node_is_no_crash_and_a_lost_cluster_ends_the_fit_with_one_line(tmp_path, expected):
     with two_nodes() as cluster:
         under_way = fit(tmp_path, cluster)
@@ -236,24 +237,29 @@ def test_a_cluster_that_lets_anyone_in_is_refused_unless_that_is_accepted(tmp_pa
     assert_equal(refused.cli, expected)
 
 
-def test_a_wrong_token_and_an_address_where_nothing_answers_are_one_line_each(tmp_path, cluster):
-    cli = Cli(tmp_path, {**cluster.environment, "RAY_AUTH_TOKEN": "another"})
-    cli.write(FILE)
-    said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
-    assert "does not accept the token" in said
-    said = cli.run("fit", "experiment.yaml", "--ray", "127.0.0.1:1", exits=5).stderr
-    assert "error: no Ray cluster answers at " in said and "waiting" not in said
-    cli = Cli(tmp_path, OPEN)
-    said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
-    assert "asks for a token" in said
-    said = cli.run("fit", "experiment.yaml", "--ray", f"ray://{cluster.address}", exits=5).stderr
-    assert "is an address for Ray Client" in said
+def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, cluster):
     (empty := tmp_path / "token").touch()
-    for path, problem in ((tmp_path / "none", "cannot be read"), (empty, "is empty")):
-        without = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(path)}
-        cli = Cli(tmp_path, without)
+    for without, problem in (
+        ({"RAY_AUTH_TOKEN": "another"}, "does not accept the token"),
+        (OPEN, "asks for a token"),
+        ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(empty)}, f"{empty} is empty"),
+    ):
+        cli = Cli(tmp_path, {**cluster.environment, **without})
+        cli.write(FILE)
         said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
-        assert f"no token for the Ray cluster: {path} {problem}" in said and "saved progress" not in said
+        assert problem in said and "saved progress" not in said and "a killed fit" not in said
+        assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
+
+
+@pytest.mark.campaign
+def test_addresses_where_no_cluster_can_be_had_are_one_line_each(tmp_path, cluster):
+    for address, problem in (
+        (f"ray://{cluster.address}", "is an address for Ray Client"),
+        ("127.0.0.1:1", "error: no Ray cluster answers at "),
+    ):
+        cli = Cli(tmp_path, cluster.environment)
+        cli.write(FILE)
+        assert problem in cli.run("fit", "experiment.yaml", "--ray", address, exits=5).stderr
 
 
 def strike(under_way: Fit, what: str) -> None:

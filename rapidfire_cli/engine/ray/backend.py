@@ -53,6 +53,7 @@ from rapidfire_cli.engine.ray.wire import (
 )
 
 CONNECTING = 0.1  # seconds between two looks at whether to stop connecting (assumed)
+PATIENCE = {"RAY_py_gcs_connect_timeout_s": "5"}  # measured: 15 seconds until an address is given up, not 40
 LEAVING = 5.0  # seconds for the bridge to leave the cluster (assumed)
 _START = """\
 import sys
@@ -133,7 +134,7 @@ class RayBackend:
                 stdout=output,
                 stderr=output,
                 process_group=0,
-                env={**os.environ, **(_own() if wish.address == "local" else {})},
+                env={**PATIENCE, **os.environ, **(_own() if wish.address == "local" else {})},
             )
         self._channel = Channel(ours)
         self._life = os.pidfd_open(self._bridge.pid)
