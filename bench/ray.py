@@ -24,13 +24,13 @@ from bench.work import DIGITS
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import Job
 from rapidfire_cli.engine.local.backend import LocalBackend
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Ready, Train, decode, encode
+from rapidfire_cli.engine.messages import Assignment, Probe, Ready, Train, decode, encode
 from rapidfire_cli.engine.ports import Backend, Slot
 from rapidfire_cli.engine.ray.backend import RayBackend, wish
 from rapidfire_cli.engine.ray.wire import Connected, Joined, Kill, Start, line, read, relayed
 from rapidfire_cli.facts import Fact, TurnEnded
 from tests.engine.local.test_backend import COMMAND, SETUP
-from tests.engine.obedient import take
+from tests.engine.obedient import answers
 from tests.engine.ray.clusters import Simulated, two_nodes
 
 ROOT = Path(__file__).parents[1]
@@ -135,12 +135,8 @@ def pretend(descriptor: int) -> None:
             case Kill(worker):
                 continue
             case (int(worker), bytes(order)):
-                match decode(order):
-                    case Probe():
-                        say(relayed(worker, encode(Probed(())).rstrip()))
-                    case Train((assignment,), until):
-                        reports = take(assignment, until, places[worker])
-                        say(*(relayed(worker, encode(report).rstrip()) for report in reports))
+                reports = answers(decode(order), places[worker])
+                say(*(relayed(worker, encode(report).rstrip()) for report in reports))
 
 
 def sweep(cluster: Simulated) -> tuple[float, float]:
