@@ -122,7 +122,7 @@ class RayBackend:
         self.threads = wish.threads or 0  # of each worker
         self._setup: Callable[[Slot], Setup]
         self._trace = Path(wish.trace)
-        self._workers: dict[int, RayWorker] = {}  # that have not ended, and those that have something to say
+        self._workers: dict[int, RayWorker] = {}  # that have not ended, by number
         self._started = 0
         leave_trace(self._trace, wish.secret)
         ours, theirs = socket.socketpair()
