@@ -165,10 +165,10 @@ class Bridge:
         alone = None
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
-            new = await self._new()
+            leaving = await asyncio.to_thread(cluster.draining)
+            new = [info for info in await self._new() if info.id not in leaving]
             for at, info in enumerate(new):
                 self._begin(self._place_late(info, len(new) - at))
-            leaving = await asyncio.to_thread(cluster.draining)
             for node in [node for id_, node in self._nodes.items() if id_ in leaving]:
                 self._withdraw(node)
             if any(not node.withdrawn for node in self._nodes.values()):
@@ -254,7 +254,7 @@ class Bridge:
                 print(f"node {node.info.host}: {error}", file=sys.stderr, flush=True)
                 break
             node.heard = time.monotonic()
-            for ended in (each for each in read(r for r in reports if r.startswith(b"{"))):
+            for ended in read(each for each in reports if each.startswith(b"{")):
                 if isinstance(ended, Gone):
                     node.workers.discard(ended.worker)
                     self._homes.pop(ended.worker, None)
