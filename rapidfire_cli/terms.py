@@ -178,7 +178,7 @@ class Run:
 
 
 def gang_size(leaf: LeafConfig, gpus: int = 1) -> int:
-    """The slots that a run with this leaf config trains on at once, on a machine with so many GPUs."""
+    """The slots that a run with this leaf config trains on at once, on a machine with `gpus` GPUs."""
     every = max(1, gpus) if takes_all_gpus(leaf) else 1
     return int(cast("dict[str, Any]", leaf["train"]).get("gpus", every))
 

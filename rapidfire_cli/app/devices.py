@@ -72,7 +72,7 @@ def check_gangs(
 
 
 def spread_note(file: ExperimentFile, gpus: int | None = None) -> str:
-    """A line about runs that take all GPUs of this machine; empty if there are no such runs or GPUs."""
+    """A line about runs that take all GPUs of this machine; empty without such runs or without GPUs."""
     if gpus is None:
         gpus = gpus_here()
     if gpus < 2 or not any(_takes_all(group.generator.tree) for group in file.groups):

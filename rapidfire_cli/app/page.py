@@ -151,7 +151,7 @@ def _details(seen: Overview, row: RunRow, file: ExperimentFile | None) -> dict[s
 
 
 def _log(home: ExperimentDir, row: RunRow, most: int) -> str:
-    """The last lines of the run's log, at most `most` bytes; empty where there is no log."""
+    """The last lines of the run's log, at most `most` bytes; empty without a log."""
     try:
         return log_end(directory_of(home, row) / LOG, most).decode(errors="replace")
     except FileNotFoundError:

@@ -100,5 +100,5 @@ class Gangs:
 
 
 def born(assignment: Assignment, run: Run, ticks: int, slots: Sequence[Slot]) -> Job:
-    """The job of a run that begins during the fit and trains so many ticks, on the slots that it needs."""
+    """The job of a run that begins during the fit and trains to `ticks`, on the slots that it needs."""
     return Job(assignment, ticks, gang=gang_size(run.leaf, gpus_of(slots)))

@@ -36,7 +36,7 @@ class Representatives:
     spread: frozenset[int] = frozenset()  # the numbers of runs that take all GPUs
 
     def on(self, gpus: int) -> "Representatives":
-        """The same, for a machine with so many GPUs."""
+        """The same, for a machine with this number of GPUs."""
         return replace(self, gangs={**self.gangs, **dict.fromkeys(self.spread, gpus)}) if gpus > 1 else self
 
 

@@ -104,7 +104,7 @@ def _measured(assignment: Assignment, shared: Shared, meter: Meter) -> int:
 
 
 def _trained(run: LiveRun) -> bool:
-    """Train so many steps; whether the last mark was one."""
+    """Train STEPS steps, or to the end of the epoch; whether a step was the last mark."""
     steps, mark = 0, Mark.EPOCH
     for mark in train(run):
         steps += mark is Mark.STEP

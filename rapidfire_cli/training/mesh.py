@@ -40,7 +40,7 @@ def joined(name: str, share: Share, device: torch.device, backend: Any) -> tuple
 
 
 def parted(group: Any) -> None:
-    """Forget the process group of a mesh that is no longer used."""
+    """Forget the process group of a mesh that has served its purpose."""
     known = c10d._world
     c10d._unregister_process_group(known.pg_names[group])
     for table in (known.pg_map, known.pg_names, known.pg_group_ranks, known.pg_backend_config):

@@ -39,11 +39,22 @@ _START = """\
 import sys
 if {place!r} not in sys.path:
     sys.path.append({place!r})
-from rapidfire_cli.worker import main
+from {module} import main
 main()
-""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
-WORKER = (sys.executable, "-P", "-c", _START)
-"""The command that starts a worker; -P keeps modules of the working directory from shadowing others."""
+"""
+
+
+def command_of(module: str) -> tuple[str, ...]:
+    """The command that runs the module's `main` in a process of its own.
+
+    -P keeps modules of the working directory from shadowing others.
+    """
+    place = str(Path(rapidfire_cli.__file__).parents[1])
+    return (sys.executable, "-P", "-c", _START.format(place=place, module=module))
+
+
+WORKER = command_of("rapidfire_cli.worker")
+"""The command that starts a worker."""
 
 CACHE = "cache"  # the experiment's own, where there is no other
 CACHE_HOME = "XDG_CACHE_HOME"  # huggingface's libraries, torch and matplotlib go by it

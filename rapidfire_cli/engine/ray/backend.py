@@ -18,7 +18,6 @@ import secrets
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +25,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import rapidfire_cli
 from rapidfire_cli.durable import disk
+from rapidfire_cli.engine.local.backend import command_of
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.messages import Order, Report, Setup, Train, decode_all, encode
 from rapidfire_cli.engine.ports import BackendGone, Heartbeat, Slot, Worker, WorkerGone
@@ -55,14 +54,7 @@ from rapidfire_cli.engine.ray.wire import (
 CONNECTING = 0.1  # seconds between two looks at whether to stop connecting (assumed)
 PATIENCE = {"RAY_py_gcs_connect_timeout_s": "5"}  # measured: 15 seconds until an address is given up, not 40
 LEAVING = 5.0  # seconds for the bridge to leave the cluster (assumed)
-_START = """\
-import sys
-if {place!r} not in sys.path:
-    sys.path.append({place!r})
-from rapidfire_cli.engine.ray.bridge import main
-main()
-""".format(place=str(Path(rapidfire_cli.__file__).parents[1]))
-BRIDGE = (sys.executable, "-P", "-c", _START)
+BRIDGE = command_of("rapidfire_cli.engine.ray.bridge")
 """The command that starts the bridge."""
 
 
@@ -259,7 +251,7 @@ class RayBackend:
 
 
 def _own() -> dict[str, str]:
-    """The environment of a bridge that starts a cluster of its own, which lets nobody else in."""
+    """The environment of a bridge that starts a cluster of its own: only this process has the token."""
     return {MODE: "token", TOKEN: secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
 
 

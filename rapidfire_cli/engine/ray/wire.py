@@ -58,7 +58,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A node offers slots, numbered on from those that were offered before, with so many threads each."""
+    """A node offers slots, numbered after those that were offered before; `threads` is for each."""
 
     slots: tuple[Slot, ...]
     threads: int
