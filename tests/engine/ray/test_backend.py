@@ -67,6 +67,7 @@ def test_a_run_is_given_to_another_worker_only_once_the_killed_one_has_ended(sta
     second.send(train(7))
     second.send(Probe(("after",)))
     assert stage.heard(5)[2:] == [(1, train(7)), Kill(1), (2, Probe(()))]
+    assert [*second.kept] == [train(7), Probe(("after",))]
     stage.say(Gone(1, "killed"))
     while second.kept:
         stage.backend.wait([second], 0.1)
