@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from rapidfire_cli.durable.file_systems import is_local, kind_of
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.engine.local.slots import VISIBLE, cores, missing_gpus, visible_gpus
 from rapidfire_cli.training.memory import free
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "rapidfire-cli"
 OWN_EXTRAS = frozenset({"dev", "docs", "bench"})  # for those who work on rapidfire
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "ceph", "glusterfs", "fuse.sshfs"})
 SCARCE = 2**30  # bytes of memory or disk that are worth a word (assumed)
 PATIENCE = 5.0  # seconds for the driver's own tool (assumed; it takes one)
 GIB = 2**30
@@ -157,16 +157,18 @@ def _memory() -> Offered:
 
 
 def _disk(place: Path) -> Offered:
-    left, kind = shutil.disk_usage(place).free, _file_system(place)
-    found = f"{_gib(left)} free in {place} ({kind})"
+    left, kind = shutil.disk_usage(place).free, kind_of(place)
+    found = f"{_gib(left)} free in {place} ({kind or 'unknown file system'})"
     if not os.access(place, os.W_OK):
         hint = "choose a writable directory with `--dir`"
         return Offered("disk", f"{place} cannot be written", ok=False, needed=True, hint=hint)
     if left < SCARCE:
         return Offered("disk", found, ok=False, hint="checkpoints need room; choose another with `--dir`")
-    if kind in NETWORK:
-        hint = "the journal is safer on a local disk; choose one with `--dir`"
-        return Offered("disk", found, ok=False, hint=hint)
+    if not is_local(kind):
+        hint = (
+            "other machines may share it, so the journal has no write-ahead log, and its commits take longer"
+        )
+        return Offered("disk", found, needed=True, hint=hint)
     return Offered("disk", found, needed=True)
 
 
@@ -181,16 +183,6 @@ def _locks(place: Path) -> Offered:
         told = f"cannot be used in {place}: {error.strerror}"
         hint = "choose another directory with `--dir`"
         return Offered("locks", told, ok=False, needed=True, hint=hint)
-
-
-def _file_system(place: Path) -> str:
-    """The kind of the file system, by the longest mount point above the place."""
-    kind, longest = "unknown file system", -1
-    for line in Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines():
-        _, mount, its, *_ = line.split(" ")
-        if place.resolve().is_relative_to(mount) and len(mount) > longest:
-            kind, longest = its, len(mount)
-    return kind
 
 
 def _extras() -> Iterator[Offered]:

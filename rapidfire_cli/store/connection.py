@@ -1,14 +1,27 @@
-"""Ways to open `journal.db`: one that writes, many that only read."""
+"""Ways to open `journal.db`: one that writes, many that only read.
+
+Theory of operation. On a file system of this machine, the journal has a write-ahead log: readers and the
+writer never wait for each other. The log's index is memory that their processes share, which the processes of
+two machines cannot. So on any other file system, the journal has a rollback journal: there, readers and the
+writer depend on nothing but locks, as fits do for the experiment's lock. A commit waits until no reader is
+in the middle of a transaction, and readers wait for a commit.
+
+The rollback journal is truncated at a commit and not deleted, because a machine may believe for a while that
+a file on another one is absent, but looks at it when it opens it. After a writer was killed in a commit, the
+next reader rolls that back, for which it must be allowed to write.
+"""
 
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from rapidfire_cli.durable import disk
 from rapidfire_cli.durable.failpoints import failpoint
+from rapidfire_cli.durable.file_systems import is_local, kind_of
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.store.layout import ExperimentDir
 
@@ -43,7 +56,8 @@ READ_AS = {
 """What lets readers, who may not write, see a journal of a version as one of today."""
 
 REPAIR = "use `rapidfire repair` to rebuild it from the checkpoints; existing files are kept"
-SUFFIXES = ("", "-wal", "-shm")  # of the files that are the journal
+SUFFIXES = ("", "-wal", "-shm", "-journal")  # of the files that are the journal
+PATIENCE = 60.0  # seconds to wait for the locks of others (assumed; a read takes milliseconds)
 
 
 def writer(path: Path) -> sqlite3.Connection:
@@ -55,10 +69,10 @@ def writer(path: Path) -> sqlite3.Connection:
     disk.refuse_links(*(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES))
     failpoint("connect", path)
     with kept(path):
-        db = sqlite3.connect(path, isolation_level=None)
+        db = sqlite3.connect(path, PATIENCE, isolation_level=None)
     try:
         with kept(path):
-            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA journal_mode = {'WAL' if is_local(kind_of(path.parent)) else 'TRUNCATE'}")
             db.execute("PRAGMA synchronous = FULL")
             _check_version(db, path)
             if not _version(db):
@@ -109,6 +123,20 @@ def follower(path: Path) -> sqlite3.Connection:
     return db
 
 
+def slowly(db: sqlite3.Connection, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+    """The rows, for a caller that may take long over each, as where a person reads them.
+
+    Where that would keep a writer waiting, they are all read first, and the transaction ends.
+    """
+    rows = db.execute(query, values)
+    if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        yield from rows
+        return
+    found = rows.fetchall()
+    db.execute("ROLLBACK")
+    yield from found
+
+
 def begun(db: sqlite3.Connection) -> bool:
     """Whether anything is recorded: a writer that is killed at birth leaves no tables, or empty ones."""
     return _version(db) > 0 and db.execute("SELECT 1 FROM meta LIMIT 1").fetchone() is not None
@@ -120,21 +148,32 @@ def nothing_yet(path: Path) -> Problem:
 
 
 def _opened_to_read(path: Path, check_same_thread: bool = True) -> sqlite3.Connection:
-    """Open read-only; where SQLite cannot create its shared memory, treat the file as immutable."""
+    """Open read-only; where SQLite cannot create its shared memory, treat the file as immutable.
+
+    Raises sqlite3.OperationalError where that would show half a commit.
+    """
     address = path.absolute().as_uri()
 
     def opened(how: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"{address}?{how}", uri=True, isolation_level=None, check_same_thread=check_same_thread
+        db = sqlite3.connect(
+            f"{address}?{how}", PATIENCE, uri=True, isolation_level=None, check_same_thread=check_same_thread
         )
+        try:
+            db.execute("PRAGMA schema_version")  # the first thing that reads
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-    db = opened("mode=ro")
     try:
-        db.execute("PRAGMA schema_version")  # the first thing that reads
-    except sqlite3.OperationalError:
-        db.close()
-        db = opened("immutable=1")
-    return db
+        return opened("mode=ro")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            return opened("immutable=1")
+    opened("mode=rw").close()  # rolls the commit of a killed writer back
+    return opened("mode=ro")
 
 
 def _read_as_of_today(db: sqlite3.Connection, path: Path) -> None:

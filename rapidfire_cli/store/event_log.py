@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from rapidfire_cli.store.connection import reader
+from rapidfire_cli.store.connection import reader, slowly
 from rapidfire_cli.terms import Plain
 
 EVENTS = "SELECT seq, at, kind, body FROM events ORDER BY seq"
@@ -17,7 +17,7 @@ def events(journal: Path, runs: Collection[int] | None = None) -> Iterator[dict[
     nothing can be read.
     """
     with reader(journal) as db:
-        for seq, at, kind, body in db.execute(EVENTS):
+        for seq, at, kind, body in slowly(db, EVENTS):
             event: dict[str, Plain] = json.loads(body)
             if runs is None or _run(event) in runs:
                 yield {"event": kind, "seq": seq, "time": at, **event}

@@ -5,7 +5,8 @@ Theory of operation
 The controller owns the only connection that writes, which the experiment's lock ensures. Facts come in
 (`take`), and `commit` makes all that were taken durable in one transaction; the driver does so every tenth
 of a second. `status`, `best`, `why` and `replay` read the file meanwhile through connections of their own,
-which SQLite's write-ahead log lets them do without waiting.
+which SQLite's write-ahead log lets them do without waiting; other file systems than this machine's have none
+(`connection`).
 
 A fact becomes rows in `writes`: the table of runs holds what each run has reached, metrics and turns have
 tables of their own, and what cannot be computed from these (decisions, failures, changes of state) is kept

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rapidfire_cli.store.connection import reader
+from rapidfire_cli.store.connection import reader, slowly
 from rapidfire_cli.terms import Split
 
 ENDED = """
@@ -57,8 +57,8 @@ def points(
     asked = (*chosen, metric is None, *(metric or (None, None)))
     each = f"{ENDED} UNION ALL {INSIDE}" if inside else ENDED
     with reader(journal) as db:
-        for run, epoch, step, split, named, value, ended in db.execute(
-            ORDERED.format(each=each), asked * (2 if inside else 1)
+        for run, epoch, step, split, named, value, ended in slowly(
+            db, ORDERED.format(each=each), asked * (2 if inside else 1)
         ):
             number = math.nan if value is None else value
             yield Point(run, epoch, step, split, named, number, bool(ended))

@@ -90,6 +90,15 @@ def test_a_driver_that_does_not_answer_is_wrong(asked, tmp_path, monkeypatch):
     assert (code, found["gpu"]["ok"]) == (5, False)
 
 
+def test_a_file_system_that_other_machines_may_share_is_fine_and_the_journal_slower(asked, monkeypatch):
+    assert not asked()[1]["disk"]["hint"]
+    monkeypatch.setattr(machine, "kind_of", lambda place: "nfs4")
+    code, found = asked()
+    assert (code, found["disk"]["ok"]) == (0, True)
+    assert "(nfs4)" in found["disk"]["found"]
+    assert "the journal has no write-ahead log" in found["disk"]["hint"]
+
+
 def test_a_file_system_without_locks_is_wrong(asked, monkeypatch, tmp_path, capsys):
     def refuse(path, holder):
         raise OSError(errno.ENOLCK, "this file system does not support locks", str(path))

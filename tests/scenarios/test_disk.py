@@ -1,7 +1,9 @@
 """The disk fails under the whole tool: one line, exit code 5, and the same command goes on when it can."""
 
+import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +80,31 @@ def test_a_file_system_without_locks_is_one_line_and_nothing_is_created(cli):
         "(No locks available); use --dir to choose another one\n"
     )
     assert sorted(path.name for path in cli.path.iterdir()) == ["experiment.yaml"]
+
+
+def test_a_fit_on_a_file_system_that_may_be_shared_shares_no_memory_with_those_that_look(cli):
+    """On a ramfs, which is not known to be local; it is seen only in a mount namespace of the test."""
+    apart = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec")
+    if subprocess.run([*apart, "mount -t ramfs none /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine mounts nothing in a namespace")
+    cli.write(FILE)
+    (cli.path / "rapidfire_experiments").mkdir()
+    tool = shlex.join(cli.command())
+    script = f"""
+        mount -t ramfs none rapidfire_experiments
+        {tool} fit experiment.yaml >/dev/null &
+        until test -s rapidfire_experiments/tiny/journal.db; do sleep 0.05; done
+        {tool} status >&2
+        wait $!
+        {tool} status --output json
+        {tool} history --events | head -n 1 >&2
+        ls rapidfire_experiments/tiny >&2"""
+    done = subprocess.run(
+        [*apart, script], cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {run["state"] for run in json.loads(done.stdout)["runs"]} == {"completed"}
+    assert "journal.db-journal" in done.stderr and "journal.db-wal" not in done.stderr
 
 
 def test_a_directory_that_may_only_be_read_is_one_line_and_nothing_is_created(cli, monkeypatch, capfd):
