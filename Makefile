@@ -52,8 +52,9 @@ bench: .venv/.bench  ## the figures of the README
 
 campaign: .venv/.dev  ## the long campaigns, whole, going on where they were left; writes docs/reliability-report.md
 	$(BIN)/python -m tests.campaign
-	$(BIN)/python -m pytest -m campaign --timeout=0
-	RAPIDFIRE_TESTS=whole $(BIN)/python -m pytest -m "not campaign" -n 2 --dist loadscope --timeout=0
+	$(BIN)/python -m pytest -p tests.campaign.kept -m campaign -n 4 --timeout=0 || true
+	RAPIDFIRE_TESTS=whole $(BIN)/python -m pytest -p tests.campaign.kept -m "not campaign" -n 2 --dist loadscope --timeout=0 || true
+	$(BIN)/python -m tests.campaign report
 
 docs: .venv/.docs  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/zensical build --clean --strict

@@ -27,12 +27,11 @@ LAST_METRICS = """
 
 BEST_METRICS = """
     WITH top AS (
-      SELECT run, {extreme}(value) AS value
+      SELECT run, split, name, {extreme}(value) AS value
       FROM metrics JOIN runs ON run = number AND metrics.epoch <= runs.epoch
-      WHERE split = ?1 AND name = ?2 AND (listed OR ?) {only} GROUP BY run),
+      WHERE split = ? AND name = ? AND (listed OR ?) {only} GROUP BY run),
     first AS (
-      SELECT metrics.run, min(epoch) AS epoch, value FROM metrics JOIN top USING (run, value)
-      WHERE split = ?1 AND name = ?2 GROUP BY metrics.run)
+      SELECT run, min(epoch) AS epoch, value FROM metrics JOIN top USING (run, split, name, value) GROUP BY run)
     SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.campaign import kept
 from tests.campaign.arena import ROOT
 from tests.campaign.campaigns import CAMPAIGNS
+from tests.campaign.kept import Tried
 from tests.campaign.outcome import Outcome
 
 RESULTS = ROOT / "campaign-results.jsonl"  # one line per trial; delete it to begin anew
@@ -42,6 +44,7 @@ class Ledger:
 
     file: Path = RESULTS
     trials: list[Trial] = field(default_factory=list)
+    tests: list[Tried] = field(default_factory=lambda: kept.tried(kept.KEPT))
 
     def __post_init__(self) -> None:
         lines = self.file.read_text().splitlines() if self.file.exists() else []
@@ -71,6 +74,9 @@ class Ledger:
     def failed(self) -> list[Outcome]:
         return [trial.outcome for trial in self.trials if trial.outcome.failures]
 
+    def failed_tests(self) -> list[str]:
+        return [each.test for each in self.tests if each.outcome == "failed"]
+
     def write(self, report: Path = REPORT) -> None:
         """Render the report."""
         report.write_text("\n".join(_lines(self)) + "\n")
@@ -99,11 +105,14 @@ def _lines(ledger: Ledger) -> Iterator[str]:
     yield from (f"- **{name}**: {campaign.proves}." for name, campaign in tried.items())
     yield from _deaths([trial.outcome for name in ("kills", "chains") for trial in ledger.of(name)])
     yield ""
-    commits = ", ".join(dict.fromkeys(trial.commit for trial in ledger.trials))
+    if ledger.tests:
+        yield from kept.table(ledger.tests)
+        yield ""
+    commits = ", ".join(dict.fromkeys(each.commit for each in [*ledger.trials, *ledger.tests]))
     python = sys.version.split()[0]
     yield f"Machine: {platform.machine()}, {os.cpu_count()} cores, Linux, Python {python}. Commit: {commits}."
     yield ""
-    yield from _failures(ledger.failed())
+    yield from _failures(ledger.failed(), ledger.failed_tests())
 
 
 def _deaths(killed: list[Outcome]) -> Iterator[str]:
@@ -116,11 +125,12 @@ def _deaths(killed: list[Outcome]) -> Iterator[str]:
     yield f"  outlived its controller was {slowest:.3f} seconds."
 
 
-def _failures(failed: list[Outcome]) -> Iterator[str]:
+def _failures(failed: list[Outcome], tests: list[str]) -> Iterator[str]:
     yield "## Failures"
     yield ""
-    if not failed:
+    if not (failed or tests):
         yield "None."
+    yield from (f"- `pytest '{test}'`" for test in tests)
     for outcome in failed:
         told = " ".join(" ".join(outcome.failures).split())[:300]
         yield f"- `python -m tests.campaign replay {outcome.campaign} {outcome.seed}`: {told}"

@@ -1,11 +1,12 @@
 """A seeded share of the campaigns of kills, and how the whole is kept and reported."""
 
+import json
 import time
 
 import pytest
 
 from tests.campaign import __main__ as crew
-from tests.campaign import report
+from tests.campaign import kept, report
 from tests.campaign.arena import SHORT
 from tests.campaign.campaigns import Plan
 from tests.campaign.kills import Reference, chain, reference, storm
@@ -68,3 +69,27 @@ def test_the_report_tells_how_long_anything_outlived_its_controller(tmp_path):
     ledger.keep(Outcome("chains", 0, 1, controllers=4, slowest_death=0.25), 200)
     told = "\n".join(report._lines(ledger))
     assert "4 controllers and 0 workers" in told and "0.250 seconds" in told and told.endswith("None.")
+
+
+def test_long_tests_that_passed_are_not_run_again_and_the_report_names_those_that_failed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "kept.jsonl")
+    file, fixed = tmp_path / "test_long.py", tmp_path / "fixed"
+    second = f"def test_second(): assert pathlib.Path({str(fixed)!r}).exists()"
+    file.write_text(f"import pathlib\ndef test_first(): pass\n{second}\n")
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={tmp_path}", str(file))
+    pytest.main([*options], plugins=[kept])
+    tests = kept.tried(kept.KEPT)
+    assert [(each.test, each.outcome) for each in tests] == [
+        ("test_long.py::test_first", "passed"),
+        ("test_long.py::test_second", "failed"),
+    ]
+    lines = [*report._lines(Ledger(tmp_path / "results.jsonl", tests=tests))]
+    assert "| test_long.py | 1 | 0 | 1 |" in lines
+    assert lines[-1] == "- `pytest 'test_long.py::test_second'`"
+    fixed.touch()
+    pytest.main([*options], plugins=[kept])
+    ran = [json.loads(line)["test"] for line in kept.KEPT.read_text().splitlines()]
+    assert ran == ["test_long.py::test_first", "test_long.py::test_second", "test_long.py::test_second"]
+    assert [each.outcome for each in kept.tried(kept.KEPT)] == ["passed", "passed"]

@@ -62,8 +62,8 @@ UNDER_WAY = """
     WHERE epoch < epochs AND state <> 'queued'
     AND EXISTS (SELECT 1 FROM so_far WHERE run = number AND so_far.epoch = runs.epoch + 1)"""
 MEASURED = """
-    SELECT epoch, step, split, name, value FROM metrics WHERE run = ?1
-    AND epoch <= (SELECT epoch FROM runs WHERE number = ?1) ORDER BY epoch"""
+    SELECT metrics.epoch, metrics.step, split, name, value FROM metrics JOIN runs ON run = number
+    WHERE run = ? AND metrics.epoch <= runs.epoch ORDER BY metrics.epoch"""
 
 
 Inside: TypeAlias = dict[int, tuple[int, int]]
