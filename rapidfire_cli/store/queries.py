@@ -31,7 +31,8 @@ BEST_METRICS = """
       FROM metrics JOIN runs ON run = number AND metrics.epoch <= runs.epoch
       WHERE split = ? AND name = ? AND (listed OR ?) {only} GROUP BY run),
     first AS (
-      SELECT run, min(epoch) AS epoch, value FROM metrics JOIN top USING (run, split, name, value) GROUP BY run)
+      SELECT run, min(epoch) AS epoch, value
+      FROM metrics JOIN top USING (run, split, name, value) GROUP BY run)
     SELECT run, epoch, first.value, split, name, metrics.value FROM first JOIN metrics USING (run, epoch)"""
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
