@@ -6,7 +6,7 @@ import pickle
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,10 +30,11 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Load the data of a run and initialise an MLSpec for it."""
+    """Load the data of a run and initialise an MLSpec for it, to prepare rows of these splits."""
 
     key: int
     assignment: Assignment
+    splits: tuple[Split, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Opened:
     code: str
     data: str
     settings: Sequence[Any]
+    generators: Mapping[Split, Sequence[str]]  # the paths of those that rows are seeded for
 
 
 @dataclass(frozen=True, slots=True)

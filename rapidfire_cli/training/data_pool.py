@@ -103,7 +103,7 @@ class DataPool:
         self._home, self._environment = Path.cwd(), dict(os.environ)
         self._output = [os.dup(each) for each in STANDARD]  # a turn redirects them to the run's log
         self._workers: list[DataWorker] = []
-        self._runs: dict[int, Assignment] = {}
+        self._runs: dict[int, Open] = {}
         self._answers: dict[int, list[Opened | Refused | Failure]] = {}
         self._results: dict[int, Result] = {}
         self._forgotten: set[int] = set()
@@ -114,25 +114,25 @@ class DataPool:
         """How many batches may still be started early, over all runs: ready batches take memory."""
         return EARLY * self.ahead - len(self._results)
 
-    def open(self, assignment: Assignment) -> tuple[int, Opened]:
-        """Open the run in all data workers; return its key, and what its rows depend on there.
+    def open(self, assignment: Assignment, splits: Iterable[Split]) -> tuple[int, Opened]:
+        """Open the run in all data workers; return its key, and what the rows of `splits` depend on there.
 
         Raises Unusable if a data worker cannot open the run, and Failure if one died while opening it.
         """
         key = next(self._keys)
-        self._runs[key] = assignment
+        self._runs[key] = Open(key, assignment, tuple(splits))
         self._answers[key] = []
         try:
-            for worker in self._all():
-                self._introduce(worker, key)
-            while len(self._answers[key]) < len(self._workers):
+            while len(self._answers[key]) < self._count:
+                for worker in self._all():  # one that had ended is noticed only here, and replaced
+                    self._introduce(worker, key)
                 self._listen()
             answers = self._answers.pop(key)
         except OSError as error:
             self._answers.pop(key, None)
             raise Unusable(f"they cannot be started: {error}") from error
         opened = [answer for answer in answers if isinstance(answer, Opened)]
-        if len(opened) == len(answers) and len({(each.code, each.data) for each in opened}) == 1:
+        if len(opened) == len(answers) and all(each == opened[0] for each in opened):
             return key, opened[0]
         self.close(key)
         for answer in answers:
@@ -217,7 +217,7 @@ class DataPool:
     def _introduce(self, worker: DataWorker, key: int) -> None:
         if key not in worker.runs:
             worker.runs.add(key)
-            self._send(worker, Open(key, self._runs[key]))
+            self._send(worker, self._runs[key])
 
     def _give(self, task: Task) -> None:
         worker = min(self._all(), key=lambda each: len(each.tasks))

@@ -19,9 +19,9 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -84,8 +84,7 @@ class Client:
     """A run for which batches are prepared."""
 
     assignment: Assignment
-    source: Source
-    rows: dict[Split, Uncached] = field(default_factory=dict)
+    rows: Mapping[Split, Uncached]
 
 
 def main() -> None:
@@ -119,12 +118,12 @@ def _serve(link: Link, page: Page) -> None:
         match request:
             case Open():
                 page.note(Page.OPENING)
-                link.send(_opened(request, begin.setup.device, shared, clients))
+                link.send(_opened(request, begin.setup.device, shared, clients, page))
                 page.note(Page.WAITING)
             case Task():
                 page.note(request.number)
                 if client := clients.get(request.key):  # otherwise its refusal was the answer
-                    _work(request, client, shared, segments, link, page)
+                    _work(request, client, shared, segments, link)
                 page.note(Page.WAITING)
             case Release():
                 segments.release(request.segments)
@@ -142,7 +141,9 @@ def _requests(link: Link) -> Iterator[Request]:
         yield from link.receive()
 
 
-def _opened(request: Open, device: str, shared: Shared, clients: dict[int, Client]) -> Opened | Refused:
+def _opened(
+    request: Open, device: str, shared: Shared, clients: dict[int, Client], page: Page
+) -> Opened | Refused:
     assignment = request.assignment
     its = train_config(json.loads(assignment.config))
     try:
@@ -151,16 +152,18 @@ def _opened(request: Open, device: str, shared: Shared, clients: dict[int, Clien
             loaded = shared.data.load(assignment.seed, json.loads(assignment.config))
             source = opening.sourced(assignment, loaded, {}, shared, "fit")
             settings = shared.settings.of_rows()
+            rows = {split: _rows(split, source, page) for split in request.splits}
     except BaseException as error:  # anything that user code raises, including SystemExit
         return Refused(request.key, blamed(error).cause)
-    clients[request.key] = Client(assignment, source)
-    return Opened(request.key, shared.code, source.loaded.fingerprint, settings)
+    clients[request.key] = Client(assignment, rows)
+    found = {split: each.streams.own.paths for split, each in rows.items()}
+    return Opened(request.key, shared.code, loaded.fingerprint, settings, found)
 
 
-def _work(task: Task, client: Client, shared: Shared, segments: Segments, link: Link, page: Page) -> None:
+def _work(task: Task, client: Client, shared: Shared, segments: Segments, link: Link) -> None:
+    rows = client.rows[task.split]
     try:
         with _on_behalf(client.assignment, shared):
-            rows = _rows(client, task.split, page)
             placed = segments.place(packed(rows.batch(list(task.rows), task.epoch, task.batch)))
     except BaseException as error:
         failure = blamed(error)
@@ -172,12 +175,10 @@ def _work(task: Task, client: Client, shared: Shared, segments: Segments, link: 
         os.close(descriptor)
 
 
-def _rows(client: Client, split: Split, page: Page) -> Uncached:
+def _rows(split: Split, source: Source, page: Page) -> Uncached:
     """Return the rows of a split. This is slow: it searches the generators that they may draw from."""
-    if split not in client.rows:
-        rows = uncached(split, client.source, torch.device("cpu"))
-        client.rows[split] = replace(rows, streams=Noted(rows.streams, page))
-    return client.rows[split]
+    rows = uncached(split, source, torch.device("cpu"))
+    return replace(rows, streams=Noted(rows.streams, page))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rapidfire_cli.mlspec import Dataset, MLSpec
 from rapidfire_cli.terms import TRAIN, VALIDATION, LeafConfig, Split, canonical
-from rapidfire_cli.training import fingerprint, rng
+from rapidfire_cli.training import fingerprint, rng, user_code
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.returns import described
 from rapidfire_cli.training.settings import Changes, ProcessSettings
@@ -73,7 +73,8 @@ class DataCache:
             self._kept.remove(loaded)
         self._kept.append(loaded)
         if isinstance(loaded.splits[TRAIN], Iterated) and not train_config(leaf).steps_per_epoch:
-            cause = "the rows of the train split can only be iterated: set `train.steps_per_epoch`"
+            place = user_code.written_at(self._spec.load_data)
+            cause = f"the rows of the train split can only be iterated{place}: set `train.steps_per_epoch`"
             raise Failure("error", cause, knob=("train", "steps_per_epoch"))
         return loaded
 

@@ -32,7 +32,7 @@ process that switches between run objects pays the import only once.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -61,15 +61,14 @@ from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_cod
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import logged, printing, say
-from rapidfire_cli.training.loop import Mark, rewind, train
-from rapidfire_cli.training.next_mark import Next, is_enough, is_kept
+from rapidfire_cli.training.loop import Mark, rewind
+from rapidfire_cli.training.next_mark import Next, is_enough, is_kept, marks
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import counted, prepare
 from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.ranks import Ranks
 from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
-from rapidfire_cli.training.state import check_state
 from rapidfire_cli.training.using import use
 
 __all__ = ["Executor", "SpecProblem"]
@@ -302,12 +301,10 @@ class Executor:
         """
         entered = began = self._clock()
         from_ticks = run.ticks
-        for mark in _marks(run):
+        for mark in marks(run):
             now = self._clock()
             run.pass_time(now - began)
             self._progress(run.step)
-            if mark is Mark.STEP and run.step == 1:
-                check_state(run)
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
             self._unsaved.setdefault(run.assignment.run, began)
@@ -392,9 +389,3 @@ class Executor:
         self._unsaved.pop(number, None)
         self._saving.pop(number, None)
         self._shared.rows.release(number)
-
-
-def _marks(run: LiveRun) -> Iterator[Mark]:
-    """Iterate the training loop's marks. Raises Failure for any error inside."""
-    with guard_user_code():
-        yield from train(run)

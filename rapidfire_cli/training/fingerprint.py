@@ -26,7 +26,7 @@ from rapidfire_cli.durable import publication
 from rapidfire_cli.mlspec import Dataset
 from rapidfire_cli.terms import canonical
 from rapidfire_cli.training import rng
-from rapidfire_cli.training.generators import Generators
+from rapidfire_cli.training.own_generators import Generators
 from rapidfire_cli.training.streams import Iterated
 from rapidfire_cli.training.user_code import is_users
 

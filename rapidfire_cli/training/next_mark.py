@@ -1,10 +1,20 @@
-"""What an executor can do at a mark of the training loop, and when."""
+"""The marks of the training loop, with checks of the run's state, and what an executor can do at a mark.
 
+A run whose state a checkpoint cannot hold must fail before work is spent on it. All of its state is checked
+when it begins and after its first step, since most of what a run changes it changes in each step. What user
+code can change later is checked at the end of each tick, before an epoch is reported and before the turn can
+end.
+"""
+
+from collections.abc import Iterator
 from enum import IntFlag
 from pathlib import Path
 
 from rapidfire_cli.engine.checkpoints import KEPT
+from rapidfire_cli.training.failure import guard_user_code
 from rapidfire_cli.training.live_run import LiveRun
+from rapidfire_cli.training.loop import Mark, train
+from rapidfire_cli.training.state import check_changes, check_state
 
 SHORT = 0.1  # seconds: a shorter turn, or a shorter rest, is not worth switching runs (assumed)
 
@@ -17,6 +27,21 @@ class Next(IntFlag):
     STOP = 2  # as the controller asked
     SAVE = 4  # the run
     KEEP = 8  # a checkpoint of this epoch's end for good
+
+
+def marks(run: LiveRun) -> Iterator[Mark]:
+    """Iterate the training loop's marks. Raises Failure for any error inside, also for unsavable state."""
+    with guard_user_code():
+        ticks = run.ticks
+        if run.step == 0:
+            check_state(run)
+        for mark in train(run):
+            if run.step == 1 and mark is Mark.STEP:
+                check_state(run)
+            elif run.ticks != ticks:
+                check_changes(run)
+                ticks = run.ticks
+            yield mark
 
 
 def is_kept(run: LiveRun) -> bool:

@@ -18,6 +18,8 @@ from rapidfire_cli.training.share import Share
 from rapidfire_cli.training.train_config import train_config
 from rapidfire_cli.training.uploads import uploaded
 
+OTHER_GENERATORS = "another process finds other random generators that they may draw from"
+
 
 class PooledRun:
     """A run's place in the pool, which the sources of its splits share."""
@@ -110,12 +112,14 @@ class PooledRun:
         return self._key
 
     def _open(self) -> int:
-        key, opened = self._pool.open(self._assignment)
+        key, opened = self._pool.open(self._assignment, self._sources)
         code, data, settings = self._expected
+        generators = {split: rows.streams.own.paths for split, rows in self._sources.items()}
         if reason := (
             (_differs(code, opened.code) and "the code has changed since the worker started")
             or (data != opened.data and OTHER_ROWS)
             or (settings != opened.settings and "create_model changes settings that rows may depend on")
+            or (generators != opened.generators and OTHER_GENERATORS)
         ):
             self._pool.close(key)
             raise Unusable(reason)

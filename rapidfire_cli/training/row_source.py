@@ -10,7 +10,7 @@ import torch
 from rapidfire_cli.engine.messages import Assignment
 from rapidfire_cli.mlspec import MLSpec
 from rapidfire_cli.terms import LeafConfig
-from rapidfire_cli.training import generators
+from rapidfire_cli.training import own_generators
 from rapidfire_cli.training.batches import BatchSource, Row, Uncached
 from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.failure import Failure
@@ -66,7 +66,7 @@ def streams_of(split: str, source: Source) -> RowStreams:
     """Create the random streams for the rows of a split, including the MLSpec's own generators."""
     dataset: Any = source.loaded.splits[split]
     held = dataset.dataset if isinstance(dataset, Iterated) else dataset
-    own = generators.within_reach(source.spec, dataset=held)
+    own = own_generators.within_reach(source.spec, dataset=held)
     return RowStreams(source.seed, split, own)
 
 

@@ -21,7 +21,7 @@ import torch
 
 from rapidfire_cli.terms import TRAIN, Split
 from rapidfire_cli.training import rng
-from rapidfire_cli.training.generators import Generators
+from rapidfire_cli.training.own_generators import Generators
 
 THREADS: Final = 1
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.training import generators, rng
+from rapidfire_cli.training import own_generators, rng
 from rapidfire_cli.training.batches import Row
 from rapidfire_cli.training.equality import differing, equal
 from rapidfire_cli.training.failure import one_line
@@ -47,7 +47,7 @@ class Trial:
         self.count = len(self._dataset)
         self.plainly_collated = plainly_collated(spec)
         self._before = rng.capture()
-        self._own = generators.within_reach(spec, dataset=self._dataset)
+        self._own = own_generators.within_reach(spec, dataset=self._dataset)
         self.streams = RowStreams(source.seed, split, self._own)
 
     def sample(self) -> dict[int, Row]:

@@ -185,8 +185,7 @@ def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
     if wrong := mismatches(wanted, made.frozen, made.model):
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         names = ", ".join(f"`{name}`" for name in wrong[:SHOWN])
-        at = user_code.definition(type(made.spec).create_model)
-        place = f" ({at.file}:{at.line}, in create_model)" if at else ""
+        place = user_code.written_at(type(made.spec).create_model)
         cause = f"create_model did not make the frozen weights that the run was trained with: {names}{more} "
         cause += f"differ from its checkpoint{place}; put back the files that they are loaded from"
         raise Failure("checkpoint", cause)
@@ -194,7 +193,18 @@ def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
 
 
 def check_state(run: LiveRun) -> None:
-    """Check, before the first epoch is trained, that a checkpoint can hold the run. Raises Failure."""
+    """Check that a checkpoint could hold all of the run's state as it is now. Raises Failure.
+
+    A sharded model is not checked, since no process holds all of it.
+    """
+    if run.sharded:
+        check_changes(run)
+    else:
+        packed(run, weights(run.model, run.frozen.hashes))
+
+
+def check_changes(run: LiveRun) -> None:
+    """Check what user code may have changed: modules, attributes, the MLSpec's own state. Raises Failure."""
     check_structure(run.model, run.origins.model)
     if (strange := _strange([held_attributes(run), mlspec_state(run)])) is not None:
         raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")

@@ -75,6 +75,15 @@ def definition(of: Any) -> Span | None:
     return None
 
 
+def written_at(method: Any) -> str:
+    """Return where a user's method is defined, for the end of a message; empty if it is not the user's.
+
+    For example ` (specs/x.py:41, in load_data)`.
+    """
+    at = definition(method)
+    return f" ({at.file}:{at.line}, in {method.__name__})" if at else ""
+
+
 def relative(file: str) -> str:
     """Return the path relative to the working directory if it is below it, or else unchanged."""
     path = Path(file)

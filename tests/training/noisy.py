@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from rapidfire_cli.mlspec import MLSpec
+from tests.training.noisy_helpers import shaken
 
 SPEC = f"{__name__}:Everywhere"
 FRAGILE = f"{__name__}:Fragile"
@@ -43,7 +44,7 @@ def noise():
 
 
 class Everywhere(Blobs):
-    """Rows draw from every generator: global ones, one on `self`, one of the dataset, one without a seed."""
+    """Rows draw from every generator: global ones, on `self`, of the dataset, of helpers, without a seed."""
 
     def load_data(self, data, cfg):
         return {split: Noisy(rows) for split, rows in super().load_data(data, cfg).items()}
@@ -54,11 +55,12 @@ class Everywhere(Blobs):
     def row_prep(self, row, cfg, mode):
         numpy, legacy, python, torchs = self.own
         drawn = [numpy.normal(), legacy.randn(), python.gauss(0, 1), torch.randn((), generator=torchs).item()]
-        return {**row, "drawn": torch.cat((noise(), torch.tensor(drawn)))}
+        return {**row, "drawn": torch.cat((noise(), torch.tensor(drawn + shaken())))}
 
     def collate(self, rows, cfg):
         batch = super().collate(rows, cfg)
-        return {**batch, "x": batch["x"] + batch["drawn"][:, :1] + noise().sum(), "joined": noise()}
+        shift = batch["drawn"].sum(1, keepdim=True) + noise().sum() + sum(shaken())
+        return {**batch, "x": batch["x"] + shift, "joined": noise()}
 
 
 class Noisy:

@@ -77,6 +77,7 @@ def test_what_fails_in_a_data_worker_fails_its_run_alone(sandbox):
     for run, (fail, cause) in enumerate(causes.items(), start=1):
         place.train(leaf(user_knobs={"fail": fail}), until=6, run=run)
         assert place.failure(run).cause.startswith(cause)
+        assert "without data workers" not in place.log(run)
     place.train(leaf(user_knobs={"fail": "raise while opening"}), until=6, run=8)
     place.train(leaf(), until=6, run=9)
 

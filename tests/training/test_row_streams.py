@@ -1,5 +1,6 @@
 """A row's random numbers follow from the seed, the epoch, the split and its index, and from nothing else."""
 
+import importlib
 import random
 import sys
 
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from rapidfire_cli.training import rng
+from rapidfire_cli.training import rng, user_code
 from rapidfire_cli.training.equality import equal
-from rapidfire_cli.training.generators import Generators, within_reach
+from rapidfire_cli.training.own_generators import Generators, within_reach
 from rapidfire_cli.training.row_streams import RowStreams
 from tests.training.noisy import SPEC, Everywhere, noise
 from tests.training.sandbox import TrainingSandbox, leaf, same
@@ -38,6 +39,33 @@ def test_generators_are_looked_for_under_the_names_that_a_modules_author_wrote(m
     assert len(within_reach(Everywhere()).states()) == len(before) + 1
 
 
+def test_generators_of_a_library_are_found_in_its_modules_and_classes(tmp_path, monkeypatch):
+    folder = tmp_path / "shaky"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from shaky import inner\nfrom shaky.inner import GENERATOR, Shake\n")
+    (folder / "inner.py").write_text(
+        "import random, numpy as np\n"
+        "GENERATOR = np.random.default_rng()\n"
+        "class Shake:\n    generator = random.Random(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(user_code, "LIBRARIES", (*user_code.LIBRARIES, f"{tmp_path}/"))
+    shaky = importlib.import_module("shaky")
+    try:
+        spec = Everywhere()
+        before = within_reach(spec).paths
+        spec.shake = shaky.Shake()
+        found = within_reach(spec)
+        assert {*found.paths} - {*before} == {"shaky['GENERATOR']", "shaky.inner.Shake['generator']"}
+        found.reseed(5)
+        drawn = shaky.GENERATOR.normal(), shaky.Shake.generator.random()
+        within_reach(spec).reseed(5)
+        assert (shaky.GENERATOR.normal(), shaky.Shake.generator.random()) == drawn
+    finally:
+        for name in ("shaky", "shaky.inner"):
+            del sys.modules[name]
+
+
 def test_a_row_is_the_same_whatever_was_prepared_before(place):
     expected = batches(place)
     noise()
@@ -53,7 +81,7 @@ def test_every_epoch_row_and_batch_draws_its_own_numbers(place):
     (again, _) = batches(place, epoch=2)
 
     assert (
-        len({*torch.cat((first["drawn"], second["drawn"], again["drawn"])).flatten().tolist()}) == 3 * 3 * 7
+        len({*torch.cat((first["drawn"], second["drawn"], again["drawn"])).flatten().tolist()}) == 3 * 3 * 11
     )
     assert (
         len({*torch.stack([each["joined"] for each in (first, second, again)]).flatten().tolist()}) == 3 * 3

@@ -1,4 +1,4 @@
-"""A run's state is everything that its bits depend on, or the run is refused before an epoch is trained."""
+"""A run's state is everything that its bits depend on. `test_refused_state.py` has what cannot be saved."""
 
 import json
 import random
@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn import functional
 
 from rapidfire_cli.engine.messages import Smoke
-from rapidfire_cli.facts import RunFailed
 from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
@@ -481,62 +480,3 @@ class Configured(Blobs):
 def test_views_of_the_config_are_no_state(tmp_path):
     place = undisturbed(tmp_path, Configured, config())
     assert place.weights()
-
-
-class Cycling(Body):
-    def begin(self):
-        self.numbers = (number / 4 for number in range(1, 10**6))
-
-    def factor(self, x):
-        return next(self.numbers)
-
-
-class Appearing(Body):
-    def factor(self, x):
-        self.stats = Stats(1)
-        return 1.0
-
-
-class Rebuilding(Body):
-    def factor(self, x):
-        if not hasattr(self, "more"):
-            self.more = nn.Linear(6, 1)
-        return 1.0
-
-
-REFUSED = {
-    Cycling: "`model.numbers` cannot be saved in a checkpoint: the generator advances during training",
-    Appearing: "`model.stats` cannot be saved in a checkpoint: a Stats is set during training",
-    Rebuilding: "the model cannot be saved in a checkpoint: module `more` was added or removed in training",
-}
-
-
-@pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
-def test_a_run_whose_state_cannot_be_held_fails_after_its_first_step(tmp_path, model):
-    place = undisturbed(tmp_path, Case, config(model))
-    assert place.failure() == RunFailed(1, "state", REFUSED[model], step=1)
-
-
-@pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
-def test_a_smoke_test_refuses_state_that_cannot_be_held(tmp_path, model):
-    place = TrainingSandbox(tmp_path, f"{HERE}:Case", data_cache=0)
-    (finding,) = place.executor.smoke(Smoke(json.dumps(config(model)), 42)).findings
-    assert (finding.code, finding.found) == ("E432", REFUSED[model])
-
-
-HIDDEN = [0]
-
-
-class Elsewhere(Body):
-    """Keeps its state in the user's module, where nobody looks."""
-
-    def factor(self, x):
-        HIDDEN[0] += 1
-        return HIDDEN[0]
-
-
-def test_a_smoke_test_refuses_state_that_is_kept_where_nobody_looks(tmp_path):
-    place = TrainingSandbox(tmp_path, f"{HERE}:Case", data_cache=0)
-    (finding,) = place.executor.smoke(Smoke(json.dumps(config(Elsewhere)), 42)).findings
-    assert finding.code == "E432"
-    assert finding.found.endswith("differs after the checkpoint was loaded into a new run")

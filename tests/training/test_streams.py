@@ -135,7 +135,7 @@ def test_rows_by_index_are_all_trained_on_once_in_each_pass(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "train", "cause"),
     [
-        (Torch, {}, "the rows of the train split can only be iterated: set `train.steps_per_epoch`"),
+        (Torch, {}, "the rows of the train split can only be iterated (tests/training/test_streams.py:"),
         (
             Generator,
             {"steps_per_epoch": 2},
