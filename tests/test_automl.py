@@ -259,7 +259,8 @@ hyperband:
 def test_a_population_is_written_as_in_files():
     args = {"lr": Range(0.1, 0.9)}
     cfg = {"train": {"epochs": 4, "batch_size": 8, "optimizer": {"name": "SGD", "args": args}}}
-    asked = PopulationTraining(cfg, 8, 2, "loss", "min", quantile=0.5, perturb=["train.optimizer.args.lr"])
+    own = {"quantile": 0.5, "perturb": ["train.optimizer.args.lr"], "mode": "async"}
+    asked = PopulationTraining(cfg, 8, 2, "loss", "min", **own)
     said = b"""
 pbt:
   population: 8
@@ -267,6 +268,7 @@ pbt:
   metric: loss
   direction: min
   quantile: 0.5
+  mode: async
   perturb: train.optimizer.args.lr
   train: {epochs: 4, batch_size: 8, optimizer: {name: SGD, args: {lr: !range [0.1, 0.9]}}}
 """

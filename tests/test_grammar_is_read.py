@@ -77,7 +77,7 @@ config_group:
   - search: {{num_runs: 3, startup: 2, metric: quality, direction: max, sampler: tpe, {FILTERS[15:]},
       {STOPPING["median"]}, train: {{epochs: 1, {SEARCH[8:]}}}
   - pbt: {{population: 2, perturb_every: 1, metric: quality, direction: max, quantile: 0.5, resample: 0.5,
-      perturb: train.optimizer, where: train.batch_size == 1, exclude: train.batch_size == 3,
+      perturb: train.optimizer, mode: sync, where: train.batch_size == 1, exclude: train.batch_size == 3,
       train: {{epochs: 2, batch_size: 1, {OPTIMIZER}}}}}
 """
 STOPPED = "".join(

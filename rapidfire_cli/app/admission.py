@@ -62,6 +62,11 @@ class FitAdmission:
         born = self._searches.ready(free, self._unfinished, waiting) if self._searches else None
         return (*begun, *forks, *([born] if born else ()))
 
+    def committed(self) -> None:
+        """Delete the checkpoints of which no fork will be made. Raises OSError."""
+        if self._forks:
+            self._forks.forget()
+
     def bracket_of(self, run: Run) -> int | None:
         """The bracket that the proposed run joins, if any."""
         if isinstance(run.origin, Fork) and self._forks:

@@ -2,13 +2,15 @@
 
 Theory of operation
 -------------------
-The policy of a population decides when its round is over, and then has vacancies, which `ready` fills in
-order: it makes each fork of a run whose checkpoint of the round's end is durable, and puts that checkpoint
-into the fork's directory before the fork is listed. What a fork is follows from the decision and the file. So
-a fit that is killed anywhere makes the same forks, and none twice: the policy counts those that have joined.
+The policy of a population decides when a round is over or, without rounds, when a run has trained its
+interval. Then it has vacancies, which `ready` fills in order: it makes each fork of a run whose checkpoint of
+that epoch is durable, and puts that checkpoint into the fork's directory before the fork is listed. What a
+fork is follows from the decision and the file, and the decision is in the journal before the fork is listed.
+So a fit that is killed anywhere makes the same forks, and none twice: the policy counts those that have
+joined.
 
-Every member keeps the checkpoint of a round's end, since it may train on before a fork is made of it. When
-the next round is over, those checkpoints are deleted.
+Every member keeps the checkpoint of each end of a round or interval, since it may train on before a fork is
+made of it. Once a decision is durable, those are deleted of which no fork will be made.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +53,7 @@ class Forks:
         ]
         self._homes: dict[int, int] = {}  # the bracket of each fork that is ready
         self.kept = kept  # what runs that are born keep, too
-        self._over: dict[int, int] = {}  # by bracket: the epochs of the last round whose forks are asked for
+        self._decided: dict[int, int] = {}  # by bracket: the decisions after which ends were deleted
         self.kept_by_request: Callable[[], Collection[int]] = tuple  # runs of which epoch ends stay
 
     @property
@@ -71,15 +73,23 @@ class Forks:
         """The forks that can be born now, with numbers from `free` on. Raises OSError."""
         found: list[Run] = []
         for bracket, policy, each in self._brackets:
+            waits: set[int] = set()  # epochs at which a fork is not ready, so that later ones wait for it
             for vacancy in policy.vacancies:
-                if vacancy.epochs > self._over.get(bracket, 0):
-                    self._over[bracket] = vacancy.epochs
-                    self._forget_before(each, vacancy.epochs)
+                if vacancy.epochs in waits:
+                    continue
                 if (born := self._born(each, vacancy, free + len(found))) is None:
-                    break
+                    waits.add(vacancy.epochs)
+                    continue
                 self._homes[born.number] = bracket
                 found.append(born)
         return found
+
+    def forget(self) -> None:
+        """Delete checkpoints of which no fork will be made: every decision is durable. Raises OSError."""
+        for bracket, policy, each in self._brackets:
+            if policy.decided > self._decided.get(bracket, 0):
+                self._decided[bracket] = policy.decided
+                self._forget(each, policy)
 
     def _born(self, each: NamedPopulation, vacancy: Vacancy, number: int) -> Run | None:
         """The fork that takes the place, with its weights; None while they can still become durable.
@@ -101,12 +111,10 @@ class Forks:
                 return None
         return asked[0][0]
 
-    def _forget_before(self, each: NamedPopulation, level: int) -> None:
-        """Delete the checkpoints of the ends of earlier rounds. Raises OSError."""
+    def _forget(self, each: NamedPopulation, policy: ForkingPolicy) -> None:
         kept = self.kept_by_request()
         for run in [run for run in self._runs.values() if run.group == each.group and run.number not in kept]:
-            offset = each.training.epochs - run.leaf["train"]["epochs"]
-            outdated = {epoch for epoch in self.kept.by_rounds(run) if epoch + offset < level}
+            outdated = {epoch for epoch in self.kept.by_rounds(run) if not policy.may_fork(run.number, epoch)}
             for path in _kept_ends(directory_of(self._home, run)):
                 if int(path.name[-6:]) in outdated - {*self.kept.by_file(run)}:
                     publication.remove(path)
@@ -145,7 +153,7 @@ class KeptEpochs:
         return self._by_id.get(run.id, ())
 
     def by_rounds(self, run: Run) -> Iterator[int]:
-        """Those after which forks may be made of the run."""
+        """Those after which forks may be made of the run: ends of rounds, or of its intervals."""
         if run.group in self._rounds and not isinstance(run.origin, Clone):
             every, epochs = self._rounds[run.group]
             offset = epochs - run.leaf["train"]["epochs"]

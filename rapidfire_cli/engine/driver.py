@@ -13,7 +13,7 @@ Invariants:
 - Orders go out before facts are journaled, so that no worker waits for the disk. Nothing is lost by that:
   workers die with the controller, and a checkpoint repeats the metrics of the epochs that led to it.
 - Audiences are shown only what is durable.
-- A run is listed in the manifest before the scheduler may train it (`_admit`).
+- A run is listed in the manifest before the scheduler may train it (`_admit`), after what it follows from.
 - Nothing here blocks but the wait for workers and the disk: no pipe, no terminal, no audience.
 
 Why this way: what happens depends on the order of reports alone, so tests drive the loop with fake workers.
@@ -50,6 +50,7 @@ from rapidfire_cli.schedule.scheduler import UNFINISHED_PHASES, Scheduler
 from rapidfire_cli.schedule.transitions import RunPhase
 from rapidfire_cli.terms import Run, RunState
 
+OVER = {actions.Prune: RunState.PRUNED, actions.Stop: RunState.STOPPED, actions.Complete: RunState.COMPLETED}
 COMMIT_INTERVAL = 0.1  # seconds between two commits, and between two looks at an idle clock (assumed)
 
 
@@ -165,6 +166,8 @@ class Driver:
     def _publish(self) -> None:
         assert self._journal and self._audience
         self._journal.commit()
+        if self._admission:
+            self._admission.committed()
         untold, self._untold = self._untold, []
         self._audience.tell(untold)
         self._due = self._clock() + COMMIT_INTERVAL
@@ -254,13 +257,11 @@ class Driver:
                 self._facts.append(report)
             case facts.EpochEnded():
                 self._on_epoch_ended(report)
-            case facts.Saved():
-                self._facts.append(report)
-                self._tell(report)
             case facts.CheckpointDamaged():
                 self._facts.append(report)
-            case facts.TurnEnded():
-                self._watchdog.end(slot)
+            case facts.Saved() | facts.TurnEnded():
+                if isinstance(report, facts.TurnEnded):
+                    self._watchdog.end(slot)
                 self._facts.append(report)
                 self._tell(report)
             case facts.Evicted(run):
@@ -333,9 +334,10 @@ class Driver:
         return events.RunsAdded((entry(job),), bracket=bracket or 0)
 
     def _take_proposals(self) -> None:
-        """Admit the runs that are proposed, unless the fit is to stop."""
-        if self._admission and not self._scheduler.stopping:
-            for run in self._admission.proposals():
+        """Admit the runs that are proposed, unless the fit is to stop; what they follow from is durable."""
+        if self._admission and not self._scheduler.stopping and (born := self._admission.proposals()):
+            self.record()
+            for run in born:
                 self.admit(run)
 
     @property
@@ -372,12 +374,8 @@ class Driver:
                 self._facts.append(decision)
             case actions.Leave(run, bracket):
                 self._facts.append(facts.RunLeft(run, bracket, "stopped by the user", worst=True))
-            case actions.Prune(run):
-                self._facts.append(facts.RunChanged(run, RunState.PRUNED))
-            case actions.Stop(run):
-                self._facts.append(facts.RunChanged(run, RunState.STOPPED))
-            case actions.Complete(run):
-                self._facts.append(facts.RunChanged(run, RunState.COMPLETED))
+            case actions.Prune(run) | actions.Stop(run) | actions.Complete(run):
+                self._facts.append(facts.RunChanged(run, OVER[type(action)]))
             case actions.Replace(run, by, bracket):
                 self._replace(run, by, bracket)
             case actions.GiveUp(run):

@@ -57,8 +57,9 @@ class Admission(Protocol):
     """The one way in for runs that are born during a fit.
 
     A run is proposed first: as the `retry` of one that ran out of memory, or among the `proposals`, which
-    follow from results. `admit` lists it in the manifest, durably. Only then do the scheduler, the journal
-    and the audiences learn of it: a run of which anything is known can always be rebuilt from the files.
+    follow from results. These are durable before `admit` lists it in the manifest, durably. Only then do the
+    scheduler, the journal and the audiences learn of it: a run of which anything is known can always be
+    rebuilt from the files.
     """
 
     @property
@@ -67,6 +68,9 @@ class Admission(Protocol):
 
     def proposals(self) -> Sequence[Run]:
         """The runs to be trained from now on, each once; asked again and again, so it must not block."""
+
+    def committed(self) -> None:
+        """Take in that all that has happened so far is durable. Raises OSError."""
 
     def bracket_of(self, run: Run) -> int | None:
         """The bracket that the proposed run joins, if any."""

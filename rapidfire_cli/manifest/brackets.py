@@ -6,6 +6,7 @@ from typing import assert_never
 
 from rapidfire_cli.manifest import rungs
 from rapidfire_cli.manifest.counting import count, proposals
+from rapidfire_cli.stopping.async_population import AsyncPopulationRule
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.population import PopulationRule
 from rapidfire_cli.stopping.rule import Rule
@@ -45,9 +46,17 @@ def bracket_specs(group: Group) -> Iterator[BracketSpec]:
         case AdaptiveSearch(num_runs=runs, early_stopping=Rule() as rule):
             yield BracketSpec(runs, rule, (*group.at, "early_stopping"))
         case PopulationTraining(population=runs) as training:
-            judged = (training.metric, training.direction, training.perturb_every, training.epochs)
-            yield BracketSpec(runs + proposals(group), PopulationRule(*judged, training.forks), group.at)
+            yield BracketSpec(runs + proposals(group), _population_rule(training), group.at)
         case Config() | GridSearch() | RandomSearch() | AdaptiveSearch():
             pass
         case _:
             assert_never(group.generator)
+
+
+def _population_rule(training: PopulationTraining) -> Rule:
+    judged = (training.metric, training.direction, training.perturb_every, training.epochs, training.forks)
+    return (
+        AsyncPopulationRule(*judged, training.population)
+        if training.mode == "async"
+        else PopulationRule(*judged)
+    )

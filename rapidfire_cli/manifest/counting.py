@@ -28,7 +28,7 @@ def planned(file: ExperimentFile) -> int:
 
 
 def proposals(group: Group) -> int:
-    """How many runs are born while others train: proposals of a search, forks of a population."""
+    """How many runs are born while others train, at most: proposals of a search, forks of a population."""
     match group.generator:
         case AdaptiveSearch() as search:
             return budget(search) - asked(search)

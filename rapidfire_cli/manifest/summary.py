@@ -1,6 +1,7 @@
 """What a file describes: each group, and the whole."""
 
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from rapidfire_cli.manifest.counting import count, everything, proposals, total
 from rapidfire_cli.manifest.filters.filter import filters
@@ -38,8 +39,9 @@ class Summary:
     run_epochs: RunEpochs | None = None  # where there are rungs
     sampler: str = ""  # of a search
     proposed: int = 0  # runs that a search proposes while others train, or forks of a population
-    forks: int = 0  # of a population, after each round
-    perturb_every: int = 0  # epochs of a round
+    forks: int = 0  # of a population, after each round; without rounds, at most after as many epochs
+    perturb_every: int = 0  # epochs of a round, or of each run's interval
+    mode: str = "sync"  # of a population: whether it trains in rounds (sync) or not (async)
 
 
 def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
@@ -55,7 +57,7 @@ def summaries(file: ExperimentFile) -> tuple[Summary, ...]:
             *_ladder(group.generator),
             group.generator.sampler if isinstance(group.generator, AdaptiveSearch) else "",
             proposals(group),
-            *_rounds(group.generator),
+            **_rounds(group.generator),
         )
         for index, (group, fractions) in enumerate(zip(file.groups, streams(file), strict=True), 1)
     )
@@ -79,11 +81,11 @@ def _ladder(generator: Generator) -> tuple[tuple[Rung, ...], RunEpochs | None]:
     return (rungs(generator), run_epochs(generator)) if isinstance(generator, Bracketed) else ((), None)
 
 
-def _rounds(generator: Generator) -> tuple[int, int]:
-    """The forks of each round, and its epochs."""
-    if isinstance(generator, PopulationTraining):
-        return generator.forks, generator.perturb_every
-    return 0, 0
+def _rounds(generator: Generator) -> dict[str, Any]:
+    """What a population's summary has beside that of other groups."""
+    if not isinstance(generator, PopulationTraining):
+        return {}
+    return {"forks": generator.forks, "perturb_every": generator.perturb_every, "mode": generator.mode}
 
 
 def path(group: Group) -> str:

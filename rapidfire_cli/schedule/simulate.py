@@ -80,6 +80,7 @@ class Simulation:
         self._free = [0.0] * slots  # the end of the current turn, by slot
         self._agenda: list[tuple[float, int, Event]] = []  # future events: time, sequence number, event
         self._planned = 0
+        self._taken: set[tuple[int, int, int]] = set()  # by forks: bracket, epochs, place
 
     def run(self, added: Sequence[RunsAdded]) -> Timeline:
         """Simulate the training of all runs and return the timeline."""
@@ -134,6 +135,9 @@ class Simulation:
         """Have forks of the best runs, on as many slots, take the places that a population has, at once."""
         policy, runs = self.scheduler.policies[bracket], self.scheduler.runs
         for vacancy in policy.vacancies if isinstance(policy, ForkingPolicy) else ():
+            if (place := (bracket, vacancy.epochs, vacancy.place)) in self._taken:
+                continue
+            self._taken.add(place)
             number = 1 + max(self.timeline.ticks)
             self.timeline.ticks[number] = 0
             (source, _), *_ = vacancy.sources

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from rapidfire_cli.terms import Direction
 
@@ -20,12 +20,13 @@ Ranking: TypeAlias = tuple[tuple[int, float | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A run that has come to a rung which has not decided about it yet."""
+    """A run that has come to a rung, or to the end of a round, that has not decided about it yet."""
 
-    rung: int  # 1, 2, …
+    rung: int  # or round: 1, 2, …
     epochs: int
     known: int  # results at the rung so far
     entrants: int  # results that there will be, as far as is known now
+    stage: Literal["rung", "round"] = "rung"
 
 
 def sort_key(value: float | None, direction: Direction) -> tuple[int, float]:

@@ -37,11 +37,11 @@ class PopulationRule(Rule):
 
     def passed(self, decision: Decision, verdict: Verdict) -> str:
         """`with 0.71, rank 3 of 8`."""
-        return f"with {number(verdict.value)}, rank {verdict.rank} of {decision.known}"
+        return f"with {number(verdict.value)}, rank {verdict.rank} of {self.known(decision)}"
 
     def ended(self, decision: Decision, verdict: Verdict) -> str:
         """`top5_accuracy 0.71, rank 7 of 8, cut after rank 6 (0.78)`."""
-        told = f"{self.named(verdict.value)}, rank {verdict.rank} of {decision.known}"
+        told = f"{self.named(verdict.value)}, rank {verdict.rank} of {self.known(decision)}"
         if not can_advance(verdict.value):
             return (
                 f"{told}, a missing value is never promoted"
@@ -50,6 +50,15 @@ class PopulationRule(Rule):
             )
         ties = "; ties go to the lower run number" if verdict.value == decision.cut else ""
         return f"{told}, cut after rank {decision.keep} ({number(decision.cut)}){ties}"
+
+    @property
+    def kind(self) -> str:
+        """What views call the rule."""
+        return "population in rounds"
+
+    def known(self, decision: Decision) -> str:
+        """How many results a decision knew."""
+        return f"{decision.known}"
 
 
 @dataclass(slots=True)
@@ -116,14 +125,22 @@ class Population:
         if run not in entrants or self.level >= self.goal:
             return None
         known = entrants & (self.results.get(self.level, {}).keys() | self.failed)
-        return Wait(
-            self.level // self.perturb_every, self.level, len(known), len(entrants) + len(self.vacancies)
-        )
+        every = len(entrants) + len(self.vacancies)
+        return Wait(self.level // self.perturb_every, self.level, len(known), every, "round")
 
     def ranking(self, decision: Decision) -> Ranking:
         """A decision names every member."""
         values = {verdict.run: verdict.value for verdict in decision.verdicts}
         return ranking(values | dict.fromkeys(decision.failed, FAILED), self.direction)
+
+    @property
+    def decided(self) -> int:
+        """How many decisions were taken."""
+        return self.level // self.perturb_every - 1
+
+    def may_fork(self, run: int, epoch: int) -> bool:
+        """Whether forks may still be made of the run as it was after this epoch."""
+        return self.offsets.get(run, 0) + epoch >= self.level - self.perturb_every
 
     @property
     def vacancies(self) -> tuple[Vacancy, ...]:

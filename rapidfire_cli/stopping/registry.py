@@ -8,6 +8,7 @@ from typing import Any
 
 from rapidfire_cli.records import by_name, from_plain, to_plain
 from rapidfire_cli.shapes import Form, Number, Record
+from rapidfire_cli.stopping.async_population import AsyncPopulationRule
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.stopping.patience import PatienceRule
@@ -20,6 +21,7 @@ RULES: tuple[type[Rule], ...] = (
     MedianRule,
     PatienceRule,
     PopulationRule,
+    AsyncPopulationRule,
 )
 
 _BY_NAME = by_name(RULES)

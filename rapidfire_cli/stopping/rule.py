@@ -73,11 +73,18 @@ class Vacancy:
 
 @runtime_checkable
 class ForkingPolicy(OpenPolicy, Protocol):
-    """A policy that has forks take the places of runs that it ends, and waits for them."""
+    """A policy that has forks take the places of runs that it ends."""
+
+    @property
+    def decided(self) -> int:
+        """How many decisions were taken; only a decision changes of what forks are made."""
+
+    def may_fork(self, run: int, epoch: int) -> bool:
+        """Whether forks may still be made of the run as it was after this epoch of its own."""
 
     @property
     def vacancies(self) -> tuple[Vacancy, ...]:
-        """The places that no fork has taken yet, in the order in which forks join."""
+        """The places that no fork has taken yet; those of one moment in the order in which forks join."""
 
 
 def setting(shape: Shape, about: str) -> Mapping[str, Any]:
@@ -106,6 +113,11 @@ class Rule(ABC):
     @abstractmethod
     def ended(self, decision: Decision, verdict: Verdict) -> str:
         """Say in one line why a run ended: `loss 0.4, rank 5 of 8, cut after rank 4 (0.3)`."""
+
+    @property
+    def kind(self) -> str:
+        """What views call the rule: `median rule`."""
+        return f"{self.word} rule"
 
     @property
     def ladder(self) -> Ladder | None:

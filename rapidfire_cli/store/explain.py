@@ -1,6 +1,6 @@
 """What the ledger knows of one run: every decision that named it, and what it waits for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidfire_cli.engine.checkpoints import Began
@@ -9,7 +9,7 @@ from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.stopping.bracket import BracketState, bracket_state
 from rapidfire_cli.stopping.decision import Ranking, Wait
 from rapidfire_cli.stopping.registry import rule_of
-from rapidfire_cli.stopping.rule import Rule
+from rapidfire_cli.stopping.rule import ForkingPolicy, Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.known_runs import WarmedBy, warmed_by
 from rapidfire_cli.store.queries import Overview, RunRow
@@ -92,7 +92,7 @@ def _rankings(
     began: BracketBegun, past: Sequence[Past], number: int
 ) -> Iterator[tuple[tuple[int, int, int], Ranking]]:
     """What each decision knew that names the run, by bracket, rung and how much that was."""
-    if number not in began.runs:
+    if number not in goals(began, past):
         return
     rule = rule_of(began.rule)
     again = bracket_state(rule, began.bracket, began.goals, ())
@@ -102,13 +102,42 @@ def _rankings(
                 yield (decision.bracket, decision.rung, decision.known), again.policy.ranking(decision)
 
 
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """What a population waits for while it is between two rounds, or before forks are born."""
+
+    bracket: int
+    wait: Wait | None  # for the end of a round, if runs wait for it
+    waiting: tuple[int, ...]  # these runs
+    unborn: int  # forks that are to take a place
+
+
+def gatherings(rows: Sequence[RunRow], past: Sequence[Past]) -> Iterator[Gathering]:
+    """The populations of which runs wait, or forks are about to be born, in order."""
+    unfinished = [row for row in rows if row.state in UNFINISHED]
+    for began in [event for event in past if isinstance(event, BracketBegun)]:
+        if isinstance((found := _relived(began, past)).policy, ForkingPolicy):
+            waits = {
+                row.number: wait
+                for row in unfinished
+                if row.number in found.limits and (wait := _waits_for(row, found, goals(began, past)))
+            }
+            unborn = len(found.policy.vacancies)
+            if waits or (unborn and any(row.number in found.limits for row in unfinished)):
+                yield Gathering(began.bracket, next(iter(waits.values()), None), tuple(waits), unborn)
+
+
+def _waits_for(row: RunRow, found: BracketState, goals: Mapping[int, int]) -> Wait | None:
+    """What the run waits for, if it has trained as far as it may."""
+    wait = found.policy.waits(row.number)
+    return wait if wait and found.limits[row.number] <= row.epoch < goals[row.number] else None
+
+
 def _waits(row: RunRow, begun: Iterable[BracketBegun], past: Sequence[Past]) -> Iterator[Wait]:
     for began in begun:
-        if row.number in (epochs := goals(began, past)):
-            found = _relived(began, past)
-            wait = found.policy.waits(row.number)
-            if wait and found.limits[row.number] <= row.epoch < epochs[row.number]:
-                yield wait
+        epochs = goals(began, past)
+        if row.number in epochs and (wait := _waits_for(row, _relived(began, past), epochs)):
+            yield wait
 
 
 def _relived(began: BracketBegun, past: Sequence[Past]) -> BracketState:

@@ -138,16 +138,17 @@ class AdaptiveSearch:
 
 @dataclass(frozen=True, slots=True)
 class PopulationTraining:
-    """`population` drawn leaf configs; after each round, forks of the best runs replace the worst ones."""
+    """`population` drawn leaf configs; every some epochs, forks of the best runs replace the worst ones."""
 
     tree: dict[str, Tree]
     population: int
-    perturb_every: int  # epochs of a round
+    perturb_every: int  # epochs of a round, or of a run's interval
     metric: str
     direction: Direction
     quantile: float = 0.25  # of the population that forks replace, and of which they are made
     resample: float = 0.25  # the probability that a fork's knob is drawn anew instead of perturbed
     perturb: list[str] | None = None  # the knobs that forks change; None for all that vary
+    mode: Literal["sync", "async"] = "sync"  # in rounds, or each run as soon as it has trained its interval
     where: Conditions = field(default=(), kw_only=True)
     exclude: Conditions = field(default=(), kw_only=True)
 
@@ -158,7 +159,7 @@ class PopulationTraining:
 
     @property
     def forks(self) -> int:
-        """How many runs forks replace after each round."""
+        """How many runs forks replace after each round; without rounds, at most after as many epochs."""
         return int(self.population * self.quantile)
 
     @property
@@ -171,7 +172,7 @@ class PopulationTraining:
 
     @property
     def rounds(self) -> int:
-        """How often forks replace runs."""
+        """How many moments there are at which forks replace runs."""
         return (self.epochs - 1) // self.perturb_every
 
 

@@ -186,6 +186,7 @@ PBT = Record(
         "quantile": Number(above=0, most=0.5),
         "resample": Number(least=0, most=1),
         "perturb": AnyOf((_KNOB, Items(_KNOB, least=1))),
+        "mode": Choice(("sync", "async")),
         **FILTERS,
     },
     required=("population", "perturb_every", "metric", "direction"),

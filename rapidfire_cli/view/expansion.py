@@ -80,9 +80,7 @@ def group_lines(group: Summary) -> Iterator[str]:
     configs = f", {group.replicates} replicates of each leaf config" if group.replicates > 1 else ""
     yield f"  {group.index}  {group.path}{kind}  {_size(group)}{configs}"
     if group.forks:
-        rounds = counted(group.proposed // group.forks, "round")
-        each = f"{group.forks} after each of {rounds} of {counted(group.perturb_every, 'epoch')}"
-        yield f"     and {counted(group.proposed, 'fork')}: {each}"
+        yield f"     and {_forks(group)}"
     elif group.proposed:
         yield f"     and {counted(group.proposed, 'run')} that {group.sampler} proposes as results come"
     brackets = [list(rungs) for _, rungs in groupby(group.rungs, lambda rung: rung.bracket)]
@@ -91,6 +89,16 @@ def group_lines(group: Summary) -> Iterator[str]:
         yield f"     {called}: {_ladder(rungs)}"
     if group.run_epochs:
         yield f"     {_cost(group.run_epochs)}"
+
+
+def _forks(group: Summary) -> str:
+    """`18 forks: 2 after each of 9 rounds of 2 epochs`, or without rounds at most as many."""
+    moments, forks = group.proposed // group.forks, counted(group.proposed, "fork")
+    length = counted(group.perturb_every, "epoch")
+    if group.mode == "async":
+        often = counted(moments, "interval")
+        return f"up to {forks}: at most {group.forks} after each of {often} of {length}"
+    return f"{forks}: {group.forks} after each of {counted(moments, 'round')} of {length}"
 
 
 def _size(group: Summary) -> str:

@@ -72,7 +72,7 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
         case Decision(bracket, _, rung, level, verdicts=(verdict,)):
             what = "promoted" if verdict.promoted else "pruned"
             yield f"bracket {bracket}  rung {rung} at epoch {level}: run {verdict.run} {what}"
-        case Decision(bracket, _, rung, level, verdicts=verdicts):
+        case Decision(bracket, _, rung, level, verdicts=(_, *_) as verdicts):
             on = sum(verdict.promoted for verdict in verdicts)
             yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} promoted"
         case CheckpointDamaged(run, cause):
@@ -83,7 +83,9 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             TurnEnded() | RunChanged() | TurnStarted() | WorkerStarted() | Saved() | RunOpened() | RunFailed()
         ):
             pass
-        case BracketBegun() | RunJoined() | RunLeft() | RunAdmitted() | RunPurged() | RequestTaken():
+        case BracketBegun() | Decision() | RunJoined() | RunLeft() | RunAdmitted() | RunPurged():
+            pass
+        case RequestTaken():
             pass
         case _:
             assert_never(fact)

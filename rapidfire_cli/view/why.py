@@ -6,10 +6,10 @@ from typing import assert_never
 
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.stopping.decision import Wait
-from rapidfire_cli.store.explain import Explanation, Judgement
+from rapidfire_cli.store.explain import Explanation, Gathering, Judgement
 from rapidfire_cli.store.facts import body
 from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Proposal, RunState, spoken
-from rapidfire_cli.view.wording import counted, numbered
+from rapidfire_cli.view.wording import counted, numbered, ranges
 
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
 
@@ -84,8 +84,24 @@ def _alone(account: Explanation) -> str:
 def _waiting(wait: Wait | None) -> str:
     if wait is None:
         return ""
-    place = _rung(wait.rung, wait.epochs)
-    return f": {place} has not decided yet ({wait.known} of {wait.entrants} results known)"
+    known = f"{wait.known} of {wait.entrants} results known"
+    if wait.stage == "round":
+        epochs = counted(wait.epochs, "epoch")
+        return f": it waits for the end of round {wait.rung}, after {epochs} of the population ({known})"
+    return f": {_rung(wait.rung, wait.epochs)} has not decided yet ({known})"
+
+
+def gathering_text(found: Gathering) -> str:
+    """`runs 1-3 wait for the end of round 2, after 4 epochs (3 of 6 results known)`."""
+    told = []
+    if wait := found.wait:
+        runs = ", ".join(ranges(found.waiting))
+        told.append(f"runs {runs} wait" if len(found.waiting) > 1 else f"run {runs} waits")
+        known = f"{wait.known} of {wait.entrants} results known"
+        told[-1] += f" for the end of round {wait.rung}, after {counted(wait.epochs, 'epoch')} ({known})"
+    if found.unborn:
+        told.append(f"{counted(found.unborn, 'fork')} {'is' if found.unborn == 1 else 'are'} not born yet")
+    return "; ".join(told)
 
 
 def _before(account: Explanation) -> Iterator[str]:

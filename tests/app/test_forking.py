@@ -1,6 +1,7 @@
 """Population based training: whole fits with workers that only pretend to train."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 
@@ -9,6 +10,7 @@ import pytest
 from rapidfire_cli.app.ci import Shard
 from rapidfire_cli.app.verbs.replay import Setting, replay
 from rapidfire_cli.app.verbs.show import show
+from rapidfire_cli.app.verbs.status import status
 from rapidfire_cli.app.verbs.why import why
 from rapidfire_cli.facts import Decision
 from rapidfire_cli.problems import Refusal
@@ -175,6 +177,40 @@ def test_the_ledger_says_where_a_fork_came_from(tmp_path, capsys):
     assert "was forked as run" in capsys.readouterr().out
     assert show(f"{one.run.number}", home, parent, Output.TABLE) == 0
     assert f"began with the weights of run {origin.run} after epoch 2" in capsys.readouterr().out
+
+
+def waiting(lines: list[str]) -> set[int]:
+    """The runs that such lines name: `runs 1-3, 5 and 7 wait for the end of round 1 …`."""
+    parts = [
+        part
+        for line in lines
+        if " wait" in line
+        for part in re.findall(r"[\d-]+", line[line.index(": ") : line.index(" wait")])
+    ]
+    ends = [[*map(int, part.split("-"))] for part in parts]
+    return {run for each in ends for run in range(each[0], each[-1] + 1)}
+
+
+def test_status_and_why_say_what_a_population_waits_for(tmp_path, capsys):
+    cli = place(tmp_path)
+    home, parent = str(cli.home.path), str(cli.home.path.parent)
+    said = set()
+    for moment in range(1, 40):
+        if cli.fit(text(), FaultRates(moments=moment), 1):
+            break
+        if not cli.home.journal.is_file():
+            continue
+        assert status(home, parent, False, Output.TABLE) == 0
+        below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("population")]
+        assert all(line.endswith("; rerun `rapidfire fit FILE` to continue") for line in below)
+        said |= {line.partition(": ")[2].partition("; rerun")[0] for line in below}
+        for number in (1, 2):
+            assert why(f"{number}", home, parent, Output.TABLE) == 0
+            line = capsys.readouterr().out.splitlines()[0]
+            assert ("waits for the end of round" in line) == (number in waiting(below)), (line, below)
+    assert "run 1 waits for the end of round 1, after 2 epochs (1 of 6 results known)" in said
+    assert any(each.startswith("runs 1-5 wait for the end of round 1") for each in said), said
+    assert any(each.endswith("2 forks are not born yet") for each in said), said
 
 
 def test_replay_makes_every_fork_again(tmp_path, capsys):

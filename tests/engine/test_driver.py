@@ -75,6 +75,9 @@ class Proposer:
         ended = {run for run, (state, _) in ends(self.notebook).items() if state is RunState.COMPLETED}
         return [self.waiting.pop(0)] if self.waiting and self.waiting[0].number - 1 in ended else []
 
+    def committed(self) -> None:
+        """Nothing follows from that."""
+
     def retry(self, run: int) -> Run | NoRetry:
         return NoRetry()
 

@@ -99,3 +99,11 @@ def test_each_of_the_best_is_forked_and_the_others_are_in_reserve():
     asked = [sources(each, 42, Vacancy(1, 3, place, 2, best)) for place in range(1, 31)]
     assert {first for first, *_ in asked} == {*best}
     assert all({*found} == {*best} for found in asked)
+
+
+def test_rounds_and_no_rounds_are_different_populations():
+    files = [
+        parse(FILE.replace("RESAMPLE", "0.5").replace("FILTER", f"mode: {mode}").encode(), "file.yaml")
+        for mode in ("sync", "async")
+    ]
+    assert len({each.name for file in files for each in populations(file)}) == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rapidfire_cli.stopping.async_population import AsyncPopulationRule
 from rapidfire_cli.stopping.halving import HalvingRule
 from rapidfire_cli.stopping.median import MedianRule
 from rapidfire_cli.stopping.patience import PatienceRule
@@ -23,6 +24,10 @@ SAMPLES: Mapping[str, Rule] = {
     '{"direction":"min","epochs":8,"forks":1,"is":"PopulationRule","metric":"loss","perturb_every":3}': (
         PopulationRule("loss", "min", 3, GOAL, 1)
     ),
+    '{"direction":"min","epochs":8,"forks":1,"is":"AsyncPopulationRule","metric":"loss","perturb_every":1,'
+    '"population":3}': AsyncPopulationRule("loss", "min", 1, GOAL, 1, 3),
+    '{"direction":"max","epochs":8,"forks":3,"is":"AsyncPopulationRule","metric":"f1","perturb_every":1,'
+    '"population":6}': AsyncPopulationRule("f1", "max", 1, GOAL, 3, 6),
     '{"direction":"min","epochs":1,"is":"PatienceRule","metric":"loss","min_delta":0.0}': PatienceRule(
         "loss", "min", 1
     ),

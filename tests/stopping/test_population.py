@@ -72,7 +72,7 @@ def test_a_round_is_decided_only_after_forks_took_the_places_of_the_last():
     assert places(policy) == [(2, 1)]
     assert not report(policy, 2, {5: 0.9})
     policy.join(6, 4)
-    assert places(policy) == [] and policy.waits(2) == Wait(2, 4, 3, 4)
+    assert places(policy) == [] and policy.waits(2) == Wait(2, 4, 3, 4, "round")
     [decision] = report(policy, 2, {6: 0.1})
     assert kept(decision) == [5, 2]
     assert policy.vacancies[0].sources == ((5, 2), (2, 4))
@@ -80,10 +80,10 @@ def test_a_round_is_decided_only_after_forks_took_the_places_of_the_last():
 
 def test_while_places_are_free_a_wait_counts_their_forks():
     policy = population(3)
-    assert policy.waits(1) == Wait(1, 2, 0, 3)
+    assert policy.waits(1) == Wait(1, 2, 0, 3, "round")
     report(policy, 2, {1: 0.1, 2: 0.4, 3: 0.3})
     report(policy, 4, {2: 0.4})
-    assert policy.waits(3) == Wait(2, 4, 1, 3) and policy.waits(1) is None
+    assert policy.waits(3) == Wait(2, 4, 1, 3, "round") and policy.waits(1) is None
 
 
 def test_a_failed_run_ranks_last():

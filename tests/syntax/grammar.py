@@ -228,8 +228,10 @@ def populations(draw: Any) -> Generator:
     tree["user_knobs"] = {**tree.get("user_knobs", {}), "drawn": draw(ranges)}
     perturb = draw(st.none() | st.just(["user_knobs.drawn"]))
     shares = st.sampled_from([0.25, 0.5])
+    judged = (draw(metrics), draw(directions))
+    mode = draw(st.sampled_from(["sync", "async"]))
     return PopulationTraining(
-        tree, draw(st.integers(4, 9)), 1, draw(metrics), draw(directions), draw(shares), draw(shares), perturb
+        tree, draw(st.integers(4, 9)), 1, *judged, draw(shares), draw(shares), perturb, mode
     )
 
 

@@ -376,6 +376,8 @@ def test_population_based_training_has_usual_arguments():
     assert (found.forks, found.rounds, found.epochs) == (2, 2, 6)
     assert generator(pbt(resample="1")) == generator(pbt(resample="1.0"))
     assert generator(pbt(perturb="train")) == generator(pbt(perturb="[train]"))
+    modes = [generator(pbt(mode=mode)) for mode in (None, "sync", "async")]
+    assert [one.mode for one in modes if isinstance(one, PopulationTraining)] == ["sync", "sync", "async"]
 
 
 @pytest.mark.parametrize(
@@ -391,6 +393,7 @@ def test_population_based_training_has_usual_arguments():
         ({"resample": "1.5"}, ["E204"]),
         ({"perturb": "train.batch"}, ["E314"]),
         ({"perturb": "train.optimizer"}, ["E314"]),
+        ({"mode": "both"}, ["E205"]),
         ({"synchronous": "false"}, ["E201"]),
         ({"replicates": "2"}, ["E201"]),
         ({"train": "{epochs: 6, batch_size: 8, optimizer: {name: Adam}}"}, ["E309"]),

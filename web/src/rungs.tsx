@@ -23,7 +23,7 @@ export function RungsView() {
     <div class="scroll rungs" tabIndex={0} role="region" aria-label="Rungs">
       {found.brackets.map((bracket) => (
         <section key={bracket.number}>
-          <h2>Bracket {bracket.number} <small>{bracket.rule.replace(/Rule$/, "").toLowerCase()} by {bracket.metric}, {format.count(bracket.runs.length, "run")}{bracket.left.length > 0 && `, ${bracket.left.length} left it`}</small></h2>
+          <h2>Bracket {bracket.number} <small>{bracket.rule.replace(/Rule$/, "").replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase()} by {bracket.metric}, {format.count(bracket.runs.length, "run")}{bracket.left.length > 0 && `, ${bracket.left.length} left it`}</small></h2>
           {table ? <RungTable rungs={bracket.rungs} /> : <div class="ladder">{bracket.rungs.map((rung) => <RungChart key={rung.epochs} rung={rung} bracket={bracket} />)}</div>}
         </section>
       ))}

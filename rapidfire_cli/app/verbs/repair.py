@@ -159,6 +159,9 @@ def _rebuilt(
     ]
     replaced = list(_replacements(members, joined, runs))  # before the results of their brackets
     lost = [RunChanged(each.run, RunState.FAILED, _cause(each.by)) for each in replaced]
+    over = {each.run for each in facts if isinstance(each, RunChanged) and each.state is RunState.COMPLETED}
+    forked = {run.origin.instead for run in runs if isinstance(run.origin, Fork)} - over
+    lost += [RunChanged(run, RunState.PRUNED) for run in sorted(forked)]
     journal.record([*changes(members, {}, outline.epochs), *joined, *replaced, *facts, *lost])
     journal.close()
     return made

@@ -189,8 +189,9 @@ def _vacancies(past: Sequence[Past]) -> dict[int, Vacancy]:
         state = bracket_state(rule_of(began.rule), began.bracket, began.goals, ())
         for event in bracket_events(began, past) if isinstance(state.policy, ForkingPolicy) else ():
             policy = state.policy
-            if isinstance(event, RunJoined) and isinstance(policy, ForkingPolicy) and policy.vacancies:
-                found[event.run] = policy.vacancies[0]
+            if isinstance(event, RunJoined) and isinstance(policy, ForkingPolicy):
+                taken = next((each for each in policy.vacancies if each.left == event.epochs), None)
+                found |= {event.run: taken} if taken else {}
             state.report(event)
     return found
 

@@ -25,7 +25,7 @@ def status(experiment: str | None, parent: str | None, whole: bool, output: Outp
     seen = open_overview(experiment, parent, unlisted=whole)
     print_rows(
         output,
-        lambda: status_table(seen, unborn(seen)),
+        lambda: status_table(seen, notes(seen)),
         lambda: experiment_document(seen, seen.rows),
         lambda: (run_document(row, seen) for row in seen.rows),
     )
@@ -37,11 +37,29 @@ def watch(experiment: str | None, parent: str | None, whole: bool) -> int:
     seen = open_overview(experiment, parent, unlisted=whole)
     with _renewed() if sys.stdout.isatty() else nullcontext(_ignored) as renew:
         while seen.state is RunState.RUNNING:
-            renew(status_table(seen))
+            renew(status_table(seen, gathering(seen)))
             time.sleep(LOOK)
             seen = overview(seen.home.journal, is_held(seen.home.lock), whole)
-    show(status_table(seen, unborn(seen)), sys.stdout)
+    show(status_table(seen, notes(seen)), sys.stdout)
     return 0
+
+
+def notes(seen: Overview) -> list[str]:
+    """Lines about what the rows do not show: populations that wait, searches that are not over."""
+    return [*gathering(seen), *unborn(seen)]
+
+
+def gathering(seen: Overview) -> list[str]:
+    """A line for each population of which runs wait for the end of a round, or forks are not born yet."""
+    if not (seen.home.file.is_file() and b"pbt:" in seen.home.file.read_bytes()):
+        return []
+    from rapidfire_cli.store.explain import gatherings
+    from rapidfire_cli.store.history import history
+    from rapidfire_cli.view.why import gathering_text
+
+    again = "" if seen.state is RunState.RUNNING else "; rerun `rapidfire fit FILE` to continue"
+    found = gatherings(seen.rows, history(seen.home.journal))
+    return [f"population (bracket {each.bracket}): {gathering_text(each)}{again}" for each in found]
 
 
 def unborn(seen: Overview) -> list[str]:

@@ -48,5 +48,5 @@ def _rungs(levels: Sequence[int], decisions: Sequence[Decision]) -> Iterator[Pla
                 for each in here
                 for verdict in each.verdicts
             ],
-            "failed": [run for each in here for run in each.failed],
+            "failed": [*dict.fromkeys(run for each in here for run in each.failed)],
         }

@@ -77,7 +77,7 @@ def _rule(bracket: BracketLines) -> str:
     ladder = bracket.rule.ladder
     runs = f"{counted(len(bracket.runs), 'run')} by {bracket.rule.metric}"
     if ladder is None:
-        return f"{runs}, {bracket.rule.word} rule"
+        return f"{runs}, {bracket.rule.kind}"
     waiting = "" if ladder.mode == "sync" else ", without waiting"
     return f"{runs}, best 1 in {ladder.reduction_factor} promoted{waiting}"
 
