@@ -69,7 +69,7 @@ def writer(path: Path) -> sqlite3.Connection:
     disk.refuse_links(*(path.with_name(f"{path.name}{suffix}") for suffix in SUFFIXES))
     failpoint("connect", path)
     with kept(path):
-        db = sqlite3.connect(path, PATIENCE, isolation_level=None)
+        db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
         with kept(path):
             db.execute(f"PRAGMA journal_mode = {'WAL' if is_local(kind_of(path.parent)) else 'TRUNCATE'}")
@@ -156,7 +156,11 @@ def _opened_to_read(path: Path, check_same_thread: bool = True) -> sqlite3.Conne
 
     def opened(how: str) -> sqlite3.Connection:
         db = sqlite3.connect(
-            f"{address}?{how}", PATIENCE, uri=True, isolation_level=None, check_same_thread=check_same_thread
+            f"{address}?{how}",
+            timeout=PATIENCE,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=check_same_thread,
         )
         try:
             db.execute("PRAGMA schema_version")  # the first thing that reads

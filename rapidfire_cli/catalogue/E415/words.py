@@ -10,7 +10,9 @@ class Words(MLSpec):
         return {"train": [{"text": text} for text in data["texts"]]}
 
     def prepare(self, misc_path, data, cfgs):
-        words = {row["words"] for row in self.load_data(data, cfgs[0])["train"]}
+        words = set()
+        for row in self.load_data(data, cfgs[0])["train"]:
+            words.add(row["words"])
         (misc_path / "words.txt").write_text("\n".join(sorted(words)))
 
     def create_model(self, cfg):
