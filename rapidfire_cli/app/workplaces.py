@@ -73,7 +73,10 @@ def workplace(
         raise Unavailable(str(gone)) from None
     try:
         hosts = {slot.host for slot in ray.slots}
-        print(f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}", file=sys.stderr)
+        copies = f" ({len(ray.apart)} with copies of the files)" if ray.apart else ""
+        print(
+            f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}{copies}", file=sys.stderr
+        )
         check_gangs(loaded.file, left, outline, ray.slots)
         yield Workplace(ray.slots, ray.threads, ray.use)
     except BackendGone as gone:

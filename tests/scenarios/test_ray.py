@@ -3,10 +3,12 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,23 @@ gridsearch:
     optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
   named_metrics: [top1_accuracy]
 """
+
+
+SHIPPED = """\
+from tests.scenarios.ray_specs import Guarded
+
+class Shipped(Guarded):
+    def prepare(self, misc_path, data, cfgs):
+        (misc_path / "scale").write_text("2")
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.scale = float((misc_path / "scale").read_text())
+        print(f"scale {self.scale}")
+
+    def row_prep(self, row, cfg, mode):
+        return {**row, "x": row["x"] * self.scale}
+"""
+"""An MLSpec in the working directory, whose `prepare` makes what all runs need."""
 
 
 @pytest.fixture(scope="module")
@@ -262,6 +281,74 @@ def test_addresses_where_no_cluster_can_be_had_are_one_line_each(tmp_path, clust
         assert problem in cli.run("fit", "experiment.yaml", "--ray", address, exits=5).stderr
 
 
+@dataclass
+class Divided:
+    """An experiment of which a node of the cluster sees no file, its MLSpec included."""
+
+    cli: Cli
+    cluster: Simulated
+    expected: dict[str, bytes]
+
+    def fit(self) -> Fit:
+        asked = ("fit", "experiment.yaml", "--ray", self.cluster.address, "--workers", "2")
+        return Fit(self.cli, self.cluster, self.cli.start(*asked, anew=True))
+
+
+@contextmanager
+def divided(tmp_path: Path) -> Iterator[Divided]:
+    text = FILE.replace("tests.scenarios.ray_specs:Guarded", "shipped:Shipped")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "hidden/there").mkdir(parents=True)
+    alone = Cli(tmp_path / "alone")
+    with two_nodes(hidden=tmp_path / "hidden") as cluster:
+        there = Cli(tmp_path / "hidden/there", cluster.environment)
+        for cli in (alone, there):
+            cli.write(text)
+            cli.write(SHIPPED, "shipped.py")
+        alone.run("fit", "experiment.yaml", "--workers", "1")
+        yield Divided(there, cluster, alone.weights())
+
+
+def scratch() -> set[Path]:
+    """The directories of nodes that see no others."""
+    return {*Path(tempfile.gettempdir()).glob("rapidfire-node-*")}
+
+
+def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(tmp_path):
+    before = scratch()
+    with divided(tmp_path) as given:
+        begun = given.cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
+        Fit(given.cli, given.cluster, begun).wait_for_epochs(3)
+        os.kill(begun.pid, signal.SIGINT)
+        begun.communicate()
+        under_way = given.fit()
+        assert "2 workers on 2 nodes (1 with copies of the files)" in under_way.ended()
+        journal = Path(given.cli.path / "rapidfire_experiments/tiny/journal.db")
+        with closing(sqlite3.connect(journal)) as db:
+            slots = {slot for (slot,) in db.execute("SELECT slot FROM turns")}
+            again = db.execute(
+                "SELECT json_extract(body, '$.run'), json_extract(body, '$.epoch') FROM events "
+                "WHERE kind = 'epoch_ended' GROUP BY 1, 2 HAVING count(*) > 1"
+            ).fetchall()
+        assert slots == {0, 1} and again == []
+        for run in given.cli.status()["runs"]:
+            assert "scale 2.0" in given.cli.run("logs", str(run["number"])).stdout
+        deadline = time.monotonic() + 10
+        while scratch() != before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert_equal(given.cli, given.expected)
+    assert ours(tmp_path) == []
+
+
+@pytest.mark.campaign
+def test_prepared_files_of_a_node_apart_reach_all_nodes(tmp_path):
+    with divided(tmp_path) as given:
+        given.fit().ended()
+    assert (given.cli.path / "rapidfire_experiments/tiny/prepared/scale").read_text() == "2"
+    assert_equal(given.cli, given.expected)
+
+
 def strike(under_way: Fit, what: str) -> None:
     """Kill or freeze something of the fit or its cluster."""
     match what:
@@ -281,6 +368,27 @@ def strike(under_way: Fit, what: str) -> None:
 
 
 STRUCK = ("worker killed", "steward killed", "node killed", "node frozen", "head killed", "controller killed")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("what", STRUCK)
+def test_whatever_dies_where_nodes_share_no_directory_the_same_command_ends_with_the_same_bits(
+    tmp_path, what, seed
+):
+    chance = random.Random(f"{what} {seed}")
+    with divided(tmp_path) as given:
+        under_way = given.fit()
+        under_way.wait_for_epochs(1)
+        time.sleep(chance.uniform(0, 4))
+        with suppress(IndexError, ProcessLookupError):
+            strike(under_way, what)
+        under_way.process.communicate()
+        if what not in ("head killed", "node killed"):
+            given.cli.run("fit", "experiment.yaml", "--ray", given.cluster.address, "--workers", "2")
+    given.cli.run("fit", "experiment.yaml")
+    assert_equal(given.cli, given.expected)
+    assert ours(tmp_path) == []
 
 
 @pytest.mark.campaign

@@ -43,8 +43,10 @@ from rapidfire_cli.engine.ray.wire import (
     Joined,
     Kill,
     Lost,
+    Printed,
     Record,
     Start,
+    Stored,
     Withdrawn,
     line,
     read,
@@ -112,6 +114,7 @@ class RayBackend:
         """Start the bridge, and connect. Raises BackendGone, OSError, and KeyboardInterrupt when stopped."""
         self.slots: Sequence[Slot] = ()
         self.threads = wish.threads or 0  # of each worker
+        self.apart: set[str] = set()  # hosts that do not share the experiment's directory
         self._setup: Callable[[Slot], Setup]
         self._trace = Path(wish.trace)
         self._workers: dict[int, RayWorker] = {}  # that have not ended, by number
@@ -235,8 +238,9 @@ class RayBackend:
                     worker.ending = cause
                 for worker in self._workers.values():
                     self.forward(worker)
-            case Joined(slots, threads):
+            case Joined(slots, threads, apart):
                 self.slots = (*self.slots, *slots)
+                self.apart |= {slot.host for slot in slots if apart}
                 self.threads = min(self.threads or threads, threads)
             case Withdrawn(slots):
                 self.slots = tuple(
@@ -246,7 +250,7 @@ class RayBackend:
                 self._connected = True
             case Lost(cause):
                 raise BackendGone(cause)
-            case Connect() | Start() | Dump() | Kill():
+            case Connect() | Start() | Dump() | Kill() | Stored() | Printed():
                 raise AssertionError(f"the bridge sends no {type(message).__name__}")
 
 
@@ -256,7 +260,7 @@ def _own() -> dict[str, str]:
 
 
 def wish(address: str, insecure: bool, workers: int | None, threads: int | None, trace: Path) -> Connect:
-    """What to ask the bridge for; `trace` lies in the experiment's directory, and every node must see it."""
+    """What to ask the bridge for; a node that sees the `trace` shares the experiment's directory."""
     secret = secrets.token_hex(16)
     return Connect(
         address, insecure, workers, threads, str(Path.cwd()), str(trace.absolute()), secret, versions()

@@ -5,7 +5,8 @@ Theory of operation
 The controller starts the bridge as it starts a worker: by exec, with a socket pair and its own process id,
 and a guardian that ends the bridge with the controller. The first line says which cluster to use. The bridge
 connects, places a steward on each node, numbers their slots in the order in which they join, and relays
-messages between the controller and the stewards without decoding them.
+messages between the controller and the stewards without decoding them. A node that does not share the
+experiment's directory has a courier, which copies files before it passes messages on (`carrier`).
 
 When a cluster's head dies, Ray ends every process that is connected to it, after a minute and without an
 exception. So that process must not be the controller: it sees the bridge end, and says so.
@@ -29,6 +30,8 @@ import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -37,8 +40,12 @@ from ray.exceptions import RayError
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.local.guardian import die_with, vanish
 from rapidfire_cli.engine.local.slots import Offer, slots
+from rapidfire_cli.engine.messages import decode
 from rapidfire_cli.engine.ray import cluster
+from rapidfire_cli.engine.ray.carrier import TRAIN, Courier
 from rapidfire_cli.engine.ray.cluster import NodeInfo, Unusable
+from rapidfire_cli.engine.ray.code import MOST, TooLarge, packed
+from rapidfire_cli.engine.ray.copies import Store
 from rapidfire_cli.engine.ray.lease import SILENCE
 from rapidfire_cli.engine.ray.steward import mismatch
 from rapidfire_cli.engine.ray.wire import (
@@ -74,6 +81,7 @@ class Node:
     workers: set[int] = field(default_factory=set)
     withdrawn: bool = False
     lost: bool = False
+    courier: Courier | None = None  # if it does not share the experiment's directory
 
 
 class Bridge:
@@ -90,6 +98,11 @@ class Bridge:
         self._room = wish.workers  # that are still wanted; None for all
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[str]
+        self._here = Store(Path(wish.trace).parent)
+        self._trained: dict[
+            int, object
+        ] = {}  # the node, or its courier, that was ordered to train a run last
+        self._archive: asyncio.Task[bytes] | None = None  # of the working directory
 
     async def serve(self) -> None:
         """Serve the controller until it closes the socket. Raises Unusable."""
@@ -135,17 +148,28 @@ class Bridge:
             leave(self._nodes.values())
         orders: dict[Node, list[bytes]] = {}
         for each in lines or ():
-            if home := self._home(each):
+            [message] = read([each])
+            if (home := self._home(message)) is None:
+                continue
+            if home.courier:
+                home.courier.order(message, each)
+            else:
                 orders.setdefault(home, []).append(each)
         for node, due in orders.items():
-            node.steward.put.remote(node.calls, due)
-            node.calls += 1
+            self._put(node, due)
 
-    def _home(self, order: bytes) -> Node | None:
+    def _put(self, node: Node, orders: list[bytes]) -> None:
+        node.steward.put.remote(node.calls, orders)
+        node.calls += 1
+
+    def _home(self, message: Record | tuple[int, bytes]) -> Node | None:
         """The node whose worker the order is for; None if it is gone or lost."""
-        [message] = read([order])
         match message:
-            case (int(worker), bytes()) | Dump(worker) | Kill(worker):
+            case (int(worker), bytes(order)):
+                home = self._homes.get(worker)
+                if TRAIN in order and home and not home.courier:
+                    self._trained |= {one.run: home for one in decode(order).runs}
+            case Dump(worker) | Kill(worker):
                 home = self._homes.get(worker)
             case Start(worker, slot):
                 home = self._slots[slot.index]
@@ -155,7 +179,7 @@ class Bridge:
                     home.workers.add(worker)
                     self._homes[worker] = home
             case _:
-                raise ValueError(order)
+                raise ValueError(message)
         return None if home is None or home.lost else home
 
     # Nodes
@@ -233,16 +257,46 @@ class Bridge:
             return f"node {info.host} cannot run rapidfire: {str(error).strip().splitlines()[-1]}"
         if problem := mismatch(self._wish, info.host, sight):
             return problem
+        apart = sight.secret != self._wish.secret
+        lacks = apart or not sight.enters
+        if lacks and (problem := await self._settle(info, steward, apart, sight.enters)):
+            return problem
         offer = Offer(info.cores, sight.gpus)
         first = len(self._slots)
         offered = tuple(
             replace(slot, index=first + slot.index, host=info.host) for slot in slots(offer, wanted, threads)
         )
         node = Node(info, steward, tuple(slot.index for slot in offered), time.monotonic())
+        if apart:
+            put, trained = partial(self._put, node), self._trained
+            node.courier = Courier(self._here, steward, put, self._send, self._begin, trained)
         self._nodes[info.id] = node
         self._slots += [node] * len(offered)
         self._begin(self._follow(node))
-        self._say(Joined(offered, threads))
+        self._say(Joined(offered, threads, apart))
+        return ""
+
+    async def _settle(self, info: NodeInfo, steward: Any, apart: bool, enters: bool) -> str:
+        """Give the node a directory of its own, with our code if it lacks that; or say what is wrong."""
+        directory = self._wish.directory
+        if self._archive is None:
+            packing = asyncio.to_thread(packed, Path(directory))
+            self._archive = asyncio.get_running_loop().create_task(packing)
+        try:
+            archive = await self._archive
+        except TooLarge:
+            if not enters:
+                most = f"more than {MOST >> 20} MiB"
+                return (
+                    f"node {info.host} has no directory {directory}, and {most} would be copied: put it there"
+                )
+            archive = None
+        except OSError as error:
+            return f"the working directory cannot be copied: {error}"
+        try:
+            await asyncio.wait_for(steward.settle.remote(directory, apart, archive), PLACING)
+        except (RayError, OSError) as error:
+            return f"node {info.host} cannot take copies: {str(error).strip().splitlines()[-1]}"
         return ""
 
     async def _follow(self, node: Node) -> None:
@@ -258,7 +312,11 @@ class Bridge:
                 if isinstance(ended, Gone):
                     node.workers.discard(ended.worker)
                     self._homes.pop(ended.worker, None)
-            self._send(reports)
+            if node.courier:
+                for each in reports:
+                    node.courier.report(each)
+            else:
+                self._send(reports)
         node.lost = True
         self._withdraw(node)
         await asyncio.sleep(node.heard + SILENCE - time.monotonic())
@@ -266,7 +324,11 @@ class Bridge:
             ray.kill(node.steward)
         for worker in sorted(node.workers):
             self._homes.pop(worker, None)
-            self._say(Gone(worker, f"node {node.info.host} lost"))
+            gone = Gone(worker, f"node {node.info.host} lost")
+            if node.courier:
+                node.courier.report(line(gone))
+            else:
+                self._say(gone)
 
     def _withdraw(self, node: Node) -> None:
         if not node.withdrawn:

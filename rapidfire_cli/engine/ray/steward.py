@@ -3,7 +3,8 @@
 Theory of operation. A steward is a Ray actor on its node. Its workers are the same processes as on the
 controller's machine, with guardians that end them when the steward ends. The bridge puts orders, which are
 numbered, as calls of an actor may overtake each other, and polls for reports, heartbeats and endings. A poll
-renews the lease of the steward and its workers (`lease`); without polls all of them end.
+renews the lease of the steward and its workers (`lease`); without polls all of them end. Where the node does
+not see the experiment's directory, workers train in one of the node (`scratch`), and the bridge copies files.
 
 Nothing here depends on Ray: the bridge makes an actor of the class.
 """
@@ -14,7 +15,7 @@ import os
 import platform
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +25,10 @@ from rapidfire_cli.engine.local.heartbeat import SECOND, now
 from rapidfire_cli.engine.local.slots import visible_gpus
 from rapidfire_cli.engine.messages import Setup, decode
 from rapidfire_cli.engine.ports import Heartbeat, WorkerGone
+from rapidfire_cli.engine.ray.code import unpack
+from rapidfire_cli.engine.ray.copies import Unit
 from rapidfire_cli.engine.ray.lease import POLL, RENEWAL
+from rapidfire_cli.engine.ray.scratch import Scratch
 from rapidfire_cli.engine.ray.wire import Beat, Connect, Dump, Gone, Kill, Start, line, read, relayed
 
 TICK = 0.1  # seconds between two looks at logs, unsent orders and the lease (assumed)
@@ -57,6 +61,9 @@ class Steward:
         self._early: dict[int, list[bytes]] = {}  # orders that overtook others
         self._until = 0  # when the lease ends; the clock of `heartbeat.now`
         self._ticking: asyncio.Task[None] | None = None
+        self._scratch: Scratch | None = None  # if the node has a directory of its own
+        self._apart = False  # whether workers train there
+        self._moved = ("", "")  # the working directory on the controller's machine, and here
 
     async def look(self, directory: str, trace: str) -> Sight:
         """Go to the working directory, and see what is there."""
@@ -70,6 +77,44 @@ class Steward:
             secret = ""
         present = len([*Path("/dev").glob("nvidia[0-9]*")])
         return Sight(secret, enters, visible_gpus(os.environ, present), versions())
+
+    async def settle(self, directory: str, apart: bool, archive: bytes | None) -> None:
+        """Make a directory of the node's own for what it lacks: the experiment's files, and the code.
+
+        Raises OSError.
+        """
+        self._scratch, self._apart = Scratch(), apart
+        if archive is not None:
+            await asyncio.to_thread(unpack, archive, self._scratch.code, Path(directory))
+            os.chdir(self._scratch.code)
+            self._moved = (directory, str(self._scratch.code))
+
+    async def pin(self, tree: str) -> tuple[Unit, ...]:
+        """Keep what is durable in the tree as it is now, and list it. Raises OSError."""
+        self._own.is_known(tree)
+        return await asyncio.to_thread(self._own.store.pin, tree)
+
+    async def read(self, tree: str, unit: str, part: str, offset: int) -> bytes:
+        """The next bytes of a pinned file. Raises OSError."""
+        return await asyncio.to_thread(self._own.store.read, tree, unit, part, offset)
+
+    async def lacks(self, tree: str, units: tuple[Unit, ...]) -> set[str]:
+        """Which checksums of these units no file here has. Raises OSError."""
+        return await asyncio.to_thread(self._own.store.lacks, tree, units)
+
+    async def receive(self, tree: str, sha256: str, data: bytes) -> None:
+        """Take the next bytes of the file with this checksum. Raises OSError."""
+        await asyncio.to_thread(self._own.store.receive, tree, sha256, data)
+
+    async def install(self, tree: str, units: tuple[Unit, ...]) -> None:
+        """Make the tree exactly as listed. Raises OSError."""
+        await asyncio.to_thread(self._own.store.install, tree, units, exact=True)
+        self._own.is_known(tree)
+
+    @property
+    def _own(self) -> Scratch:
+        assert self._scratch
+        return self._scratch
 
     async def put(self, number: int, lines: list[bytes]) -> None:
         """Take orders; `number` counts the calls of this method."""
@@ -106,6 +151,7 @@ class Steward:
         """Care for the workers; end with them once the lease is over."""
         while now() < self._until:
             self._collect()
+            self._pass_on_logs()
             await asyncio.sleep(TICK)
         self._leave()
 
@@ -116,11 +162,12 @@ class Steward:
         os._exit(1)
 
     def _obey(self, lines: Iterable[bytes]) -> None:
-        for order in read(lines):
-            match order:
+        for each in read(lines):
+            match each:
                 case (int(number), bytes(message)):
                     if worker := self._workers.get(number):
-                        worker.send(decode(message))
+                        order = decode(message)
+                        worker.send(self._own.placed(number, order) if self._apart else order)
                 case Start(number, slot, setup):
                     self._start(number, Start(number, slot, setup))
                 case Dump(number):
@@ -131,12 +178,15 @@ class Steward:
                         worker.kill()
                         self._end(number, "killed")
                 case _:
-                    raise ValueError(order)
+                    raise ValueError(each)
 
     def _start(self, number: int, start: Start) -> None:
-        self._setups[start.slot.index] = start.setup
+        setup = replace(start.setup, path=tuple(_moved(path, *self._moved) for path in start.setup.path))
+        if self._apart:
+            setup = self._own.settle(number, setup)
+        self._setups[start.slot.index] = setup
         if self._backend is None:
-            logs = Path(start.setup.misc)
+            logs = Path(setup.misc)
             disk.make_directory(logs)
             self._backend = LocalBackend((), self._command, self._setups, logs)
         try:
@@ -159,6 +209,8 @@ class Steward:
             number = numbers[id(worker)]
             try:
                 for report in worker.lines():
+                    if self._apart and (notice := self._own.notice(number, report)):
+                        self._report(line(notice))
                     self._report(relayed(number, report))
             except WorkerGone as gone:
                 self._end(number, str(gone))
@@ -168,22 +220,28 @@ class Steward:
         for sign in self._signs.pop(number):
             asyncio.get_running_loop().remove_reader(sign)
         self._beats.pop(number, None)
+        self._pass_on_logs()
         self._report(line(Beat(number, beat.marks, beat.step)))
         self._report(line(Gone(number, cause)))
+
+    def _pass_on_logs(self) -> None:
+        for printed in self._own.printed() if self._apart else ():
+            self._report(line(printed))
 
     def _report(self, report: bytes) -> None:
         self._reports.append(report)
         self._news.set()
 
 
+def _moved(path: str, theirs: str, here: str) -> str:
+    """A path in the working directory, if that is elsewhere on this node."""
+    if not theirs or not Path(path).is_relative_to(theirs):
+        return path
+    return str(Path(here, Path(path).relative_to(theirs)))
+
+
 def mismatch(wish: Connect, host: str, sight: Sight) -> str:
-    """In what the node differs from the controller's machine so that it cannot train; empty if in nothing."""
-    if not sight.enters:
-        return f"node {host} has no directory {wish.directory}: all nodes must see it at the same path"
-    if sight.secret != wish.secret:
-        return (
-            f"node {host} does not see {os.path.dirname(wish.trace)}: use a file system that all nodes share"  # noqa: PTH120
-        )
+    """In which version the node differs from the controller's machine; empty if in none."""
     ours, theirs = dict(wish.versions), dict(sight.versions)
     different = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     if different:

@@ -62,6 +62,7 @@ class Joined:
 
     slots: tuple[Slot, ...]
     threads: int
+    apart: bool = False  # whether it trains in a directory of its own, from which files are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,38 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """Something durable has changed on a node apart; fetch it before believing the next report."""
+
+    worker: int
+    run: int  # 0 for prepared files
+    tree: str  # as `copies` calls it
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Bytes that a worker on a node apart has added to a log."""
+
+    path: str  # in the experiment's directory
+    data: str  # in Base64
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The cluster cannot be used, or no more; the bridge ends."""
 
     cause: str
 
 
-Record: TypeAlias = Connect | Start | Dump | Kill | Joined | Withdrawn | Connected | Beat | Gone | Lost
+Record: TypeAlias = (
+    Connect | Start | Dump | Kill | Joined | Withdrawn | Connected | Beat | Gone | Stored | Printed | Lost
+)
 
 KINDS = by_name(
-    (Connect, Start, Dump, Kill, Joined, Withdrawn, Connected, Beat, Gone, Lost, Slot, Setup, Objective)
+    (
+        *(Connect, Start, Dump, Kill, Joined, Withdrawn, Connected, Beat, Gone, Stored, Printed, Lost),
+        *(Slot, Setup, Objective),
+    )
 )
 
 

@@ -1,4 +1,7 @@
-"""A real Ray cluster of two simulated nodes on this machine, as processes of another process."""
+"""A real Ray cluster of two simulated nodes on this machine, as processes of another process.
+
+A node apart has a mount namespace of its own, in which a directory is hidden.
+"""
 
 import json
 import os
@@ -9,40 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-_SERVE = """
-import json, sys, time
-from ray._raylet import GcsClient
-from ray.cluster_utils import Cluster
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
-PREEMPTION = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-from rapidfire_cli.engine.local.guardian import end_with
-import os
-end_with(int(sys.argv[1]))
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-nodes = [cluster.head_node, cluster.add_node(num_cpus=2)]
-def pids(node):
-    return {kind: [each.process.pid for each in found] for kind, found in node.all_processes.items()}
-def say(**told):
-    print(json.dumps(told), flush=True)
-say(address=cluster.address, nodes=[{"id": node.node_id, "pids": pids(node)} for node in nodes])
-for line in sys.stdin:
-    match line.split():
-        case ["remove", index]:
-            cluster.remove_node(nodes[int(index)], allow_graceful=False)
-            say()
-        case ["drain", index]:
-            client = GcsClient(address=cluster.address)
-            soon = int((time.time() + 600) * 1000)
-            client.drain_node(nodes[int(index)].node_id, PREEMPTION, "preempted", soon)
-            say()
-        case ["add"]:
-            nodes.append(cluster.add_node(num_cpus=2))
-            say(node={"id": nodes[-1].node_id, "pids": pids(nodes[-1])})
-"""
+from tests.engine.ray.namespaces import NAMESPACE
+
+SERVER = Path(__file__).with_name("served.py")
 
 
 @dataclass
@@ -81,14 +58,19 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 
 @contextmanager
-def two_nodes(protected: bool = True) -> Iterator[Simulated]:
-    """Two nodes of two cores each; the test is skipped where ray is not installed."""
+def two_nodes(protected: bool = True, hidden: Path | None = None) -> Iterator[Simulated]:
+    """Two nodes of two cores each, the second of which does not see the `hidden` directory.
+
+    The test is skipped where ray is not installed, or namespaces are not allowed.
+    """
     if find_spec("ray") is None:
         pytest.skip("ray is not installed")
+    if hidden and subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces are not allowed here")
     token = secrets.token_hex(16) if protected else ""
     mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if protected else OPEN
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, str(os.getpid())],
+        [sys.executable, str(SERVER), str(os.getpid()), str(hidden or "")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -126,8 +126,6 @@ asyncio.run(scene())
     ("seen", "told"),
     [
         (SEEN, ""),
-        (replace(SEEN, enters=False), "node n has no directory /work"),
-        (replace(SEEN, secret=""), "node n does not see /exp"),
         (replace(SEEN, versions=(("python", "3.12"),)), "node n has python 3.12, this machine 3.11"),
         (replace(SEEN, versions=VERSIONS[:1]), "node n has torch not installed, this machine 2"),
     ],
