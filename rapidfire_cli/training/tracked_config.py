@@ -24,7 +24,6 @@ Reads: TypeAlias = dict[tuple[Path, bool], str]
 """The values that were read, by (knob path, whether the whole subtree was read)."""
 
 ABSENT = "absent"  # not valid JSON, so it differs from every value
-EMPTY = ""  # json's C encoder checks the size of the memory before it calls `items`
 PLAIN = "`.copy()` makes a plain dict of it"
 
 
@@ -74,7 +73,8 @@ class TrackedConfig(dict[str, Any]):
     """A read-only view of a leaf config that records each read in `reads`.
 
     A lookup records only that knob, also if it is absent; iterating, counting and comparing record everything
-    below. Lists are returned as fresh copies. Copies of the view, including pickled ones, are plain dicts.
+    below, and so does a lookup that finds an empty mapping. Lists are returned as fresh copies. Copies of the
+    view, including pickled ones, are plain dicts.
 
     User code cannot write into it. A library can write into the view that it received, as transformers does
     to fill in defaults: each lookup returns a new view, and the one that is written into becomes a plain
@@ -93,6 +93,8 @@ class TrackedConfig(dict[str, Any]):
         self = dict.__new__(cls)
         dict.update(self, _unread(tree))
         self._tree, self._reads, self._path = tree, reads, path
+        if not tree:
+            self._whole()  # json's C encoder looks at the size of the memory, and asks no further
         return self
 
     def __init__(self, *_: Any) -> None:
@@ -219,7 +221,7 @@ _memories: dict[Path, dict[str, Any]] = {}
 
 def _unread(tree: LeafConfig) -> dict[str, Any]:
     """Return the memory of a TrackedConfig over this tree; cached for each mapping of a leaf config."""
-    keys = tuple(tree) or (EMPTY,)
+    keys = tuple(tree)
     if keys not in _memories:
         _memories[keys] = cast("dict[str, Any]", {unread: unread for unread in map(Unread, keys)})
     return _memories[keys]

@@ -82,7 +82,7 @@ class StrangeState(Case):
     """Returns something from its own `state_dict` that a checkpoint cannot hold, from the first call on."""
 
     def state_dict(self):
-        return {"stats": Stats()}
+        return {"notes": [1, {"here": Stats()}]}
 
     def load_state_dict(self, state):
         pass

@@ -8,6 +8,7 @@ import torch
 from rapidfire_cli.facts import RunFailed, Saved, TurnEnded
 from rapidfire_cli.training.executor import IDLE, SHARE
 from tests.training.sandbox import TrainingSandbox, leaf, same
+from tests.training.specs import HoardingLater
 
 SGD = {"name": "SGD", "args": {"lr": 0.1}}
 EVERY = 1000.0  # seconds on the test's clock, on which each look takes one
@@ -123,8 +124,9 @@ def test_a_run_that_waits_is_saved_with_its_own_settings(tmp_path, idle):
     assert torch.get_default_dtype() is torch.float32
 
 
-def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path):
+def test_what_cannot_be_saved_while_it_waits_fails_in_its_own_turn(tmp_path, monkeypatch):
     place = place_with_residents(tmp_path, "HoardingLater", runs=(1,))
+    monkeypatch.setattr(HoardingLater, "hoards", True)
     pass_time(place, EVERY)
 
     assert place.executor.spare(idle=True) == 0
