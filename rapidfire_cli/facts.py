@@ -41,6 +41,22 @@ class WorkerDied:
     step: int = 0  # that the run had reached
 
 
+@dataclass(frozen=True, slots=True)
+class RunsPacked:
+    """This number of runs share each GPU during the fit that begins."""
+
+    runs: int
+    why: str  # one line: what was measured, or what asks for it
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGiven:
+    """A run that ran out of memory gets that of other slots of its GPU, which are used no longer."""
+
+    run: int
+    slots: tuple[int, ...]
+
+
 # Turns, epochs, checkpoints
 
 
@@ -102,6 +118,15 @@ class CheckpointDamaged:
 
     run: int
     cause: str  # one line
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesChanged:
+    """A run continues on another number of devices: equal apart from rounding, not bit for bit."""
+
+    run: int
+    before: int
+    now: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +275,14 @@ class Decision:
 Fact: TypeAlias = (
     WorkerStarted
     | WorkerDied
+    | RunsPacked
+    | MemoryGiven
     | TurnStarted
     | RunOpened
     | EpochEnded
     | Saved
     | CheckpointDamaged
+    | DevicesChanged
     | TurnEnded
     | RunFailed
     | RunChanged

@@ -277,4 +277,5 @@ def test_every_knob_of_a_config_is_read_or_said_to_have_no_effect(read_by_worker
 
 
 def test_every_default_of_a_train_config_is_used(read_by_worker):
-    assert {f"TrainConfig.{name}" for name in TrainConfig.__slots__} <= read_by_worker
+    several = {f"TrainConfig.{name}" for name in SEVERAL}
+    assert {f"TrainConfig.{name}" for name in TrainConfig.__slots__} - several <= read_by_worker

@@ -89,6 +89,17 @@ class Packing:
     working: int = 0  # bytes that a run needs beside what it keeps at rest; 0 if that is not known
 
 
+ALONE = Packing(1, "")
+"""The packing where nothing asks for another one."""
+
+
+def given(wanted: Wanted) -> Packing:
+    """The packing by a number of runs that was given."""
+    if wanted.runs == AUTO or wanted.runs < 2:
+        return ALONE
+    return Packing(wanted.runs, f"{wanted.runs} runs on each GPU: {wanted.by}")
+
+
 def measured(driver: Driver, runs: Sequence[Run], most: int | None) -> Packing | None:
     """Have a worker measure the runs; return what fits. None when a stop was asked for meanwhile."""
     asked = tuple(Assignment(run.number, _on_one_device(run), run.seed, "") for run in heaviest(runs))

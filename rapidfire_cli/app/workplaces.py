@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
-from rapidfire_cli.app.packing import DEMO, Packing, notes, packed, wanted
+from rapidfire_cli.app.packing import ALONE, DEMO, Packing, given, notes, packed, wanted
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend
 from rapidfire_cli.engine.messages import Setup
@@ -34,7 +34,7 @@ class Workplace:
     backend: Callable[[Callable[[Slot], Setup]], Backend]
     gpus: int = 1  # to train on once it is measured how many runs fit on one
     repacked: "Callable[[Packing], Workplace] | None" = None  # the place then; None if that is known
-    working: int = 0  # bytes that a run needs beside what it keeps at rest; 0 if nothing measured it
+    packing: Packing = ALONE  # how many runs share each GPU
 
 
 @contextmanager
@@ -97,11 +97,11 @@ def _here(
     advice = advised(loaded.file, asked, slots[: max(1, len(left))], threads)
     for told in (*notes(share, slots), *filter(None, [advice])):
         print(told, file=sys.stderr)
-    if share.runs != AUTO:
-        return _shared(slots, threads, loaded.home, Packing(share.runs, ""))
     if not any(slot.visible for slot in slots):
-        return _shared(slots, threads, loaded.home, Packing(1, ""))
-    first = _shared(slots[:1], threads, loaded.home, Packing(1, ""))
+        return _shared(slots, threads, loaded.home, ALONE)
+    if share.runs != AUTO:
+        return _shared(slots, threads, loaded.home, given(share))
+    first = _shared(slots[:1], threads, loaded.home, ALONE)
     return replace(first, gpus=len(slots), repacked=lambda found: _shared(slots, threads, loaded.home, found))
 
 
@@ -112,7 +112,7 @@ def _shared(slots: Sequence[Slot], threads: int, home: ExperimentDir, packing: P
     def backend(setup: Callable[[Slot], Setup]) -> Backend:
         return LocalBackend(places, WORKER, {slot.index: setup(slot) for slot in places}, home.misc)
 
-    return Workplace(places, threads, backend, working=packing.working)
+    return Workplace(places, threads, backend, packing=packing)
 
 
 def _await_former(home: ExperimentDir, stop_asked: Callable[[], bool]) -> None:

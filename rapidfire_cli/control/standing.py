@@ -7,8 +7,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -18,6 +20,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -67,6 +70,8 @@ def learn(standings: Standings, fact: Fact) -> None:
             standings[run] = replace(standings[run], bracket=None, replaced_by=by.number)
             if not by.is_apart:
                 standings[by.number] = replace(standings[by.number], bracket=bracket)
+        case DevicesChanged() | MemoryGiven() | RunsPacked():
+            pass
         case Decision() | CheckpointDamaged() | WorkerStarted() | WorkerDied() | RequestTaken():
             pass
         case _:

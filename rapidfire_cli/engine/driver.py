@@ -257,7 +257,7 @@ class Driver:
                 self._facts.append(report)
             case facts.EpochEnded():
                 self._on_epoch_ended(report)
-            case facts.CheckpointDamaged():
+            case facts.CheckpointDamaged() | facts.DevicesChanged():
                 self._facts.append(report)
             case facts.Saved() | facts.TurnEnded():
                 if isinstance(report, facts.TurnEnded):
@@ -317,6 +317,8 @@ class Driver:
         died = facts.WorkerDied(slot, f"replaced: {failure.cause}", failure.run, failure.step)
         self._facts += self._gangs.end(died, self._scheduler.bound(slot))
         given = self._shares.relieve(self._slots, self._scheduler, failure.run)
+        if given:
+            self._facts.append(facts.MemoryGiven(failure.run, given))
         self._facts += self._gangs.withdraw(given, failure.run, self._scheduler.bound)
         found = self._admission.retry(failure.run) if self._admission else NoRetry()
         retry, rest = (None, found.cause) if isinstance(found, NoRetry) else (found, "")

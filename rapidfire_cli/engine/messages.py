@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from rapidfire_cli.facts import (
     CheckpointDamaged,
+    DevicesChanged,
     EpochEnded,
     Evicted,
     Metric,
@@ -265,6 +266,7 @@ Report: TypeAlias = (
     | EpochEnded
     | Saved
     | CheckpointDamaged
+    | DevicesChanged
     | TurnEnded
     | Evicted
     | RunFailed
@@ -287,6 +289,7 @@ KINDS = by_name(
             EpochEnded,
             Saved,
             CheckpointDamaged,
+            DevicesChanged,
         ),
         *(TurnEnded, Evicted, RunFailed, Stranded, Evaluate, Predict, Export, Use, Used, Quit),
     )

@@ -1,5 +1,8 @@
 """A session with one worker without a scheduler: one order at a time, one report for each."""
 
+import math
+import time
+
 from rapidfire_cli.engine.messages import Order, Ready, Report
 from rapidfire_cli.engine.ports import Backend, Slot, Worker, WorkerGone
 
@@ -14,12 +17,15 @@ class WorkerSession:
         self.slot = slot
         self._worker: Worker | None = None
 
-    def ask(self, order: Order) -> Report:
-        """Send an order and return the report that answers it. Raises WorkerGone."""
+    def ask(self, order: Order, within: float = math.inf) -> Report:
+        """Send an order and return the report that answers it.
+
+        Raises WorkerGone, also for a worker that does not answer `within` this many seconds, and is ended.
+        """
         worker = self._worker = self._worker or self._backend.start(self.slot)
         worker.send(order)
         try:
-            return self._answer(worker)
+            return self._answer(worker, time.monotonic() + within)
         except WorkerGone:
             self.close()
             raise
@@ -30,9 +36,10 @@ class WorkerSession:
             self._worker.kill()
         self._worker = None
 
-    def _answer(self, worker: Worker) -> Report:
-        while True:
-            for speaking in self._backend.wait([worker], POLL_INTERVAL):
+    def _answer(self, worker: Worker, end: float) -> Report:
+        while (left := end - time.monotonic()) > 0:
+            for speaking in self._backend.wait([worker], min(POLL_INTERVAL, left)):
                 for report in speaking.receive():
                     if not isinstance(report, Ready):
                         return report
+        raise WorkerGone("took too long")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rapidfire_cli.engine.checkpoints import Began
-from rapidfire_cli.facts import BracketBegun, Decision, RunLeft, Verdict
+from rapidfire_cli.facts import BracketBegun, Decision, RunLeft, RunsPacked, Verdict
 from rapidfire_cli.problems import Problem, Refusal
 from rapidfire_cli.stopping.bracket import BracketState, bracket_state
 from rapidfire_cli.stopping.decision import Ranking, Wait
@@ -13,6 +13,7 @@ from rapidfire_cli.stopping.rule import ForkingPolicy, Rule
 from rapidfire_cli.store.history import Past, bracket_events, goals
 from rapidfire_cli.store.known_runs import WarmedBy, warmed_by
 from rapidfire_cli.store.queries import Overview, RunRow
+from rapidfire_cli.store.run_record import OfDevices
 from rapidfire_cli.terms import UNFINISHED, Fork, OomRetry
 
 
@@ -39,6 +40,8 @@ class Explanation:
     successor: int | None = None  # the run in its place
     began: Began | None = None  # with the epochs of another run
     warm: WarmedBy | None = None  # with the weights of another run
+    devices: tuple[OfDevices, ...] = ()  # how they changed
+    packing: RunsPacked | None = None  # how many runs share each GPU
 
     @property
     def ending(self) -> Judgement | None:
@@ -75,6 +78,7 @@ def explain(seen: Overview, past: Sequence[Past], number: int) -> Explanation:
         next(_waits(row, begun.values(), past), None) if row.state in UNFINISHED else None,
         _successor(seen, number),
         warm=warmed_by(seen.home.journal, number),
+        packing=seen.metadata.packing,
     )
 
 

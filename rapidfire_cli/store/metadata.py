@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from rapidfire_cli.facts import RunsPacked
 from rapidfire_cli.store.source import Source
 from rapidfire_cli.terms import Keep, Objective
 
@@ -19,6 +20,7 @@ class Metadata:
     chunks: int = 1  # turns per epoch, so ticks per epoch
     source: Source | None = None  # the file that the directory belongs to; None if unknown
     keep: Keep = "resume"  # of completed runs
+    packing: RunsPacked | None = None  # of the last fit; None where each GPU or worker trains one run
 
 
 def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
@@ -30,7 +32,7 @@ def to_rows(metadata: Metadata) -> Iterable[tuple[str, str]]:
 def read_metadata(db: sqlite3.Connection) -> Metadata:
     """Read the experiment's metadata from the journal."""
     values = {key: json.loads(text) for key, text in db.execute("SELECT key, value FROM meta")}
-    source = values.get("source")
+    source, packing = values.get("source"), values.get("packing")
     return Metadata(
         experiment=values["experiment"],
         objective=Objective(**values["objective"]),
@@ -38,4 +40,5 @@ def read_metadata(db: sqlite3.Connection) -> Metadata:
         chunks=values["chunks"],
         source=Source(**source) if source else None,
         keep=values.get("keep", "resume"),
+        packing=RunsPacked(**packing) if packing else None,
     )

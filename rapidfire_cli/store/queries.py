@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from rapidfire_cli.facts import reading
+from rapidfire_cli.facts import MemoryGiven, reading
 from rapidfire_cli.manifest import codec
 from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.connection import begun, nothing_yet, reader
@@ -37,6 +37,9 @@ BEST_METRICS = """
 """Where a metric was best first, and what else was measured there; NaN, which is NULL, never is."""
 
 WORKERS_STARTED = "SELECT body FROM events WHERE kind = 'worker_started' ORDER BY seq"
+MEMORY_GIVEN = """
+    SELECT body FROM events WHERE kind = 'memory_given'
+    AND seq > (SELECT max(seq) FROM events WHERE kind = 'runs_packed') ORDER BY seq"""
 OPEN_TURNS = """
     SELECT run, slot FROM turns
     WHERE ended IS NULL AND rowid IN (SELECT max(rowid) FROM turns GROUP BY slot)"""
@@ -114,6 +117,7 @@ class Overview:
     rows: tuple[RunRow, ...]
     home: ExperimentDir
     objective: Objective  # by which epochs are the best ones
+    given: tuple[MemoryGiven, ...] = ()  # by slots of GPUs that runs share, to runs that ran out of memory
 
 
 def overview(
@@ -140,7 +144,8 @@ def overview(
         rows = tuple(_row(found, metrics, partial_metrics, best, alive) for found in chosen.of(db, RUNS))
         if alive and (hosts := _hosts(db)):
             rows = tuple(replace(row, host=hosts.get(row.number, "")) for row in rows)
-        return Overview(known, experiment_state(rows, alive), rows, ExperimentDir(journal.parent), objective)
+        state, given = experiment_state(rows, alive), _given(db) if known.packing else ()
+        return Overview(known, state, rows, ExperimentDir(journal.parent), objective, given)
 
 
 def experiment_state(rows: Sequence[RunRow], alive: bool) -> RunState:
@@ -214,6 +219,12 @@ def _hosts(db: sqlite3.Connection) -> dict[int, str]:
     if not any(hosts.values()):
         return {}
     return {run: hosts.get(slot, "") for run, slot in db.execute(OPEN_TURNS)}
+
+
+def _given(db: sqlite3.Connection) -> tuple[MemoryGiven, ...]:
+    """The memory that runs got during the last fit whose runs share GPUs, in order."""
+    found = (json.loads(body) for (body,) in db.execute(MEMORY_GIVEN))
+    return tuple(MemoryGiven(each["run"], tuple(each["slots"])) for each in found)
 
 
 def _row(

@@ -2,12 +2,20 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
-from rapidfire_cli.facts import CheckpointDamaged, RunFailed, RunLeft, RunReplaced, WorkerDied
+from rapidfire_cli.facts import (
+    CheckpointDamaged,
+    DevicesChanged,
+    MemoryGiven,
+    RunFailed,
+    RunLeft,
+    RunReplaced,
+    WorkerDied,
+)
 from rapidfire_cli.store.connection import reader
 from rapidfire_cli.store.facts import KINDS, fact
 
@@ -19,7 +27,8 @@ TROUBLES = """
     SELECT at, kind, body FROM events WHERE json_extract(body, '$.run') = ?
     AND kind IN (SELECT value FROM json_each(?)) ORDER BY seq"""
 
-TroubleFact: TypeAlias = RunFailed | CheckpointDamaged | WorkerDied | RunLeft | RunReplaced
+OfDevices: TypeAlias = DevicesChanged | MemoryGiven
+TroubleFact: TypeAlias = OfDevices | RunFailed | CheckpointDamaged | WorkerDied | RunLeft | RunReplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,15 @@ def run_record(journal: Path, run: int) -> RunRecord:
         )
 
 
-def _troubles(db: sqlite3.Connection, run: int) -> Iterator[Trouble]:
-    names = json.dumps([name for name, each in KINDS.items() if each in get_args(TroubleFact)])
+def of_devices(journal: Path, run: int) -> tuple[OfDevices, ...]:
+    """How its devices changed, in order. Raises Refusal where nothing can be read."""
+    with reader(journal) as db:
+        return tuple(cast("OfDevices", each.fact) for each in _troubles(db, run, get_args(OfDevices)))
+
+
+def _troubles(
+    db: sqlite3.Connection, run: int, kinds: Collection[type] = get_args(TroubleFact)
+) -> Iterator[Trouble]:
+    names = json.dumps([name for name, each in KINDS.items() if each in kinds])
     for at, name, body in db.execute(TROUBLES, [run, names]):
         yield Trouble(at, cast("TroubleFact", fact(name, json.loads(body))))

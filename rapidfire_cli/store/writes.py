@@ -6,6 +6,7 @@ are inserted before they are updated, no two statements write the same column, a
 their order.
 """
 
+import json
 from collections.abc import Iterator
 from itertools import count
 from typing import TypeAlias, assert_never
@@ -14,8 +15,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -25,6 +28,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -60,6 +64,7 @@ DURABLE = "UPDATE runs SET durable = ? WHERE number = ?"
 OPENED = "UPDATE runs SET code = ?, data = ?, environment = ? WHERE number = ?"
 TURN_STARTED = "INSERT INTO turns (rowid, run, slot, until, started) VALUES (?, ?, ?, ?, ?)"
 TURN_ENDED = "UPDATE turns SET at = ?, ended = ? WHERE rowid = ?"
+PACKED = "INSERT OR REPLACE INTO meta VALUES ('packing', ?)"
 REQUEST = "INSERT OR IGNORE INTO requests (id, at, body, answers) VALUES (?, ?, ?, ?)"
 LAST_TURN = "SELECT ifnull(max(rowid), 0) FROM turns"
 
@@ -72,7 +77,7 @@ MEMBER = "UPDATE runs SET bracket = ? WHERE number = ?"
 
 ORDER = (
     *(ENROLL, BRACKET, MEMBER, OPENED, STATE, PURGED, PROGRESS, DURABLE),
-    *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED, REQUEST),
+    *(METRIC, SO_FAR, TURN_STARTED, TURN_ENDED, PACKED, REQUEST),
 )
 
 
@@ -120,10 +125,8 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
         case BracketBegun(bracket, rule, runs):
             yield BRACKET, (bracket, rule)
             yield from ((MEMBER, (bracket, run)) for run in runs)
-        case RunJoined(run, bracket):
-            yield MEMBER, (bracket, run)
-        case RunLeft(run):
-            yield MEMBER, (None, run)
+        case RunJoined(run) | RunLeft(run):
+            yield MEMBER, (fact.bracket if isinstance(fact, RunJoined) else None, run)
         case RunAdmitted(run):
             yield ENROLL, row(run, run.leaf["train"]["epochs"])
         case RunReplaced(run, by, bracket):
@@ -135,7 +138,16 @@ def writes(fact: Fact, now: float, turns: Turns) -> Iterator[tuple[str, Row]]:
             yield REQUEST, (request.id, now, encode(request), encode(answers))
         case WorkerDied(slot, _):
             yield TURN_ENDED, (None, now, turns.end(slot))
-        case WorkerStarted() | CheckpointDamaged() | Decision() | RunFailed():
+        case RunsPacked():
+            yield PACKED, (json.dumps(body(fact)),)
+        case (
+            WorkerStarted()
+            | MemoryGiven()
+            | CheckpointDamaged()
+            | DevicesChanged()
+            | Decision()
+            | RunFailed()
+        ):
             pass
         case _:
             assert_never(fact)

@@ -77,7 +77,7 @@ TRAIN = Record(
         "deterministic": FLAG,
         "on_nan": Choice(("fail", "continue")),
         "gpus": Integer(1),
-        "batch_norm": Choice(("local",)),
+        "batch_norm": Choice(("local", "sync")),
     },
     required=("epochs", "batch_size", "optimizer"),
     hint=_OWN,

@@ -55,7 +55,7 @@ from rapidfire_cli.engine.messages import (
     Use,
     Used,
 )
-from rapidfire_cli.facts import CheckpointDamaged, Evicted, RunFailed, Saved, TurnEnded
+from rapidfire_cli.facts import CheckpointDamaged, DevicesChanged, Evicted, RunFailed, Saved, TurnEnded
 from rapidfire_cli.training import checkpoint, rng, spec
 from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_code
 from rapidfire_cli.training.gang import Gang
@@ -290,6 +290,8 @@ class Executor:
             for damage in run.damaged:
                 say(f"rapidfire: skipped a damaged checkpoint: {damage}")
                 self._tell(CheckpointDamaged(assignment.run, damage))
+            if run.trained_by is not None:
+                self._tell(DevicesChanged(assignment.run, run.trained_by, run.share.size))
             for ended in run.history:
                 self._tell(ended)
         return self._runs[assignment.run]

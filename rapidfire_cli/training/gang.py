@@ -125,12 +125,19 @@ class Gang:
 
     def mesh(self) -> Any:
         """Return the mesh over which torch shards a model; every rank calls this. Loads torch's sharding."""
+        return self._joined()[0]
+
+    def group(self) -> Any:
+        """Return the process group for torch's own functions; every rank calls this. Loads as `mesh` does."""
+        return self._joined()[1]
+
+    def _joined(self) -> Any:
         if self._device_mesh is None:
             from rapidfire_cli.training.mesh import joined
 
             name = f"gang {self.name}"
             self._device_mesh = joined(name, self.share, self._device, self._sums)
-        return self._device_mesh[0]
+        return self._device_mesh
 
     def has_lost(self, within: float = 0.0) -> bool:
         """Whether the process of another rank has ended, or does within so many seconds."""
@@ -190,6 +197,16 @@ class Gang:
             yield
         except RuntimeError as error:
             raise Lost(f"{error}".strip().splitlines()[0]) from error
+
+
+@contextmanager
+def as_default(group: Any) -> Iterator[None]:
+    """Make the group torch's default process group during the block, in which no code of users may run."""
+    dist.group.WORLD = group
+    try:
+        yield
+    finally:
+        dist.group.WORLD = None
 
 
 def _size(message: memoryview) -> int:

@@ -1,15 +1,15 @@
 """Checks that a run can be trained by a gang, and that its ranks have opened the same run."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import xxhash
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.engine.messages import Finding
 from rapidfire_cli.terms import LeafConfig, canonical, gang_size
+from rapidfire_cli.training.batch_norm import first_normalised
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.frozen import hashed, is_plain
@@ -28,8 +28,8 @@ ELEMENTWISE = (
 """The optimizers of torch that update each element by itself, and so can update parts of parameters."""
 
 
-def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
-    """Yield what keeps several devices from training a run with this leaf config together."""
+def gang_findings(leaf: LeafConfig, device: str) -> Iterator[Finding]:
+    """Yield what keeps several devices of this type from training a run with this leaf config together."""
     size, its = gang_size(leaf), train_config(leaf)
     if size == 1:
         return
@@ -39,6 +39,9 @@ def gang_findings(leaf: LeafConfig) -> Iterator[Finding]:
         message = f"{size} devices cannot share a batch of {its.batch_size}"
         expected = f"at least {size}, a row for each device"
         yield Finding(0, ("train", "batch_size"), "E416", message, f"{its.batch_size}", expected)
+    if its.batch_norm == "sync" and device == "cpu":
+        message, hint = "`batch_norm: sync` needs GPUs", "`local` lets each device normalise its own rows"
+        yield Finding(0, ("train", "batch_norm"), "E416", message, "sync on the CPU", "local", hint)
 
 
 def unshardable(leaf: LeafConfig) -> Iterator[Finding]:
@@ -60,11 +63,18 @@ def check_shared(leaf: LeafConfig, model: nn.Module, rows: BatchSource, share: S
     if stream_in(rows):
         cause = "the rows of the train split can only be iterated, so several devices cannot share them"
         raise Failure("error", cause, knob=GPUS)
-    normed = next((name for name, each in model.named_modules() if isinstance(each, _BatchNorm)), None)
-    if normed is not None and cast("dict[str, Any]", leaf["train"]).get("batch_norm") != "local":
+    its, normed = train_config(leaf), first_normalised(model)
+    if normed is None:
+        return
+    if its.batch_norm is None:
         cause = f"`{normed}` normalises over a batch, of which each device has only its own rows"
-        hint = "set `train.batch_norm: local` to let each device normalise its own rows"
+        hint = "set `train.batch_norm: local` to let each device normalise its own rows, or on GPUs `sync`"
         raise Failure("error", f"{cause}; {hint}", knob=GPUS)
+    left = its.kept(len(rows)) % its.batch_size
+    if its.batch_norm == "sync" and 0 < left < share.size:
+        cause = f"an epoch ends with a batch of {left} rows, of which some device has none to normalise"
+        hint = "set `train.drop_last: true`, or another batch_size"
+        raise Failure("error", f"{cause}; {hint}", knob=("train", "batch_size"))
 
 
 def check_alike(run: LiveRun, gang: Gang) -> None:

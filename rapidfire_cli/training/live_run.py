@@ -91,6 +91,7 @@ class LiveRun:
     began: Began | None = None  # the other run whose epochs it started with
     best: Best | None = None  # the best epoch so far, by the objective
     best_weights: Weights | Path | None = None  # of that epoch: in memory or in a published file
+    trained_by: int | None = None  # devices until now, if it continues on another number of them
     damaged: list[str] = field(default_factory=list)  # checkpoints that were skipped, and why
     durable: Position = (0, 0)  # the position that a checkpoint holds; the start needs none
     directories_synced: bool = (
@@ -104,6 +105,11 @@ class LiveRun:
         if self.gang is None:
             return WHOLE
         return self.gang.filling if self.sharded else self.gang.share
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether a rank's gradients depend on those of other ranks already during the backward pass."""
+        return self.gang is not None and (self.sharded is not None or self.train.batch_norm == "sync")
 
     @property
     def position(self) -> Position:

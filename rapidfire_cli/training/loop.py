@@ -133,8 +133,9 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
         loss = outputs[LOSS]
         if size < rows or run.gang:
             weight = float(weight)
-            if run.sharded:
-                expected = rows / run.sharded.size
+            if run.is_coupled:
+                expected = rows / run.share.size
+                check_counts(run, weight)
             expected = expected or rows * weight / size
             weighed += weight
             with torch.enable_grad():  # user code may have turned it off
@@ -197,6 +198,13 @@ def _scaled(name: str, parameter: nn.Parameter, factor: float) -> Tensor:
             "error", f"the gradient of `{name}` is sparse, which a run on several devices cannot sum; {hint}"
         )
     return parameter.grad.mul_(factor)
+
+
+def check_counts(run: LiveRun, weight: float) -> None:
+    """Check that this rank's rows count, if all ranks normalise over them. Raises Failure."""
+    if not weight and run.train.batch_norm == "sync":
+        cause = "a device has only rows without weight of a batch, which `batch_norm: sync` cannot leave out"
+        raise Failure("error", f"{cause}; use `local`", knob=("train", "batch_norm"))
 
 
 def divide(run: LiveRun, weight: float) -> None:

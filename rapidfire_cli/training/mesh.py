@@ -12,6 +12,7 @@ from torch import distributed
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from rapidfire_cli.training.gang import as_default
 from rapidfire_cli.training.share import Share
 
 dist: Any = distributed  # its stores and process groups have no annotations
@@ -32,11 +33,8 @@ def joined(name: str, share: Share, device: torch.device, backend: Any) -> tuple
     known.pg_names[group] = name
     known.pg_group_ranks[group] = {rank: rank for rank in range(size)}
     known.pg_backend_config[group] = f"{device.type}:{kind}"
-    dist.group.WORLD = group
-    try:
+    with as_default(group):
         return init_device_mesh(device.type, (size,)), group
-    finally:
-        dist.group.WORLD = None
 
 
 def parted(group: Any) -> None:

@@ -16,6 +16,7 @@ from rapidfire_cli.facts import PREPARED, RunOpened, reading
 from rapidfire_cli.mlspec import MLSpec, Mode
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION, Direction, LeafConfig, Split, canonical
 from rapidfire_cli.training import fingerprint, metrics, optimizers, remainder, rng, schedulers, warm_start
+from rapidfire_cli.training.batch_norm import synced
 from rapidfire_cli.training.batches import BatchSource
 from rapidfire_cli.training.checkpoint import restore
 from rapidfire_cli.training.custom import unusable
@@ -127,6 +128,8 @@ def opened(
     model, remade = made_model(spec, cfg, assignment.seed, device)
     if gang:
         check_shared(leaf, model, batch_sources[TRAIN], gang.share)
+        if its.batch_norm == "sync":
+            model = synced(model, gang.group())
     if (under := shared.settings.of_rows()) != source.under:
         batch_sources = sources_of_batches(replace(source, under=under), shared)
     optimizer = optimizers.build(its.optimizer, model)

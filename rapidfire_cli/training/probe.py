@@ -35,7 +35,7 @@ def probe(order: Probe, shared: Shared) -> Probed:
         its = train_config(leaf)
         own, returned = _own(leaf, shared.spec), returned_names(shared.spec)
         wrong = [*_findings(its, own, returned, shared.setup.device), *rehearsals.findings(its, leaf)]
-        wrong += [*gang_findings(leaf), *layer_findings(leaf)]
+        wrong += [*gang_findings(leaf, shared.setup.device), *layer_findings(leaf)]
         found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
         if index < len(order.leaves):
             measured.append(_measured(its, own, returned))

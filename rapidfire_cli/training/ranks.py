@@ -7,13 +7,30 @@ from typing import TypeAlias
 import torch
 
 from rapidfire_cli.engine.messages import Rank, Report, Stranded
-from rapidfire_cli.facts import CheckpointDamaged, EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
+from rapidfire_cli.facts import (
+    CheckpointDamaged,
+    DevicesChanged,
+    EpochEnded,
+    Evicted,
+    RunFailed,
+    RunOpened,
+    Saved,
+    TurnEnded,
+)
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.gang import PATIENCE, Gang, Lost
 from rapidfire_cli.training.log import say
 
 OfRun: TypeAlias = (
-    RunOpened | EpochEnded | Saved | CheckpointDamaged | TurnEnded | Evicted | RunFailed | Stranded
+    RunOpened
+    | EpochEnded
+    | Saved
+    | CheckpointDamaged
+    | DevicesChanged
+    | TurnEnded
+    | Evicted
+    | RunFailed
+    | Stranded
 )
 """The reports about a run."""
 

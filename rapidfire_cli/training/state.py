@@ -167,7 +167,9 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
     if run.share.leads or own:
         run.streams = rng.unpack(own.get("streams", state["streams"]), run.assignment.seed, run.share.rank)
     if run.share.leads and not is_known:
-        say(f"rapidfire: {1 + len(ranks)} devices trained it, now {run.share.size}: not bit for bit the same")
+        run.trained_by = 1 + len(ranks)
+        changed = f"from {run.trained_by} to {run.share.size}"
+        say(f"rapidfire: the number of devices changed {changed}: not bit for bit the same")
     run.settings.unpack(state.get("settings", {}))
 
 

@@ -28,6 +28,7 @@ class TrainConfig:
     on_nan: Literal["fail", "continue"]
     compile: bool
     deterministic: bool | None
+    batch_norm: Literal["local", "sync"] | None  # of a gang: over which rows; None refuses such layers
 
     @property
     def step_size(self) -> int:
@@ -73,4 +74,5 @@ def train_config(leaf: LeafConfig) -> TrainConfig:
         on_nan=train.get("on_nan", "fail"),
         compile=train.get("compile", False),
         deterministic=train.get("deterministic"),
+        batch_norm=train.get("batch_norm"),
     )

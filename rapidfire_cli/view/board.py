@@ -9,8 +9,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -20,6 +22,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -110,7 +113,9 @@ def fold(board: Board, fact: Fact, now: float = 0.0) -> None:
             board.lines[run.number] = born
         case RunChanged(run):
             _settle(board, board.lines[run], fact)
-        case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged():
+        case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged() | DevicesChanged():
+            pass
+        case RunsPacked() | MemoryGiven():
             pass
         case RunReplaced() | BracketBegun() | RunJoined() | RunLeft() | Decision() | RequestTaken():
             pass

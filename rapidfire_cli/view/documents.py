@@ -20,9 +20,18 @@ def experiment_document(overview: Overview, rows: Sequence[RunRow]) -> dict[str,
         "directory": str(overview.home.path),
         "state": str(overview.state),
         "keep": overview.metadata.keep,
+        **_packing(overview),
         "objective": {"metric": objective.metric, "direction": objective.direction, "at": objective.at},
         "runs": [run_document(row, overview) for row in rows],
     }
+
+
+def _packing(overview: Overview) -> dict[str, Plain]:
+    """How many runs share each GPU, and what they gave each other, if that was decided."""
+    if (packing := overview.metadata.packing) is None:
+        return {}
+    given: list[Plain] = [{"run": each.run, "slots": [*each.slots]} for each in overview.given]
+    return {"packing": {"runs": packing.runs, "why": packing.why, "given": given}}
 
 
 def ranking_document(overview: Overview, ranked: Sequence[Ranked]) -> dict[str, Plain]:

@@ -7,8 +7,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -18,6 +20,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -26,6 +29,7 @@ from rapidfire_cli.facts import (
     by_split,
 )
 from rapidfire_cli.terms import Fork, Run, RunState
+from rapidfire_cli.view.wording import counted
 
 WORTH_A_LINE = frozenset({RunState.INTERRUPTED, RunState.STOPPED, RunState.PRUNED, RunState.DELETED})
 
@@ -77,6 +81,8 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             yield f"bracket {bracket}  rung {rung} at epoch {level}: {on} of {len(verdicts)} promoted"
         case CheckpointDamaged(run, cause):
             yield f"run {run}  skipped a damaged checkpoint: {cause}"
+        case DevicesChanged(run) | MemoryGiven(run):
+            yield f"run {run}  {devices_text(fact)}"
         case WorkerDied(slot, cause):
             yield f"worker {slot}  died: {cause}"
         case (
@@ -87,5 +93,20 @@ def told(fact: Fact, epochs: Mapping[int, int], chunks: int = 1) -> Iterator[str
             pass
         case RequestTaken():
             pass
+        case RunsPacked():  # `fit` prints it before it starts the workers
+            pass
+        case _:
+            assert_never(fact)
+
+
+def devices_text(fact: DevicesChanged | MemoryGiven) -> str:
+    """What happened to the run's devices, without its number."""
+    match fact:
+        case DevicesChanged(_, before, now):
+            what = f"continues on {counted(now, 'device')}, before on {before}"
+            return f"{what}: equal apart from rounding, not bit for bit"
+        case MemoryGiven(_, slots):
+            word = "slot" if len(slots) == 1 else "slots"
+            return f"ran out of memory and gets that of {word} {' and '.join(map(str, slots))}"
         case _:
             assert_never(fact)

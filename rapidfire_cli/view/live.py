@@ -12,7 +12,7 @@ from rich.live import Live as RichLive
 from rich.segment import Segment
 from rich.style import Style
 
-from rapidfire_cli.facts import CheckpointDamaged, Fact
+from rapidfire_cli.facts import CheckpointDamaged, DevicesChanged, Fact, MemoryGiven
 from rapidfire_cli.view.board import Board, fold
 from rapidfire_cli.view.columns import LiveColumn, Styled, columns
 from rapidfire_cli.view.frame import frame
@@ -90,7 +90,7 @@ class Live(Redrawn):
     def tell(self, facts: Sequence[Fact]) -> None:
         """Print warnings above the table."""
         for fact in facts:
-            if isinstance(fact, CheckpointDamaged):
+            if isinstance(fact, CheckpointDamaged | DevicesChanged | MemoryGiven):
                 self._console.print(*told(fact, {}), highlight=False, markup=False)
         super().tell(facts)
 

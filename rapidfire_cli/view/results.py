@@ -25,6 +25,7 @@ from rapidfire_cli.terms import (
     Split,
 )
 from rapidfire_cli.view.knob_columns import knob_columns, varied
+from rapidfire_cli.view.lines import devices_text
 from rapidfire_cli.view.signs import BEST, STYLES
 from rapidfire_cli.view.tables import Column, Row, Table
 from rapidfire_cli.view.wording import NOTHING, counted, metric_text, metric_title, numbered
@@ -62,7 +63,7 @@ def status_table(overview: Overview, more: Sequence[str] = ()) -> Table[RunRow]:
         columns.insert(1, Column("fork of", lambda row: _origin(row, Fork), right=True))
     if any(isinstance(row.origin, OomRetry) for row in overview.rows):
         columns.insert(1, Column("replaces", lambda row: _origin(row, OomRetry), right=True))
-    notes = [*failures(overview.rows, overview.home), *_kept(overview), *more]
+    notes = [*failures(overview.rows, overview.home), *_kept(overview), *_packed(overview), *more]
     return Table(columns, overview.rows, notes=notes)
 
 
@@ -70,6 +71,14 @@ def _kept(overview: Overview) -> Iterator[str]:
     """What completed runs keep on the disk, if there are any."""
     if any(row.state is RunState.COMPLETED for row in overview.rows):
         yield f"completed runs keep {KEPT[overview.metadata.keep]} (execution.keep: {overview.metadata.keep})"
+
+
+def _packed(overview: Overview) -> Iterator[str]:
+    """How many runs share each GPU and why, if that was decided, and what became of it."""
+    if packing := overview.metadata.packing:
+        yield packing.why
+    for given in overview.given:
+        yield f"run {given.run} {devices_text(given)}"
 
 
 def ranking_table(

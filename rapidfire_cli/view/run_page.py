@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
-from rapidfire_cli.facts import CheckpointDamaged, RunFailed, RunLeft, RunReplaced, WorkerDied, reading
+from rapidfire_cli.facts import (
+    CheckpointDamaged,
+    DevicesChanged,
+    MemoryGiven,
+    RunFailed,
+    RunLeft,
+    RunReplaced,
+    WorkerDied,
+    reading,
+)
 from rapidfire_cli.manifest.knob_paths import dotted, knobs
 from rapidfire_cli.store.known_runs import WarmedBy
 from rapidfire_cli.store.queries import Overview, RunRow
@@ -14,6 +23,7 @@ from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Proposal
 from rapidfire_cli.view.documents import run_document
 from rapidfire_cli.view.knob_columns import varied
+from rapidfire_cli.view.lines import devices_text
 from rapidfire_cli.view.results import in_order
 from rapidfire_cli.view.sparkline import sparkline
 from rapidfire_cli.view.tables import Column, Table
@@ -77,6 +87,7 @@ def run_page_document(page: RunPage) -> dict[str, Plain]:
             "slots": [*record.slots],
         },
         "environment": dict(record.environment),
+        "packing": asdict(packing) if (packing := page.seen.metadata.packing) else None,
         "troubles": [{"at": one.at, "what": _told(one.fact)} for one in record.troubles],
     }
 
@@ -113,6 +124,8 @@ def _about(page: RunPage) -> Iterator[list[str]]:
             f"from {moment_text(record.began)} to {moment_text(record.ended)}",
             *filter(None, (spent, each)),
         ]
+    if packing := page.seen.metadata.packing:
+        yield [packing.why]
 
 
 def _config(page: RunPage) -> Table[tuple[str, Plain]]:
@@ -156,6 +169,8 @@ def _told(fact: TroubleFact) -> str:
             return f"failed ({kind}) at step {step:,}: {cause}"
         case CheckpointDamaged(_, cause):
             return f"skipped a damaged checkpoint: {cause}"
+        case DevicesChanged() | MemoryGiven():
+            return devices_text(fact)
         case WorkerDied(slot, cause):
             return f"its worker on slot {slot} died: {cause}"
         case RunLeft(_, bracket, cause):

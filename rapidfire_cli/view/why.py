@@ -7,8 +7,9 @@ from typing import assert_never
 from rapidfire_cli.manifest.codec import spelt
 from rapidfire_cli.stopping.decision import Wait
 from rapidfire_cli.store.explain import Explanation, Gathering, Judgement
-from rapidfire_cli.store.facts import body
+from rapidfire_cli.store.facts import body, kind
 from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Proposal, RunState, spoken
+from rapidfire_cli.view.lines import devices_text
 from rapidfire_cli.view.wording import counted, numbered, ranges
 
 RANKS = 1000  # that a decision is shown with, at most: `known` says how many there were (assumed)
@@ -32,6 +33,8 @@ def why_document(account: Explanation) -> dict[str, Plain]:
         **({"origin": spelt(row.origin)} if row.origin else {}),
         **({"began": asdict(account.began)} if account.began else {}),
         **({"warm_start": asdict(account.warm)} if account.warm else {}),
+        "devices": [{"what": kind(each), **body(each)} for each in account.devices],
+        "packing": asdict(account.packing) if account.packing else None,
         "waits": asdict(account.wait) if account.wait else None,
         "left": body(account.left) if account.left else None,
         "counted_as_failed": body(account.counted) if account.counted else None,
@@ -126,6 +129,10 @@ def _before(account: Explanation) -> Iterator[str]:
     if began := account.began:
         first = "epoch is that" if began.epoch == 1 else f"{began.epoch} epochs are those"
         yield f"its first {first} of run {began.run}, from which it differs in `train.epochs` alone"
+    for each in account.devices:
+        yield f"it {devices_text(each)}"
+    if account.packing:
+        yield account.packing.why
     passed = [each for each in account.judgements if each.verdict.promoted]
     if passed:
         yield "it was promoted at " + "; ".join(_passed(account, each) for each in passed)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -20,7 +21,10 @@ def rows(count: int, seed: int) -> list[dict[str, torch.Tensor]]:
 
 
 class Shared(MLSpec):
-    """`strike` names a row and what happens to the first process that trains it."""
+    """`strike` says what happens to the first process that trains a row: `kill 7`.
+
+    With `validated`, it is a row of validation; with `again`, the row is read a second time.
+    """
 
     def initialize_run(self, misc_path, cfg, mode):
         self.marker = Path(misc_path, f"struck-{cfg['user_knobs']['strike']}".replace(" ", "-"))
@@ -33,15 +37,21 @@ class Shared(MLSpec):
         return nn.Sequential(*layers)
 
     def row_prep(self, row, cfg, mode):
-        return row
+        return {"x": torch.tensor(row["x"])} if mode == "predict" else row
 
     def compute_forward(self, model, batch, cfg):
-        if cfg["user_knobs"]["strike"] != "nothing" and model.training:
-            how, row = cfg["user_knobs"]["strike"].split()
-            if int(row) in batch["index"].tolist() and not self.marker.exists():
+        if cfg["user_knobs"]["strike"] != "nothing":
+            how, row, *when = cfg["user_knobs"]["strike"].split()
+            is_there = model.training is ("validated" not in when) and int(row) in batch["index"].tolist()
+            first = self.marker.with_suffix(".first")
+            if is_there and "again" in when and not first.exists():
+                first.touch()
+            elif is_there and not self.marker.exists():
                 self.marker.touch()
-                strike(how)
+                strike(how, self.marker)
         logits = model(batch["x"])
+        if "labels" not in batch:
+            return {"logits": logits}
         loss = nn.functional.cross_entropy(logits, batch["labels"])
         return {
             "loss": loss,
@@ -58,8 +68,11 @@ class Normed(Shared):
         return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
 
 
-def strike(how: str) -> None:
+def strike(how: str, marker: Path) -> None:
     match how:
+        case "linger":
+            while marker.exists():
+                time.sleep(0.01)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "freeze":

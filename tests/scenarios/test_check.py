@@ -2,6 +2,9 @@
 
 import pytest
 
+from rapidfire_cli.app.files import Given
+from rapidfire_cli.app.verbs import check
+from rapidfire_cli.view.formats import Output
 from tests.scenarios.conftest import GRID, HEADER
 
 TRAIN = "train: {epochs: 1, batch_size: 64, optimizer: {name: SGD, args: {lr: !list [0.1, 0.01]}}}\n"
@@ -134,11 +137,12 @@ class Wide(MLSpec):
 """
 
 
-def test_smoke_finds_a_run_that_no_device_can_hold_without_making_it(cli):
+@pytest.mark.parametrize("options", [[], ["--smoke"]])
+def test_a_run_that_no_device_can_hold_is_found_without_making_it(cli, options):
     cli.write(WIDE, "wide.py")
     knobs = f"user_knobs: {{width: !list [8, {10**12}]}}"
     cli.write(f"mlspec: wide:Wide\ngridsearch:\n  {knobs}\n  {TRAIN}")
-    error = cli.run("check", "--smoke", "experiment.yaml", exits=2, anew=True).stderr
+    error = cli.run("check", *options, "experiment.yaml", exits=2, anew=True).stderr
 
     assert error.count("error[E433]: run 3: the run needs more memory than the device has") == 1
     assert (
@@ -146,3 +150,12 @@ def test_smoke_finds_a_run_that_no_device_can_hold_without_making_it(cli):
         and "found: about " in error
         and " GiB to train a batch of 64" in error
     )
+
+
+def test_check_stops_estimating_where_loading_takes_long(cli, monkeypatch, capsys):
+    cli.write(WIDE.replace("return {", "import time; time.sleep(600); return {", 1), "wide.py")
+    file = cli.write(f"mlspec: wide:Wide\ngridsearch:\n  user_knobs: {{width: {10**12}}}\n  {TRAIN}")
+    monkeypatch.chdir(cli.path)
+    monkeypatch.setattr(check, "PATIENCE", 0.5)
+    assert check.check(Given(file), static=False, smoke=False, output=Output.TABLE) == 0
+    assert capsys.readouterr().out.endswith("2 runs, 1 kind: no problems found\n")

@@ -1,21 +1,12 @@
 """Runs that share a GPU have the bits that they have alone; here a slot on the CPU pretends to be it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from tests.scenarios.conftest import GRID, HEADER, Cli
+from tests.scenarios.pretended import fit_on_gpus
 
-PRETEND = """\
-import runpy, sys
-from rapidfire_cli.app import workplaces
-from rapidfire_cli.engine.ports import Slot
-workplaces.seats = lambda file, asked: ((Slot(0, "cpu", "0", 1.0),), 1)
-sys.argv[0] = "rapidfire"
-runpy.run_module("rapidfire_cli", run_name="__main__")
-"""
 LONG = GRID.replace("pause: 0}", "pause: 0.01}")  # so that several workers are up before they end
 DEMO = LONG.replace("gridsearch:\n", "gridsearch:\n  dev_knob: {demo_mode: imdb}\n")
 
@@ -23,13 +14,9 @@ DEMO = LONG.replace("gridsearch:\n", "gridsearch:\n  dev_knob: {demo_mode: imdb}
 def trained(cli: Cli, name: str, text: str, *options: str) -> tuple[dict[str, bytes], str]:
     """The weights of each run by its number, and what was said."""
     cli.write(HEADER + text)
-    command = [sys.executable, "-c", PRETEND, "fit", "experiment.yaml", "--dir", name, *options]
-    done = subprocess.run(
-        command, cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    said = fit_on_gpus(cli, 1, "--dir", name, *options)
     files = sorted((cli.path / name).glob("tiny/runs/*/final.safetensors"))
-    return {file.parent.name.split("-")[0]: file.read_bytes() for file in files}, done.stderr
+    return {file.parent.name.split("-")[0]: file.read_bytes() for file in files}, said
 
 
 def slots(cli: Cli, name: str) -> set[int]:
@@ -56,6 +43,10 @@ def test_as_many_runs_train_at_once_as_were_measured_to_fit_with_the_same_bits(t
     assert line.startswith("4 runs on each GPU: run ") and line.endswith(" would fit")
     assert len(slots(cli, "packed")) > 1
     assert weights == alone
+    found = json.loads(cli.run("status", "--dir", "packed", "-o", "json").stdout)["packing"]
+    assert found == {"runs": 4, "why": line, "given": []}
+    for words in (("status",), ("show", "2"), ("why", "2")):
+        assert line in " ".join(cli.run(*words, "--dir", "packed").stdout.split())
 
 
 def test_a_predefined_placement_trains_without_a_measurement_with_the_same_bits(tmp_path, alone):

@@ -9,6 +9,7 @@ import torch
 from rapidfire_cli.engine.messages import Assignment, Rank, Train
 from rapidfire_cli.facts import EpochEnded
 from tests.training.gang_specs import CASES
+from tests.training.normalising import on_cpu
 from tests.training.sandbox import TrainingSandbox
 
 
@@ -27,6 +28,7 @@ def trained(place: Path, case: str, rank: Rank | None) -> list[dict[str, float]]
 
 def main() -> None:
     torch.set_num_threads(1)
+    on_cpu()
     number, home, cases = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
     found = {}
     for index, case in enumerate(cases):

@@ -144,6 +144,14 @@ class Adapted(Layered):
         return model(batch["x"][..., None])
 
 
+class Normalised(Layered):
+    """Normalises over batches."""
+
+    def create_model(self, cfg):
+        first, *others = super().create_model(cfg)
+        return nn.Sequential(first, nn.BatchNorm1d(6), nn.Tanh(), *others)
+
+
 class Measured(Plain):
     """Has a metric of its own, of a library that looks for a process group."""
 
@@ -183,6 +191,15 @@ CASES = {
     "dropped rows": case(drop_last=True),
     "another optimizer": case(optimizer=ADAM, batch_size=2),
 }
+SYNCED = {"max_grad_norm": 0.5, "batch_norm": "sync", "drop_last": True}
+NORMALISED = {
+    "rows of several batches normalised together": case(
+        "Normalised", **SYNCED, grad_accumulation=2, batch_size=5
+    ),
+    "rows normalised together": case("Normalised", **SYNCED),
+}
+"""Needs kernels that torch does not have for the CPU: tests/training/normalising.py."""
+CASES |= NORMALISED
 
 
 def sharded(case: tuple[str, Any, Any], *layers: str, **train: Any) -> tuple[str, Any, Any]:
@@ -194,7 +211,7 @@ def sharded(case: tuple[str, Any, Any], *layers: str, **train: Any) -> tuple[str
 
 ELEMENTWISE = ("Adadelta", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop")
 BLOCK = "tests.training.gang_specs.Block"
-WHOLE_ONLY = ("an optimizer that evaluates the loss again",)
+WHOLE_ONLY = ("an optimizer that evaluates the loss again", *NORMALISED)
 ACCUMULATED = {"grad_accumulation": 3, "batch_size": 2, "max_grad_norm": 0.1}
 SHARDED = {
     **{f"{name}, sharded": sharded(each) for name, each in CASES.items() if name not in WHOLE_ONLY},
@@ -206,5 +223,6 @@ SHARDED = {
     "an adapted model": sharded(case("Adapted", setup={"checkpoint_every": 0, "chunks": 2}), BLOCK),
     "layers in bfloat16": sharded(case("Layered", precision="bf16"), BLOCK),
     "layers of a class": sharded(case("Layered", setup={"checkpoint_every": 0}), BLOCK),
+    **{f"{name}, sharded": sharded(each, BLOCK) for name, each in NORMALISED.items()},
 }
 CASES |= SHARDED

@@ -12,6 +12,7 @@ import xxhash
 from rapidfire_cli.engine.messages import Assignment, Rank, Train
 from tests.training.gang_rank import trained
 from tests.training.gang_specs import BLOCK, case, sharded
+from tests.training.normalising import on_cpu
 from tests.training.sandbox import TrainingSandbox
 
 STEPPING = sharded(case("Layered", batch_size=6, max_grad_norm=0.5, epochs=2), BLOCK)
@@ -81,6 +82,7 @@ def _weights(sandbox: TrainingSandbox) -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
+    on_cpu()
     rank, home, stops, names = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     found: dict[str, Any] = {"cases": {}, "stopped": []}
     if rank < 2:

@@ -62,6 +62,11 @@ def test_what_does_not_go_together_is_told(tmp_path):
     ]
 
 
+def test_normalising_over_several_devices_needs_gpus(tmp_path):
+    leaves = [leaf(gpus=size, batch_norm=how) for size, how in ((2, "local"), (2, "sync"), (1, "sync"))]
+    assert codes(probed(tmp_path, *leaves)) == [(1, "train.batch_norm", "E416")]
+
+
 def test_values_are_tried_out_in_leaf_configs_that_differ_in_numbers_alone(tmp_path):
     def adam(rate):
         return leaf({"name": "Adam", "args": {"lr": rate}})

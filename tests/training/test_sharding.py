@@ -42,9 +42,7 @@ def test_a_run_that_stops_at_random_marks_ends_with_the_bits_of_one_that_does_no
 def test_a_run_continues_on_another_number_of_devices_within_rounding_and_says_so(ranks, name):
     epochs, log = ranks[0]["resized"][name]
     before, now = SIZES[name]
-    assert f"{before} devices trained it, now {now}: not bit for bit the same" in log.replace(
-        "device t", "devices t"
-    )
+    assert f"the number of devices changed from {before} to {now}: not bit for bit the same" in log
     assert len(epochs) == 2
     for ours, theirs in zip(epochs, ranks[0]["one"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)

@@ -49,7 +49,7 @@ def _seconds(left: Mapping[int, tuple[int, int]], rows: Mapping[int, RunRow], pa
     """Until all have trained: by run, whose pace and devices it has, and its epochs."""
     if not left:
         return 0.0
-    gangs = {run: min(gang_size(rows[like].config), pace.slots) for run, (like, _) in left.items()}
+    gangs = {run: min(gang_size(rows[like].config, pace.gpus), pace.slots) for run, (like, _) in left.items()}
     runs = tuple(NewRun(run, epochs, gang=gangs[run]) for run, (_, epochs) in sorted(left.items()) if epochs)
     simulation = Simulation(pace.slots, lambda run, epochs: epochs * pace.of(left[run][0]), lambda *_: None)
     return simulation.run([RunsAdded(runs)]).makespan

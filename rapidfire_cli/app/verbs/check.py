@@ -1,9 +1,11 @@
 """`check`: find every problem of an experiment that can be found before training."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -31,6 +33,8 @@ from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Run
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.wording import counted
+
+PATIENCE = 10.0  # seconds for estimates without `--smoke`: loading data can take hours (assumed)
 
 Smokes: TypeAlias = "list[tuple[Run, Smoked]]"
 """Runs, and what came of training one batch of each."""
@@ -76,10 +80,13 @@ def _asked(
             if smoke and answer.prepares and not found:
                 found = problems(file, (), _prepared(session, runs, file.seed))
             kinds = len(asked.leaves)
-            if found or not smoke:
+            if found:
                 return found
+            if not smoke:
+                here = runs if file.execution.backend == "local" else ()
+                return _smoked(file, samples, _estimates(session, here, PATIENCE))
         with interview(loaded) as session:  # of its own, as user code may keep tensors without data
-            large = [(run, _smoke(session, run, estimated=True)) for run in heaviest(runs)]
+            large = _estimates(session, runs)
         if found := _smoked(file, samples, large):
             return found
         with interview(loaded) as session:
@@ -130,12 +137,24 @@ def _alone(runs: Sequence[Run], rows: int) -> Iterator[Run]:
     return (sizes[size] for size in sorted(sizes) if rows > size > 1 == rows % size)
 
 
-def _smoke(session: WorkerSession, run: Run, estimated: bool = False) -> Smoked:
+def _estimates(session: WorkerSession, runs: Sequence[Run], within: float = math.inf) -> Smokes:
+    """What estimates of the largest runs' memory find, as far as they are made `within` this many seconds."""
+    end = time.monotonic() + within
+    found: Smokes = []
+    for run in heaviest(runs):
+        with suppress(WorkerGone):  # training a real batch says more
+            answer = session.ask(Smoke(run.config, run.seed, estimated=True), end - time.monotonic())
+            assert isinstance(answer, Smoked)
+            found.append((run, answer))
+        if time.monotonic() >= end:
+            break
+    return found
+
+
+def _smoke(session: WorkerSession, run: Run) -> Smoked:
     try:
-        answer = session.ask(Smoke(run.config, run.seed, estimated))
+        answer = session.ask(Smoke(run.config, run.seed))
     except WorkerGone as gone:
-        if estimated:  # training a real batch says more
-            return Smoked(())
         return Smoked((Finding(0, (), "E431", "a trial batch failed", f"its worker {gone}"),))
     assert isinstance(answer, Smoked)
     return answer

@@ -41,7 +41,7 @@ from rapidfire_cli.engine.local.backend import log_of
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Setup
 from rapidfire_cli.engine.ports import Audience, Slot, gpus_of
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
-from rapidfire_cli.facts import Fact
+from rapidfire_cli.facts import Fact, RunsPacked
 from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
 from rapidfire_cli.manifest.representatives import Representatives, representatives
@@ -228,7 +228,8 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch, there: 
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
         found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
-        journal.record(news)
+        packed = [RunsPacked(place.packing.runs, place.packing.why)] if place.packing.why else []
+        journal.record([*packed, *news])
         proposers.brackets = {member.group: member.number for member in plan.members if member.is_open}
         groups = {member.number: member.group for member in plan.members}
         brackets = [(groups[each.bracket.number], each.bracket) for each in found]
@@ -241,7 +242,7 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch, there: 
             logged(home, request.trackers),
             shielded(watch(seen), passing=(ReaderGone, OSError)) as people,
         ):
-            people.tell(news)
+            people.tell([*packed, *news])
             audience = FailFast(people, stop) if request.fail_fast else people
             admission = FitAdmission(home, plan.loaded.file, plan.runs, plan.free, waiting, proposers, forks)
             try:
@@ -277,7 +278,9 @@ def _driver(plan: Plan, place: Workplace, stop: StopSignal, serving: Serving) ->
     beside = data_workers(loaded.file, place.slots)
 
     def setup_of(slot: Slot) -> Setup:
-        return replace(setup(loaded, slot, place.threads, beside), objective=objective, working=place.working)
+        return replace(
+            setup(loaded, slot, place.threads, beside), objective=objective, working=place.packing.working
+        )
 
     execution = loaded.file.execution
     driver = Driver(

@@ -10,6 +10,7 @@ from rapidfire_cli.app.selection import named_run
 from rapidfire_cli.store.explain import Explanation, explain
 from rapidfire_cli.store.history import Past, history
 from rapidfire_cli.store.queries import Overview
+from rapidfire_cli.store.run_record import of_devices
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.why import judgement_records, why_document
 from rapidfire_cli.view.why import why as sentences
@@ -39,4 +40,5 @@ def account_of(seen: Overview, run: int, past: Sequence[Past] | None = None) -> 
     """
     # the history is read last, so that it includes everything read before
     found = explain(seen, history(seen.home.journal) if past is None else past, run)
-    return replace(found, began=began_with(seen.home, found.row))
+    devices = of_devices(seen.home.journal, run)
+    return replace(found, began=began_with(seen.home, found.row), devices=devices)

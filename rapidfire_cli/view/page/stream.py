@@ -29,8 +29,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -40,6 +42,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -239,8 +242,10 @@ def _runs(told: Iterable[Fact]) -> Iterator[int]:
                 yield from (verdict.run for verdict in fact.verdicts)
             case WorkerDied():
                 yield from () if fact.run is None else (fact.run,)
-            case WorkerStarted() | BracketBegun() | RequestTaken():
+            case WorkerStarted() | RunsPacked() | BracketBegun() | RequestTaken():
                 pass
+            case DevicesChanged() | MemoryGiven():
+                yield fact.run
             case TurnStarted() | RunOpened() | EpochEnded() | Saved() | CheckpointDamaged() | TurnEnded():
                 yield fact.run
             case RunFailed() | RunChanged() | RunReplaced() | RunPurged() | RunJoined() | RunLeft():

@@ -10,8 +10,10 @@ from rapidfire_cli.facts import (
     BracketBegun,
     CheckpointDamaged,
     Decision,
+    DevicesChanged,
     EpochEnded,
     Fact,
+    MemoryGiven,
     RequestTaken,
     RunAdmitted,
     RunChanged,
@@ -21,6 +23,7 @@ from rapidfire_cli.facts import (
     RunOpened,
     RunPurged,
     RunReplaced,
+    RunsPacked,
     Saved,
     TurnEnded,
     TurnStarted,
@@ -34,6 +37,7 @@ from rapidfire_cli.store.history import Ledger
 from rapidfire_cli.store.queries import Best, Overview, RunRow, experiment_state, lasting
 from rapidfire_cli.store.ranking import Metric, ranking, sort_key
 from rapidfire_cli.terms import Epoch, Run, RunState, Split
+from rapidfire_cli.view.lines import devices_text
 
 
 @dataclass(slots=True)
@@ -166,6 +170,8 @@ class Watched:
                     self.ledger.append(fact)
             case RunOpened() | RunFailed() | RunPurged() | CheckpointDamaged() | Saved():
                 pass
+            case RunsPacked() | MemoryGiven() | DevicesChanged():
+                pass
             case TurnStarted() | TurnEnded() | RequestTaken():  # these have tables of their own
                 pass
             case _:
@@ -213,13 +219,15 @@ def replaced(row: RunRow, **values: Any) -> RunRow:
 
 
 def told_lines(fact: Fact) -> Iterator[str]:
-    """A line for a failure, a replaced run, a dead worker or a damaged checkpoint; none for other facts."""
+    """A line for each fact about trouble: a failure, a dead worker, other devices, a damaged checkpoint."""
     if isinstance(fact, RunFailed):
         yield f"run {fact.run} failed at step {fact.step:,}: {fact.cause}"
     elif isinstance(fact, RunReplaced):
         yield f"run {fact.run} ran out of memory; run {fact.by.number} takes its place"
     elif isinstance(fact, WorkerDied):
         yield f"the worker on slot {fact.slot} died: {fact.cause}"
+    elif isinstance(fact, DevicesChanged | MemoryGiven):
+        yield f"run {fact.run} {devices_text(fact)}"
     elif isinstance(fact, CheckpointDamaged):
         yield f"skipped a damaged checkpoint of run {fact.run}: {fact.cause}"
 
