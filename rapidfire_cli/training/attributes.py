@@ -15,9 +15,10 @@ the containers is immutable or another container. Otherwise, or after the first 
 Supported values: None, numbers, text, bytes, tensors, arrays, random generators, containers of these, and
 objects of classes written in Python (by their attributes). Unsupported changes: an object that is new or was
 replaced by one of another type, an iterator that advanced, a foreign object that was replaced. These raise
-Unholdable, so that a run never continues with other bits than it would have had.
+Unholdable, so that a run never continues with other bits than it would have had. So do the changes that
+`training/unheld.py` detects, such as hooks that user code adds.
 
-Not inspected: classes, modules of code, functions other than by name, hooks, the inside of foreign objects
+Not inspected: classes, modules of code, functions other than by name, the inside of foreign objects
 (such as a tokenizer written in Rust), and, below the MLSpec, objects of third-party packages.
 """
 
@@ -30,9 +31,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from torch import Tensor, nn
 
-from rapidfire_cli.training import fingerprint, generators
+from rapidfire_cli.training import fingerprint, generators, unheld
 from rapidfire_cli.training.places import AT, EXTRA, TREE, Place, delete, get, put, spelled
 from rapidfire_cli.training.plain import (
     ATOMS,
@@ -71,6 +73,8 @@ OPEN = ("torch", "torchmetrics", "transformers", "peft")
 
 DELETED = "deleted"
 
+KEYS, HOOKED = "keys()", "hooks"  # in a place instead of an attribute: they cannot be restored
+
 
 class Unholdable(Exception):  # noqa: N818 - a property of the state
     """A value cannot be saved in a checkpoint; the argument says where and why."""
@@ -79,7 +83,7 @@ class Unholdable(Exception):  # noqa: N818 - a property of the state
 class Seen(NamedTuple):
     """The value at a place, and a mark that stays equal while the value is unchanged."""
 
-    kind: str  # data, object, alias, tensor of the model, code, iterator
+    kind: str  # data, object, alias, tensor of the model, code, iterator, keys, hooks
     mark: Any
     value: Any
 
@@ -100,16 +104,26 @@ class Attributes:
             else seen._replace(value=None)  # only an id needs its value kept alive
             for place, seen in found.items()
         }
-        containers = _containers(found.values(), model) or ()
+        self._settle(found)
+
+    def _settle(self, found: Mapping[Place, Seen]) -> None:
+        """Record what `_as_before` compares."""
+        containers = _containers(found.values(), self._model) or ()
         self._contents = [(each, content_of(each)) for each in containers]  # empty: `changed` must walk
+        self._modules = [*self._model.modules()]
+        self._shapes = unheld.shapes(self._modules)
+
+    def _as_before(self) -> bool:
+        """Whether it is certain, without a walk, that nothing changed."""
+        held = self._contents and all(holds(container, content) for container, content in self._contents)
+        return bool(held) and unheld.shapes(self._modules) == self._shapes
 
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Let a change in the block, which rapidfire makes to the model, not count as one of the run."""
-        unchanged = self._contents and all(holds(container, content) for container, content in self._contents)
+        unchanged = self._as_before()
         yield
-        containers = (_containers(self._walk().values(), self._model) or ()) if unchanged else ()
-        self._contents = [(each, content_of(each)) for each in containers]
+        self._settle(self._walk() if unchanged else {})
 
     def second_place(self, model: nn.Module) -> str | None:
         """Return the first attribute that holds a parameter a second time; None if there is none."""
@@ -122,7 +136,7 @@ class Attributes:
 
         Raises Unholdable if a checkpoint cannot hold a changed value.
         """
-        if self._contents and all(holds(container, content) for container, content in self._contents):
+        if self._as_before():
             return {}
         self._contents.clear()
         now, pack = self._walk(), Packing()
@@ -135,7 +149,17 @@ class Attributes:
             owners = [place[:end] for end in range(1, len(place))]
             if place not in now and not any(owner in state or owner in gone for owner in owners):
                 gone.append(place)
+        self._check_memory({place: now[place] for place in state}, now.values())
         return state | dict.fromkeys(reversed(gone), (DELETED, None))  # delete from the end of a list
+
+    def _check_memory(self, changed: Mapping[Place, Seen], now: Iterable[Seen]) -> None:
+        """Check that no changed array shares its memory. Raises Unholdable."""
+        arrays = {place: seen for place, seen in changed.items() if isinstance(seen.value, np.ndarray)}
+        values = [*(seen.value for seen in now), *registered(self._model).values()] if arrays else ()
+        shared = unheld.overlapping(values)
+        for place, seen in arrays.items():
+            if id(seen.value) in shared:
+                raise _refusal(place, "the array shares its memory with another array or tensor")
 
     def restore(self, state: State) -> None:
         """Restore the result of `changed` into objects that were just created by the same code.
@@ -224,16 +248,20 @@ class _Walk:
 
     def _look_into(self, place: Place, value: Any) -> None:
         code = _is_code(value, below_model=place[0] == MODEL)
-        if code and isinstance(value, Iterator) and not isinstance(value, io.IOBase):
-            self.found[place] = Seen("iterator", _position(value), value)
+        if (content := unheld.content(value)) is not None:
+            self.found[place] = Seen("code", content, value)
+        elif code and isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+            self.found[place] = Seen("iterator", unheld.position(value), value)
         elif isinstance(value, types.FunctionType):
             self.found[place] = Seen("code", (value.__module__, value.__qualname__), value)
         elif code:
             self.found[place] = Seen("code", id(value), value)
         else:
-            lasting = isinstance(value, nn.Module)  # lazy modules change their class
-            name = "" if lasting else f"{type(value).__module__}.{type(value).__qualname__}"
-            self.found[place] = Seen("object", name, value)
+            self.found[place] = Seen("object", (unheld.class_of(value), unheld.value_of(value)), value)
+            if isinstance(value, dict):
+                self.found[*place, KEYS] = Seen("keys", unheld.keys(value), None)
+            elif isinstance(value, nn.Module):
+                self.found[*place, HOOKED] = Seen("hooks", unheld.hooked(value), None)
             for key, below in self._parts(value):
                 self.visit((*place, key), below)
 
@@ -280,7 +308,7 @@ def _own(value: Any) -> Iterator[tuple[str, Any]]:
 def _is_code(value: Any, below_model: bool) -> bool:
     """Whether the value must not be inspected: code, or an object of a foreign class."""
     cls: Any = type(value)
-    if isinstance(value, nn.Module) or cls in CONTAINERS:
+    if isinstance(value, nn.Module) or cls in CONTAINERS or cls is types.SimpleNamespace:
         return False
     return isinstance(value, CODE) or not _in_python(cls) or not (below_model or _is_open(cls))
 
@@ -310,6 +338,8 @@ def _containers(found: Iterable[Seen], model: nn.Module) -> list[Any] | None:
     for kind, its_mark, value in found:
         if its_mark is UNKNOWN or kind in ("derived", "iterator"):
             return None
+        if kind in ("object", "code") and isinstance(value, unheld.CHANGEABLE):
+            return None
         if kind == "object" and not any(cls.__dict__.get("__slots__") for cls in type(value).__mro__):
             containers += [value] if isinstance(value, dict | list | tuple | deque) else []
             containers += [vars(value)] if hasattr(value, "__dict__") else []
@@ -330,6 +360,10 @@ def _same(before: Seen | None, now: Seen) -> bool:
         return False
     if now.kind == "code" and isinstance(now.mark, int):
         return before.value is now.value
+    if now.kind == "keys":
+        return unheld.same_keys(before.mark, now.mark)
+    if now.kind == "object" and before.mark[0] == "":
+        return True
     return bool(before.mark == now.mark) and now.mark is not UNKNOWN
 
 
@@ -346,17 +380,14 @@ def _packed(place: Place, seen: Seen, pack: Packing) -> Any:
             return pack(seen.value.detach())
         case "iterator":
             reason = f"the {type(seen.value).__name__} advances during training"
+        case "keys":
+            place, reason = place[:-1], "its keys or their order change during training"
+        case "hooks":
+            place, reason = place[:-1], "its hooks change during training; set them in create_model"
         case _:
             reason = f"a {type(seen.value).__name__} is set during training"
-    raise Unholdable(f"`{spelled(place)}` cannot be saved in a checkpoint: {reason}")
+    raise _refusal(place, reason)
 
 
-def _position(iterator: Iterator[Any]) -> Any:
-    """The position of an iterator, as far as Python shows it."""
-    if isinstance(iterator, types.GeneratorType):
-        frame = iterator.gi_frame
-        return (frame.f_lasti, mark(list(frame.f_locals.values())) or UNKNOWN) if frame else "over"
-    try:
-        return repr(iterator.__reduce__())
-    except Exception:
-        return UNKNOWN
+def _refusal(place: Place, reason: str) -> Unholdable:
+    return Unholdable(f"`{spelled(place)}` cannot be saved in a checkpoint: {reason}")

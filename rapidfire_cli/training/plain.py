@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import operator
 import sys
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -75,7 +76,7 @@ def _feed(digest: Any, value: Any, above: list[int]) -> None:
         if above:
             raise _NotData  # a generator keeps its identity, so it needs its own place
         _feed(digest, generators.state_of(value), [id(value)])
-    elif kind in (range, slice):
+    elif kind in (range, slice, bytearray, array):
         digest.update(repr(value).encode())
     elif kind in CONTAINERS:
         if id(value) in above:
@@ -136,8 +137,14 @@ class Packing:
     def _compound(self, value: Any) -> Any:
         kind = type(value).__name__
         if isinstance(value, np.ndarray | np.generic):
-            array = np.ascontiguousarray(value)
-            return ("ndarray", str(array.dtype), array.shape, array.tobytes(), kind)
+            order: Any = "F" if value.flags.fnc else "C"
+            fields = value.dtype.names is not None
+            dtype: Any = np.lib.format.dtype_to_descr(value.dtype) if fields else str(value.dtype)
+            return ("ndarray", dtype, value.shape, value.tobytes(order), kind, order)
+        if isinstance(value, bytearray):
+            return (kind, bytes(value))
+        if isinstance(value, array):
+            return (kind, value.typecode, value.tobytes())
         if isinstance(value, generators.KINDS):
             return ("generator", kind, self(generators.state_of(value)))
         if isinstance(value, Enum):
@@ -170,9 +177,15 @@ class Unpacking:
         match packed:
             case ("registered", str(name)):
                 return self._registered[name]
-            case ("ndarray", dtype, shape, content, kind):
-                array = np.frombuffer(bytearray(content), dtype=dtype).reshape(shape)
-                return array if kind == "ndarray" else array[()]
+            case ("ndarray", dtype, shape, content, kind, *order):  # older checkpoints have no order
+                read = np.dtype if isinstance(dtype, str) else np.lib.format.descr_to_dtype
+                flat = np.frombuffer(bytearray(content), dtype=read(dtype))
+                whole = flat.reshape(shape, order=order[0] if order else "C")
+                return whole if kind == "ndarray" else whole[()]
+            case ("bytearray", content):
+                return bytearray(content)
+            case ("array", str(typecode), content):
+                return array(typecode, content)
             case ("generator", kind, state):
                 return Generated(kind, self(state))
             case ("enum", module, qualname, name):
