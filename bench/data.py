@@ -2,16 +2,19 @@
 
 1,000 JPEG files of 256x256 pixels. First eight runs of one epoch, whose rows are resized pictures: the
 seconds that they take, by where the rows are kept, over those of a plain loop that prepares every row once,
-and over those of one that then trains the eight runs as well. Then random crops for a stand-in of a GPU, a
-step that sleeps 10 ms: the seconds over those that cannot be saved, max(steps, preparing / processes), where
-the same steps are taken by a plain loop on a batch that is there. Machines are noisy: the rounds of all are
-interleaved, the medians compared; read the ratios.
+and over those of one that then trains the eight runs and saves their weights as well. The loop does not wait
+until the disk has them, as checkpoints do; the time of these waits is shown, and so is the ratio of CPU time.
+Then random crops for a stand-in of a GPU, a step that sleeps 10 ms: the seconds over those that cannot be
+saved, max(steps, preparing / processes), where the same steps are taken by a plain loop on a batch that is
+there. What the kernel adds by waking a step too late, since its processor is busy, is shown by itself.
+Machines are noisy: the rounds of all are interleaved, the medians compared; read the ratios.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -25,7 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.images import STEP, cropped, resized
+from bench.images import cropped, late, resized, step
+from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.messages import Assignment, Setup, Train
 from rapidfire_cli.facts import RunFailed
 from rapidfire_cli.training.executor import Executor
@@ -36,6 +40,8 @@ BATCH = 20
 EPOCHS = 4
 PROCESSES = (1, 2)
 ROOM = 2**30
+SYNC = disk.sync
+WAITS = [0.0]  # the seconds of all syncs, added up
 
 
 class Crops(Dataset[Any]):
@@ -102,46 +108,73 @@ def draw(directory: Path, count: int) -> list[Path]:
     return sorted(directory.iterdir())
 
 
-def steps_by_hand(batches: Iterable[Tensor], wait: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What some work took, in seconds."""
+
+    wall: float
+    cpu: float  # of this process
+    disk: float  # waiting until the disk had files
+
+
+def took(work: Callable[[], object]) -> Took:
+    """Do the work and return what it took."""
+    waits = WAITS[0]
+    began, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Took(time.perf_counter() - began, time.process_time() - cpu, WAITS[0] - waits)
+
+
+def sync(*paths: Path) -> None:
+    """Sync as a checkpoint does, and measure it."""
+    began = time.perf_counter()
+    SYNC(*paths)
+    WAITS[0] += time.perf_counter() - began
+
+
+def steps_by_hand(batches: Iterable[Tensor], wait: Callable[[], None] | None = None) -> torch.nn.Module:
     """Train a model on the batches as the MLSpecs do, in a plain loop."""
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
     for batch in batches:
         optimizer.zero_grad()
         if wait:
-            time.sleep(wait)
+            wait()
         model(batch[:, 0, 0].float()).mean().backward()
         optimizer.step()
+    return model
 
 
-def runs_by_hand(paths: list[Path]) -> None:
-    """Prepare every row once and train eight runs of one epoch on them, in a plain loop."""
+def runs_by_hand(home: Path, paths: list[Path]) -> None:
+    """Prepare every row once, train eight runs of one epoch on them in a loop, and save their weights."""
     rows = torch.stack([resized(path) for path in paths])
-    for _ in range(RUNS):
-        steps_by_hand((rows[batch] for batch in torch.randperm(len(rows)).split(BATCH)), 0)
+    for run in range(RUNS):
+        model = steps_by_hand(rows[batch] for batch in torch.randperm(len(rows)).split(BATCH))
+        torch.save(model.state_dict(), home / f"by-hand-{run}.pt")
 
 
 def kept(home: Path, paths: list[Path], rounds: int) -> None:
     """Eight runs whose rows are the same."""
     alone: list[float] = []
-    each: dict[str, list[tuple[float, float, float]]] = {}
+    each: dict[str, list[tuple[float, ...]]] = {}
     places = {"in memory": {"data_cache": ROOM}, "on disk": {"disk_cache": ROOM}, "not at all": {}}
     for turn in range(rounds):
         once = seconds(lambda: [resized(path) for path in paths])
-        by_hand = seconds(lambda: runs_by_hand(paths))
+        by_hand = took(lambda: runs_by_hand(home, paths))
         alone.append(once)
         for name, settings in places.items():
             options = {"data_cache": 0, **settings}
             place = Place(home / f"{name} {turn}", "Resized", paths[0].parent, **options)
-            whole = seconds(partial(place.train, 1, RUNS))
-            trained = seconds(partial(place.train, 1, RUNS)) if settings else 0.0  # on rows that are there
-            each.setdefault(name, []).append((whole / once, (whole - trained) / once, whole / by_hand))
+            whole = took(partial(place.train, 1, RUNS))
+            ratios = whole.wall / once, whole.wall / by_hand.wall, whole.cpu / by_hand.cpu
+            each.setdefault(name, []).append((*ratios, whole.disk / by_hand.wall))
     print(f"{len(paths)} pictures prepared once: {median(alone):.2f} s")
-    for name, ratios in each.items():
-        whole, data, by_hand = (median(column) for column in zip(*ratios, strict=True))
-        less = f", {data:.2f} x without the steps and checkpoints themselves" if places[name] else ""
-        beside = f"{by_hand:.2f} x of the loop that trains as well"
-        print(f"{RUNS} runs of one epoch, rows kept {name}: {whole:.2f} x{less}, {beside}")
+    for name, found in each.items():
+        to_once, to_loop, cpu, disk = (median(column) for column in zip(*found, strict=True))
+        print(f"{RUNS} runs of one epoch, rows kept {name}: {to_once:.2f} x")
+        print(
+            f"  {to_loop:.2f} x of the loop that trains as well, {cpu:.2f} x its CPU time, disk {disk:.2f} x"
+        )
 
 
 def ahead(home: Path, paths: list[Path], rounds: int, processes: int) -> None:
@@ -153,21 +186,26 @@ def ahead(home: Path, paths: list[Path], rounds: int, processes: int) -> None:
     loader = DataLoader(*(Crops(paths), BATCH), shuffle=True, num_workers=processes, persistent_workers=True)
 
     def load(epochs: int) -> None:
-        steps_by_hand((batch["x"] for _ in range(epochs) for batch in loader), STEP)
+        steps_by_hand((batch["x"] for _ in range(epochs) for batch in loader), step)
 
     load(1)  # starts the processes
     place.train(1)
-    ours, theirs, steps, least = [], [], [], []
+    found: dict[str, list[tuple[float, float]]] = {}
+    steps, least = [], []
     for _ in range(rounds):
         work = EPOCHS * seconds(lambda: [cropped(path) for path in paths])
-        steps.append(seconds(lambda: steps_by_hand(repeat(ready, count), STEP)))
+        steps.append(seconds(lambda: steps_by_hand(repeat(ready, count), step)))
         least.append(max(steps[-1], work / processes))
-        ours.append(seconds(lambda: place.train(EPOCHS)) / least[-1])
-        theirs.append(seconds(lambda: load(EPOCHS)) / least[-1])
+        for name, train in ((f"data workers, {processes}", place.train), ("torch's DataLoader", load)):
+            late[0] = 0.0
+            wall = seconds(partial(train, EPOCHS))
+            found.setdefault(name, []).append((wall / least[-1], late[0] / least[-1]))
     place.executor.close()
     print(f"random crops, {EPOCHS} epochs: steps {median(steps):.2f} s, at least {median(least):.2f} s")
-    print(f"data workers, {processes}: {median(ours):.2f} x ({', '.join(f'{each:.2f}' for each in ours)})")
-    print(f"torch's DataLoader: {median(theirs):.2f} x ({', '.join(f'{each:.2f}' for each in theirs)})")
+    for name, ratios in found.items():
+        wall, woken = (median(column) for column in zip(*ratios, strict=True))
+        rounded = ", ".join(f"{each:.2f}" for each, _ in ratios)
+        print(f"{name}: {wall:.2f} x ({rounded}), of which steps that were woken up late {woken:.2f}")
 
 
 def main() -> None:
@@ -177,6 +215,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    disk.sync = sync
     with TemporaryDirectory() as directory:
         home = Path(directory)
         paths = draw(home / "pictures", chosen.pictures)

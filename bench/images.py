@@ -53,6 +53,17 @@ class Resized(MLSpec):
         return {"loss": model(batch["x"][:, 0, 0].float()).mean()}
 
 
+late = [0.0]
+"""The seconds by which steps woke up too late, added up: their processor was busy."""
+
+
+def step():
+    """Wait as for a GPU."""
+    began = time.perf_counter()
+    time.sleep(STEP)
+    late[0] += time.perf_counter() - began - STEP
+
+
 class Cropped(Resized):
     """Random crops, and a step that waits as for a GPU."""
 
@@ -60,5 +71,5 @@ class Cropped(Resized):
         return {"x": cropped(row["path"])}
 
     def compute_forward(self, model, batch, cfg):
-        time.sleep(STEP)
+        step()
         return super().compute_forward(model, batch, cfg)

@@ -54,16 +54,10 @@ class Task:
     epoch: int
     batch: int  # its number in the epoch
     rows: tuple[int, ...]  # indices
+    read: tuple[int, ...] = ()  # segments that can be reused; a message of their own would wake the process
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """These segments are no longer read and can be reused."""
-
-    segments: tuple[int, ...]
-
-
-Request: TypeAlias = Begin | Open | Close | Task | Release
+Request: TypeAlias = Begin | Open | Close | Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeAlias, assert_never
@@ -51,7 +51,6 @@ from rapidfire_cli.training.data_link import (
     Opened,
     Page,
     Refused,
-    Release,
     Task,
 )
 from rapidfire_cli.training.failure import Failure
@@ -88,7 +87,7 @@ class DataWorker:
     tasks: dict[int, Task] = field(default_factory=dict)  # sent and not answered, in order
     runs: set[int] = field(default_factory=set)  # keys of the runs that it was asked to open
     segments: dict[int, mmap.mmap] = field(default_factory=dict)
-    unread: deque[int] = field(default_factory=deque)  # segments that are no longer read
+    read: deque[int] = field(default_factory=deque)  # segments that are no longer needed
 
 
 class DataPool:
@@ -223,9 +222,8 @@ class DataPool:
         worker = min(self._all(), key=lambda each: len(each.tasks))
         self._introduce(worker, task.key)
         worker.tasks[task.number] = task
-        if worker.unread:
-            self._send(worker, Release(tuple(worker.unread.popleft() for _ in [*worker.unread])))
-        self._send(worker, task)
+        read = tuple(worker.read.popleft() for _ in [*worker.read])
+        self._send(worker, replace(task, read=read) if read else task)
 
     def _send(self, worker: DataWorker, message: Any) -> None:
         try:
@@ -381,7 +379,7 @@ def _batch(worker: DataWorker, placed: Placed) -> Any:
     for dropped in placed.dropped:
         del worker.segments[dropped]
     segment = np.frombuffer(worker.segments[placed.segment], np.uint8)
-    weakref.finalize(segment, worker.unread.append, placed.segment).atexit = False
+    weakref.finalize(segment, worker.read.append, placed.segment).atexit = False
     return read(segment, placed.spans)
 
 

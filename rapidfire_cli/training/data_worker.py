@@ -43,7 +43,6 @@ from rapidfire_cli.training.data_link import (
     Opened,
     Page,
     Refused,
-    Release,
     Request,
     Task,
 )
@@ -121,12 +120,11 @@ def _serve(link: Link, page: Page) -> None:
                 link.send(_opened(request, begin.setup.device, shared, clients, page))
                 page.note(Page.WAITING)
             case Task():
+                segments.release(request.read)
                 page.note(request.number)
                 if client := clients.get(request.key):  # otherwise its refusal was the answer
                     _work(request, client, shared, segments, link)
                 page.note(Page.WAITING)
-            case Release():
-                segments.release(request.segments)
             case Close():
                 if gone := clients.pop(request.key, None):
                     shared.settings.forget(gone.assignment.run)
