@@ -45,7 +45,9 @@ def turns(cluster: Simulated) -> tuple[list[float], list[float]]:
     os.environ.update(cluster.environment)
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        asked = replace(wish(cluster.address, False, 2, 1, place / "cluster"), command=tuple(COMMAND))
+        asked = replace(
+            wish(cluster.address, place / "cluster", workers=2, threads=1), command=tuple(COMMAND)
+        )
         setup = replace(SETUP, misc=folder)
         here = LocalBackend([SLOT], COMMAND, {0: setup}, place)
         there = RayBackend(asked, place / "ray.log").use(lambda slot: setup)
@@ -99,7 +101,7 @@ def controller() -> float:
     with TemporaryDirectory() as folder:
         place = Path(folder)
         pretended = [sys.executable, "-m", "bench.ray", "--pretend"]
-        asked = wish("pretended", False, SLOTS, 1, place / "cluster")
+        asked = wish("pretended", place / "cluster", workers=SLOTS, threads=1)
         backend = RayBackend(asked, place / "ray.log", pretended).use(lambda slot: SETUP)
         driver, seen = Driver(backend, lambda: False), Count()
         driver.probe(Probe(()), RUNS)

@@ -34,7 +34,7 @@ def held(home: ExperimentDir) -> Iterator[None]:
             disk.withdraw(made)
             raise
         before = {path for path in home.path.glob("*") if locked or path != home.lock}
-        publication.sweep(home.path)
+        publication.sweep(home.path, alone=True)
         try:
             yield
         except Exception as error:

@@ -15,7 +15,7 @@ How many runs share a GPU never changes results. So the number of threads does n
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rapidfire_cli.app.devices import DeviceRequest
 from rapidfire_cli.engine.driver import Driver
@@ -71,13 +71,6 @@ def notes(wanted: Wanted, slots: Sequence[Slot]) -> Iterator[str]:
         yield f"note: {DEMO} has no effect on the CPU"
     elif wanted.modes and wanted.by != DEMO:
         yield f"note: {DEMO} has no effect beside {wanted.by}"
-
-
-def packed(slots: Sequence[Slot], runs: int) -> tuple[Slot, ...]:
-    """Each GPU's slot `runs` times, with an equal share of its memory; neighbours are on different GPUs."""
-    return tuple(
-        replace(slot, index=index, share=slot.share / runs) for index, slot in enumerate([*slots] * runs)
-    )
 
 
 @dataclass(frozen=True, slots=True)

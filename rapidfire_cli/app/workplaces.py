@@ -11,14 +11,15 @@ from importlib.util import find_spec
 from rapidfire_cli.app.devices import DeviceRequest, advised, check_gangs, seats
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.experiments import LoadedExperiment
-from rapidfire_cli.app.packing import ALONE, DEMO, Packing, given, notes, packed, wanted
+from rapidfire_cli.app.packing import ALONE, Packing, given, notes, wanted
 from rapidfire_cli.durable import disk
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend
+from rapidfire_cli.engine.local.slots import packed
 from rapidfire_cli.engine.messages import Setup
 from rapidfire_cli.engine.ports import Backend, BackendGone, Slot
 from rapidfire_cli.manifest.representatives import Representatives
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.terms import AUTO, Run, demo_mode
+from rapidfire_cli.terms import AUTO, Run
 from rapidfire_cli.view.audience import waiting
 from rapidfire_cli.view.wording import counted
 
@@ -58,16 +59,23 @@ def workplace(
     from rapidfire_cli.engine.ray.backend import RayBackend, wish
 
     execution = loaded.file.execution
-    if execution.runs_per_gpu:
-        raise Unavailable("`execution.runs_per_gpu` is not available on a Ray cluster; use `workers`")
-    if any(demo_mode(run.leaf) for run in outline.kinds):
-        print(f"note: {DEMO} has no effect on a Ray cluster", file=sys.stderr)
+    share = wanted(loaded.file, asked, outline.kinds)
+    if share.runs == AUTO:
+        raise Unavailable(f"{share.by}: `auto` is not available on a Ray cluster; use a number")
     workers, threads = asked.workers or execution.workers, asked.threads or execution.threads
     disk.make_directory(loaded.home.misc, below=loaded.home.path)
     log = loaded.home.misc / "ray.log"
     try:
         with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):
-            wished = wish(address, asked.insecure, workers, threads, loaded.home.cluster)
+            wished = wish(
+                address,
+                loaded.home.cluster,
+                insecure=asked.insecure,
+                workers=workers if share.is_total else None,
+                threads=threads,
+                gpus=asked.gpus,
+                runs_per_gpu=share.runs,
+            )
             ray = RayBackend(wished, log, stop_asked=stop_asked)
     except BackendGone as gone:
         raise Unavailable(str(gone)) from None
@@ -77,8 +85,11 @@ def workplace(
         print(
             f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}{copies}", file=sys.stderr
         )
+        for told in notes(share, ray.slots):
+            print(told, file=sys.stderr)
         check_gangs(loaded.file, left, outline, ray.slots)
-        yield Workplace(ray.slots, ray.threads, ray.use)
+        on_gpus = any(slot.visible for slot in ray.slots)
+        yield Workplace(ray.slots, ray.threads, ray.use, packing=given(share) if on_gpus else ALONE)
     except BackendGone as gone:
         raise Unavailable(
             f"{gone}\nhint: saved progress is kept; rerun the same command to continue, here or on a cluster"

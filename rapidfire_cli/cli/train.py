@@ -93,8 +93,8 @@ def fit(
         message = f"--debug-run cannot be combined with {others}"
         raise typer.BadParameter(message)
 
-    if ray and (gpus is not None or runs_per_gpu or debug_run):
-        raise typer.BadParameter("--ray cannot be combined with --gpus, --runs-per-gpu or --debug-run")
+    if ray and debug_run:
+        raise typer.BadParameter("--ray cannot be combined with --debug-run")
 
     shared = _runs_per_gpu(runs_per_gpu)
     if workers and runs_per_gpu:

@@ -15,8 +15,9 @@ Invariants, after a power loss or a kill at any moment:
 - Under a final name there is a complete publication or nothing. If a disk breaks this, `verify` detects it.
 - When `publish` returns, the publication is durable. If it raises, either nothing was published, or outdated
   publications could not be deleted.
-- Temporary and trash names carry the id of the process that made them. `sweep` deletes those whose process
-  is dead, and nothing else.
+- Temporary and trash names carry the ids of the process that made them and of its machine. `sweep` deletes
+  those whose process is dead. It cannot know that of other machines' processes, and deletes theirs only where
+  the caller is the only one that writes.
 - A failed sync is an error. It is not retried, since the kernel may have dropped the data.
 
 Why this way: a rename is the only operation that file systems guarantee to be atomic. A sync takes up to some
@@ -33,6 +34,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -40,8 +42,9 @@ from rapidfire_cli.durable import disk
 from rapidfire_cli.terms import Plain, canonical
 
 MANIFEST = "MANIFEST.json"
-TEMPORARY, TRASH = ".tmp-", ".trash-"  # followed by the process's id
-OWNED = re.compile(r"\.(?:tmp|trash)-(\d+)-.+")
+TEMPORARY, TRASH = ".tmp-", ".trash-"  # followed by the ids of the machine and the process, as one number
+DIGITS = 10  # of a machine's id; earlier versions had none
+OWNED = re.compile(rf"\.(?:tmp|trash)-(\d{{{DIGITS}}})?(\d{{1,9}})-.+")
 
 Writer = Callable[[Path], None]
 
@@ -261,9 +264,12 @@ def link(names: Mapping[Path, Path], outdated: Sequence[Path] = ()) -> None:
         disk.discard(each)
 
 
-def sweep(directory: Path) -> None:
-    """Delete the leftovers of dead processes: files that they were writing or deleting."""
-    for path in _abandoned(directory):
+def sweep(directory: Path, alone: bool = False) -> None:
+    """Delete the leftovers of dead processes: files that they were writing or deleting.
+
+    Those of other machines too if the caller is `alone`, the only one that writes in the directory.
+    """
+    for path in _abandoned(directory, alone):
         _delete(path)
 
 
@@ -311,12 +317,25 @@ def copy_tree(source: Path, target: Path, own: str) -> None:
     disk.sync(*directories)
 
 
-def _abandoned(directory: Path) -> Iterator[Path]:
+def _abandoned(directory: Path, alone: bool = False) -> Iterator[Path]:
     with suppress(FileNotFoundError):
         for path in sorted(directory.iterdir()):
-            owner = OWNED.fullmatch(path.name)
-            if owner and not _is_alive(owner[1]):
-                yield path
+            if owner := OWNED.fullmatch(path.name):
+                is_here = owner[1] in (None, machine())
+                if not _is_alive(owner[2]) if is_here else alone:
+                    yield path
+
+
+@cache
+def machine() -> str:
+    """The id of what gives processes their ids: this machine since its start, or a container on it."""
+    try:
+        started = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        seen = f"{started} {os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - it is no file
+    except OSError:
+        seen = os.uname().nodename
+    digest = int.from_bytes(hashlib.sha256(seen.encode()).digest()[:8], "big")
+    return f"{digest % 10**DIGITS:0{DIGITS}d}"
 
 
 def _is_alive(process: str) -> bool:
@@ -330,7 +349,7 @@ def _is_alive(process: str) -> bool:
 
 def aside(path: Path, prefix: str = TEMPORARY) -> Path:
     """Return an unused name beside `path`, which `sweep` deletes after this process has ended."""
-    return path.with_name(f"{prefix}{os.getpid()}-{path.name}")
+    return path.with_name(f"{prefix}{machine()}{os.getpid()}-{path.name}")
 
 
 def intended(path: str) -> str:

@@ -118,7 +118,7 @@ def _newest(run: LiveRun) -> Published | None:
     """Return the run's newest undamaged checkpoint; None if it has none at all. Raises Failure."""
     home = Path(run.assignment.directory)
     with guard_own_io():
-        publication.sweep(home)
+        publication.sweep(home, alone=True)
     for path in (present := newest_first(home)):
         try:
             return publication.verify(path)

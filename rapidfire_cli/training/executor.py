@@ -324,8 +324,7 @@ class Executor:
         """Do at a mark what cannot wait; return whether the turn ends."""
         if Next.KEEP in decision:
             run.streams = rng.capture()
-            self._save(run)
-            checkpoint.keep(run)
+            self._save(run, keep=True)
         if Next.STOP in decision and mark is Mark.VALIDATION_BATCH:
             rewind(run)
         return Next.END in decision
@@ -363,9 +362,11 @@ class Executor:
         overdue = self._overdue(now, besides=run.assignment.run) if now >= self._spare_due else None
         return now if overdue is None else self._save_waiting(overdue, now)
 
-    def _save(self, run: LiveRun) -> None:
+    def _save(self, run: LiveRun, keep: bool = False) -> None:
         began = self._clock() if run.gang else 0.0
         checkpoint.save(run)
+        if keep:
+            checkpoint.keep(run)
         if run.gang:
             self._saving[run.assignment.run] = self._clock() - began
         self._unsaved.pop(run.assignment.run, None)

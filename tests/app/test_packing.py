@@ -5,8 +5,8 @@ import pytest
 from rapidfire_cli.app import devices, workplaces
 from rapidfire_cli.app.devices import DeviceRequest, seats
 from rapidfire_cli.app.files import Given, load
-from rapidfire_cli.app.packing import GIB, fitting, most_at_once, notes, packed, wanted
-from rapidfire_cli.engine.local.slots import Offer
+from rapidfire_cli.app.packing import GIB, fitting, most_at_once, notes, wanted
+from rapidfire_cli.engine.local.slots import Offer, packed
 from rapidfire_cli.engine.messages import Memory, Peak, Probed
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.sharing import Shares

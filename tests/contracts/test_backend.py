@@ -61,7 +61,9 @@ def stage(request, tmp_path: Path, monkeypatch) -> Iterator[Stage]:
         simulated = request.getfixturevalue("cluster")
         for name, value in simulated.environment.items():
             monkeypatch.setenv(name, value)
-        asked = replace(wish(simulated.address, False, 2, 1, tmp_path / "cluster"), command=tuple(COMMAND))
+        asked = replace(
+            wish(simulated.address, tmp_path / "cluster", workers=2, threads=1), command=tuple(COMMAND)
+        )
         ray = RayBackend(asked, tmp_path / "ray.log").use(lambda slot: replace(SETUP, misc=str(tmp_path)))
         yield Stage(ray, lambda: Train((dying,), 1))
         ray.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rapidfire_cli.durable import disk, failpoints, publication
-from rapidfire_cli.durable.publication import Damaged, publish, sweep, verify, write
+from rapidfire_cli.durable.publication import DIGITS, Damaged, aside, machine, publish, sweep, verify, write
 from rapidfire_cli.engine.checkpoints import FORMER
 from tests.training.sandbox import TrainingSandbox, leaf
 
@@ -151,6 +151,17 @@ def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path):
     (tmp_path / gone[2]).touch()
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_processes_of_other_machines_left_is_swept_only_by_who_writes_there_alone(tmp_path):
+    own, other = (f"{machine:0{DIGITS}d}" for machine in (int(machine()), int(machine()) ^ 1))
+    left = [f".tmp-{where}{DEAD}-step-1" for where in (own, other)]
+    for name in [*left, f".tmp-{own}{os.getpid()}-step-2"]:
+        (tmp_path / name).mkdir()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {left[1], f".tmp-{own}{os.getpid()}-step-2"}
+    sweep(tmp_path, alone=True)
+    assert {path.name for path in tmp_path.iterdir()} == {aside(tmp_path / "step-2").name}
 
 
 def test_a_link_under_a_dead_process_name_is_swept_and_what_it_leads_to_stays(tmp_path):

@@ -270,6 +270,17 @@ def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, c
         assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
 
 
+def test_what_devices_a_cluster_cannot_offer_is_one_line_each(tmp_path, cluster):
+    for asked, problem in (
+        (("--gpus", "1"), "error: 1 GPU requested, but the nodes of the Ray cluster have 0"),
+        (("--runs-per-gpu", "auto"), "error: `--runs-per-gpu`: `auto` is not available on a Ray cluster"),
+    ):
+        cli = Cli(tmp_path, cluster.environment)
+        cli.write(FILE)
+        said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, *asked, exits=5).stderr
+        assert problem in said and len(said.splitlines()) <= 2
+
+
 @pytest.mark.campaign
 def test_addresses_where_no_cluster_can_be_had_are_one_line_each(tmp_path, cluster):
     for address, problem in (

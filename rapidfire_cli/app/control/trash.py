@@ -25,7 +25,7 @@ def bring_back(home: ExperimentDir, run: Numbered) -> None:
 
 def purge(home: ExperimentDir, run: Numbered) -> None:
     """Delete the run's directory in the trash for good."""
-    publication.sweep(home.trash)
+    publication.sweep(home.trash, alone=True)
     if (place := _place(home, run)).is_dir():
         publication.remove(place)
 

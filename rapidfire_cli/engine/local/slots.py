@@ -1,9 +1,9 @@
 """The slots of this machine: its GPUs if there are any, else shares of the CPU."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -55,6 +55,13 @@ def slots(offer: Offer, workers: int | None, threads: int) -> tuple[Slot, ...]:
         )
     count = workers or max(1, offer.cores // threads)
     return tuple(Slot(index, "cpu", visible="", share=1 / count) for index in range(count))
+
+
+def packed(slots: Sequence[Slot], runs: int) -> tuple[Slot, ...]:
+    """Each GPU's slot `runs` times, with an equal share of its memory; neighbours are on different GPUs."""
+    return tuple(
+        replace(slot, index=index, share=slot.share / runs) for index, slot in enumerate([*slots] * runs)
+    )
 
 
 def _listed(named: str) -> list[str]:

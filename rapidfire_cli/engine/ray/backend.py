@@ -259,9 +259,16 @@ def _own() -> dict[str, str]:
     return {MODE: "token", TOKEN: secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def wish(address: str, insecure: bool, workers: int | None, threads: int | None, trace: Path) -> Connect:
+def wish(
+    address: str,
+    trace: Path,
+    insecure: bool = False,
+    workers: int | None = None,
+    threads: int | None = None,
+    gpus: int | None = None,
+    runs_per_gpu: int = 1,
+) -> Connect:
     """What to ask the bridge for; a node that sees the `trace` shares the experiment's directory."""
-    secret = secrets.token_hex(16)
-    return Connect(
-        address, insecure, workers, threads, str(Path.cwd()), str(trace.absolute()), secret, versions()
-    )
+    here, seen, secret = str(Path.cwd()), str(trace.absolute()), secrets.token_hex(16)
+    chosen = (insecure, workers, threads, gpus, runs_per_gpu)
+    return Connect(address, here, seen, secret, versions(), *chosen)

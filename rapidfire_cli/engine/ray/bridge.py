@@ -39,14 +39,15 @@ from ray.exceptions import RayError
 
 from rapidfire_cli.engine.local.channel import Channel
 from rapidfire_cli.engine.local.guardian import die_with, vanish
-from rapidfire_cli.engine.local.slots import Offer, slots
+from rapidfire_cli.engine.local.slots import Offer, packed, slots
 from rapidfire_cli.engine.messages import decode
-from rapidfire_cli.engine.ray import cluster
+from rapidfire_cli.engine.ray import cluster, code
 from rapidfire_cli.engine.ray.carrier import TRAIN, Courier
 from rapidfire_cli.engine.ray.cluster import NodeInfo, Unusable
-from rapidfire_cli.engine.ray.code import MOST, TooLarge, packed
+from rapidfire_cli.engine.ray.code import MOST, TooLarge
 from rapidfire_cli.engine.ray.copies import Store
 from rapidfire_cli.engine.ray.lease import SILENCE
+from rapidfire_cli.engine.ray.room import Portion, Room
 from rapidfire_cli.engine.ray.steward import mismatch
 from rapidfire_cli.engine.ray.wire import (
     Connect,
@@ -74,6 +75,7 @@ class Node:
     """A node with a steward."""
 
     info: NodeInfo
+    portion: Portion
     steward: Any  # Ray's handle
     slots: tuple[int, ...]
     heard: float  # when it answered last
@@ -95,7 +97,7 @@ class Bridge:
         self._homes: dict[int, Node] = {}  # by worker
         self._placing: set[str] = set()  # nodes whose stewards are being started
         self._slots: list[Node] = []  # the node of each slot
-        self._room = wish.workers  # that are still wanted; None for all
+        self._room = Room(wish.workers, wish.gpus, wish.threads)
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[str]
         self._here = Store(Path(wish.trace).parent)
@@ -112,6 +114,10 @@ class Bridge:
         placed = await asyncio.gather(*(self._place(info, len(new) - at) for at, info in enumerate(new)))
         if problem := next(filter(None, placed), ""):
             raise Unusable(problem)
+        if missing := self._room.gpus_missing:
+            asked = self._wish.gpus or 0
+            gpus = "1 GPU" if asked == 1 else f"{asked} GPUs"
+            raise Unusable(f"{gpus} requested, but the nodes of the Ray cluster have {asked - missing}")
         if not self._slots:
             raise Unusable("the Ray cluster has no node with cores or GPUs")
         self._say(Connected())
@@ -216,43 +222,27 @@ class Bridge:
 
     async def _place(self, info: NodeInfo, left: int) -> str:
         """Place a steward on one of `left` new nodes; return what is wrong with it, empty for nothing."""
-        wanted, threads = self._wanted(info, left)
-        if wanted == 0:
+        portion = self._room.take(info.cores, info.gpus, left)
+        if portion is None:
             return ""
         self._placing.add(info.id)
-        cores = min(info.cores, (wanted or info.gpus) * threads)
-        steward = cluster.place(info, cores, self._wish.command)
-        problem = await self._accept(info, steward, wanted, threads)
+        steward = cluster.place(info.id, portion.cores, portion.gpus, self._wish.command)
+        problem = await self._accept(info, steward, portion)
         self._placing.discard(info.id)
         if problem:
             self._refused[info.id] = time.monotonic() + RETRY
-            self._give_back(wanted)
+            self._room.give_back(portion)
             ray.kill(steward)
         return problem
 
-    def _give_back(self, workers: int | None) -> None:
-        """Let other nodes have the workers that one cannot have, if their number is given."""
-        if self._room is not None:
-            self._room += workers or 0
-
-    def _wanted(self, info: NodeInfo, left: int) -> tuple[int | None, int]:
-        """How many workers the node should have, of `left` new ones, and with how many threads."""
-        threads = self._wish.threads or (max(1, info.cores // info.gpus) if info.gpus else 1)
-        if self._room is None:
-            return (None if info.gpus else max(1, info.cores // threads)), threads
-        share = -(-self._room // left)
-        self._room -= share
-        return share, threads
-
-    async def _accept(self, info: NodeInfo, steward: Any, wanted: int | None, threads: int) -> str:
+    async def _accept(self, info: NodeInfo, steward: Any, portion: Portion) -> str:
         """Let the node join; or say what is wrong with it."""
         look = steward.look.remote(self._wish.directory, self._wish.trace)
         try:
             sight = await asyncio.wait_for(look, PLACING)
         except TimeoutError:
-            return (
-                f"node {info.host} has no {wanted or info.gpus} free cores or GPUs after {PLACING:g} seconds"
-            )
+            needed = portion.workers or portion.gpus
+            return f"node {info.host} has no {needed} free cores or GPUs after {PLACING:g} seconds"
         except RayError as error:
             return f"node {info.host} cannot run rapidfire: {str(error).strip().splitlines()[-1]}"
         if problem := mismatch(self._wish, info.host, sight):
@@ -261,26 +251,28 @@ class Bridge:
         lacks = apart or not sight.enters
         if lacks and (problem := await self._settle(info, steward, apart, sight.enters)):
             return problem
-        offer = Offer(info.cores, sight.gpus)
+        offer = Offer(info.cores, sight.gpus[: portion.gpus])
+        own = slots(offer, portion.workers, portion.threads)
+        if offer.gpus:
+            own = packed(own, self._wish.runs_per_gpu)
         first = len(self._slots)
-        offered = tuple(
-            replace(slot, index=first + slot.index, host=info.host) for slot in slots(offer, wanted, threads)
-        )
-        node = Node(info, steward, tuple(slot.index for slot in offered), time.monotonic())
+        offered = tuple(replace(slot, index=first + slot.index, host=info.host) for slot in own)
+        numbers = tuple(slot.index for slot in offered)
+        node = Node(info, portion, steward, numbers, time.monotonic())
         if apart:
             put, trained = partial(self._put, node), self._trained
             node.courier = Courier(self._here, steward, put, self._send, self._begin, trained)
         self._nodes[info.id] = node
         self._slots += [node] * len(offered)
         self._begin(self._follow(node))
-        self._say(Joined(offered, threads, apart))
+        self._say(Joined(offered, portion.threads, apart))
         return ""
 
     async def _settle(self, info: NodeInfo, steward: Any, apart: bool, enters: bool) -> str:
         """Give the node a directory of its own, with our code if it lacks that; or say what is wrong."""
         directory = self._wish.directory
         if self._archive is None:
-            packing = asyncio.to_thread(packed, Path(directory))
+            packing = asyncio.to_thread(code.packed, Path(directory))
             self._archive = asyncio.get_running_loop().create_task(packing)
         try:
             archive = await self._archive
@@ -303,7 +295,8 @@ class Bridge:
         """Poll the steward until it is lost."""
         while True:
             try:
-                reports = await asyncio.wait_for(node.steward.poll.remote(), SILENCE)
+                async with asyncio.timeout(SILENCE):
+                    reports = await node.steward.poll.remote()
             except (RayError, TimeoutError) as error:
                 print(f"node {node.info.host}: {error}", file=sys.stderr, flush=True)
                 break
@@ -333,7 +326,7 @@ class Bridge:
     def _withdraw(self, node: Node) -> None:
         if not node.withdrawn:
             node.withdrawn = True
-            self._give_back(len(node.slots))
+            self._room.give_back(node.portion)
             self._say(Withdrawn(node.slots))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

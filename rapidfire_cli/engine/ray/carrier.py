@@ -93,6 +93,7 @@ class Courier:
         self._dying: set[int] = set()  # workers whose orders are of no use
         self._broken: set[int] = set()  # workers whose reports are not to be believed
         self._runs: dict[str, int] = {}  # by tree
+        self._had: set[str] = set()  # trees of which the node has had anything
         self._at: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by tree
         self._kept: set[tuple[str, str]] = (
             set()
@@ -184,26 +185,28 @@ class Courier:
     async def _bring(self, tree: str) -> None:
         """Let the node have the tree as it is here, unless it has. Raises RayError, OSError."""
         async with self._at[tree]:
+            marks = self._here.marks(tree)
             if tree == PREPARED:
-                if (marks := self._here.marks(tree)) == self._prepared:
-                    return
-            elif self._trained.get(self._runs[tree]) is self:
-                return
-            else:
-                await asyncio.to_thread(self._here.sweep, tree)
-            units = await asyncio.to_thread(self._here.pin, tree)
-            lacks = await self._asked(self._steward.lacks.remote(tree, units))
-            for unit, part in _wanted(units, lacks):
-                for offset in range(0, part.size or 1, CHUNK):
-                    data = await asyncio.to_thread(self._here.read, tree, unit.name, part.path, offset)
-                    await self._asked(self._steward.receive.remote(tree, part.sha256, data))
-            await self._asked(self._steward.install.remote(tree, units))
-            await asyncio.to_thread(self._here.unpin, tree)
-            if tree == PREPARED:
-                self._prepared = marks
-            else:
-                self._trained[self._runs[tree]] = self
-                self._kept |= {(tree, unit.name) for unit in units if unit.name.startswith(KEPT)}
+                if marks != self._prepared:
+                    await self._send(tree)
+                    self._prepared = marks
+            elif self._trained.get(run := self._runs[tree]) is not self:
+                if marks or tree in self._had:
+                    await asyncio.to_thread(self._here.sweep, tree)
+                    await self._send(tree)
+                self._had.add(tree)
+                self._trained[run] = self
+
+    async def _send(self, tree: str) -> None:
+        units = await asyncio.to_thread(self._here.pin, tree)
+        lacks = await self._asked(self._steward.lacks.remote(tree, units))
+        for unit, part in _wanted(units, lacks):
+            for offset in range(0, part.size or 1, CHUNK):
+                data = await asyncio.to_thread(self._here.read, tree, unit.name, part.path, offset)
+                await self._asked(self._steward.receive.remote(tree, part.sha256, data))
+        await self._asked(self._steward.install.remote(tree, units))
+        await asyncio.to_thread(self._here.unpin, tree)
+        self._kept |= {(tree, unit.name) for unit in units if unit.name.startswith(KEPT)}
 
     async def _fetch(self, tree: str) -> None:
         """Have the tree here as it is on the node. Raises RayError, OSError."""
@@ -222,7 +225,8 @@ class Courier:
 
     @staticmethod
     async def _asked(answer: Awaitable[Got]) -> Got:
-        return await asyncio.wait_for(answer, SILENCE)
+        async with asyncio.timeout(SILENCE):
+            return await answer
 
     def _print(self, path: str, data: bytes) -> None:
         """Add to a log what a worker printed, as far as the disk takes it."""

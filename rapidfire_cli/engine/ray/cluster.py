@@ -87,19 +87,19 @@ def draining() -> set[str]:
     return {*ray._private.state.state.get_draining_nodes()}
 
 
-def place(node: NodeInfo, cores: int, command: tuple[str, ...]) -> Any:
-    """A steward on the node that holds this many of its cores, and all its GPUs.
+def place(node: str, cores: int, gpus: int, command: tuple[str, ...]) -> Any:
+    """A steward on the node with this id that holds so many of its cores and GPUs.
 
     It is not started again when it ends, and its calls are not repeated: an order must not be given twice.
     """
     kind = ray.remote(Steward)
     return kind.options(
         num_cpus=cores,
-        num_gpus=node.gpus,
+        num_gpus=gpus,
         max_restarts=0,
         max_task_retries=0,
         max_concurrency=MANY,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
     ).remote(command)
 
 

@@ -145,7 +145,7 @@ class Store:
 
     def sweep(self, tree: str) -> None:
         """Delete what a process that was killed has left of the tree."""
-        publication.sweep(self.base(tree))
+        publication.sweep(self.base(tree), alone=tree != PREPARED)
 
     def _parts(self, path: Path) -> Iterator[Part]:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from rapidfire_cli.durable import disk
+from rapidfire_cli.durable import disk, publication
 from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, LocalWorker
 from rapidfire_cli.engine.local.heartbeat import SECOND, now
 from rapidfire_cli.engine.local.slots import visible_gpus
@@ -129,7 +129,8 @@ class Steward:
         if not self._reports:
             self._news.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await self._news.wait()
         taken, self._reports = self._reports, []
         for number, worker in self._workers.items():
             if (beat := worker.heartbeat()) != self._beats.get(number):
@@ -184,6 +185,8 @@ class Steward:
         setup = replace(start.setup, path=tuple(_moved(path, *self._moved) for path in start.setup.path))
         if self._apart:
             setup = self._own.settle(number, setup)
+        else:  # workers that share prepared rows wait for each other, which they can only on one machine
+            setup = replace(setup, rows=f"{setup.rows}/{publication.machine()}")
         self._setups[start.slot.index] = setup
         if self._backend is None:
             logs = Path(setup.misc)

@@ -23,13 +23,15 @@ class Connect:
     """The first line to the bridge: which cluster to use, and what its nodes must have in common with us."""
 
     address: str  # "auto", "local", or host:port
-    insecure: bool  # whether a cluster that lets anyone in is accepted
-    workers: int | None  # on the whole cluster; None for as many as fit
-    threads: int | None  # CPU threads of each worker; None for the default
     directory: str  # the working directory
     trace: str  # a file in the experiment's directory that holds `secret`
     secret: str
     versions: tuple[tuple[str, str], ...]  # of Python and the packages on which results depend
+    insecure: bool = False  # whether a cluster that lets anyone in is accepted
+    workers: int | None = None  # on the whole cluster; None for as many as fit
+    threads: int | None = None  # CPU threads of each worker; None for the default
+    gpus: int | None = None  # on the whole cluster, 0 to train on CPUs; None for all
+    runs_per_gpu: int = 1
     command: tuple[str, ...] = ()  # that starts a worker; () for the node's own
 
 

@@ -38,7 +38,7 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     pretended = [sys.executable, "-m", "tests.engine.ray.pretended", f"{tmp_path}/says", f"{tmp_path}/hears"]
-    asked = wish("pretended", False, None, None, tmp_path / "cluster")
+    asked = wish("pretended", tmp_path / "cluster")
     backend = RayBackend(asked, tmp_path / "ray.log", pretended).use(lambda slot: SETUP)
     stage = Stage(backend, tmp_path)
     yield stage
@@ -102,7 +102,7 @@ def test_the_end_of_the_cluster_and_that_of_the_bridge_end_the_backend(stage: St
 
 
 def test_a_trace_stays_while_workers_may_live(tmp_path: Path):
-    asked = wish("pretended", False, None, None, tmp_path / "cluster")
+    asked = wish("pretended", tmp_path / "cluster")
     with pytest.raises(BackendGone, match=r"see .*ray\.log"):
         RayBackend(asked, tmp_path / "ray.log", [sys.executable, "-c", "raise OSError('broken')"])
     assert not (tmp_path / "cluster").exists()  # there was no worker

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Ready, Train, decode, encode
 from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.ray.lease import RENEWAL
@@ -18,7 +19,7 @@ from tests.engine.local.test_backend import COMMAND, SETUP, is_alive
 
 SLOT = Slot(3, "cpu", visible="", share=1.0, host="node")
 VERSIONS = (("python", "3.11"), ("torch", "2"))
-WISH = Connect("auto", False, None, None, "/work", "/exp/cluster", "s3cret", VERSIONS)
+WISH = Connect("auto", "/work", "/exp/cluster", "s3cret", VERSIONS)
 SEEN = Sight("s3cret", enters=True, gpus=(), versions=VERSIONS)
 
 
@@ -54,6 +55,16 @@ def test_orders_that_overtake_each_other_are_obeyed_in_their_order(tmp_path):
     said = asyncio.run(scene())
     kinds = [type(each[1]) for each in said if isinstance(each, tuple)]
     assert kinds == [Ready, Probed, Probed]
+
+
+def test_workers_of_different_machines_share_no_prepared_rows(tmp_path):
+    async def scene() -> str:
+        steward = Steward(tuple(COMMAND))
+        await steward.look(str(Path.cwd()), "none")
+        await steward.put(0, [start(tmp_path), line(Kill(1))])
+        return steward._setups[SLOT.index].rows
+
+    assert asyncio.run(scene()) == f"{SETUP.rows}/{publication.machine()}"
 
 
 def test_a_worker_that_ends_is_gone_after_all_that_it_reported_and_its_last_heartbeat(tmp_path):
