@@ -145,6 +145,7 @@ class Experiment:
                 home,
                 lambda stop: results(train(loaded, Request(), stop, watch)),
                 lambda: results(overview(home.journal, is_held(home.lock))),
+                loaded.path,
             )
         with stop_signal() as stop:
             seen = train(loaded, Request(), stop, _watch(_cell()))

@@ -6,8 +6,9 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 
 from rapidfire_cli.app.control.asking import new_request, send
-from rapidfire_cli.app.control.cloning import Cloning
+from rapidfire_cli.app.control.clone_check import check_clones
 from rapidfire_cli.app.control.trash import directory_of
+from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.files import reload
 from rapidfire_cli.app.verbs.show import page_of
 from rapidfire_cli.app.verbs.why import account_of
@@ -20,7 +21,6 @@ from rapidfire_cli.problems import Refusal, position
 from rapidfire_cli.requests import Ask, CloneRun, Request, Undo, decode_request
 from rapidfire_cli.store.explain import missing
 from rapidfire_cli.store.history import history
-from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview, RunRow, overview
 from rapidfire_cli.store.ranking import known_metrics, ranking
@@ -97,16 +97,15 @@ def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
     """Carry out a request: a running fit does it, else this process under the experiment's lock.
 
     Raises Refused if `body` is not a valid request or another process holds the lock and does not answer,
-    and Refusal if a clone's changes are invalid.
+    and Refusal with what is wrong about clones.
     """
     request = _request(body)
-    if isinstance(request.ask, CloneRun):
-        cloning = Cloning(home)
-        for one in known_runs(home.journal, 1):
-            if one.run.number in request.ask.runs:
-                cloning.config(one.run, request.ask)
     try:
+        if isinstance(request.ask, CloneRun):
+            check_clones(home, request.ask)
         reply = send(home, request)
+    except Unavailable as unavailable:
+        raise Refused(503, f"the clone cannot be checked: {unavailable}") from None
     except Held as held:
         raise Refused(503, f"the experiment is in use by another process ({held})", "try again") from None
     except ValueError as error:

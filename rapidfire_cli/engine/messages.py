@@ -74,6 +74,15 @@ class Preparation:
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """A leaf config, and the weights of another run that its model is to begin with."""
+
+    config: str  # canonical JSON
+    seed: int
+    weights: str  # path of the file
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Check with torch and the MLSpec whether these leaf configs can be trained."""
 
@@ -83,6 +92,7 @@ class Probe:
     seed: int = 0  # with which data are loaded where the length of a run is in question
     prepare: Preparation | None = None  # before the rest is answered
     measured: tuple[Assignment, ...] = ()  # runs to train for two steps: how much memory do they need?
+    beginnings: tuple[Beginning, ...] = ()  # does the model take all these weights?
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +286,20 @@ Report: TypeAlias = (
 
 KINDS = by_name(
     (
-        *(Objective, WarmStart, Setup, Preparation, Probe, Smoke, Assignment, Rank, Train, Evict, EndTurn),
+        *(
+            Objective,
+            WarmStart,
+            Setup,
+            Preparation,
+            Beginning,
+            Probe,
+            Smoke,
+            Assignment,
+            Rank,
+            Train,
+            Evict,
+            EndTurn,
+        ),
         *(
             Ready,
             Finding,

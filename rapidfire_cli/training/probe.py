@@ -39,6 +39,10 @@ def probe(order: Probe, shared: Shared) -> Probed:
         found += [replace(each, leaf=index) if each.leaf >= 0 else each for each in wrong]
         if index < len(order.leaves):
             measured.append(_measured(its, own, returned))
+    for beginning in order.beginnings:
+        from rapidfire_cli.training.warm_check import beginning_findings  # only warm starts wait for it
+
+        found += beginning_findings(beginning, shared)
     texts = canonical(dict(fingerprint.texts()))
     gauge = meter(shared.device)
     peaks = tuple(measure(each, shared, gauge) for each in order.measured)

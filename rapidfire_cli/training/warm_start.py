@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.durable import publication
@@ -26,6 +26,7 @@ from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import say
 
 NAMED = 5  # the most tensors that a message names
+HINT = "`--warm-start=matching`, in a file `matching: true`, loads the tensors that fit"
 SCHEDULED = frozenset({"params", "lr", "initial_lr"})  # keys of a group that moments do not depend on
 
 
@@ -51,19 +52,23 @@ def begin(run: LiveRun, warm: WarmStart) -> None:
 
 def _load_all(run: LiveRun, file: Path) -> frozenset[str]:
     """Load all tensors and return their names. Raises Failure if the architecture changed."""
-    found, now = weights.stored(file), _tensors(run)
-    if changed := [*_changes(found, now)]:
-        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-        listed = "; ".join(changed[:NAMED])
-        hint = "`--warm-start=matching`, in a file `matching: true`, loads the tensors that fit"
-        raise Failure("warm_start", f"the architecture changed: {listed}{more}; {hint}")
+    if changed := architecture_change(file, run.model):
+        raise Failure("warm_start", f"{changed}; {HINT}")
     weights.put(run.model, file, {})
-    return frozenset(now)
+    return frozenset(_tensors(run.model))
+
+
+def architecture_change(file: Path, model: nn.Module) -> str:
+    """Describe how the model's tensors differ from those in a file of weights; empty if it takes them all."""
+    if changed := [*_changes(weights.stored(file), _tensors(model))]:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        return f"the architecture changed: {'; '.join(changed[:NAMED])}{more}"
+    return ""
 
 
 def _load_matching(run: LiveRun, file: Path) -> frozenset[str]:
     """Load the tensors that fit, print which, and return their names."""
-    found, now = weights.stored(file), _tensors(run)
+    found, now = weights.stored(file), _tensors(run.model)
     fitting = {
         name: tensor
         for name, tensor in found.items()
@@ -124,9 +129,9 @@ def _fits(parameter: Tensor, state: Mapping[str, Any]) -> bool:
     return all(each.numel() == 1 or each.shape == parameter.shape for each in tensors)
 
 
-def _tensors(run: LiveRun) -> dict[str, Tensor]:
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return the model's weights and buffers that have a shape."""
-    said = run.model.state_dict().items()
+    said = model.state_dict().items()
     return {name: value for name, value in said if isinstance(value, Tensor) and not is_lazy(value)}
 
 

@@ -47,6 +47,17 @@ class Normalised(Tiny):
         return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
 
 
+class Wide(Tiny):
+    """As wide as a knob says; `peeks` reads a number of a weight, which fake tensors do not have."""
+
+    def create_model(self, cfg):
+        knobs = cfg["user_knobs"]
+        first = nn.Linear(8, knobs["width"])
+        if knobs.get("peeks"):
+            assert first.weight.sum().item() != 0.5
+        return nn.Sequential(first, nn.ReLU(), nn.Linear(knobs["width"], 2))
+
+
 def misbehave(how):
     match how:
         case "raise":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, get_args
 
 from rapidfire_cli.app.control.asking import new_request, send
+from rapidfire_cli.app.control.clone_check import check_clones
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.engine.signals import StopSignal
 from rapidfire_cli.requests import (
@@ -36,10 +37,18 @@ class BackgroundFit(Generic[Outcome]):
     """
 
     def __init__(
-        self, home: ExperimentDir, work: Callable[[StopSignal], Outcome], look: Callable[[], Outcome]
+        self,
+        home: ExperimentDir,
+        work: Callable[[StopSignal], Outcome],
+        look: Callable[[], Outcome],
+        path: tuple[str, ...] = (),
     ) -> None:
-        """Start the fit: `work` trains until it is done or stopped, `look` reads what is known by now."""
+        """Start the fit: `work` trains until it is done or stopped, `look` reads what is known by now.
+
+        `path` is where the MLSpec's module is looked up beside the working directory.
+        """
         self._home = home
+        self._path = path
         self._look = look
         self._stop = StopSignal()
         self._outcome: Outcome | None = None
@@ -111,24 +120,31 @@ class BackgroundFit(Generic[Outcome]):
         replicate: bool = False,
         keep_schedule: bool = False,
     ) -> tuple[Answer, ...]:
-        """Train a copy of the run; `changes` are values by knob: `{"train.optimizer.args.lr": 0.1}`."""
+        """Train a copy of the run; `changes` are values by knob: `{"train.optimizer.args.lr": 0.1}`.
+
+        Raises Refusal with all that is wrong about the copy, as `rapidfire clone` says it.
+        """
         sets = tuple(f"{knob}={canonical(value)}" for knob, value in (changes or {}).items())
         warm: Warm | None = "all" if warm_start is True else warm_start or None
         if warm not in (None, *get_args(Warm)):
             raise ValueError(f"warm_start must be True, False, 'all' or 'matching', not {warm!r}")
         if not SOURCE.fullmatch(source):
             raise ValueError(f"source must be 'last', 'best' or 'epoch:N', not {source!r}")
-        return self._ask(
-            CloneRun(_numbers((run,)), sets, warm, source, epochs, seed, replicate, keep_schedule)
-        )
+        ask = CloneRun(_numbers((run,)), sets, warm, source, epochs, seed, replicate, keep_schedule)
+        self._await_fit()
+        check_clones(self._home, ask, self._path)
+        return self._ask(ask)
 
     def undo(self) -> tuple[Answer, ...]:
         """Revert the last request."""
         return self._ask(Undo())
 
-    def _ask(self, ask: Ask) -> tuple[Answer, ...]:
+    def _await_fit(self) -> None:
         while not (self.is_done or is_held(self._home.lock)):  # the fit is about to begin
             time.sleep(PAUSE)
+
+    def _ask(self, ask: Ask) -> tuple[Answer, ...]:
+        self._await_fit()
         return send(self._home, new_request(ask, "python")).answers
 
     def _run(self, work: Callable[[StopSignal], Outcome]) -> None:

@@ -60,7 +60,7 @@ class Cloning:
         `runs` are all that the experiment ever had. Raises Refusal, and OSError when the disk refuses.
         """
         config = self.config(parent, ask)
-        source = self._source(parent, ask) if ask.warm else None
+        source = self.source(parent, ask) if ask.warm else None
         warm = (
             WarmStart(parent.id, source.reached.epoch, ask.warm == "matching", ask.keep_schedule)
             if source
@@ -136,7 +136,7 @@ class Cloning:
         replicate = 1 + max(run.replicate for run in runs.values() if run.config in (config, parent.config))
         return seed_of(self._file.seed, replicate), replicate
 
-    def _source(self, parent: Run, ask: CloneRun) -> EpochEnd:
+    def source(self, parent: Run, ask: CloneRun) -> EpochEnd:
         """The epoch end to begin with. Raises Refusal where it is not durable."""
         found = epoch_ends(directory_of(self._home, parent))
         if not found:

@@ -1,25 +1,23 @@
 """`check`: find every problem of an experiment that can be found before training."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from rapidfire_cli.app.devices import DeviceRequest, check_gangs, seats, setup, spread_note
-from rapidfire_cli.app.errors import REFUSED, Unavailable, say
+from rapidfire_cli.app.devices import DeviceRequest, check_gangs, seats, spread_note
+from rapidfire_cli.app.errors import REFUSED, say
 from rapidfire_cli.app.experiments import MOST_RUNS, LoadedExperiment, mlspec_of
 from rapidfire_cli.app.files import Given, load
+from rapidfire_cli.app.interviewing import interview, probed
 from rapidfire_cli.app.probing import located, preparation, problems, question
-from rapidfire_cli.app.streams import debugging
 from rapidfire_cli.durable import disk
-from rapidfire_cli.engine.local.backend import WORKER, LocalBackend, log_of
 from rapidfire_cli.engine.messages import Finding, Probe, Probed, Smoke, Smoked
 from rapidfire_cli.engine.ports import WorkerGone
 from rapidfire_cli.engine.worker_session import WorkerSession
@@ -91,29 +89,6 @@ def _asked(
             return found
         with interview(loaded) as session:
             return _smoked(file, samples, _smokes(session, samples[:kinds], samples[kinds:]))
-
-
-@contextmanager
-def interview(loaded: LoadedExperiment) -> Iterator[WorkerSession]:
-    """Start one worker, without a cache of prepared rows, so that each run's reads are seen."""
-    (slot, *_), threads = seats(loaded.file, DeviceRequest())
-    setups = {slot.index: replace(setup(loaded, slot, threads), data_cache=0, disk_cache=0)}
-    session = WorkerSession(LocalBackend([slot], WORKER, setups, loaded.home.misc), slot)
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-def probed(session: WorkerSession, loaded: LoadedExperiment, asked: Probe) -> Probed:
-    try:
-        answer = session.ask(asked)
-    except WorkerGone as gone:
-        log = log_of(loaded.home.misc, session.slot.index)  # which is deleted in a moment
-        said = log.read_text("utf-8", "replace").strip() if debugging(os.environ) else ""
-        raise Unavailable(f"workers failed to start: the last one {gone}\n{said}".strip()) from None
-    assert isinstance(answer, Probed)
-    return answer
 
 
 def _prepared(session: WorkerSession, runs: Sequence[Run], seed: int) -> Probed:

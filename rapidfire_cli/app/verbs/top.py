@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 
 from rapidfire_cli.app.control.asking import new_request, send
-from rapidfire_cli.app.control.cloning import Cloning
+from rapidfire_cli.app.control.clone_check import check_clones
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.verbs.show import page_of
@@ -15,7 +15,6 @@ from rapidfire_cli.app.verbs.why import account_of
 from rapidfire_cli.durable.lock import Held
 from rapidfire_cli.problems import Refusal, brief, render
 from rapidfire_cli.requests import Ask, CloneRun
-from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.queries import Overview
 from rapidfire_cli.view.run_page import run_page
@@ -45,7 +44,6 @@ def top(experiment: str | None, parent: str | None, read_only: bool) -> int:
 
 def desk(home: ExperimentDir, read_only: bool = False) -> Desk:
     """The functions by which the app reads about runs and sends requests."""
-    cloning = Cloning(home)
 
     def sentences(seen: Overview, run: int) -> Sequence[str]:
         return why(account_of(seen, run))
@@ -53,13 +51,12 @@ def desk(home: ExperimentDir, read_only: bool = False) -> Desk:
     def page(seen: Overview, run: int) -> Iterable[Part]:
         return run_page(page_of(seen, next(row for row in seen.rows if row.number == run)))
 
-    def problems(run: int, ask: CloneRun) -> str:
+    def problems(ask: CloneRun) -> str:
         try:
-            [parent] = [each.run for each in known_runs(home.journal, 1) if each.run.number == run]
-            cloning.config(parent, ask)
+            check_clones(home, ask)
         except Refusal as refusal:
             return "\n\n".join(map(render, refusal.problems))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, Unavailable) as error:
             return str(error)
         return ""
 

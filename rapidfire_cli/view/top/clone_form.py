@@ -28,7 +28,7 @@ STEP = re.compile(r'[^.="+:\s][^.=":\s]*')
 SCRATCH = "scratch"
 BEGINNINGS = ((SCRATCH, SCRATCH), ("all weights", "all"), ("weights that fit", "matching"))
 
-Check = Callable[[int, CloneRun], str]
+Check = Callable[[CloneRun], str]
 
 
 class CloneForm(ModalScreen[CloneRun | None]):
@@ -138,6 +138,7 @@ class CloneForm(ModalScreen[CloneRun | None]):
         except ValueError as error:
             self._say(str(error))
             return
+        self._say("checking the clone …")
         self.run_worker(partial(self._checked, ask), thread=True, exclusive=True)
 
     def action_cancel(self) -> None:
@@ -166,7 +167,7 @@ class CloneForm(ModalScreen[CloneRun | None]):
                 yield Checkbox(about, compact=True, id=name)
 
     def _checked(self, ask: CloneRun) -> None:
-        self.call_later(self._finish, self._check(self._row.number, ask), ask)
+        self.call_later(self._finish, self._check(ask), ask)
 
     def _finish(self, problems: str, ask: CloneRun) -> None:
         if problems:

@@ -27,6 +27,6 @@ class Desk:
 
     why: Callable[[Overview, int], Sequence[str]]  # sentences about a run
     page: Callable[[Overview, int], Iterable[Part]]  # all that is known of a run
-    check: Callable[[int, CloneRun], str]  # the problems of a clone as a file's are shown; empty if none
+    check: Callable[[CloneRun], str]  # the problems of a clone as a file's are shown; empty if none
     send: Callable[[Ask], Sent] | None  # None where nothing may be asked
     options: str = ""  # by which commands find the experiment: `-e digits`
