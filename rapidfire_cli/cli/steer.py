@@ -252,14 +252,23 @@ def undo(
 @verb()
 def freeze(
     file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    runs: Runs = None,
+    where: Where = None,
+    worse: Worse = None,
     experiment: Which = None,
     parent: Parent = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Write a file that reproduces all runs, clones included."""
+    """Write a file that reproduces runs, clones included.
+
+    By default all that are completed or to be trained, and those whose weights they begin with.
+    """
+    from rapidfire_cli.app.control.selection import Selection
     from rapidfire_cli.app.verbs import freeze
 
-    raise typer.Exit(freeze.freeze(experiment, parent, file, force))
+    selection = Selection(tuple(runs or ()), where, worse) if runs or where or worse else None
+    raise typer.Exit(freeze.freeze(experiment, parent, file, force, selection, dry_run))
 
 
 @verb()
