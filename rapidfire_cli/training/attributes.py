@@ -32,10 +32,11 @@ from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from rapidfire_cli.training import fingerprint, generators, unheld
-from rapidfire_cli.training.places import AT, EXTRA, TREE, Place, delete, get, put, spelled
+from rapidfire_cli.training.places import AT, EXTRA, TREE, Place, delete, get, own, put, spelled
 from rapidfire_cli.training.plain import (
     ATOMS,
     CONTAINERS,
@@ -49,12 +50,19 @@ from rapidfire_cli.training.plain import (
     mark,
 )
 
-MODEL = "model"  # the name of the model's root
+MODEL, OPTIMIZER = (
+    "model",
+    "optimizer",
+)  # names of roots: the model, optimizers of a class that is not torch's
 
 State: TypeAlias = dict[Place, Any]
 
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
 """The attributes of nn.Module itself. They include `training`, which `training/state.py` saves."""
+
+OF_OPTIMIZERS = frozenset(vars(torch.optim.SGD([torch.empty(0)]))) | {"step", "_opt_called"}
+"""The attributes of torch's own optimizers, of which `training/state.py` saves `state` and `param_groups`.
+Schedulers set the last two."""
 
 SHARDED = ("_fsdp_", "_is_fsdp_", "__composable_api_state_key_")
 """What the names of attributes begin with that `fully_shard` adds to modules."""
@@ -172,6 +180,8 @@ class Attributes:
             if seen.kind == "registered" and place not in state:
                 self._put(place, tensors[seen.mark])
         for place, (kind, packed) in state.items():
+            if place[0] not in self._roots:  # there is no optimizer where a trained run is used
+                continue
             if kind == DELETED:
                 self._delete(place)
             else:
@@ -202,7 +212,8 @@ class Attributes:
             delete(owner, key)
 
     def _walk(self) -> dict[Place, Seen]:
-        walk = _Walk(self._model)
+        optimizers = self._roots.get(OPTIMIZER, ())
+        walk = _Walk(self._model, optimizers if isinstance(optimizers, list) else [optimizers])
         for name, root in self._roots.items():
             walk.visit((name,), root)
         return walk.found
@@ -218,9 +229,10 @@ class Attributes:
 class _Walk:
     """A walk over everything reachable. It visits each object once, at the first place that leads to it."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, optimizers: Iterable[object]) -> None:
         self.found: dict[Place, Seen] = {}
         self._places: dict[int, Place] = {}
+        self._optimizers = {id(each) for each in optimizers}
         self._tree = {id(module) for module in model.modules()}
         self._registered = {
             id(tensor): name for name, tensor in registered(model).items() if tensor is not None
@@ -247,7 +259,7 @@ class _Walk:
             self._look_into(place, value)
 
     def _look_into(self, place: Place, value: Any) -> None:
-        code = _is_code(value, below_model=place[0] == MODEL)
+        code = _is_code(value, of_model=place[0] in (MODEL, OPTIMIZER))
         if (content := unheld.content(value)) is not None:
             self.found[place] = Seen("code", content, value)
         elif code and isinstance(value, Iterator) and not isinstance(value, io.IOBase):
@@ -281,7 +293,8 @@ class _Walk:
                 yield (key if isinstance(key, str | int) else (AT, at)), below
         elif isinstance(value, list | tuple | deque):
             yield from enumerate(value)
-        yield from _own(value)
+        skipped = OF_OPTIMIZERS if id(value) in self._optimizers else frozenset()
+        yield from ((key, below) for key, below in own(value) if key not in skipped)
 
 
 def registered(model: nn.Module) -> dict[str, Tensor | None]:
@@ -293,24 +306,12 @@ def registered(model: nn.Module) -> dict[str, Tensor | None]:
     }
 
 
-def _own(value: Any) -> Iterator[tuple[str, Any]]:
-    """An object's own attributes; nothing for a module, whose attributes `_parts` yields."""
-    if isinstance(value, nn.Module):
-        return
-    yield from getattr(value, "__dict__", {}).items()
-    for cls in type(value).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                yield name, getattr(value, name)
-
-
-def _is_code(value: Any, below_model: bool) -> bool:
+def _is_code(value: Any, of_model: bool) -> bool:
     """Whether the value must not be inspected: code, or an object of a foreign class."""
     cls: Any = type(value)
     if isinstance(value, nn.Module) or cls in CONTAINERS or cls is types.SimpleNamespace:
         return False
-    return isinstance(value, CODE) or not _in_python(cls) or not (below_model or _is_open(cls))
+    return isinstance(value, CODE) or not _in_python(cls) or not (of_model or _is_open(cls))
 
 
 @cache

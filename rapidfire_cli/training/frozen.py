@@ -129,7 +129,9 @@ def is_plain(tensor: Tensor) -> bool:
         type(tensor) in PLAIN
         and not is_lazy(tensor)
         and tensor.layout is torch.strided
-        and not (tensor.is_meta or tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+        and not (
+            tensor.is_nested or tensor.is_meta or tensor.is_quantized or tensor.is_conj() or tensor.is_neg()
+        )
         and tensor.numel() > 0
         and all(stride > 0 or size == 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
     )

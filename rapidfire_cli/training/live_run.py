@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rapidfire_cli.engine.checkpoints import Began, Best
 from rapidfire_cli.engine.epoch_log import NOTHING, Logged
@@ -23,8 +23,8 @@ from rapidfire_cli.training.datasets import Loaded
 from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.frozen import Frozen
 from rapidfire_cli.training.gang import Gang
-from rapidfire_cli.training.model_state import registered_at
-from rapidfire_cli.training.optimizers import AnyOptimizer
+from rapidfire_cli.training.model_state import registered_at, tensors_in
+from rapidfire_cli.training.optimizers import AnyOptimizer, members
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.shards import local
@@ -141,8 +141,8 @@ class LiveRun:
         """Bytes of tensors that only this run holds while it waits: its model and its optimizer's state."""
         pooled = {id(registered_at(self.model, name)) for name in self.frozen.stored}
         held = [each for each in (*self.model.parameters(), *self.model.buffers()) if id(each) not in pooled]
-        for state in self.optimizer.state.values():
-            held += [value for value in state.values() if isinstance(value, Tensor)]
+        for state in (state for each in members(self.optimizer) for state in each.state.values()):
+            held += tensors_in(state)
         return sum(nbytes(local(each)) for each in held)
 
     @property

@@ -229,6 +229,7 @@ def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
 
 def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
     """Compute the loss and the metrics over the validation split, from row `begin` on."""
+    run.optimizer.zero_grad()  # a run that continues here has no gradients either
     run.before = state.snapshot(run)
     run.model.eval()
     if run.gang:

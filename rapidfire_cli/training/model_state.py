@@ -23,6 +23,11 @@ from rapidfire_cli.training.frozen import address
 from rapidfire_cli.training.shards import local
 from rapidfire_cli.training.weights import Weights
 
+LAYOUTS = (
+    torch.strided,
+    *(torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc),
+)
+
 Form: TypeAlias = tuple[Any, ...] | None
 """Shape, strides, dtype and layout of a tensor; None if there is no tensor yet."""
 
@@ -37,7 +42,11 @@ class Made:
 
 
 def made(model: nn.Module) -> Made:
-    """Record the model's current structure."""
+    """Record the model's current structure. Raises Failure if a tensor is of a kind that cannot be saved."""
+    for name, tensor in registered(model).items():
+        if tensor is not None and not is_lazy(tensor) and not _has_known_layout(tensor):
+            kind = "nested tensor" if tensor.is_nested else f"tensor of layout {tensor.layout}"
+            raise _unkept(f"`{name}` is a {kind}")
     forms = {name: form(tensor) for name, tensor in registered(model).items()}
     parameters = {id(parameter): parameter for parameter in model.parameters()}
     return Made(forms, frozenset(name for name, _ in model.named_modules()), parameters)
@@ -102,6 +111,10 @@ def check_structure(model: nn.Module, origin: Made) -> None:
         known = tensor is None or type(tensor) in (Tensor, nn.Parameter, nn.Buffer) or is_lazy(tensor)
         if not known and id(tensor) not in origin.parameters:
             raise _unkept(f"`{name}` is a {type(tensor).__name__}, a custom tensor class")
+
+
+def _has_known_layout(tensor: Tensor) -> bool:
+    return tensor.layout in LAYOUTS and not tensor.is_nested
 
 
 def _unkept(reason: str) -> Failure:
@@ -180,7 +193,8 @@ def _end_laziness(module: Any) -> None:
 def registered_at(model: nn.Module, name: str) -> Tensor | None:
     """Return the parameter or buffer with that dotted name."""
     module, key = _owner(model, name)
-    return module._parameters[key] if key in module._parameters else module._buffers.get(key)
+    kept = module._parameters if key in module._parameters else module._buffers
+    return kept[key] if key in kept else None  # noqa: SIM401 - those of ScriptModules have no `get`
 
 
 def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:

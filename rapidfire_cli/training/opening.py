@@ -156,7 +156,7 @@ def opened(
         schedule=_schedule(its, optimizer, steps, custom),
         scaler=_scaler(its, shared.device),
         epoch_metrics=epoch_metrics(its, custom, source, model, shared, batch_sources),
-        origins=origins(model, spec),
+        origins=origins(model, spec, None if layers else optimizer),  # sharding builds another optimizer
         frozen=remade,
         streams=rng.first(assignment.seed, share.rank),
         settings=shared.settings,

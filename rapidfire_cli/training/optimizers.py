@@ -105,6 +105,11 @@ def members(optimizer: AnyOptimizer) -> tuple[Optimizer, ...]:
     return optimizer.members if isinstance(optimizer, Optimizers) else (optimizer,)
 
 
+def is_of_torch(optimizer: Optimizer) -> bool:
+    """Whether the optimizer is one of torch's, which keep all of their state in `state` and their groups."""
+    return type(optimizer).__module__.startswith("torch.optim")
+
+
 def sections(said: Said, at: At = ("train", "optimizer")) -> list[tuple[At, Section]]:
     """Return the sections, each with its path in the config."""
     if isinstance(said, Mapping):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from torch import nn
@@ -60,6 +61,18 @@ def delete(owner: Any, key: Any) -> None:
             del owner[key]
     else:
         object.__delattr__(owner, key)
+
+
+def own(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes of an object; none of a module, whose attributes `attributes` chooses."""
+    if isinstance(value, nn.Module):
+        return
+    yield from getattr(value, "__dict__", {}).items()
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield name, getattr(value, name)
 
 
 def spelled(place: Place) -> str:

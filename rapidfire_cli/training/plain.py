@@ -109,7 +109,9 @@ def _contents(value: Any) -> Iterator[Any]:
 
 def content_of(container: Any) -> tuple[Any, ...]:
     """Return the objects that a container holds, including keys."""
-    return (*container, *container.values()) if isinstance(container, dict) else tuple(container)
+    if isinstance(container, dict) or hasattr(container, "values"):  # those of ScriptModules are no dicts
+        return (*container.keys(), *container.values())
+    return tuple(container)
 
 
 def holds(container: Any, content: tuple[Any, ...]) -> bool:

@@ -44,6 +44,7 @@ from rapidfire_cli.training.model_state import (
     tensors_in,
     unpack_model,
 )
+from rapidfire_cli.training.optimizers import AnyOptimizer, is_of_torch, members
 from rapidfire_cli.training.places import spelled
 from rapidfire_cli.training.weights import Weights, weights
 from rapidfire_cli.training.whole import divided_like
@@ -81,11 +82,16 @@ class Opened(Protocol):
     def frozen(self) -> Frozen: ...
 
 
-def origins(model: nn.Module, spec: MLSpec) -> Origins:
-    """Record the current state of the objects. An MLSpec with its own `state_dict` is not inspected."""
+def origins(model: nn.Module, spec: MLSpec, optimizer: AnyOptimizer | None = None) -> Origins:
+    """Record the current state of the objects.
+
+    An MLSpec with its own `state_dict` is not inspected, nor are torch's optimizers.
+    """
     roots: dict[str, object] = {attributes.MODEL: model}
     if not speaks(spec):
         roots["self"] = spec
+    if optimizer and (own := [each for each in members(optimizer) if not is_of_torch(each)]):
+        roots[attributes.OPTIMIZER] = own if len(own) > 1 else own[0]
     return Origins(Attributes(roots, model), made(model))
 
 
@@ -319,14 +325,23 @@ def rewind(run: LiveRun, taken: Snapshot) -> None:
 
 
 def packed_optimizer(run: LiveRun) -> dict[str, Any]:
-    """Return the optimizer's hyperparameters by group and its state by parameter name."""
+    """Return the optimizer's hyperparameters by group and its state by parameter name. Raises Failure.
+
+    What it keeps under other keys is in `beside`, by optimizer.
+    """
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
     groups = [
         {**group, "params": [names[id(parameter)] for parameter in group["params"]]}
         for group in run.optimizer.param_groups
     ]
-    state = {names[id(parameter)]: dict(kept) for parameter, kept in run.optimizer.state.items()}
-    return {"groups": groups, "state": state}
+    each = members(run.optimizer)
+    kept = [(id(key), key, value) for one in each for key, value in one.state.items()]
+    if any(isinstance(key, Tensor) and at not in names for at, key, _ in kept):
+        reason = "the optimizer keeps something for a tensor that is not a parameter of the model"
+        raise Failure("state", f"the run's state cannot be saved in a checkpoint: {reason}")
+    beside = [{key: value for key, value in one.state.items() if id(key) not in names} for one in each]
+    state = {names[at]: dict(value) for at, _, value in kept if at in names}
+    return {"groups": groups, "state": state} | ({"beside": beside} if any(beside) else {})
 
 
 def unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
@@ -334,7 +349,9 @@ def unpack_optimizer(run: LiveRun, packed: Mapping[str, Any]) -> None:
     parameters = dict(run.model.named_parameters())
     for group, kept in zip(run.optimizer.param_groups, packed["groups"], strict=True):
         group.update({key: value for key, value in kept.items() if key != "params"})
-    run.optimizer.state.clear()
+    for index, optimizer in enumerate(members(run.optimizer)):
+        optimizer.state.clear()
+        optimizer.state.update(packed["beside"][index] if "beside" in packed else {})
     for name, kept in packed["state"].items():
         parameter = parameters[name]
         run.optimizer.state[parameter] = {key: divided_like(parameter, each) for key, each in kept.items()}

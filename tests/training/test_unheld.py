@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rapidfire_cli.facts import RunFailed
-from tests.training.sandbox import TrainingSandbox
+from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
 from tests.training.test_state import Body, config, equal, read
 
@@ -61,8 +61,26 @@ class Bytes(Body):
         return self.bytes[0] / 9 + self.numbers[0] + self.space.tau
 
 
+class Scripted(Body):
+    def begin(self):
+        self.script = torch.jit.script(nn.Sequential(nn.Linear(6, CLASSES), nn.BatchNorm1d(CLASSES)))
+
+    def factor(self, x):
+        return self.script(x)
+
+
+class OfLastGradient(Body):
+    """Reads the gradient that the step before left, which a run that continues does not have."""
+
+    def factor(self, x):
+        gradient = self.lin.weight.grad
+        return 1.0 if gradient is None else 1 + float(gradient.norm())
+
+
 @pytest.mark.parametrize("stop_at", [1, 6])
-@pytest.mark.parametrize("model", [Records, ByColumns, Bytes], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [Records, ByColumns, Bytes, Scripted, OfLastGradient], ids=lambda model: model.__name__
+)
 def test_a_run_continues_bit_for_bit(tmp_path, model, stop_at):
     whole = undisturbed(tmp_path / "whole", model)
     stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
@@ -268,3 +286,94 @@ class Constant(Body):
 def test_what_stays_as_it_is_trains(tmp_path):
     place = undisturbed(tmp_path, Constant)
     assert place.weights()
+
+
+class Nested(Body):
+    def begin(self):
+        self.register_buffer("rows", torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
+
+
+class OfMkldnn(Body):
+    def begin(self):
+        self.register_buffer("dense", torch.ones(3, 3).to_mkldnn())
+
+
+@pytest.mark.parametrize(
+    ("model", "is_a"),
+    [(Nested, "`rows` is a nested tensor"), (OfMkldnn, "`dense` is a tensor of layout torch._mkldnn")],
+)
+def test_tensors_of_no_known_layout_are_refused_before_the_first_step(tmp_path, model, is_a):
+    cause = f"the model cannot be saved in a checkpoint: {is_a}"
+    assert undisturbed(tmp_path, model).failure() == RunFailed(1, "state", cause, step=0)
+
+
+class Counting(torch.optim.SGD):
+    """Keeps plain attributes and a generator."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        self.steps, self.means, self.rng = 0, [], torch.Generator().manual_seed(1)
+
+    def step(self, closure=None):
+        self.steps += 1
+        self.means.append(float(torch.rand((), generator=self.rng)))
+        for group in self.param_groups:
+            group["lr"] = 0.1 * self.means[-1] / self.steps
+        return super().step(closure)
+
+
+class Overall(torch.optim.SGD):
+    """Keeps state under a key that is not a parameter."""
+
+    def step(self, closure=None):
+        self.state["all"]["steps"] = self.state["all"].get("steps", 0) + 1
+        for group in self.param_groups:
+            group["lr"] = 0.1 / self.state["all"]["steps"]
+        return super().step(closure)
+
+
+class Wrapping(torch.optim.Optimizer):
+    """Leaves the steps to an optimizer that it makes."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+        self.inner = torch.optim.Adam(self.param_groups, lr)
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+def section(cls):
+    return {"name": f"{HERE}:{cls.__name__}", "args": {"lr": 0.05}}
+
+
+@pytest.mark.parametrize("stop_at", [1, 6])
+@pytest.mark.parametrize(
+    "said",
+    [
+        section(Counting),
+        section(Overall),
+        [{"match": "*.bias", **section(Counting)}, section(Overall)],
+        [{"match": "*.bias", **section(Counting)}, section(Counting)],
+    ],
+    ids=["attributes", "other keys", "both", "two"],
+)
+def test_what_an_optimizer_of_a_users_own_keeps_continues(tmp_path, said, stop_at):
+    knobs = leaf(said, user_knobs={"model": "Body"})
+    whole = TrainingSandbox(tmp_path / "whole", f"{HERE}:Case")
+    whole.train(knobs, until=3)
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
+    stopped.stop_at = stop_at
+    stopped.train(knobs, until=3)
+    continued = TrainingSandbox(tmp_path / "stopped", f"{HERE}:Case")
+    continued.train(knobs, until=3)
+
+    assert same(whole.weights(), continued.weights())
+    assert continued.epochs() == whole.epochs()
+
+
+def test_an_optimizer_inside_another_is_refused_after_the_first_step(tmp_path):
+    place = TrainingSandbox(tmp_path, f"{HERE}:Case")
+    place.train(leaf(section(Wrapping), user_knobs={"model": "Body"}), until=3)
+    cause = "`optimizer.inner.state` cannot be saved in a checkpoint: a defaultdict is set during training"
+    assert place.failure() == RunFailed(1, "state", cause, step=1)
