@@ -2,9 +2,9 @@
 
 Four runs each, on two processes and the demo data of the templates: a ViT on images, an encoder on texts,
 LoRA adapters on a pretrained language model. Everybody calls the same MLSpec. What is compared are the
-seconds from the first run's start to the last one's end, loading and preparing included, imports and start-up
-left out; the rounds of all are interleaved. Machines are noisy: read the ratios. Losses must have the same
-bits.
+seconds from the first run's start to the last one's end, loading and preparing included, start-up and the
+imports of the MLSpec left out. Ray Tune starts a process for each trial, so those imports are part of what it
+takes. The rounds of all are interleaved. Machines are noisy: read the ratios. Losses must have the same bits.
 """
 
 import argparse
@@ -91,12 +91,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
-    if one := parser.parse_args().one:
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--sweep", choices=[name for name, _ in sweeps(ROOT).values()], help="only this one")
+    chosen = parser.parse_args()
+    if one := chosen.one:
         contend = importlib.import_module(f"bench.peers.{CONTENDERS[one][0]}").contend
         print(json.dumps(asdict(contend(Work(**json.load(sys.stdin))))))
         return
     with demo() as place:
-        good = [told(name, measured(work)) for name, (_, work) in sweeps(place).items()]
+        good = [
+            told(name, measured(work, chosen.rounds))
+            for name, (template, work) in sweeps(place).items()
+            if chosen.sweep in (None, template)
+        ]
     raise SystemExit(not all(good))
 
 
@@ -110,10 +117,10 @@ def demo() -> Iterator[Path]:
         yield Path(folder)
 
 
-def measured(work: Work) -> Mapping[str, Sequence[Outcome]]:
+def measured(work: Work, rounds: int) -> Mapping[str, Sequence[Outcome]]:
     """The outcomes of all that are installed; Ray Tune once, as it takes long."""
     found: dict[str, list[Outcome]] = {}
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         for name, (_, library) in CONTENDERS.items():
             if importlib.util.find_spec(library) and (turn == 0 or name != RAY):
                 found.setdefault(name, []).append(_apart(name, work))

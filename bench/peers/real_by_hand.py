@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def contend(work: Work) -> Outcome:
     """Two processes share out the runs."""
     torch.set_num_threads(1)
     leaves = [*map(work.leaf, work.combinations)]
+    importlib.import_module(work.mlspec.partition(":")[0])  # a worker has imported it when it is up
     start = time.perf_counter()
     prepared(work.mlspec, json.dumps(work.data), key(leaves[0]))  # once, before the processes part
     with get_context("fork").Pool(PROCESSES) as pool:
@@ -95,9 +96,10 @@ def prepared(mlspec: str, data: str, leaf: str) -> tuple[MLSpec, Rows]:
     """The MLSpec with the files that it prepares, and its rows by split."""
     module, _, name = mlspec.partition(":")
     spec: MLSpec = getattr(importlib.import_module(module), name)()
-    cfg, section, misc = json.loads(leaf), json.loads(data), Path(mkdtemp(prefix="rapidfire-by-hand-"))
-    spec.prepare(misc, section, [cfg])
-    spec.initialize_run(misc, cfg, "fit")
+    cfg, section = json.loads(leaf), json.loads(data)
+    with TemporaryDirectory(prefix="rapidfire-by-hand-") as misc:
+        spec.prepare(Path(misc), section, [cfg])
+        spec.initialize_run(Path(misc), cfg, "fit")
     splits = spec.load_data(section, cfg)
     return spec, {
         split: [spec.row_prep(row, cfg, split) for row in splits[split]] for split in ("train", "validation")

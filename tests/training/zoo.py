@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from tests.training.specs import CLASSES, Blobs
 
@@ -320,7 +321,7 @@ PARTS = (Buffers, Buffers, Slices, Lazies, Attributes, Attributes, Extra, Modes,
 
 
 class Grown(nn.Module):
-    """A classifier whose logits depend on parts drawn by the seed."""
+    """A classifier whose logits depend on parts drawn by the seed; some of their parameters are frozen."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -330,6 +331,10 @@ class Grown(nn.Module):
         if luck.random() < 0.1:
             parts.append(Unholdable(luck))
         self.parts = nn.ModuleList(parts)
+        if luck.random() < 0.3:
+            for parameter in self.parts.parameters():
+                if not is_lazy(parameter):
+                    parameter.requires_grad_(parameter.requires_grad and luck.random() < 0.5)
         self.is_held = not isinstance(parts[-1], Unholdable)
 
     def forward(self, x: Tensor) -> Tensor:
