@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.clone_check import check_clones
+from rapidfire_cli.app.control.foreseeing import effects, foreseen
 from rapidfire_cli.app.control.trash import directory_of
 from rapidfire_cli.app.errors import Unavailable
 from rapidfire_cli.app.files import reload
@@ -96,14 +97,22 @@ def importance(home: ExperimentDir, split: str, name: str) -> dict[str, Plain]:
 def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
     """Carry out a request: a running fit does it, else this process under the experiment's lock.
 
+    With `dry_run` in the body, nothing is changed, and `effects` say what would be.
     Raises Refused if `body` is not a valid request or another process holds the lock and does not answer,
     and Refusal with what is wrong about clones.
     """
-    request = _request(body)
+    dry = body.pop("dry_run", False) if isinstance(body, dict) else False
+    if not isinstance(dry, bool):
+        raise Refused(400, "`dry_run` must be true or false")
+    request, told = _request(body), list[str]()
     try:
         if isinstance(request.ask, CloneRun):
             check_clones(home, request.ask)
-        reply = send(home, request)
+        if dry:
+            seen = overview(home.journal, is_held(home.lock), unlisted=True)
+            told = [*effects(request, reply := foreseen(request, seen), seen)]
+        else:
+            reply = send(home, request)
     except Unavailable as unavailable:
         raise Refused(503, f"the clone cannot be checked: {unavailable}") from None
     except Held as held:
@@ -111,7 +120,8 @@ def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
     except ValueError as error:
         raise Refused(400, str(error)) from None
     answers = [{**answer_record(answer), "born": answer.born or None} for answer in reply.answers]
-    return {"live": reply.live, "answers": [dict(each) for each in answers]}
+    found: dict[str, Plain] = {"live": reply.live, "answers": [dict(each) for each in answers]}
+    return {**found, "effects": [*told]} if dry else found
 
 
 def contents(home: ExperimentDir) -> tuple[Contents, int]:

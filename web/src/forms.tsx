@@ -50,15 +50,24 @@ function Dialog({ title, close, children }: { title: string; close: () => void; 
   );
 }
 
-/** Sends a request and shows the answers; whether it was carried out for at least one run. */
-function useAsk(): { send: (body: Json) => Promise<void>; busy: boolean; failure: string } {
+interface Asking { send: (body: Json, dry?: boolean) => Promise<void>; busy: boolean; failure: string; effect: string }
+
+/** Sends a request and shows the answers; a dry one says what would happen. */
+function useAsk(): Asking {
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState("");
-  const send = async (body: Json) => {
+  const [effect, setEffect] = useState("");
+  const send = async (body: Json, dry = false) => {
     setBusy(true);
     setFailure("");
+    setEffect("");
     try {
-      const { answers, live } = await from().ask(body);
+      const { answers, live, effects } = await from().ask(dry ? { ...body, dry_run: true } : body);
+      if (dry) {
+        setEffect([lines(answers), ...(effects ?? []), "Nothing was changed."].join("\n"));
+        setBusy(false);
+        return;
+      }
       const refused = answers.filter(({ outcome }) => outcome === "refused");
       if (refused.length === answers.length && answers.length) {
         setFailure(lines(answers));
@@ -72,7 +81,7 @@ function useAsk(): { send: (body: Json) => Promise<void>; busy: boolean; failure
     }
     setBusy(false);
   };
-  return { send, busy, failure };
+  return { send, busy, failure, effect };
 }
 
 function lines(answers: Answer[]): string {
@@ -85,7 +94,7 @@ function lines(answers: Answer[]): string {
 }
 
 function PlainForm({ asked }: { asked: Form }) {
-  const { send, busy, failure } = useAsk();
+  const { send, busy, failure, effect } = useAsk();
   const [now, setNow] = useState(false);
   const danger = asked.verb === "delete" || asked.verb === "purge";
   const body: Json = asked.verb === "undo" ? { verb: "undo" } : { verb: asked.verb, runs: asked.runs, ...(asked.verb === "stop" ? { at_once: now } : {}) };
@@ -94,13 +103,22 @@ function PlainForm({ asked }: { asked: Form }) {
       <p>{ABOUT[asked.verb]}</p>
       {asked.verb === "stop" && <label class="check"><input type="checkbox" checked={now} onChange={() => setNow(!now)} /> now: kill the worker; the last checkpoint counts</label>}
       <Failed text={failure} />
-      <div class="buttons"><button type="button" onClick={() => (form.value = null)}>Cancel</button><button data-first class={danger ? "danger" : "primary"} disabled={busy}>{asked.verb[0]!.toUpperCase() + asked.verb.slice(1)}</button></div>
+      <Foreseen text={effect} />
+      <div class="buttons"><DryRun busy={busy} ask={() => void send(body, true)} /><button type="button" onClick={() => (form.value = null)}>Cancel</button><button data-first class={danger ? "danger" : "primary"} disabled={busy}>{asked.verb[0]!.toUpperCase() + asked.verb.slice(1)}</button></div>
     </form>
   );
 }
 
 function Failed({ text }: { text: string }) {
   return text ? <pre class="failure" role="alert">{text}</pre> : null;
+}
+
+function Foreseen({ text }: { text: string }) {
+  return <pre class="effect" role="status">{text}</pre>;
+}
+
+function DryRun({ busy, ask }: { busy: boolean; ask: () => void }) {
+  return <button type="button" class="dry" disabled={busy} title="Show the effect on runs, disk and time; change nothing" onClick={ask}>What would happen?</button>;
 }
 
 /** A clone: the knobs of the run, of which any can be changed. */
@@ -117,7 +135,7 @@ function CloneForm({ runs }: { runs: number[] }) {
   const [schedule, setSchedule] = useState(false);
   const [wait, setWait] = useState(false);
   const [every, setEvery] = useState(false);
-  const { send, busy, failure } = useAsk();
+  const { send, busy, failure, effect } = useAsk();
   const root = useRef<HTMLFormElement>(null);
   const varied = new Set(model.knobs.map(({ path }) => path));
   const knobs = (found?.provenance ?? []).filter(({ knob }) => every || varied.has(knob) || knob in changed);
@@ -125,8 +143,7 @@ function CloneForm({ runs }: { runs: number[] }) {
     if (found && !model.knobs.length) setEvery(true);
     if (found) root.current?.querySelector<HTMLElement>("[data-first]")?.focus();
   }, [!!found]);
-  const submit = (event: Event) => {
-    event.preventDefault();
+  const ask = (dry: boolean) => {
     const before = new Map((found?.provenance ?? []).map(({ knob, value }) => [knob, written(value)]));
     const sets = Object.entries(changed).filter(([knob, text]) => text !== before.get(knob)).map(([knob, text]) => `${knob}=${text}`);
     const extra = more.split("\n").map((line) => line.trim()).filter(Boolean);
@@ -134,11 +151,11 @@ function CloneForm({ runs }: { runs: number[] }) {
       verb: "clone", runs, changes: [...sets, ...extra], warm: warm || null, source: warm ? source : "last",
       epochs: epochs ? Number(epochs) : null, seed: seed ? Number(seed) : null, replicate,
       keep_schedule: !!warm && schedule, wait: !!warm && wait,
-    });
+    }, dry);
   };
   if (!parent) return <p>Run {runs[0]} does not exist.</p>;
   return (
-    <form onSubmit={submit} class="clone" ref={root}>
+    <form onSubmit={(event) => { event.preventDefault(); ask(false); }} class="clone" ref={root}>
       {runs.length > 1 && <p>Each run is copied with the same changes; the values shown are those of run {runs[0]}.</p>}
       <div class="knobs">
         {knobs.map(({ knob, value }, i) => (
@@ -160,7 +177,8 @@ function CloneForm({ runs }: { runs: number[] }) {
       {warm && <label class="check"><input type="checkbox" checked={schedule} onChange={() => setSchedule(!schedule)} /> continue the learning-rate schedule</label>}
       {warm && <label class="check"><input type="checkbox" checked={wait} onChange={() => setWait(!wait)} /> wait for the end of an epoch, if none is durable yet</label>}
       <Failed text={failure} />
-      <div class="buttons"><button type="button" onClick={() => (form.value = null)}>Cancel</button><button class="primary" disabled={busy}>Clone</button></div>
+      <Foreseen text={effect} />
+      <div class="buttons"><DryRun busy={busy} ask={() => root.current?.reportValidity() && ask(true)} /><button type="button" onClick={() => (form.value = null)}>Cancel</button><button class="primary" disabled={busy}>Clone</button></div>
     </form>
   );
 }

@@ -5,7 +5,7 @@ import type { CurveCache } from "./series";
 
 export type Json = Record<string, Plain>;
 export interface Answer { run: number; outcome: "applied" | "accepted" | "refused"; text: string; hint: string | null; born: number | null }
-export interface Reply { live: boolean; answers: Answer[] }
+export interface Reply { live: boolean; answers: Answer[]; effects?: string[] }
 
 export interface Source {
   readonly live: boolean;

@@ -1,31 +1,20 @@
 """What all verbs that steer do: find the runs, ask, print the answers."""
 
-import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from rapidfire_cli.app.control.asking import Reply, new_request, send
-from rapidfire_cli.app.control.forecast import forecast
+from rapidfire_cli.app.control.foreseeing import effects, foreseen
 from rapidfire_cli.app.control.selection import Selection, selected
-from rapidfire_cli.app.control.steering import standings_of
-from rapidfire_cli.app.control.trash import directory_of, size_of
 from rapidfire_cli.app.errors import REFUSED
 from rapidfire_cli.app.overview import open_overview
 from rapidfire_cli.app.printing import print_either
-from rapidfire_cli.control.decisions import decide
-from rapidfire_cli.control.standing import Standing
-from rapidfire_cli.control.undoing import undone
-from rapidfire_cli.requests import AboutRuns, Answer, Ask, Delete, Purge, Request, Stop, Undo
-from rapidfire_cli.store.known_runs import KnownRun, known_runs
-from rapidfire_cli.store.pace import pace
+from rapidfire_cli.requests import AboutRuns, Ask
 from rapidfire_cli.store.queries import Overview
-from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import RunState
 from rapidfire_cli.view.formats import Output
 from rapidfire_cli.view.requests import answer_lines, answer_record
-from rapidfire_cli.view.wording import counted, duration_text, size_text
 
 
 class Options(NamedTuple):
@@ -65,27 +54,11 @@ def steered(seen: Overview, ask: Ask, options: Options) -> int:
     request = new_request(ask, "cli", options.if_state)
     if not options.dry_run:
         return show(send(seen.home, request), options)
-    reply = _foreseen(request, seen)
+    reply = foreseen(request, seen)
     code = show(reply, options)
-    print(f"dry run: nothing was changed{_effects(request, reply, seen)}", file=sys.stderr)
+    told = ", ".join(effects(request, reply, seen))
+    print(f"dry run: nothing was changed{f' ({told})' if told else ''}", file=sys.stderr)
     return code
-
-
-def _effects(request: Request, reply: Reply, seen: Overview) -> str:
-    """What the request would change for slots, disk and time: ` (1 run would stop training)`."""
-    changed = {answer.run for answer in reply.answers if answer.changed}
-    rows = [row for row in seen.rows if row.number in changed]
-    ends = sum(row.state is RunState.RUNNING for row in rows if isinstance(request.ask, Stop | Delete))
-    told = [f"{counted(ends, 'run')} would stop training"] * bool(ends)
-    if isinstance(request.ask, Delete | Purge):
-        size = sum(size_of(directory_of(seen.home, row)) for row in rows)
-        verb = "be freed" if isinstance(request.ask, Purge) else "go to the trash"
-        told.append(f"{size_text(size)} would {verb}")
-    by_number = {row.number: row for row in seen.rows}
-    if changed and (found := forecast(request.ask, changed, by_number, pace(seen.home.journal))):
-        before, after = duration_text(found.before), duration_text(found.after)
-        told.append(f"finished in at most {after} instead of {before}")
-    return f" ({', '.join(told)})" if told else ""
 
 
 def show(reply: Reply, options: Options) -> int:
@@ -114,25 +87,5 @@ def _applicable(
     """Those that a condition selected and the verb applies to."""
     if not runs:
         return ()
-    answers = _foreseen(new_request(asking(runs), "cli", options.if_state), seen).answers
+    answers = foreseen(new_request(asking(runs), "cli", options.if_state), seen).answers
     return tuple(answer.run for answer in answers if answer.outcome != "refused")
-
-
-def _foreseen(request: Request, seen: Overview) -> Reply:
-    """What would be answered, as far as the journal knows."""
-    live = seen.state is RunState.RUNNING
-    known = known_runs(seen.home.journal, 1)
-    standings = standings_of(known)
-    if live:
-        standings |= {one.run.number: _training(one) for one in known if one.state is RunState.RUNNING}
-    if isinstance(request.ask, Undo):
-        taken = [each.taken for each in requests_taken(seen.home.journal)]
-        means = undone(taken, os.getuid())
-        if isinstance(means, str):
-            return Reply((Answer(0, "refused", means),), live)
-        request = replace(request, means=means)
-    return Reply(tuple(ruling.answer for ruling in decide(request, standings)), live)
-
-
-def _training(known: KnownRun) -> Standing:
-    return Standing(RunState.RUNNING, known.bracket)

@@ -118,6 +118,10 @@ def test_the_keyboard_alone_suffices(tab, tmp_path):
         press("Escape")
         press("d")
         page.wait_for_selector("dialog >> text=They move to the trash")
+        page.get_by_text("What would happen?").focus()
+        press("Enter")
+        page.wait_for_selector("dialog .effect >> text=would go to the trash")
+        page.locator("dialog [data-first]").focus()
         press("Enter")
         page.wait_for_selector(".notices >> text=deleted")
         expect(page.locator("dialog")).to_have_count(0)
@@ -139,6 +143,10 @@ def test_a_clone_of_a_wrong_value_is_refused_as_in_a_file(tab, tmp_path):
         page.wait_for_selector("dialog .failure >> text=train.batch_size=many")
         assert "expected" in page.locator("dialog .failure").inner_text()
         page.get_by_label("train.batch_size").fill("16")
+        page.click("dialog button.dry")
+        page.wait_for_selector("dialog .effect >> text=Nothing was changed.")
+        assert not AXE.is_file() or tab.violations() == []
+        assert len(known_runs(home.journal, 1)) == 2 and not requests_taken(home.journal)
         page.click("dialog button.primary")
         page.wait_for_selector(".notices >> text=run 3")
         page.wait_for_selector(".parent >> text=1")  # its lineage, in the table

@@ -7,6 +7,9 @@ import struct
 
 import pytest
 
+from rapidfire_cli.app.control.selection import Selection
+from rapidfire_cli.app.control.steering_verb import Options
+from rapidfire_cli.app.verbs.delete import delete
 from rapidfire_cli.app.verbs.show import show
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunAdmitted, RunChanged, RunFailed, TurnStarted
@@ -205,6 +208,26 @@ def test_a_request_is_carried_out_and_recorded_as_one_of_the_page(home):
     assert client.get("/api/changes").json()["data"]["requests"] == 1
 
 
+def test_a_dry_request_is_answered_as_on_the_command_line_and_changes_nothing(home, capsys):
+    enrolled(home.journal).close()
+    client = visitor(home)
+    body = {"verb": "delete", "runs": [1, 9], "dry_run": True}
+    found = client.post("/api/requests", headers=POSTED, json=body).json()
+    assert [(each["run"], each["text"]) for each in found["answers"]] == [
+        (1, "deleted"),
+        (9, "does not exist"),
+    ]
+    assert found["effects"] == ["0 B would go to the trash"]
+    assert not requests_taken(home.journal)
+    delete(Selection(("1", "9")), True, Options(str(home.path), None, None, True, Output.TABLE))
+    told = capsys.readouterr()
+    assert (
+        "run 1: deleted" in told.out and f"dry run: nothing was changed ({found['effects'][0]})" in told.err
+    )
+    stop = {"verb": "stop", "runs": [1], "dry_run": True}
+    assert client.post("/api/requests", headers=POSTED, json=stop).json()["effects"] == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -218,6 +241,7 @@ def test_a_request_is_carried_out_and_recorded_as_one_of_the_page(home):
         {"verb": "stop", "runs": [1], "at_once": "yes"},
         {"verb": "clone", "runs": [1], "source": "$(rm)"},
         {"verb": "undo", "id": "1"},
+        {"verb": "stop", "runs": [1], "dry_run": "yes"},
     ],
 )
 def test_what_is_not_a_request_is_refused_with_a_reason(home, body):
