@@ -197,6 +197,7 @@ def _start_method() -> str | None:
 SETTINGS: tuple[Setting, ...] = (
     *TORCH,
     Setting("numpy's errors", np.geterr, lambda value: np.seterr(**value)),
+    Setting("numpy's buffers", np.getbufsize, np.setbufsize),
     Setting("numpy's printing", np.get_printoptions, lambda value: np.set_printoptions(**value), "never"),
     Setting("decimal arithmetic", _decimal, _put_decimal),
     Setting("locale", lambda: locale.setlocale(locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL)),

@@ -185,6 +185,7 @@ TORCH: tuple[Setting, ...] = (
         torch.backends.mha.get_fastpath_enabled,
         torch.backends.mha.set_fastpath_enabled,
     ),
+    Setting("engine of quantized operators", torch._C._get_qengine, torch._C._set_qengine),
     Setting("flushing of denormal numbers", _flushes, torch.set_flush_denormal),
     Setting("threads", torch.get_num_threads, torch.set_num_threads),
     Setting("hooks of all modules", _hooks, _put_hooks, "needed"),

@@ -84,6 +84,11 @@ CHANGES = {
     "mkldnn": [partial(setattr, torch.backends.mkldnn, "enabled", False)],
     "attention kernels": [partial(torch.backends.cuda.enable_flash_sdp, False)],
     "attention fast path": [partial(torch.backends.mha.set_fastpath_enabled, False)],
+    "engine of quantized operators": [
+        lambda: torch._C._set_qengine(
+            next(each for each in torch._C._supported_qengines() if each != torch._C._get_qengine())
+        )
+    ],
     "flushing of denormal numbers": [partial(torch.set_flush_denormal, True)],
     "threads": [lambda: torch.set_num_threads(torch.get_num_threads() + 1)],
     "hooks of all modules": [
@@ -95,6 +100,7 @@ CHANGES = {
         lambda: Distribution.set_default_validate_args(not Distribution._validate_args)
     ],
     "numpy's errors": [partial(np.seterr, divide="raise")],
+    "numpy's buffers": [partial(np.setbufsize, 1024)],
     "numpy's printing": [partial(np.set_printoptions, precision=2)],
     "torch's printing": [partial(torch.set_printoptions, precision=2)],
     "decimal arithmetic": [lambda: setattr(decimal.getcontext(), "prec", 7)],
