@@ -2,16 +2,17 @@
 
 Theory of operation. Every rank opens the run, with the same seeds, and does what a run on one device does,
 with its share of each batch (`training/share.py`). Three things make them one. `agree`: at each mark of the
-training loop, rank 0 decides what to do next, and the others learn it from one byte. `exchange`: every rank
-receives what each one has read from its part of a batch, and adds all of it to its metrics, in the order of
-rows; so losses, metrics and all that follows from them are the same on every rank, and those of one device.
-`total`: gradients are summed. Everything else (the optimizer's step, the learning rate, the best epoch) then
-happens on every rank alike.
+training loop, rank 0 decides what to do next, and the others learn it from one byte in a pipe. `exchange`:
+every rank receives what each one has read from its part of a batch, and adds all of it to its metrics, in the
+order of rows; so losses, metrics and all that follows from them are the same on every rank, and those of one
+device. `total`: gradients are summed. Everything else (the optimizer's step, the learning rate, the best
+epoch) then happens on every rank alike.
 
 The processes find each other by a file in a directory that only this user can read, and talk over the
 loopback interface, to which every user of the machine can connect. So a message that is unpickled carries a
-digest, made with a key from that file, and `exchange` reads no other. torch's default process group is not
-used: libraries that look for one (torchmetrics, transformers) would wait for ranks that do not call them.
+digest, made with a key from that file, and `exchange` reads no other. The pipes are those of rank 0's
+process, which only this user can open. torch's default process group is not used: libraries that look for
+one (torchmetrics, transformers) would wait for ranks that do not call them.
 
 Invariants:
 
@@ -77,22 +78,28 @@ class Gang:
         self._device = device
         self._device_mesh: Any = None
         self._room = ROOM
-        self._cell = torch.zeros(1, dtype=torch.uint8)
         disk.make_private(directory)
         store = dist.FileStore(str(directory / place.gang), place.size)
-        self._peers, self._key = self._met(store)
+        self._pipes = [os.pipe() for _ in range(1, self.share.size)] if self.share.leads else []
+        self._peers, self._key, self._heard = self._met(store)
         with self._reaching():
-            self._words = _gloo(dist.PrefixStore("words", store), self.share)
+            self._words = _gloo(dist.PrefixStore("words", store), self.share)  # once the others opened pipes
+            for read, _ in self._pipes:
+                os.close(read)
             self._sums = (
                 self._words if device.type == "cpu" else _nccl(dist.PrefixStore("sums", store), self.share)
             )
 
     def agree(self, decision: int) -> int:
-        """Return rank 0's decision, a byte."""
-        self._cell[0] = decision
+        """Return rank 0's decision, a byte. Raises Lost."""
+        if self._heard is not None:
+            if not (heard := os.read(self._heard, 1)):
+                raise Lost("rank 0 ended")
+            return heard[0]
         with self._reaching():
-            self._words.broadcast(self._cell, 0).wait()
-        return int(self._cell[0])
+            for _, write in self._pipes:
+                os.write(write, bytes((decision,)))
+        return decision
 
     def exchange(self, value: Value) -> list[Value]:
         """Return every rank's value, by rank; tensors must be on the CPU. Raises Lost.
@@ -145,26 +152,34 @@ class Gang:
 
     def close(self) -> None:
         """Let go of the others."""
-        for peer in self._peers:
-            os.close(peer)
-        self._peers = []
+        heard = [] if self._heard is None else [self._heard]
+        for each in (*self._peers, *(write for _, write in self._pipes), *heard):
+            os.close(each)
+        self._peers, self._pipes, self._heard = [], [], None
         if self._device_mesh:
             from rapidfire_cli.training.mesh import parted
 
             parted(self._device_mesh[1])
             self._device_mesh = None
 
-    def _met(self, store: Any) -> tuple[list[int], bytes]:
-        """Return a descriptor of each other rank's process, and the key of this gang."""
+    def _met(self, store: Any) -> tuple[list[int], bytes, int | None]:
+        """Return a descriptor of each other rank's process, the key of this gang, and rank 0's pipe to this
+        rank.
+        """
         if self.share.leads:
             store.set("key", secrets.token_hex())
+            for rank, (read, _) in enumerate(self._pipes, 1):
+                store.set(f"pipe {rank}", f"/proc/{os.getpid()}/fd/{read}")
         store.set(f"process {self.share.rank}", f"{os.getpid()}")
         others = [rank for rank in range(self.share.size) if rank != self.share.rank]
         try:
             store.set_timeout(FOREVER)
             key = store.get("key")
-            return [os.pidfd_open(int(store.get(f"process {rank}"))) for rank in others], key
-        except (RuntimeError, ProcessLookupError) as error:
+            peers = [os.pidfd_open(int(store.get(f"process {rank}"))) for rank in others]
+            if self.share.leads:
+                return peers, key, None
+            return peers, key, os.open(store.get(f"pipe {self.share.rank}"), os.O_RDONLY | os.O_CLOEXEC)
+        except (RuntimeError, OSError) as error:
             raise Lost(f"the ranks of the gang did not meet: {error}") from error
 
     def _round(self, own: bytes) -> list[memoryview]:
@@ -195,7 +210,7 @@ class Gang:
         """Turn what a broken connection raises into Lost."""
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise Lost(f"{error}".strip().splitlines()[0]) from error
 
 

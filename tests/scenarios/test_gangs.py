@@ -1,6 +1,8 @@
 """`train.gpus: 2` trains one run on two devices at once, here on two CPU workers that talk over gloo."""
 
 import json
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from rapidfire_cli.training import rng
 from rapidfire_cli.training.share import Share
 from tests.scenarios.conftest import Cli
-from tests.scenarios.gang_specs import ROWS
+from tests.scenarios.gang_specs import ROWS, VALIDATION
 from tests.shares import share
 
 FILE = """\
@@ -27,6 +29,7 @@ gridsearch:
   named_metrics: [top1_accuracy, auroc]
 """
 SEED, BATCH, STEPS = 42, 6, 5  # with a last batch of one row
+EPOCHS, VALIDATIONS = 2, 3  # and batches of validation, the last one of one row
 
 
 def file(strikes=("nothing",), **values) -> str:
@@ -34,7 +37,7 @@ def file(strikes=("nothing",), **values) -> str:
         "spec": "Shared",
         "gpus": 2,
         "dropout": 0.5,
-        "epochs": 2,
+        "epochs": EPOCHS,
         "every": 0,
         "more": "drop_last: false",
         "layers": "[]",
@@ -49,10 +52,21 @@ def fit(place: Path, text: str, *options: str, exits: int = 0) -> tuple[Cli, str
     return cli, cli.run("fit", "experiment.yaml", *options, exits=exits).stderr
 
 
-def row_of(step: int, rank: int) -> int:
-    """A row that this rank trains in this step (0, 1, …) of the first epoch."""
-    batch = rng.order(SEED, 1, ROWS)[step * BATCH : (step + 1) * BATCH]
+def row_of(step: int, rank: int, epoch: int = 1) -> int:
+    """A row that this rank trains in this step (0, 1, …) of the epoch."""
+    batch = rng.order(SEED, epoch, ROWS)[step * BATCH : (step + 1) * BATCH]
     return int(Share(rank, 2).rows(batch, BATCH)[0])
+
+
+def kills() -> Iterator[str]:
+    """What kills either rank after every mark of a run but the last: in the batch that follows it."""
+    for epoch in range(1, EPOCHS + 1):
+        for step, rank in PLACES:
+            yield f"kill {row_of(step, rank, epoch)}{' again' if epoch > 1 else ''}"
+        for batch, rank in product(range(VALIDATIONS), (0, 1)):
+            row = batch * BATCH + rank * BATCH // 2
+            if row < VALIDATION:
+                yield f"kill {row} validated{' again' if epoch > 1 else ''}"
 
 
 def losses(run) -> list[float]:
@@ -133,7 +147,13 @@ def test_a_fit_that_is_stopped_inside_an_epoch_continues_with_the_same_bits(stru
 
 
 @pytest.mark.campaign
-def test_either_rank_can_be_killed_at_every_step(struck, tmp_path):
-    _, weights, _ = struck
-    cli, _ = fit(tmp_path, file([f"kill {row_of(step, rank)}" for step, rank in PLACES]))
-    assert len(cli.weights()) == len(PLACES) and {*cli.weights().values()} == {weights["nothing"]}
+@pytest.mark.parametrize("layers", ["[]", "[torch.nn.Linear]"])
+def test_either_rank_can_be_killed_at_every_mark(tmp_path, layers):
+    strikes = ["nothing", *dict.fromkeys(kills())]
+    text = file(strikes, layers=layers).replace("hang_timeout: 1,", "hang_timeout: 600,")
+    cli, said = fit(tmp_path, text)
+    runs = cli.status()["runs"]
+    assert said.count("died: killed by SIGKILL") == len(strikes) - 1
+    assert {run["state"] for run in runs} == {"completed"}
+    assert len(cli.weights()) == len(strikes) and len({*cli.weights().values()}) == 1
+    assert all(run["metrics"] == runs[0]["metrics"] for run in runs)

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,34 @@ from tests.training.gang_specs import BLOCK, case, sharded
 from tests.training.normalising import on_cpu
 from tests.training.sandbox import TrainingSandbox
 
-STEPPING = sharded(case("Layered", batch_size=6, max_grad_norm=0.5, epochs=2), BLOCK)
+WHOLE = case("Layered", batch_size=6, max_grad_norm=0.5, epochs=2)
+STEPPING = sharded(WHOLE, BLOCK)
+STOPPED = {"sharded": STEPPING[1], "whole": WHOLE[1]}
 MARKS = 2 * (8 + 4 + 1)  # at which it can stop: steps, validation batches and ends of epochs
 SIZES = {"smaller": (2, 1), "larger": (2, 3), "from one device": (1, 2), "not sharded": (2, 3)}
 
 
-def stopped(home: Path, rank: int, stops: int) -> list[str]:
-    """Train runs that stop at so many random marks; hashes of weights, first of a whole one."""
+def stopped(home: Path, rank: int, stops: int, config: Any) -> list[str]:
+    """Train runs that stop at this many random marks; hashes of weights, first of a whole one."""
     draw = random.Random(1)
-    hashes, made = [_weights(_trained(home / "whole", Rank(rank, 2, "whole")))], 0
+    hashes, made = [_weights(_trained(home / "whole", Rank(rank, 2, home.name), config))], 0
     while made < stops:
         place, ends = home / f"{made}", []
         while sum(ends) < MARKS - 1 and made < stops:
             ends.append(draw.randrange(1, MARKS))
             made += 1
-        hashes.append(_weights(_trained(place, Rank(rank, 2, f"stop {made}"), ends)))
+        hashes.append(_weights(_trained(place, Rank(rank, 2, f"{home.name} {made}"), config, ends)))
     return hashes
 
 
-def _trained(place: Path, rank: Rank, ends: list[int] | tuple[int, ...] = ()) -> TrainingSandbox:
+def _trained(place: Path, rank: Rank, config: Any, ends: Sequence[int] = ()) -> TrainingSandbox:
     sandbox = _sandbox(place)
+    order = Train((_assignment(place, config),), 2, 0, rank)
     for end in ends:
         sandbox.stop_at = sandbox.pulses + end
-        sandbox.executor.train(Train((_assignment(place),), 2, 0, rank))
+        sandbox.executor.train(order)
     sandbox.stop_at = None
-    sandbox.executor.train(Train((_assignment(place),), 2, 0, rank))
+    sandbox.executor.train(order)
     return sandbox
 
 
@@ -51,8 +55,7 @@ def resized(home: Path, rank: int) -> dict[str, tuple[Any, str]]:
         sandbox = _sandbox(place, every=0)
         for epoch, size in enumerate(sizes, 1):
             if rank < size:
-                config = case("Layered", batch_size=6, max_grad_norm=0.5, epochs=2)[1]
-                config = config if name == "not sharded" else STEPPING[1]
+                config = STOPPED["whole" if name == "not sharded" else "sharded"]
                 member = Rank(rank, size, f"{name} {epoch}") if size > 1 else None
                 order = Train((_assignment(place, config),), epoch, 0, member)
                 sandbox.executor.train(order)
@@ -84,13 +87,14 @@ def main() -> None:
     torch.set_num_threads(1)
     on_cpu()
     rank, home, stops, names = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
-    found: dict[str, Any] = {"cases": {}, "stopped": []}
+    found: dict[str, Any] = {"cases": {}, "stopped": {}}
     if rank < 2:
         for index, name in enumerate(names):
             place = home / f"{index}"
             together = trained(place / "gang", name, Rank(rank, 2, f"{index}"))
             found["cases"][name] = together, trained(place / "alone", name, None) if rank == 0 else []
-        found["stopped"] = stopped(home / "stopped", rank, stops)
+        for name, config in STOPPED.items():
+            found["stopped"][name] = stopped(home / name.replace(" ", "-"), rank, stops, config)
     found["resized"] = resized(home / "resized", rank)
     if rank == 0:
         sandbox = _sandbox(home / "one")

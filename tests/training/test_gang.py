@@ -83,6 +83,17 @@ def test_tensors_take_the_values_of_rank_0(together):
     assert together(spread) == [5.0, 5.0, 5.0]
 
 
+def test_a_rank_whose_decisions_nobody_makes_or_reads_is_lost(tmp_path):
+    for closed, waits in ((0, 1), (1, 0)):
+        ranks = [Rank(rank, 2, f"{closed}") for rank in (0, 1)]
+        with ThreadPoolExecutor(2) as threads:
+            gangs = [*threads.map(lambda rank: Gang(rank, tmp_path / "gangs", torch.device("cpu")), ranks)]
+        gangs[closed].close()
+        with pytest.raises(Lost):
+            gangs[waits].agree(1)
+        gangs[waits].close()
+
+
 def test_no_rank_is_lost_while_all_live(together):
     assert together(lambda gang: gang.has_lost()) == [False, False, False]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.shares import WHOLE, share
 from tests.training.gang_processes import printed_by_ranks
 from tests.training.gang_specs import CASES, SHARDED
-from tests.training.sharded_rank import SIZES
+from tests.training.sharded_rank import SIZES, STOPPED
 
 NAMES = share([*reversed(SHARDED)], 9)
 STOPS = 200 if WHOLE else 6
@@ -33,8 +33,9 @@ def test_only_rank_0_reports(ranks):
     assert not any(together for together, _ in ranks[1]["cases"].values())
 
 
-def test_a_run_that_stops_at_random_marks_ends_with_the_bits_of_one_that_does_not(ranks):
-    whole, *stopped = ranks[0]["stopped"]
+@pytest.mark.parametrize("how", STOPPED)
+def test_a_run_that_stops_at_random_marks_ends_with_the_bits_of_one_that_does_not(ranks, how):
+    whole, *stopped = ranks[0]["stopped"][how]
     assert stopped and {*stopped} == {whole} != {"unfinished"}
 
 
