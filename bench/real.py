@@ -44,7 +44,7 @@ def sweeps(place: Path) -> Mapping[str, tuple[Name, Work]]:
         data={"path": "imagefolder", "data_dir": str(place / "data/digits")},
         constants={
             **TRAIN,
-            "train.epochs": 2,
+            "train.epochs": 16,
             "user_knobs.model_type": "vit",
             "user_knobs.transform_type": "resize",
             "user_knobs.image_size": 16,
@@ -73,7 +73,7 @@ def sweeps(place: Path) -> Mapping[str, tuple[Name, Work]]:
         data={"path": "text", "sample_by": "paragraph", "data_files": sources},
         constants={
             **TRAIN,
-            "train.epochs": 2,
+            "train.epochs": 4,
             "user_knobs.pretrained": str(place / "data/base"),
             "user_knobs.context": 48,
             "user_knobs.adapter.lora_alpha": 16,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.training import fingerprint
 from rapidfire_cli.training.plain import UNKNOWN, mark
@@ -123,7 +124,9 @@ def _spans(value: Any) -> Iterator[Span]:
     if isinstance(value, np.ndarray) and value.size:
         begin, end = np.lib.array_utils.byte_bounds(value)
         yield Span(begin, end, id(value), of_array=True)
-    elif isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu":
+    elif not isinstance(value, Tensor) or is_lazy(value):
+        return
+    elif value.layout is torch.strided and value.device.type == "cpu":
         storage = value.untyped_storage()
         if begin := storage.data_ptr():
             yield Span(begin, begin + storage.nbytes(), begin, of_array=False)
