@@ -22,7 +22,7 @@ from rapidfire_cli.problems import Refusal, position
 from rapidfire_cli.requests import Ask, CloneRun, Request, Undo, decode_request
 from rapidfire_cli.store.explain import missing
 from rapidfire_cli.store.history import history
-from rapidfire_cli.store.layout import ExperimentDir
+from rapidfire_cli.store.layout import ExperimentDir, experiments
 from rapidfire_cli.store.queries import Overview, RunRow, overview
 from rapidfire_cli.store.ranking import known_metrics, ranking
 from rapidfire_cli.store.requests_taken import requests_taken
@@ -50,8 +50,22 @@ VERBS: Mapping[str, str] = {
 
 
 def experiment_of(find: Callable[[], ExperimentDir | None]) -> Experiment:
-    """What the page shows of the experiment that `find` names."""
-    return Experiment(find, run_details, run_why, run_log, rungs, requests, importance, ask)
+    """What the page shows of the experiment that `find` names, and of the others in the same directory."""
+
+    def beside() -> list[ExperimentDir]:
+        home = find()
+        return [each for each in experiments(home.path.parent) if each.journal.is_file()] if home else []
+
+    def named(name: str) -> ExperimentDir | None:
+        home = find()
+        if not name or home is None or name == home.path.name:
+            return home
+        return next((each for each in beside() if each.path.name == name), None)
+
+    def names() -> list[str]:
+        return [each.path.name for each in beside()]
+
+    return Experiment(named, names, run_details, run_why, run_log, rungs, requests, importance, ask)
 
 
 def run_details(home: ExperimentDir, number: int) -> dict[str, Plain]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rapidfire_cli.store.connection import reader, slowly
 from rapidfire_cli.terms import Split
@@ -25,6 +26,13 @@ WARM = """
 ORDERED = "SELECT * FROM ({each}) ORDER BY 1, 2, 7, 3, 4 DESC, 5"
 WHOLE = """
     SELECT run, epoch, step, value FROM metrics WHERE split = ? AND name = ? ORDER BY run, epoch"""
+BOTH = """
+    SELECT run, epoch, step, value, 1 AS ended FROM metrics WHERE split = :split AND name = :name UNION ALL
+    SELECT run, epoch + :under_way, step, value, 0 FROM so_far WHERE split = :split AND name = :name
+    ORDER BY run, step, ended"""
+MANY = "SELECT count(*) FROM so_far WHERE split = ? AND name = ?"
+MOST_INSIDE = 1_000_000  # values inside of epochs that charts are given (assumed); else none
+UNDER_WAY = 1 << 31  # added to the epoch of such a value
 TIMES = """
     SELECT json_extract(body, '$.run'), json_extract(body, '$.epoch'), json_extract(body, '$.step'),
       json_extract(body, '$.seconds') FROM events WHERE kind = 'epoch_ended' ORDER BY 1, 2, seq"""
@@ -70,7 +78,7 @@ class Packed:
 
     runs: "array[int]"  # (R,) their numbers
     counts: "array[int]"  # (R,) how many points each has
-    epochs: "array[int]"  # (N,)
+    epochs: "array[int]"  # (N,) those under way with `UNDER_WAY` added
     steps: "array[int]"  # (N,)
     values: "array[float]"  # (N,) single precision, for charts
 
@@ -81,8 +89,14 @@ class Packed:
 
 
 def packed(journal: Path, split: Split, name: str) -> Packed:
-    """Every value of the metric at the ends of epochs. Raises Refusal where nothing can be read."""
+    """Every value of the metric: at the ends of epochs, and at the ends of turns inside of them.
+
+    Of the latter, `epochs` has the epoch under way with `UNDER_WAY` added. Raises Refusal where nothing can
+    be read.
+    """
     with reader(journal) as db:
+        if 0 < db.execute(MANY, [split, name]).fetchone()[0] <= MOST_INSIDE:
+            return _pack(db.execute(BOTH, {"split": split, "name": name, "under_way": UNDER_WAY}))
         return _pack(db.execute(WHOLE, [split, name]))
 
 
@@ -103,9 +117,9 @@ def _summed(db: sqlite3.Connection) -> Iterator[tuple[int, int, int, float]]:
         yield run, epoch, step, total
 
 
-def _pack(rows: Iterable[tuple[int, int, int, float | None]]) -> Packed:
+def _pack(rows: Iterable[tuple[Any, ...]]) -> Packed:
     """Takes whole columns at a time: a loop over a million rows takes longer than reading them."""
-    runs, epochs, steps, values = [*zip(*rows, strict=True)] or [(), (), (), ()]
+    runs, epochs, steps, values, *_ = [*zip(*rows, strict=True)] or [(), (), (), ()]
     counts = Counter(runs)
     known = (math.nan if value is None else value for value in values) if None in values else values
     return Packed(

@@ -2,8 +2,10 @@
 
 import math
 
+from rapidfire_cli.facts import Metric, TurnEnded, TurnStarted
+from rapidfire_cli.store import series
 from rapidfire_cli.store.queries import overview
-from rapidfire_cli.store.series import packed, packed_times
+from rapidfire_cli.store.series import UNDER_WAY, packed, packed_times
 from tests.store.sweep import enrolled, epoch
 
 
@@ -29,4 +31,25 @@ def test_curves_are_packed_run_by_run(tmp_path):
     assert len(found.encoded()) == 4 * (2 + 2 + 2 + 3 * 3)
     assert [*packed_times(tmp_path / "journal.db").values] == [1.0, 2.0, 1.0]
     assert packed(tmp_path / "journal.db", "test", "loss").encoded() == bytes(8)
+    journal.close()
+
+
+def test_values_inside_of_epochs_are_packed_as_such_unless_they_are_too_many(tmp_path, monkeypatch):
+    journal = enrolled(tmp_path / "journal.db", 2)
+    turns = [(1, 10, 0.9), (1, 5, 0.8), (2, 10, 0.7)]
+    journal.record(
+        [
+            fact
+            for run, step, loss in turns
+            for fact in (TurnStarted(run, 0, 0), TurnEnded(run, 0, 0, step, (Metric("train", "loss", loss),)))
+        ]
+    )
+    journal.record([epoch(1, 1, 0.5)])
+    found = packed(tmp_path / "journal.db", "train", "loss")
+    inside = 1 + UNDER_WAY
+    ends = [step for epoch_, step in zip(found.epochs, found.steps, strict=True) if epoch_ < UNDER_WAY]
+    assert [*found.runs] == [1, 2] and [*found.counts] == [2 + len(ends), 1]
+    assert [*found.epochs][:2] == [inside, inside] and [*found.steps][:2] == [5, 10]
+    monkeypatch.setattr(series, "MOST_INSIDE", 2)
+    assert len(packed(tmp_path / "journal.db", "train", "loss").values) == len(ends)
     journal.close()

@@ -355,7 +355,7 @@ export function CurvesView() {
     return () => chart.close();
   }, [drawn, log, along]);
   if (shown.state === "loading") return <p class="quiet">Reading the curves…</p>;
-  if (shown.state === "empty") return <p class="quiet">No epoch has ended yet. The first values appear here.</p>;
+  if (shown.state === "empty") return <p class="quiet">No epoch has ended yet. The first values appear here, those inside of the first epoch by step.</p>;
   if (table) return <CurvesTable lines={shown.lines} />;
   const run = point && model.byNumber.get(point.run);
   return (
@@ -398,7 +398,7 @@ function CurvesTable({ lines }: { lines: Drawn[] }) {
         <tbody>
           {xs.map((x) => (
             <tr key={x}>
-              <th scope="row">{axis.peek() === "time" ? format.duration(x) : x}</th>
+              <th scope="row">{axis.peek() === "time" ? format.duration(x) : Number(x.toPrecision(6))}</th>
               {values.map((known, i) => <td key={i}>{format.metric(known.get(x))}</td>)}
             </tr>
           ))}

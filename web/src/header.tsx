@@ -1,10 +1,12 @@
 // The first line: which experiment, its state, how far it is, and whether the page is up to date.
 import { computed } from "@preact/signals-core";
+import { useState } from "preact/hooks";
 import * as format from "./format";
 import type { State } from "./model";
 import { STATES, UNFINISHED } from "./model";
 import { connection } from "./source";
-import { filter, from, help, model, useValue } from "./state";
+import { useJson } from "./run";
+import { change, filter, from, help, model, useValue } from "./state";
 
 interface Progress { done: number; total: number; counts: Map<State, number> }
 
@@ -37,7 +39,7 @@ export function Header() {
   const share = total ? done / total : 0;
   return (
     <header>
-      <h1 title={model.directory}>{model.experiment}</h1>
+      <h1 title={model.directory}><Name /></h1>
       <span class={`pill ${state}`} title={SAID[state]}>{state === "running" ? "training" : state === "completed" ? "finished" : state}</span>
       <span class="overall" title={`${done.toLocaleString("en")} of ${format.count(total, "epoch")}`}>
         <span class="bar" role="progressbar" aria-label="epochs trained" aria-valuemin={0} aria-valuemax={total} aria-valuenow={done}><i class={state} style={{ width: `${100 * share}%` }} /></span>
@@ -55,6 +57,19 @@ export function Header() {
       {from().live ? <Connection /> : <span class="objective">report</span>}
       <button class="icon" aria-label="keyboard and help" title="Keyboard (?)" onClick={() => (help.value = true)}>?</button>
     </header>
+  );
+}
+
+/** The experiment's name; where several are in its directory, one can be chosen. */
+function Name() {
+  const [looks, look] = useState(0);
+  const { found } = useJson<{ experiments: string[] }>("experiments", looks);
+  const own = model.directory.slice(model.directory.lastIndexOf("/") + 1);
+  if (!found || found.experiments.length < 2) return <>{model.experiment}</>;
+  return (
+    <select aria-label="Experiment" value={own} onPointerEnter={() => look(looks + 1)} onFocus={() => look(looks + 1)} onChange={(event) => change(event.currentTarget.value)}>
+      {found.experiments.map((name) => <option key={name} value={name}>{name}</option>)}
+    </select>
   );
 }
 

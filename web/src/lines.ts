@@ -1,6 +1,6 @@
 // What the chart of curves draws: the lines of runs on the chosen axis, and bands over replicates.
 import type { Run } from "./model";
-import type { Curves } from "./series";
+import type { Curves, Line } from "./series";
 import { smoothed } from "./series";
 import type { Axis } from "./state";
 
@@ -21,6 +21,13 @@ export function linesOf(runs: Run[], curves: Curves, times: Curves | undefined, 
   const found: Drawn[] = [];
   for (const { number } of runs) {
     const line = curves.lines.get(number);
+    const inside = curves.inside.get(number);
+    if (inside && axis !== "time") {
+      const both = joined(line, inside, axis);
+      const smooth = weight ? smoothed(both.raw, both.length, weight) : both.raw;
+      if (both.length) found.push({ run: number, ...both, ys: smooth });
+      continue;
+    }
     if (!line?.length) continue;
     let xs: ArrayLike<number> = axis === "step" ? line.steps : line.epochs;
     if (axis === "time") {
@@ -37,6 +44,34 @@ export function linesOf(runs: Run[], curves: Curves, times: Curves | undefined, 
     found.push({ run: number, xs, ys, raw: line.values, length: line.length });
   }
   return found;
+}
+
+/** The values at the ends of epochs and inside of them, by step; an epoch's steps divide it evenly. */
+function joined(line: Line | undefined, inside: Line, axis: Axis): { xs: Float64Array; raw: Float32Array; length: number } {
+  const ends = line?.length ?? 0;
+  const room = ends + inside.length;
+  const [xs, raw] = [new Float64Array(room), new Float32Array(room)];
+  const end = new Map<number, number>([[0, 0]]); // the step at the end of each epoch
+  for (let i = 0; i < ends; i++) end.set(line!.epochs[i]!, line!.steps[i]!);
+  let [length, i, j] = [0, 0, 0];
+  while (i < ends || j < inside.length) {
+    if (j >= inside.length || (i < ends && line!.steps[i]! < inside.steps[j]!)) {
+      xs[length] = axis === "step" ? line!.steps[i]! : line!.epochs[i]!;
+      raw[length++] = line!.values[i++]!;
+      continue;
+    }
+    const [epoch, step] = [inside.epochs[j]!, inside.steps[j]!];
+    const start = end.get(epoch - 1);
+    // Until an epoch has ended, it is taken to be as long as those before; of the first nothing is known.
+    const steps = start === undefined ? NaN : (end.get(epoch) ?? start + start / (epoch - 1)) - start;
+    const x = axis === "step" ? step : epoch - 1 + (step - start!) / steps;
+    if (Number.isFinite(x)) {
+      xs[length] = x;
+      raw[length++] = inside.values[j]!;
+    }
+    j++;
+  }
+  return { xs: xs.subarray(0, length), raw: raw.subarray(0, length), length };
 }
 
 export function extent(lines: Drawn[]): Extent {

@@ -14,7 +14,7 @@ import { Drawer } from "./run";
 import { connection, receiver, Report, Server } from "./source";
 import type { Held } from "./source";
 import {
-  asTable, axis, bands, curves, dismiss, logarithmic, model, notices, opened, read, remember, shownMetric, smoothing, use,
+  asTable, axis, bands, curves, dismiss, experiment, logarithmic, model, notices, opened, read, remember, shownMetric, smoothing, use,
   useValue, view,
 } from "./state";
 import type { Axis, View } from "./state";
@@ -32,6 +32,7 @@ function Page() {
   if (phase.kind === "connecting") {
     return state === "lost" ? <Message title="The server does not answer" text="Is `rapidfire web` still running? This page tries again every second." /> : <Message title="Connecting…" text="The page asks the server for the experiment." />;
   }
+  if (phase.kind === "empty" && experiment.peek()) return <Message title="No such experiment" text={`There is no experiment \`${experiment.peek()}\` beside the others any more. Open the page without it: ${location.origin}/`} />;
   if (phase.kind === "empty") return <Message title="No experiment yet" text="Start one with `rapidfire fit FILE`. This page shows it as soon as it begins." />;
   if (phase.kind === "problem") return <Problems problems={phase.problems} />;
   return (
@@ -151,7 +152,7 @@ function start(): void {
     use(new Report(held));
     receiver(model, curves)("snapshot", held.snapshot);
   } else {
-    const server = new Server(mode === "read-only", receiver(model, curves), model);
+    const server = new Server(mode === "read-only", experiment.peek(), receiver(model, curves), model);
     use(server);
     server.start();
   }

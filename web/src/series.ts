@@ -1,11 +1,14 @@
-// Curves: what each run measured, epoch by epoch. Thousands of runs share one buffer until they grow.
+// Curves: what each run measured, epoch by epoch and inside of epochs. Thousands of runs share one buffer until they grow.
 import type { Point } from "./model";
 import { key, number } from "./model";
 
 export interface Line { epochs: Uint32Array; steps: Uint32Array; values: Float32Array; length: number }
 
+const UNDER_WAY = 2 ** 31; // is added to the epoch of a value inside of it
+
 export class Curves {
   readonly lines = new Map<number, Line>();
+  readonly inside = new Map<number, Line>(); // values inside of epochs, which are then those under way
   changes = 0; // counts what was added
 
   static decode(buffer: ArrayBuffer): Curves {
@@ -18,9 +21,11 @@ export class Curves {
     const steps = new Uint32Array(buffer, start + 4 * points, points);
     const values = new Float32Array(buffer, start + 8 * points, points);
     let at = 0;
+    const divided = epochs.some((epoch) => epoch >= UNDER_WAY);
     for (let i = 0; i < runs; i++) {
       const end = at + counts[i]!;
-      curves.lines.set(numbers[i]!, {
+      if (divided) for (let j = at; j < end; j++) curves.put(numbers[i]!, epochs[j]!, steps[j]!, values[j]!);
+      else curves.lines.set(numbers[i]!, {
         epochs: epochs.subarray(at, end), steps: steps.subarray(at, end), values: values.subarray(at, end),
         length: counts[i]!,
       });
@@ -29,13 +34,20 @@ export class Curves {
     return curves;
   }
 
-  /** Adds a value, or replaces the one of the same epoch. */
-  add(run: number, epoch: number, step: number, value: number): void {
-    const line = this.lines.get(run) ?? { epochs: new Uint32Array(0), steps: new Uint32Array(0), values: new Float32Array(0), length: 0 };
-    this.lines.set(run, line);
+  private put(run: number, epoch: number, step: number, value: number): void {
+    if (epoch >= UNDER_WAY) this.add(run, epoch - UNDER_WAY, step, value, true);
+    else this.add(run, epoch, step, value);
+  }
+
+  /** Adds a value, or replaces the one of the same epoch; of values inside of epochs, the one of the same step. */
+  add(run: number, epoch: number, step: number, value: number, inside = false): void {
+    const lines = inside ? this.inside : this.lines;
+    const line = lines.get(run) ?? { epochs: new Uint32Array(0), steps: new Uint32Array(0), values: new Float32Array(0), length: 0 };
+    lines.set(run, line);
+    const [places, wanted] = inside ? [line.steps, step] : [line.epochs, epoch];
     let at = line.length;
-    while (at > 0 && line.epochs[at - 1]! >= epoch) at--;
-    if (at < line.length && line.epochs[at] === epoch) {
+    while (at > 0 && places[at - 1]! >= wanted) at--;
+    if (at < line.length && places[at] === wanted) {
       if (Object.is(line.values[at], Math.fround(value))) return;
     } else {
       if (line.length === line.epochs.length) grow(line);
@@ -64,7 +76,7 @@ function grow(line: Line): void {
 export class CurveCache {
   private readonly known = new Map<string, Curves>();
   private readonly stale = new Map<string, Curves>(); // shown until they are fetched again
-  private readonly fetching = new Map<string, Point[]>();
+  private readonly fetching = new Map<string, [Point, boolean][]>();
 
   constructor(private readonly fetch: (split: string, name: string) => Promise<ArrayBuffer>) {}
 
@@ -79,11 +91,11 @@ export class CurveCache {
   async load(split: string, name: string): Promise<void> {
     const metric = key(split, name);
     if (this.known.has(metric) || this.fetching.has(metric)) return;
-    const late: Point[] = [];
+    const late: [Point, boolean][] = [];
     this.fetching.set(metric, late);
     try {
       const curves = Curves.decode(await this.fetch(split, name));
-      for (const [run, epoch, step, , , value] of late) curves.add(run, epoch, step, number(value));
+      for (const [[run, epoch, step, , , value], inside] of late) curves.add(run, epoch, step, number(value), inside);
       if (this.fetching.get(metric) === late) {
         this.known.set(metric, curves);
         this.stale.delete(metric);
@@ -93,11 +105,12 @@ export class CurveCache {
     }
   }
 
-  add(points: Point[]): void {
+  /** Adds ends of epochs, or values inside of them. */
+  add(points: Point[], inside = false): void {
     for (const point of points) {
       const metric = key(point[3], point[4]);
-      this.known.get(metric)?.add(point[0], point[1], point[2], number(point[5]));
-      this.fetching.get(metric)?.push(point);
+      this.known.get(metric)?.add(point[0], point[1], point[2], number(point[5]), inside);
+      this.fetching.get(metric)?.push([point, inside]);
     }
   }
 

@@ -1,6 +1,6 @@
 // Where the page's data come from: a live server, or the report that holds them.
 import { signal } from "@preact/signals-core";
-import type { Document, Model, Plain, Problem } from "./model";
+import type { Document, Model, Plain, Point, Problem } from "./model";
 import type { CurveCache } from "./series";
 
 export type Json = Record<string, Plain>;
@@ -35,7 +35,8 @@ export class Server implements Source {
   private polls = false;
   private timer = 0;
 
-  constructor(readonly readOnly: boolean, private readonly receive: (kind: string, data: unknown) => void, private readonly model: Model) {}
+  /** `experiment` is the name of one, or empty for that with which the server was started. */
+  constructor(readonly readOnly: boolean, private readonly experiment: string, private readonly receive: (kind: string, data: unknown) => void, private readonly model: Model) {}
 
   start(): void {
     document.addEventListener("visibilitychange", () => {
@@ -45,15 +46,22 @@ export class Server implements Source {
     if (!document.hidden) this.open();
   }
 
-  series = (split: string, name: string) => this.binary(`/api/series?${new URLSearchParams({ split, metric: name })}`);
-  times = () => this.binary("/api/times");
+  series = (split: string, name: string) => this.binary(this.address("series", { split, metric: name }));
+  times = () => this.binary(this.address("times"));
 
   async json(path: string): Promise<Json> {
-    return (await this.fetched(`/api/${path}`)).json();
+    return (await this.fetched(this.address(path))).json();
+  }
+
+  /** The address of a path, which may have parameters, in this page's experiment. */
+  private address(path: string, parameters: Record<string, string> = {}): string {
+    const [place, more] = path.split("?");
+    const all = new URLSearchParams({ ...Object.fromEntries(new URLSearchParams(more)), ...parameters, ...(this.experiment ? { experiment: this.experiment } : {}) });
+    return `/api/${place}${all.size ? `?${all}` : ""}`;
   }
 
   async ask(body: Json): Promise<Reply> {
-    const response = await this.fetched("/api/requests", {
+    const response = await this.fetched(this.address("requests"), {
       method: "POST",
       headers: { "content-type": "application/json", "x-rapidfire": "1" },
       body: JSON.stringify({ id: crypto.randomUUID(), ...body }),
@@ -84,9 +92,9 @@ export class Server implements Source {
     }
   }
 
-  private seen(): string {
+  private seen(): Record<string, string> {
     const { journal, seq, state } = this.model;
-    return String(new URLSearchParams({ journal, seq: String(seq), live: state === "running" ? "1" : "0" }));
+    return { journal, seq: String(seq), live: state === "running" ? "1" : "0" };
   }
 
   private open(): void {
@@ -95,7 +103,7 @@ export class Server implements Source {
       void this.poll();
       return;
     }
-    const stream = new EventSource(`/api/stream?${this.seen()}`);
+    const stream = new EventSource(this.address("stream", this.seen()));
     this.stream = stream;
     let heard = false;
     const waiting = window.setTimeout(() => {
@@ -138,7 +146,7 @@ export class Server implements Source {
 
   private async poll(): Promise<void> {
     try {
-      const found = (await (await this.fetched(`/api/changes?${this.seen()}`)).json()) as { kind: string; data: unknown } | null;
+      const found = (await (await this.fetched(this.address("changes", this.seen()))).json()) as { kind: string; data: unknown } | null;
       connection.value = "polling";
       if (found) this.receive(found.kind, found.data);
     } catch {
@@ -181,6 +189,12 @@ export class Report implements Source {
   }
 }
 
+/** What training measured in the epochs under way. */
+function insideOf({ runs }: Document): Point[] {
+  const { number, epoch, step, partial } = runs as { number: number[]; epoch: number[]; step: number[]; partial: Record<string, number | string>[] };
+  return partial.flatMap((found, i) => Object.entries(found).map(([name, value]): Point => [number[i]!, epoch[i]! + 1, step[i]!, "train", name, value]));
+}
+
 export function receiver(model: Model, curves: CurveCache): (kind: string, data: unknown) => void {
   return (kind, data) => {
     if (kind === "snapshot") {
@@ -192,6 +206,7 @@ export function receiver(model: Model, curves: CurveCache): (kind: string, data:
     } else if (kind === "delta") {
       const found = data as Document;
       curves.add(found.points);
+      curves.add(insideOf(found), true);
       model.merge(found);
     } else if (kind === "empty") {
       model.phase.value = { kind: "empty" };

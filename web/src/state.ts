@@ -22,6 +22,7 @@ export const use = (found: Source) => (source = found);
 export const from = () => source;
 
 export const view = signal<View>("curves");
+export const experiment = signal(""); // empty for that with which the server was started
 export const shownMetric = signal(""); // empty for the objective's
 export const axis = signal<Axis>("epoch");
 export const logarithmic = signal(false);
@@ -213,6 +214,7 @@ export function read(): void {
   const found = new URLSearchParams(location.hash.slice(1));
   const numbers = (name: string) => (found.get(name) ?? "").split(",").map(Number).filter((each) => Number.isInteger(each) && each > 0);
   batch(() => {
+    experiment.value = found.get("experiment") ?? "";
     view.value = VIEWS.find((each) => each === found.get("view")) ?? "curves";
     shownMetric.value = found.get("metric") ?? "";
     axis.value = (["step", "time"] as Axis[]).find((each) => each === found.get("x")) ?? "epoch";
@@ -250,10 +252,17 @@ export function spans(runs: Iterable<number>): string {
   return found.join(",");
 }
 
+/** Looks at another experiment in the same directory, with a view of its own. */
+export function change(name: string): void {
+  history.replaceState(null, "", `#${new URLSearchParams({ experiment: name })}`);
+  location.reload();
+}
+
 export function remember(): void {
   effect(() => {
     const { column: by, down } = order.value;
     const parts: [string, string | false][] = [
+      ["experiment", experiment.value],
       ["view", view.value !== "curves" && view.value],
       ["metric", shownMetric.value],
       ["x", axis.value !== "epoch" && axis.value],
@@ -270,5 +279,9 @@ export function remember(): void {
     const hash = String(new URLSearchParams(parts.filter((each): each is [string, string] => !!each[1])));
     history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
   });
-  window.addEventListener("hashchange", read);
+  window.addEventListener("hashchange", () => {
+    const before = experiment.peek();
+    read();
+    if (experiment.peek() !== before) location.reload();
+  });
 }

@@ -20,7 +20,8 @@ class Refused(Exception):  # noqa: N818 - what became of it
 class Experiment:
     """Functions for everything that the page shows and requests; each may raise Refusal."""
 
-    find: Callable[[], ExperimentDir | None]  # None as long as there is no experiment
+    find: Callable[[str], ExperimentDir | None]  # by name, "" for the first one; None while there is none
+    names: Callable[[], list[str]]  # of the experiments in the same directory
     run: Callable[[ExperimentDir, int], dict[str, Plain]]
     why: Callable[[ExperimentDir, int], dict[str, Plain]]
     log: Callable[[ExperimentDir, int], str]

@@ -7,6 +7,7 @@ way the command line does. `guard` checks every HTTP request first.
 import html
 import json
 from collections.abc import Callable
+from functools import partial
 
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -62,62 +63,61 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
 
     async def stream(request: Request) -> Response:
         headers = {"x-accel-buffering": "no"}
-        return StreamingResponse(_follower(request).messages(), media_type=EVENTS, headers=headers)
+        return StreamingResponse(
+            _follower(experiment, request).messages(), media_type=EVENTS, headers=headers
+        )
 
     async def changes(request: Request) -> Response:
-        follower = _follower(request)
+        follower = _follower(experiment, request)
         try:
             found = await to_thread.run_sync(follower.step)
         finally:
             follower.close()
         return JSONResponse({"kind": found.kind, "id": found.id, "data": found.data} if found else None)
 
-    def _follower(request: Request) -> Follower:
-        """Follows from where the tab says that it is; a browser that reconnects says so in a header."""
-        query = request.query_params
-        seen = request.headers.get("last-event-id") or query.get("seq", "0")
-        seq = int(seen) if seen.isdecimal() else 0
-        return Follower(experiment.find, query.get("journal", ""), seq, query.get("live") == "1")
+    async def experiments(_: Request) -> Response:
+        return JSONResponse({"experiments": await to_thread.run_sync(experiment.names)})
 
     async def series(request: Request) -> Response:
         split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
-        return await _read(lambda home: packed(home.journal, split, name).encoded())
+        return await _read(request, lambda home: packed(home.journal, split, name).encoded())
 
-    async def times(_: Request) -> Response:
-        return await _read(lambda home: packed_times(home.journal).encoded())
+    async def times(request: Request) -> Response:
+        return await _read(request, lambda home: packed_times(home.journal).encoded())
 
     async def run(request: Request) -> Response:
-        return await _read(lambda home: experiment.run(home, _number(request)))
+        return await _read(request, lambda home: experiment.run(home, _number(request)))
 
     async def why(request: Request) -> Response:
-        return await _read(lambda home: experiment.why(home, _number(request)))
+        return await _read(request, lambda home: experiment.why(home, _number(request)))
 
     async def log(request: Request) -> Response:
-        return await _read(lambda home: {"log": experiment.log(home, _number(request))})
+        return await _read(request, lambda home: {"log": experiment.log(home, _number(request))})
 
-    async def rungs(_: Request) -> Response:
-        return await _read(experiment.rungs)
+    async def rungs(request: Request) -> Response:
+        return await _read(request, experiment.rungs)
 
     async def importance(request: Request) -> Response:
         split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
-        return await _read(lambda home: experiment.importance(home, split, name))
+        return await _read(request, lambda home: experiment.importance(home, split, name))
 
-    async def requests(_: Request) -> Response:
-        return await _read(experiment.requests)
+    async def requests(request: Request) -> Response:
+        return await _read(request, experiment.requests)
 
     async def ask(request: Request) -> Response:
         text = await _body(request)
-        return await _read(lambda home: experiment.ask(home, json.loads(text)))
+        return await _read(request, lambda home: experiment.ask(home, json.loads(text)))
 
-    async def _read(work: Callable[[ExperimentDir], bytes | dict[str, Plain]]) -> Response:
+    async def _read(request: Request, work: Callable[[ExperimentDir], bytes | dict[str, Plain]]) -> Response:
         """Do the work in a thread, and answer with what it found, or with what is wrong."""
-        return await to_thread.run_sync(_answered, experiment.find, work)
+        return await to_thread.run_sync(_answered, _find(experiment, request), work)
 
     return Starlette(
         routes=[
             Route("/", index),
             Route(f"/{SCRIPT}", script),
             Route(f"/{STYLE}", style),
+            Route("/api/experiments", experiments),
             Route("/api/stream", stream),
             Route("/api/changes", changes),
             Route("/api/series", series),
@@ -131,6 +131,19 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
             Route("/api/requests", ask, methods=["POST"]),
         ]
     )
+
+
+def _follower(experiment: Experiment, request: Request) -> Follower:
+    """Follows from where the tab says that it is; a browser that reconnects says so in a header."""
+    query = request.query_params
+    seen = request.headers.get("last-event-id") or query.get("seq", "0")
+    seq = int(seen) if seen.isdecimal() else 0
+    return Follower(_find(experiment, request), query.get("journal", ""), seq, query.get("live") == "1")
+
+
+def _find(experiment: Experiment, request: Request) -> Callable[[], ExperimentDir | None]:
+    """Finds the experiment that the request names; only those that `names` lists can be named."""
+    return partial(experiment.find, request.query_params.get("experiment", ""))
 
 
 def _number(request: Request) -> int:

@@ -69,10 +69,12 @@ def ended(run: int, leaf: dict, epoch: int) -> EpochEnded:
     return EpochEnded(run, epoch, epoch * STEPS, metrics, seconds=2 + noise.random())
 
 
-def enrol(home: ExperimentDir, runs: list[Run], epochs: int, name: str = "sweep") -> SqliteJournal:
+def enrol(
+    home: ExperimentDir, runs: list[Run], epochs: int, name: str = "sweep", chunks: int = 1
+) -> SqliteJournal:
     now = iter(range(1_700_000_000, 1_800_000_000))
     journal = SqliteJournal(home.journal, clock=lambda: float(next(now)))
-    journal.enroll(Metadata(name, OBJECTIVE, VARIED), runs, [epochs] * len(runs))
+    journal.enroll(Metadata(name, OBJECTIVE, VARIED, chunks), runs, [epochs] * len(runs))
     return journal
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from rapidfire_cli.app.verbs.report import report
 from rapidfire_cli.durable.lock import lock
-from rapidfire_cli.facts import RunChanged, RunFailed
+from rapidfire_cli.facts import Fact, Metric, RunChanged, RunFailed, TurnEnded, TurnStarted
 from rapidfire_cli.store.journal import SqliteJournal
 from rapidfire_cli.store.known_runs import known_runs
 from rapidfire_cli.store.layout import ExperimentDir
@@ -24,7 +24,7 @@ from tests.view.page.built import browser as installed
 from tests.view.page.built import page_bundle
 from tests.view.page.pages import experiment
 from tests.view.page.served import AXE, Tab, chromium, serving
-from tests.view.page.sweeps import config, ended, enrol, grid, halving, runs_of
+from tests.view.page.sweeps import STEPS, config, ended, enrol, grid, halving, runs_of
 
 FILE = "mlspec: none:None\nconfig:\n  train: {epochs: 1, batch_size: 1, optimizer: {name: SGD}}\n"
 MARKUP = '<img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>'
@@ -151,6 +151,70 @@ def test_a_clone_of_a_wrong_value_is_refused_as_in_a_file(tab, tmp_path):
         page.wait_for_selector(".notices >> text=run 3")
         page.wait_for_selector(".parent >> text=1")  # its lineage, in the table
     tab.wrong[:] = [each for each in tab.wrong if "422" not in each]
+
+
+def test_another_experiment_in_the_directory_can_be_chosen(tab, tmp_path):
+    first, second = ExperimentDir(tmp_path / "first"), ExperimentDir(tmp_path / "second")
+    grid(first, 2, 1)
+    grid(second, 5, 1)
+    second.file.write_text(FILE)
+    page = tab.page
+    with serving(lambda: first) as served:
+        page.goto(f"{served.url}#runs=1")
+        page.wait_for_selector("tr.chosen")
+        expect(page.locator(".runs tbody tr[aria-rowindex]")).to_have_count(2)
+        page.get_by_label("Experiment", exact=True).select_option("second")
+        expect(page.locator(".runs tbody tr[aria-rowindex]")).to_have_count(5)
+        assert "#experiment=second" in page.url and "runs=" not in page.url
+        page.wait_for_selector(".canvas canvas")
+        page.reload()
+        expect(page.locator(".runs tbody tr[aria-rowindex]")).to_have_count(5)
+        page.click("[aria-label='select run 4']")
+        page.keyboard.press("d")
+        page.click("dialog button.danger")
+        page.wait_for_selector(".notices >> text=deleted")
+        assert not AXE.is_file() or tab.violations() == []
+        page.goto(f"{page.url.partition('#')[0]}#experiment=third")
+        page.wait_for_selector("text=No such experiment")
+    assert not requests_taken(first.journal) and len(requests_taken(second.journal)) == 1
+
+
+def test_curves_have_the_values_inside_of_epochs_by_step_and_by_epoch(tab, tmp_path):
+    home = experiment(tmp_path)
+    runs = runs_of(1, 3)
+    journal = enrol(home, runs, 3, chunks=4)
+
+    def turn(tick: int) -> list[Fact]:
+        """A quarter of an epoch, with the loss so far."""
+        loss = () if tick % 4 == 0 else (Metric("train", "loss", 10.0 - tick),)
+        done = [ended(1, runs[0].leaf, tick // 4)] if tick % 4 == 0 else []
+        steps = STEPS * tick // 4
+        return [TurnStarted(1, 0, tick), *done, TurnEnded(1, 0, tick, steps, loss)]
+
+    def column() -> list[str]:
+        return page.locator("[aria-label='Values of the curves'] tbody th").all_inner_texts()
+
+    page = tab.page
+    with lock(home.lock, "test"), serving(lambda: home) as served:
+        journal.record(
+            [RunChanged(1, RunState.RUNNING), *(each for tick in (1, 2, 3, 4, 5) for each in turn(tick))]
+        )
+        page.goto(f"{served.url}#metric=train.loss&x=step&table=1")
+        page.wait_for_selector("[aria-label='Values of the curves']")
+        assert column() == ["10", "20", "30", "40", "50"]
+        journal.record(turn(6))
+        expect(page.locator("[aria-label='Values of the curves'] tbody th")).to_have_count(6)
+        assert column()[-1] == "60"
+        values = page.locator("[aria-label='Values of the curves'] tbody td").all_inner_texts()
+        assert [float(value) for value in values[:3]] == [9, 8, 7]
+        page.click("text=epoch >> nth=0")
+        expect(page.locator("[aria-label='Values of the curves'] thead th").first).to_have_text("epoch")
+        assert column() == ["0.25", "0.5", "0.75", "1", "1.25", "1.5"]
+        page.keyboard.press("t")
+        page.wait_for_selector(".canvas canvas")
+        page.click("role=button[name=time]")
+        page.wait_for_selector("[aria-label*='by time']")
+    journal.close()
 
 
 CONDITIONS = {

@@ -14,6 +14,7 @@ from rapidfire_cli.app.verbs.show import show
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunAdmitted, RunChanged, RunFailed, TurnStarted
 from rapidfire_cli.store.journal import SqliteJournal
+from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.requests_taken import requests_taken
 from rapidfire_cli.terms import Clone, Fork, RunState
 from rapidfire_cli.view.formats import Output
@@ -206,6 +207,29 @@ def test_a_request_is_carried_out_and_recorded_as_one_of_the_page(home):
     [shown] = client.get("/api/requests").json()["requests"]
     assert (shown["text"], shown["source"]) == ("stop 1-2", "web")
     assert client.get("/api/changes").json()["data"]["requests"] == 1
+
+
+def test_experiments_in_the_same_directory_can_be_looked_at_and_no_other(home, tmp_path):
+    enrolled(home.journal).close()
+    other, hidden = ExperimentDir(tmp_path / "other"), ExperimentDir(tmp_path / "apart" / "hidden")
+    for each in (other, hidden):
+        enrolled(each.journal).record([RunChanged(1, RunState.FAILED, "other")])
+    (tmp_path / "empty").mkdir()
+    client = visitor(home)
+    assert client.get("/api/experiments").json() == {"experiments": ["digits", "other"]}
+
+    def state(name: str) -> str:
+        found: str = client.get(f"/api/changes?experiment={name}").json()["data"]["runs"]["state"][0]
+        return found
+
+    assert (state(""), state("digits"), state("other")) == ("queued", "queued", "failed")
+    assert client.get("/api/runs/1?experiment=other").json()["state"] == "failed"
+    body = {"verb": "delete", "runs": [1]}
+    assert client.post("/api/requests?experiment=other", headers=POSTED, json=body).status_code == 200
+    assert (state(""), state("other")) == ("queued", "deleted")
+    for name in ("hidden", "apart/hidden", "../other", "empty", "/", "%2e%2e"):
+        assert client.get(f"/api/runs/1?experiment={name}").status_code == 404
+        assert client.get(f"/api/changes?experiment={name}").json()["kind"] == "empty"
 
 
 def test_a_dry_request_is_answered_as_on_the_command_line_and_changes_nothing(home, capsys):
