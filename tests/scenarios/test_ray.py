@@ -8,14 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from rapidfire_cli.engine.ray.lease import RENEWAL, SILENCE
-from tests.engine.ray.clusters import OPEN, Simulated, two_nodes
+from tests.engine.ray.clusters import OPEN, Simulated, can_hide, two_nodes
 from tests.scenarios.conftest import Cli
 
 FILE = """\
@@ -59,8 +59,14 @@ def expected(tmp_path_factory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Simulated]:
-    with two_nodes() as simulated:
+def hidden(tmp_path_factory) -> Path | None:
+    """A directory that the second node of the cluster does not see."""
+    return Path(tmp_path_factory.mktemp("hidden")) if can_hide() else None
+
+
+@pytest.fixture(scope="module")
+def cluster(hidden) -> Iterator[Simulated]:
+    with two_nodes(hidden=hidden) as simulated:
         yield simulated
 
 
@@ -270,6 +276,7 @@ def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, c
         assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
 
 
+@pytest.mark.campaign
 def test_what_devices_a_cluster_cannot_offer_is_one_line_each(tmp_path, cluster):
     for asked, problem in (
         (("--gpus", "1"), "error: 1 GPU requested, but the nodes of the Ray cluster have 0"),
@@ -305,19 +312,18 @@ class Divided:
         return Fit(self.cli, self.cluster, self.cli.start(*asked, anew=True))
 
 
-@contextmanager
-def divided(tmp_path: Path) -> Iterator[Divided]:
+def divided(hidden: Path | None, cluster: Simulated) -> Divided:
+    """One below the hidden directory, and how it ends on this machine alone."""
+    if hidden is None:
+        pytest.skip("namespaces are not allowed here")
     text = FILE.replace("tests.scenarios.ray_specs:Guarded", "shipped:Shipped")
-    (tmp_path / "alone").mkdir()
-    (tmp_path / "hidden/there").mkdir(parents=True)
-    alone = Cli(tmp_path / "alone")
-    with two_nodes(hidden=tmp_path / "hidden") as cluster:
-        there = Cli(tmp_path / "hidden/there", cluster.environment)
-        for cli in (alone, there):
-            cli.write(text)
-            cli.write(SHIPPED, "shipped.py")
-        alone.run("fit", "experiment.yaml", "--workers", "1")
-        yield Divided(there, cluster, alone.weights())
+    alone, there = Cli(hidden / "alone"), Cli(hidden / "there", cluster.environment)
+    for cli in (alone, there):
+        cli.path.mkdir()
+        cli.write(text)
+        cli.write(SHIPPED, "shipped.py")
+    alone.run("fit", "experiment.yaml", "--workers", "1")
+    return Divided(there, cluster, alone.weights())
 
 
 def scratch() -> set[Path]:
@@ -325,36 +331,34 @@ def scratch() -> set[Path]:
     return {*Path(tempfile.gettempdir()).glob("rapidfire-node-*")}
 
 
-def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(tmp_path):
+def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(hidden, cluster):
     before = scratch()
-    with divided(tmp_path) as given:
-        begun = given.cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
-        Fit(given.cli, given.cluster, begun).wait_for_epochs(3)
-        os.kill(begun.pid, signal.SIGINT)
-        begun.communicate()
-        under_way = given.fit()
-        assert "2 workers on 2 nodes (1 with copies of the files)" in under_way.ended()
-        journal = Path(given.cli.path / "rapidfire_experiments/tiny/journal.db")
-        with closing(sqlite3.connect(journal)) as db:
-            slots = {slot for (slot,) in db.execute("SELECT slot FROM turns")}
-            again = db.execute(
-                "SELECT json_extract(body, '$.run'), json_extract(body, '$.epoch') FROM events "
-                "WHERE kind = 'epoch_ended' GROUP BY 1, 2 HAVING count(*) > 1"
-            ).fetchall()
-        assert slots == {0, 1} and again == []
-        for run in given.cli.status()["runs"]:
-            assert "scale 2.0" in given.cli.run("logs", str(run["number"])).stdout
-        deadline = time.monotonic() + 10
-        while scratch() != before:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    given = divided(hidden, cluster)
+    begun = given.cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
+    Fit(given.cli, given.cluster, begun).wait_for_epochs(3)
+    os.kill(begun.pid, signal.SIGINT)
+    begun.communicate()
+    under_way = given.fit()
+    assert "2 workers on 2 nodes (1 with copies of the files)" in under_way.ended()
+    with closing(sqlite3.connect(given.cli.path / "rapidfire_experiments/tiny/journal.db")) as db:
+        assert {*db.execute("SELECT DISTINCT slot FROM turns")} == {(0,), (1,)}
+        epochs = "json_extract(body, '$.run'), json_extract(body, '$.epoch')"
+        again = f"SELECT count(*) FROM events WHERE kind = 'epoch_ended' GROUP BY {epochs}"
+        assert {*db.execute(again)} == {(1,)}, "it continued from the checkpoints"
+    for run in given.cli.status()["runs"]:
+        assert "scale 2.0" in given.cli.run("logs", str(run["number"])).stdout
     assert_equal(given.cli, given.expected)
-    assert ours(tmp_path) == []
+    assert ours(hidden) == []
+    deadline = time.monotonic() + 30
+    while scratch() != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.campaign
 def test_prepared_files_of_a_node_apart_reach_all_nodes(tmp_path):
-    with divided(tmp_path) as given:
+    with two_nodes(hidden=tmp_path) as cluster:
+        given = divided(tmp_path, cluster)
         given.fit().ended()
     assert (given.cli.path / "rapidfire_experiments/tiny/prepared/scale").read_text() == "2"
     assert_equal(given.cli, given.expected)
@@ -388,7 +392,8 @@ def test_whatever_dies_where_nodes_share_no_directory_the_same_command_ends_with
     tmp_path, what, seed
 ):
     chance = random.Random(f"{what} {seed}")
-    with divided(tmp_path) as given:
+    with two_nodes(hidden=tmp_path) as cluster:
+        given = divided(tmp_path, cluster)
         under_way = given.fit()
         under_way.wait_for_epochs(1)
         time.sleep(chance.uniform(0, 4))

@@ -95,9 +95,7 @@ class Courier:
         self._runs: dict[str, int] = {}  # by tree
         self._had: set[str] = set()  # trees of which the node has had anything
         self._at: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by tree
-        self._kept: set[tuple[str, str]] = (
-            set()
-        )  # epoch ends that were fetched: the controller may delete them
+        self._kept: set[tuple[str, str]] = set()  # epoch ends that the controller had, and may have deleted
         self._prepared: object = frozenset()  # marks of the prepared files that the node has
 
     def order(self, message: Record | tuple[int, bytes], each: bytes) -> None:
@@ -146,7 +144,10 @@ class Courier:
             for tree in trees:
                 await self._bring(tree)
         except (RayError, OSError) as error:
-            self._fail(worker, run, error)
+            if isinstance(message, Start):
+                self._say([line(Gone(worker, f"could not be started: {_first_line(error)}"))])
+            else:
+                self._fail(worker, run, error)
             return
         if worker not in self._dying:
             self._put([each])

@@ -22,6 +22,7 @@ from rapidfire_cli.durable import disk, publication
 
 POLL = 1.0  # seconds until a poll is answered at the latest (assumed)
 RENEWAL = 5.0  # seconds that a steward and its workers live after a poll (assumed)
+JOINING = 300.0  # seconds that a steward lives before the first poll; it has no workers yet (assumed)
 SILENCE = 2 * RENEWAL + 1.0  # seconds without an answer after which a steward's workers have ended
 
 

@@ -27,7 +27,7 @@ from rapidfire_cli.engine.messages import Setup, decode
 from rapidfire_cli.engine.ports import Heartbeat, WorkerGone
 from rapidfire_cli.engine.ray.code import unpack
 from rapidfire_cli.engine.ray.copies import Unit
-from rapidfire_cli.engine.ray.lease import POLL, RENEWAL
+from rapidfire_cli.engine.ray.lease import JOINING, POLL, RENEWAL
 from rapidfire_cli.engine.ray.scratch import Scratch
 from rapidfire_cli.engine.ray.wire import Beat, Connect, Dump, Gone, Kill, Start, line, read, relayed
 
@@ -67,7 +67,7 @@ class Steward:
 
     async def look(self, directory: str, trace: str) -> Sight:
         """Go to the working directory, and see what is there."""
-        self._renew()
+        self._renew(JOINING)
         enters = Path(directory).is_dir()
         if enters:
             os.chdir(directory)
@@ -138,11 +138,11 @@ class Steward:
                 taken.append(line(Beat(number, beat.marks, beat.step)))
         return taken
 
-    def _renew(self) -> None:
+    def _renew(self, seconds: float = RENEWAL) -> None:
         """Live on, unless the lease is over: a poll that was on its way meanwhile comes too late."""
         if self._until and now() >= self._until:
             self._leave()
-        self._until = now() + int(RENEWAL * SECOND)
+        self._until = now() + int(seconds * SECOND)
         for worker in self._workers.values():
             worker.lease(self._until)
         if self._ticking is None:

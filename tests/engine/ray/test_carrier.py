@@ -16,12 +16,14 @@ from ray.exceptions import RayActorError
 
 from rapidfire_cli.durable import publication
 from rapidfire_cli.engine.messages import Assignment, Train, decode, encode
+from rapidfire_cli.engine.ports import Slot
 from rapidfire_cli.engine.ray.carrier import Courier
 from rapidfire_cli.engine.ray.copies import PREPARED, Store
 from rapidfire_cli.engine.ray.scratch import PLACE
 from rapidfire_cli.engine.ray.steward import Steward
-from rapidfire_cli.engine.ray.wire import Gone, Kill, Printed, Stored, line, read, relayed
+from rapidfire_cli.engine.ray.wire import Gone, Kill, Printed, Start, Stored, line, read, relayed
 from rapidfire_cli.facts import EpochEnded, RunFailed, Saved
+from tests.engine.local.test_backend import SETUP
 
 TREE = "runs/7-abc"
 FIRST, SECOND = "step-0000000001-epoch-000001", "step-0000000002-epoch-000002"
@@ -59,8 +61,17 @@ def plain(lines: list[bytes]) -> list[Any]:
     return [each if not isinstance(each, tuple) else decode(each[1]) for each in read(lines)]
 
 
-def scene(tmp_path: Path, act: Callable[[Post], Any], fail: str = "", error: Exception | None = None) -> Post:
-    """Let `act` do something, and wait until the courier is done; a call of the steward may fail."""
+def scene(
+    tmp_path: Path,
+    act: Callable[[Post], Any],
+    at: str = "",
+    error: Exception | None = None,
+    then: Callable[[Post], Any] = lambda post: None,
+) -> Post:
+    """Let `act` do something, and wait until the courier is done.
+
+    The call of the steward that is named `at` may fail, or something else may happen meanwhile.
+    """
 
     async def play() -> Post:
         steward = Steward()
@@ -70,7 +81,9 @@ def scene(tmp_path: Path, act: Callable[[Post], Any], fail: str = "", error: Exc
         def remote(name: str) -> Callable[..., Any]:
             async def call(*arguments: Any) -> Any:
                 calls.append(name)
-                if name == fail and error:
+                if name == at:
+                    then(post)
+                if name == at and error:
                     raise error
                 return await getattr(steward, name)(*arguments)
 
@@ -191,6 +204,16 @@ def test_a_full_disk_pauses_the_experiment(tmp_path):
     assert post.put == [Kill(1)]
 
 
+def test_a_worker_for_which_prepared_files_cannot_be_copied_is_not_started(tmp_path):
+    def act(post: Post) -> None:
+        publication.publish(post.here.home / PREPARED, {"scale": lambda path: path.write_text("2")}, {})
+        post.order(line(Start(1, Slot(0, "cpu", "", 1.0), SETUP)))
+
+    post = scene(tmp_path, act, "install", OSError(errno.ENOSPC, "No space left on device"))
+    assert post.put == []
+    assert post.said == [Gone(1, "could not be started: [Errno 28] No space left on device")]
+
+
 def test_an_order_to_end_a_worker_waits_for_nothing_and_no_other_follows(tmp_path):
     def act(post: Post) -> None:
         published(post.here, FIRST)
@@ -199,6 +222,14 @@ def test_an_order_to_end_a_worker_waits_for_nothing_and_no_other_follows(tmp_pat
         assert post.put == [Kill(1)]
 
     assert scene(tmp_path, act).put == [Kill(1)]
+
+
+def test_a_worker_that_is_ended_while_files_travel_gets_no_order(tmp_path):
+    def act(post: Post) -> None:
+        published(post.here, FIRST)
+        post.order(TRAIN)
+
+    assert scene(tmp_path, act, "install", then=lambda post: post.order(line(Kill(1)))).put == [Kill(1)]
 
 
 def test_an_epoch_end_that_was_deleted_here_does_not_come_back(tmp_path):

@@ -79,6 +79,7 @@ def test_outdated_checkpoints_go_once_a_newer_one_is_there_and_never_before(node
     checkpoint(node, NEW, b"new")
     sent(node, here)
     assert {NEW, "kept"} == {path.name for path in here.base(TREE).iterdir()}
+    assert publication.verify(here.base(TREE) / "kept" / OLD)
 
 
 def test_an_exact_copy_has_nothing_else(node, here):

@@ -121,6 +121,7 @@ def steward(place: Path) -> "tuple[subprocess.Popen[str], Path]":
 def test_the_directory_goes_when_its_steward_is_killed_and_not_before(tmp_path):
     process, path = steward(tmp_path)
     another, stays = steward(tmp_path)
+    assert path.is_dir()
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 30

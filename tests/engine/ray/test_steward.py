@@ -117,6 +117,22 @@ asyncio.run(scene())
     assert not is_alive(worker)
 
 
+def test_a_steward_that_has_no_workers_yet_may_take_longer_to_join():
+    code = f"""
+import asyncio
+from rapidfire_cli.engine.ray.steward import Steward
+async def scene():
+    steward = Steward()
+    await steward.look("/", "none")
+    await asyncio.sleep({RENEWAL} + 0.5)  # while code is copied
+    await steward.poll()
+    print("joined")
+asyncio.run(scene())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "joined\n")
+
+
 def test_a_poll_that_comes_after_the_end_of_the_lease_does_not_renew_it():
     code = f"""
 import asyncio, time
@@ -124,6 +140,7 @@ from rapidfire_cli.engine.ray.steward import Steward
 async def scene():
     steward = Steward()
     await steward.look("/", "none")
+    await steward.poll()
     time.sleep({RENEWAL} + 0.1)  # as a machine that was frozen: nothing else ran meanwhile
     await steward.poll()
     print("renewed")
