@@ -63,14 +63,19 @@ def _equal(one: Any, other: Any, depth: int) -> bool:
 def _equal_tensors(one: Tensor, other: Tensor) -> bool:
     if is_lazy(one) or is_lazy(other):
         return is_lazy(one) and is_lazy(other)
-    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout) or one.is_quantized:
+    if (one.dtype, one.shape, one.layout) != (other.dtype, other.shape, other.layout):
         return False
-    pairs = zip(_strided(one.detach()), _strided(other.detach()), strict=True)
-    return all(this.shape == that.shape and torch.equal(_bytes(this), _bytes(that)) for this, that in pairs)
+    these, those = _strided(one.detach()), _strided(other.detach())
+    return len(these) == len(those) and all(
+        this.shape == that.shape and torch.equal(_bytes(this), _bytes(that))
+        for this, that in zip(these, those, strict=True)
+    )
 
 
 def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
     """The strided tensors that a tensor consists of: indices and values if it is sparse."""
+    if tensor.is_quantized:
+        return tensor.int_repr(), *_quantizer(tensor)
     match tensor.layout:
         case torch.strided:
             return (tensor,)
@@ -79,6 +84,15 @@ def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
         case torch.sparse_csr | torch.sparse_bsr:
             return tensor.crow_indices(), tensor.col_indices(), tensor.values()
     return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+
+
+def _quantizer(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Scales, zero points and, where each channel has its own, their axis."""
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        scale = torch.tensor([tensor.q_scale()], dtype=torch.float64)
+        return scale, torch.tensor([tensor.q_zero_point()])
+    axis = torch.tensor([tensor.q_per_channel_axis()])
+    return tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points(), axis
 
 
 def _bytes(tensor: Tensor) -> Tensor:

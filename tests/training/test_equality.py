@@ -28,6 +28,16 @@ class Slotted:
         self.value = value
 
 
+SCALES = (torch.tensor([0.5, 0.25]), torch.tensor([0, 0]))
+PER_CHANNEL = ((*SCALES, 0, torch.qint8), (*SCALES, 1, torch.qint8))
+
+
+def quantized(scale, zero_point):
+    """The same integers, whatever they stand for."""
+    numbers = (torch.tensor([3.0, 7.0]) - zero_point) * scale
+    return torch.quantize_per_tensor(numbers, scale, zero_point, torch.qint8)
+
+
 def picture(shade):
     return Image.new("RGB", (2, 2), (shade, 0, 0))
 
@@ -48,6 +58,9 @@ def picture(shade):
         (lambda value: torch.tensor([0.0, value]).to_sparse(), 1.0, 2.0),
         (lambda value: torch.tensor([[0.0, value]]).to_sparse_csr(), 1.0, 2.0),
         (lambda value: torch.tensor([[0.0, value]]).to_sparse_csc(), 1.0, 2.0),
+        (lambda value: quantized(value, 0), 0.5, 0.25),
+        (lambda value: quantized(0.5, value), 0, 1),
+        (lambda value: torch.quantize_per_channel(torch.ones(2, 2), *value), *PER_CHANNEL),
         (np.array, [1.0, NAN], [1.0, 2.0]),
         (lambda value: np.array(["a", value], object), "b", "c"),
         (np.float32, 1, 2),
