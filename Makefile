@@ -46,6 +46,7 @@ bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.sweep
 	$(BIN)/python -m bench.sha
 	$(BIN)/python -m bench.search --seeds 5
+	$(BIN)/python -m bench.real --rounds 2
 	$(BIN)/python -m bench.ray
 	$(BIN)/python -m bench.data
 	$(BIN)/python bench/expand.py

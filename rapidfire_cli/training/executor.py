@@ -69,6 +69,7 @@ from rapidfire_cli.training.probe import probe
 from rapidfire_cli.training.ranks import Ranks
 from rapidfire_cli.training.smoke import smoke
 from rapidfire_cli.training.spec import SpecProblem
+from rapidfire_cli.training.state import Structure
 from rapidfire_cli.training.using import use
 
 __all__ = ["Executor", "SpecProblem"]
@@ -102,6 +103,7 @@ class Executor:
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec), room)
         self._runs: dict[int, LiveRun] = {}
+        self._checked: set[Structure] = set()  # structures of runs whose state can be saved
         self._unsaved: dict[int, float] = {}  # by run: the time since which it is unsaved, oldest first
         self._saving: dict[int, float] = {}  # by run: the seconds that its last checkpoint took
         self._spare_due = 0.0  # the time from which a busy worker may save the next waiting run
@@ -303,7 +305,7 @@ class Executor:
         """
         entered = began = self._clock()
         from_ticks = run.ticks
-        for mark in marks(run):
+        for mark in marks(run, self._checked):
             now = self._clock()
             run.pass_time(now - began)
             self._progress(run.step)

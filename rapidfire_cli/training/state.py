@@ -13,7 +13,7 @@ import copy
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,8 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, Tensor, nn.Parameter
 """Types that `torch.load(weights_only=True)` reads without registration; devices are allowed too."""
 
 SHOWN = 3  # names of tensors in a message
+
+Structure: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,13 @@ def _check_frozen(made: Opened, wanted: Mapping[str, str]) -> None:
         cause += f"differ from its checkpoint{place}; put back the files that they are loaded from"
         raise Failure("checkpoint", cause)
     made.frozen.forget([name for name in made.frozen.hashes if name not in wanted])
+
+
+def structure(run: LiveRun) -> Structure:
+    """Return what decides, besides changes by user code, whether a checkpoint can hold the run's objects."""
+    tensors = tuple((name, type(each)) for name, each in registered(run.model).items())
+    optimizers = tuple(map(type, members(run.optimizer)))
+    return type(run.model), type(run.spec), repr(run.train.lr_scheduler), *optimizers, *tensors
 
 
 def check_state(run: LiveRun) -> None:

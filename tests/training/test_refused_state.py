@@ -131,6 +131,30 @@ def test_an_optimizers_state_that_cannot_be_held_is_refused_after_the_first_step
     assert failure.cause.endswith("it contains a Stats")
 
 
+class Sometimes(Body):
+    strange = False
+
+    def factor(self, x):
+        if self.strange:
+            self.stats = Stats(1)
+        return 1.0
+
+
+class ByKnob(Blobs):
+    def create_model(self, cfg):
+        model = Sometimes()
+        model.strange = cfg["user_knobs"]["strange"]
+        return model
+
+
+def test_a_run_is_checked_even_if_one_of_the_same_structure_could_be_saved(tmp_path):
+    place = TrainingSandbox(tmp_path, f"{HERE}:ByKnob")
+    for run, strange in enumerate([False, True], start=1):
+        place.train(leaf(user_knobs={"strange": strange}), until=3, run=run)
+    assert place.weights(1)
+    assert (place.failure(2).kind, place.failure(2).step) == ("state", 1)
+
+
 class InEvaluation(Body):
     """Changes only where it is validated."""
 
