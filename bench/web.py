@@ -1,5 +1,8 @@
 """What the web page costs with 10,000 runs of 100 epochs: `python -m bench.web [--runs N] [--home DIR]`.
 
+`--peers` measures Optuna Dashboard and TensorBoard beside it instead, on the same runs (by default 300): the
+seconds from the start of each server to the first learning curve in the browser, and the JavaScript.
+
 Writes such a journal (some minutes; `--home` keeps it for the next time), serves it with `rapidfire web` and
 opens it in Chromium. Times are the browser's own. Idle are the server and all processes of the browser. The
 heap is measured after garbage was collected, before and after 10,000 ends of epochs that came live.
@@ -8,16 +11,18 @@ heap is measured after garbage was collected, before and after 10,000 ends of ep
 import argparse
 import gzip
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.peers.pages import PEERS, free_port, serving
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import EpochEnded, Metric
 from rapidfire_cli.store.journal import SqliteJournal
@@ -28,6 +33,7 @@ from tests.view.page.sweeps import STEPS, grid
 
 EVENTS = 10_000
 IDLE = 15.0  # seconds
+GIVE_UP = 300.0  # seconds without a curve
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMITS = {
     "usable after the snapshot": (1000, "ms"),
@@ -183,17 +189,70 @@ def measure(home: ExperimentDir, runs: int, epochs: int) -> Iterator[tuple[str, 
         assert tab.wrong == []
 
 
+def compare(home: ExperimentDir, place: Path, browser: Any) -> Iterator[tuple[str, float, float]]:
+    """Each tool, the seconds from starting its server to the first curve, and kilobytes of JavaScript."""
+    command = (sys.executable, "-m", "rapidfire_cli", "web", "-e", str(home.path), "--no-open")
+    drawn = "performance.getEntriesByName('rapidfire:redraw').length > 0"
+    yield ("rapidfire", *first_curve(browser, command, None, drawn))
+    for peer in PEERS:
+        own = place / peer.name
+        own.mkdir()
+        peer.write(home, own)
+        port = free_port()
+        url = f"http://127.0.0.1:{port}{peer.path}"
+        yield (peer.name, *first_curve(browser, peer.command(own, port), url, peer.drawn))
+
+
+def first_curve(browser: Any, command: Sequence[str], url: str | None, drawn: str) -> tuple[float, float]:
+    """Seconds from starting the server to the first curve, and kilobytes of JavaScript that were loaded.
+
+    Without a URL, the server prints it.
+    """
+    page, scripts = Tab(browser).page, list[Any]()
+    page.set_default_timeout(300_000)
+    page.on("response", lambda found: found.request.resource_type == "script" and scripts.append(found))
+    began = time.monotonic()
+    with serving(command) as printed:
+        _open(page, url or printed())
+        while not page.evaluate(drawn):
+            page.wait_for_timeout(20)
+            assert time.monotonic() - began < GIVE_UP, f"no curve: {command[0]}"
+        took = time.monotonic() - began
+        size = sum(len(found.body()) for found in scripts)
+        page.context.close()
+    return took, size / 1000
+
+
+def _open(page: Any, url: str) -> None:
+    """Open the page as soon as its server answers."""
+    host, port = url.split("/")[2].split(":")
+    while True:
+        try:
+            socket.create_connection((host, int(port))).close()
+            break
+        except OSError:
+            time.sleep(0.02)
+    page.goto(url, wait_until="commit")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--runs", type=int)
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--home", type=Path)
     given = parser.parse_args()
+    runs = given.runs or (300 if given.peers else 10_000)
     with TemporaryDirectory() as directory:
         home = ExperimentDir(given.home or Path(directory) / "sweep")
         if not home.journal.exists():
-            grid(home, given.runs, given.epochs, every=500)
-        for name, figure, unit in measure(home, given.runs, given.epochs):
+            grid(home, runs, given.epochs, every=500)
+        if given.peers:
+            with chromium() as browser:
+                for name, seconds, size in compare(home, Path(directory), browser):
+                    print(f"{name:20} first curve {seconds:6.1f} s  JavaScript {size:8,.0f} kB", flush=True)
+            return
+        for name, figure, unit in measure(home, runs, given.epochs):
             limit = f"  (at most {LIMITS[name][0]})" if name in LIMITS else ""
             print(f"{name:34} {figure:9,.1f} {unit:3}{limit}", flush=True)
 
