@@ -6,6 +6,7 @@ from rapidfire_cli.app import devices, workplaces
 from rapidfire_cli.app.devices import DeviceRequest, seats
 from rapidfire_cli.app.files import Given, load
 from rapidfire_cli.app.packing import GIB, fitting, most_at_once, notes, wanted
+from rapidfire_cli.app.verbs.why import account_of
 from rapidfire_cli.engine.local.slots import Offer, packed
 from rapidfire_cli.engine.messages import Memory, Peak, Probed
 from rapidfire_cli.engine.ports import Slot
@@ -14,7 +15,10 @@ from rapidfire_cli.manifest.expand import expand
 from rapidfire_cli.schedule.events import NewRun, RunsAdded, StopAsked
 from rapidfire_cli.schedule.scheduler import Scheduler
 from rapidfire_cli.store.event_log import events
+from rapidfire_cli.store.queries import overview
 from rapidfire_cli.terms import Run, RunState
+from rapidfire_cli.view.results import status_table
+from rapidfire_cli.view.why import why as sentences
 from rapidfire_cli.view.wording import counted
 from tests.app.fake_workers import Cli, FaultRates
 from tests.app.test_brackets import CALM, rising
@@ -179,6 +183,23 @@ def test_a_run_that_needs_more_than_its_share_gets_that_of_other_slots_one_after
     cli = trained(tmp_path, sizes([30, 1, 2, 3, 4, 5]))
     assert set(cli.states.values()) == {RunState.COMPLETED}
     assert [run for _, run in given_up(cli)] == [1, 1], "three quarters of the memory are enough for run 1"
+    seen = overview(cli.home.journal, alive=False)
+    assert [(given.run, *given.slots) for given in seen.given] == [(run, slot) for slot, run in given_up(cli)]
+    notes = status_table(seen).notes
+    assert "4 runs on each GPU: `execution.runs_per_gpu`" in notes
+    assert f"run 1 ran out of memory and gets that of slot {seen.given[0].slots[0]}" in notes
+    told = sentences(account_of(seen, 1))
+    assert [line for line in told if "gets that of slot" in line] == [
+        f"it ran out of memory and gets that of slot {slot}" for slot, _ in given_up(cli)
+    ]
+    assert not [line for line in sentences(account_of(seen, 2)) if "gets that of" in line]
+
+
+def test_a_fit_without_a_packing_does_not_repeat_that_of_the_last_one(tmp_path):
+    cli = trained(tmp_path, sizes([1, 2]))
+    assert overview(cli.home.journal, alive=False).metadata.packing is not None
+    cli.fit(sizes([1, 2, 3], "workers: 1"), CALM, workers=0)
+    assert overview(cli.home.journal, alive=False).metadata.packing is None
 
 
 def test_a_run_that_is_too_large_for_the_whole_gpu_fails_and_the_others_do_not(tmp_path):
