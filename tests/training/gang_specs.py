@@ -144,8 +144,8 @@ class Adapted(Layered):
         return model(batch["x"][..., None])
 
 
-class Normalised(Layered):
-    """Normalises over batches."""
+class Normalised(Weighted, Layered):
+    """Normalises over batches whose rows differ in weight."""
 
     def create_model(self, cfg):
         first, *others = super().create_model(cfg)
