@@ -25,8 +25,9 @@ PARENT, HIDDEN = int(sys.argv[1]), sys.argv[2]
 class Apart:
     """A node that does not see the hidden directory."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        before, me = _ids(cluster), os.getpid()
+    def __init__(self, cluster: Cluster, others: set[str]) -> None:
+        """Join the cluster, whose nodes are the `others` so far."""
+        me = os.getpid()
         join = f"{Path(sys.executable).parent}/ray start --address={cluster.address} --num-cpus=2 --block"
         self._process = subprocess.Popen(
             [*NAMESPACE, "sh", "-c", f"mount -t tmpfs none '{HIDDEN}' && exec {join}"],
@@ -34,7 +35,7 @@ class Apart:
             cwd="/",
             preexec_fn=lambda: end_with(me),  # noqa: PLW1509 - this process has no threads that hold a lock
         )
-        while not (new := _ids(cluster) - before):
+        while not (new := _ids(cluster) - others):
             time.sleep(0.1)
         [self.node_id] = new
 
@@ -65,8 +66,8 @@ def _say(**told: Any) -> None:
     print(json.dumps(told), flush=True)
 
 
-def _add(cluster: Cluster) -> Any:
-    return Apart(cluster) if HIDDEN else cluster.add_node(num_cpus=2)
+def _add(cluster: Cluster, nodes: list[Any]) -> Any:
+    return Apart(cluster, {node.node_id for node in nodes}) if HIDDEN else cluster.add_node(num_cpus=2)
 
 
 def _shown(node: Any) -> dict[str, Any]:
@@ -79,7 +80,8 @@ def _shown(node: Any) -> dict[str, Any]:
 def main() -> None:
     end_with(PARENT)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    nodes = [cluster.head_node, _add(cluster)]
+    nodes: list[Any] = [cluster.head_node]
+    nodes.append(_add(cluster, nodes))
     _say(address=cluster.address, nodes=[*map(_shown, nodes)])
     for line in sys.stdin:
         match line.split():
@@ -95,7 +97,7 @@ def main() -> None:
                 client.drain_node(nodes[int(index)].node_id, PREEMPTION, "preempted", soon)
                 _say()
             case ["add"]:
-                nodes.append(_add(cluster))
+                nodes.append(_add(cluster, nodes))
                 _say(node=_shown(nodes[-1]))
 
 
