@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.shares import WHOLE
+
 ROOT = Path(__file__).parents[2]
-LONGEST = 600  # seconds, after which a rank waits in vain for the other
+LONGEST = 3600 if WHOLE else 600  # seconds, after which a rank waits in vain for the other
 
 
 def printed_by_ranks(module: str, size: int, home: Path, *args: str) -> list[Any]:
