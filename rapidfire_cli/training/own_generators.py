@@ -200,13 +200,14 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         case list() | tuple() | set() | frozenset():
             yield from ((f"[{index}]", part) for index, part in enumerate(value))
         case FunctionType():
-            yield from (("", _content(cell)) for cell in value.__closure__ or ())
-            yield "", value.__defaults__
-            yield "", value.__kwdefaults__
+            cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+            yield from ((f"<{name}>", _content(cell)) for name, cell in cells)
+            yield ".__defaults__", value.__defaults__
+            yield ".__kwdefaults__", value.__kwdefaults__
         case MethodType() | BuiltinFunctionType():
-            yield "", value.__self__
+            yield ".__self__", value.__self__
         case partial():
-            yield from (("", value.func), ("", value.args), ("", value.keywords))
+            yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
     with suppress(Exception):  # attribute access on user objects may raise anything
         yield from ((f".{name}", part) for name, part in vars(value).items())
     for cls in type(value).__mro__[:-1]:

@@ -33,6 +33,15 @@ class Slotted:
 SLOTTED = Slotted()
 
 
+def enclosed():
+    """A function that draws from two generators of its closure."""
+    one, two = np.random.default_rng(5), np.random.default_rng(6)
+    return lambda: [one.normal(), two.normal()]
+
+
+both = enclosed()
+
+
 def shaken():
     """A number from each generator."""
-    return [GENERATOR.normal(), gauss(0, 1), Shake()(), SLOTTED()]
+    return [GENERATOR.normal(), gauss(0, 1), Shake()(), SLOTTED(), *both()]

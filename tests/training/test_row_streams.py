@@ -81,7 +81,7 @@ def test_every_epoch_row_and_batch_draws_its_own_numbers(place):
     (again, _) = batches(place, epoch=2)
 
     assert (
-        len({*torch.cat((first["drawn"], second["drawn"], again["drawn"])).flatten().tolist()}) == 3 * 3 * 11
+        len({*torch.cat((first["drawn"], second["drawn"], again["drawn"])).flatten().tolist()}) == 3 * 3 * 13
     )
     assert (
         len({*torch.stack([each["joined"] for each in (first, second, again)]).flatten().tolist()}) == 3 * 3
