@@ -36,12 +36,12 @@ def marks(run: LiveRun, checked: set[Structure]) -> Iterator[Mark]:
     Raises Failure for any error inside, also for state that cannot be saved.
     """
     with guard_user_code():
-        ticks, its = run.ticks, structure(run)
-        if run.step == 0 and its not in checked:
+        ticks, its = run.ticks, structure(run) if run.step == 0 else ()
+        if its and its not in checked:
             check_state(run)
         for mark in train(run):
             first = run.step == 1 and mark is Mark.STEP
-            if first and its not in checked:
+            if first and its and its not in checked:
                 check_state(run)
                 checked.add(its)
             elif first or run.ticks != ticks:
