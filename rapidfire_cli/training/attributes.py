@@ -50,19 +50,13 @@ from rapidfire_cli.training.plain import (
     mark,
 )
 
-MODEL, OPTIMIZER = (
-    "model",
-    "optimizer",
-)  # names of roots: the model, optimizers of a class that is not torch's
+MODEL, OPTIMIZER = "model", "optimizer"
+"""Names of roots: the model, optimizers of a class that is not torch's."""
 
 State: TypeAlias = dict[Place, Any]
 
 HOOKS = frozenset(vars(nn.Module())) - {*TREE, "_non_persistent_buffers_set"}
 """The attributes of nn.Module itself. They include `training`, which `training/state.py` saves."""
-
-OF_OPTIMIZERS = frozenset(vars(torch.optim.SGD([torch.empty(0)]))) | {"step", "_opt_called"}
-"""The attributes of torch's own optimizers, of which `training/state.py` saves `state` and `param_groups`.
-Schedulers set the last two."""
 
 SHARDED = ("_fsdp_", "_is_fsdp_", "__composable_api_state_key_")
 """What the names of attributes begin with that `fully_shard` adds to modules."""
@@ -293,8 +287,18 @@ class _Walk:
                 yield (key if isinstance(key, str | int) else (AT, at)), below
         elif isinstance(value, list | tuple | deque):
             yield from enumerate(value)
-        skipped = OF_OPTIMIZERS if id(value) in self._optimizers else frozenset()
+        skipped = _of_optimizers() if id(value) in self._optimizers else frozenset()
         yield from ((key, below) for key, below in own(value) if key not in skipped)
+
+
+@cache
+def _of_optimizers() -> frozenset[str]:
+    """The attributes of torch's own optimizers; `training/state.py` saves `state` and `param_groups`.
+
+    Schedulers set `step` and `_opt_called`. Where `dynamo` does not defer it, the first optimizer loads
+    torch's compiler, so none is made when this module is imported.
+    """
+    return frozenset(vars(torch.optim.SGD([torch.empty(0)]))) | {"step", "_opt_called"}
 
 
 def registered(model: nn.Module) -> dict[str, Tensor | None]:

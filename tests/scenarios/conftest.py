@@ -14,6 +14,7 @@ from tests.processes.forked import Forked
 from tests.shares import WHOLE
 
 ROOT = Path(__file__).parents[2]
+SPECS = ROOT / "tests" / "scenarios" / "specs.py"
 HEADER = """\
 experiment: tiny
 mlspec: tests.scenarios.specs:Tiny
@@ -29,6 +30,12 @@ gridsearch:
 """
 
 Process: TypeAlias = Forked | subprocess.Popen[str]
+
+
+def place_of(text: str) -> str:
+    """The first place in `specs.py` where the text is: `…/tests/scenarios/specs.py:12`."""
+    lines = SPECS.read_text("utf-8").splitlines()
+    return f"{SPECS}:{1 + next(at for at, line in enumerate(lines) if text in line)}"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.conftest import GRID, HEADER, Cli
+from tests.scenarios.conftest import GRID, HEADER, Cli, place_of
 
 SINGLE = """\
 config:
@@ -50,7 +50,7 @@ def test_what_raises_is_kept_with_its_class_its_traceback_and_its_step(sweep):
     [failure] = sweep["raise"]["failures"]
     assert (failure["kind"], failure["step"]) == ("error", 0)
     assert failure["cause"].startswith("ValueError: the data are (")
-    assert failure["cause"].endswith("tests/scenarios/specs.py:53, in misbehave)")
+    assert failure["cause"].endswith(f"{place_of('raise ValueError(')}, in misbehave)")
     assert "misbehave" in failure["traceback"] and "to my liking" in failure["traceback"]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from tests.scenarios.conftest import GRID, HEADER, ROOT
+from tests.scenarios.conftest import GRID, HEADER, place_of
 
 CONFIG = """\
 config:
@@ -41,7 +41,7 @@ def test_a_directory_an_empty_file_and_one_that_is_not_utf8(cli):
     [
         ("tests.scenarios.nowhere:Tiny", "No module named 'tests.scenarios.nowhere'", "experiment.yaml:1:9"),
         ("tests.scenarios.specs:Tini", "Tini", "experiment.yaml:1:9"),
-        ("tests.scenarios.specs:WithoutModel", "create_model", f"{ROOT}/tests/scenarios/specs.py:125:1"),
+        ("tests.scenarios.specs:WithoutModel", "create_model", f"{place_of('class WithoutModel')}:1"),
     ],
 )
 def test_an_mlspec_that_cannot_be_used_is_refused_at_its_line(cli, mlspec, says, place):
