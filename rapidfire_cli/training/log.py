@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,10 @@ class Lasting(io.IOBase):
     """A file object that ignores `close`, since every run prints to it."""
 
     def close(self) -> None:
-        with suppress(ValueError):  # the interpreter may end objects in any order
+        try:  # noqa: SIM105 - at the end of the interpreter, `suppress` may be gone before this
             self.flush()
+        except ValueError:
+            pass
 
 
 class Raw(Lasting, io.FileIO):
