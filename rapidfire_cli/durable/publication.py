@@ -331,7 +331,7 @@ def machine() -> str:
     """The id of what gives processes their ids: this machine since its start, or a container on it."""
     try:
         started = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
-        seen = f"{started} {os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - it is no file
+        seen = f"{started} {os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a namespace
     except OSError:
         seen = os.uname().nodename
     digest = int.from_bytes(hashlib.sha256(seen.encode()).digest()[:8], "big")

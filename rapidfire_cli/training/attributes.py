@@ -174,7 +174,7 @@ class Attributes:
             if seen.kind == "registered" and place not in state:
                 self._put(place, tensors[seen.mark])
         for place, (kind, packed) in state.items():
-            if place[0] not in self._roots:  # there is no optimizer where a trained run is used
+            if place[0] not in self._roots:  # a trained run is used without its optimizer
                 continue
             if kind == DELETED:
                 self._delete(place)

@@ -87,7 +87,7 @@ class DataWorker:
     tasks: dict[int, Task] = field(default_factory=dict)  # sent and not answered, in order
     runs: set[int] = field(default_factory=set)  # keys of the runs that it was asked to open
     segments: dict[int, mmap.mmap] = field(default_factory=dict)
-    read: deque[int] = field(default_factory=deque)  # segments that are no longer needed
+    read: deque[int] = field(default_factory=deque)  # segments whose batches were read
 
 
 class DataPool:

@@ -109,7 +109,9 @@ def _contents(value: Any) -> Iterator[Any]:
 
 def content_of(container: Any) -> tuple[Any, ...]:
     """Return the objects that a container holds, including keys."""
-    if isinstance(container, dict) or hasattr(container, "values"):  # those of ScriptModules are no dicts
+    if isinstance(container, dict) or hasattr(
+        container, "values"
+    ):  # a ScriptModule's containers are not dicts
         return (*container.keys(), *container.values())
     return tuple(container)
 

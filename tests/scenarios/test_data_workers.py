@@ -1,4 +1,4 @@
-"""Rows that draw from every generator: the same bits, whoever prepares them, whatever is killed or moved."""
+"""Rows that draw from every generator have the same bits in every process, also after kills and moves."""
 
 import pytest
 

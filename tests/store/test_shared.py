@@ -66,7 +66,7 @@ def test_a_journal_that_was_moved_there_or_back_is_converted(path, monkeypatch):
         journal.close()
         assert (
             mode(path) == kept
-        )  # a mode that is no write-ahead log is that of a connection, not of the file
+        )  # only the write-ahead log is a mode of the file; the others are of a connection
     assert overview(path, alive=False).rows[0].epoch == 1
 
 

@@ -3,9 +3,9 @@
 from unittest.mock import patch
 
 import torch
-from torch import nn
+from torch import library, nn
 
-LIBRARY = torch.library.Library("aten", "IMPL", "CPU")
+LIBRARY = library.Library("aten", "IMPL", "CPU")
 
 
 def _over(tensor: torch.Tensor) -> list[int]:

@@ -33,7 +33,7 @@ PER_CHANNEL = ((*SCALES, 0, torch.qint8), (*SCALES, 1, torch.qint8))
 
 
 def quantized(scale, zero_point):
-    """The same integers, whatever they stand for."""
+    """The integers 3 and 7 with this scale and zero point."""
     numbers = (torch.tensor([3.0, 7.0]) - zero_point) * scale
     return torch.quantize_per_tensor(numbers, scale, zero_point, torch.qint8)
 

@@ -55,7 +55,7 @@ def _beginning(cloning: Cloning, run: Run, ask: CloneRun, config: str) -> Iterat
         return
     try:
         weights = weights_in(cloning.source(run, ask).path, MODEL)
-    except Refusal:  # whoever decides about the request says so, unless it waits for them
+    except Refusal:  # the request itself is refused for that, or waits for the weights
         return
     if weights:
         yield Beginning(config, run.seed if ask.seed is None else ask.seed, str(weights.absolute()))

@@ -88,7 +88,7 @@ def draining() -> set[str]:
 
 
 def place(node: str, cores: int, gpus: int, command: tuple[str, ...]) -> Any:
-    """A steward on the node with this id that holds so many of its cores and GPUs.
+    """A steward on the node with this id, for which `cores` and `gpus` are reserved there.
 
     It is not started again when it ends, and its calls are not repeated: an order must not be given twice.
     """

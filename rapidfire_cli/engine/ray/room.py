@@ -26,7 +26,7 @@ class Room:
         return self._gpus or 0
 
     def take(self, cores: int, gpus: int, left: int) -> Portion | None:
-        """The portion of the first of `left` new nodes, which has so many cores and GPUs; None for none."""
+        """The portion of a node, the first of `left` new ones; None if it has nothing to offer."""
         used = gpus if self._gpus is None else min(gpus, self._gpus)
         if self._on_gpus and not used:
             return None

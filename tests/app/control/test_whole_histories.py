@@ -120,7 +120,7 @@ class Histories(RuleBasedStateMachine):
             assert self.known()[number].state is before[number].state, "a run that is not listed was touched"
 
     def fit(self, faults: FaultRates, asks: dict[int, Ask]) -> bool:
-        """Fit once, with requests once so many epochs have ended; False if it was killed."""
+        """Fit once, with requests during it; False if it was killed."""
         machine, due, ended = self, dict(asks), []
 
         class Scripted(serving.Serving):
