@@ -76,6 +76,10 @@ class Cli:
     def status(self) -> dict[str, Any]:
         return json.loads(self.run("status", "--output", "json").stdout)
 
+    def runs(self) -> list[tuple[int, str, str, object]]:
+        """Number, id, state and origin of each run."""
+        return [(run["number"], run["id"], run["state"], run.get("origin")) for run in self.status()["runs"]]
+
     def weights(self, experiment: str = "tiny") -> dict[str, bytes]:
         """The final weights by run id."""
         runs = self.path / "rapidfire_experiments" / experiment / "runs"
@@ -86,7 +90,20 @@ class Cli:
     def metrics(self) -> dict[str, Any]:
         return {run["id"]: run["metrics"] for run in self.status()["runs"]}
 
+    def outcome(self) -> tuple[Any, ...]:
+        """What two experiments with equal results have in common, to the bit."""
+        return self.weights(), self.metrics(), self.runs()
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """The module's FILE, by default a grid of four runs, trained at once and without interruption."""
+    cli = Cli(tmp_path_factory.mktemp("trained"))
+    cli.write(getattr(request.module, "FILE", HEADER + GRID))
+    cli.run("fit", "experiment.yaml")
+    return cli

@@ -8,15 +8,6 @@ import pytest
 from tests.scenarios.conftest import GRID, HEADER, Cli
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    """A grid of four runs, trained at once."""
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(HEADER + GRID)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
 def numbered(cli):
     return {run["number"]: run["id"] for run in cli.status()["runs"]}
 

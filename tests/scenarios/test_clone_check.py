@@ -32,14 +32,6 @@ CHANGED = (
 WRONG, UNKNOWN = "+train.optimizer.args.nope=1", "Adam has no argument `nope`"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(FILE)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
 @pytest.fixture
 def home(trained, monkeypatch) -> ExperimentDir:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -21,15 +21,6 @@ config:
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    """A grid of four runs, trained once without interruption."""
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(HEADER + GRID)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
 def test_every_run_is_trained_ranked_and_kept(trained):
     status = trained.status()
     assert status["experiment"] == "tiny" and status["state"] == "completed"

@@ -36,21 +36,8 @@ MOMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    """The experiment, trained without interruption."""
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(FILE)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
-def runs(cli: Cli) -> list[tuple[int, str, str, object]]:
-    return [(run["number"], run["id"], run["state"], run.get("origin")) for run in cli.status()["runs"]]
-
-
 def test_forks_are_shown_as_such(trained):
-    found = runs(trained)
+    found = trained.runs()
     assert [state for _, _, state, _ in found].count("completed") == 3
     origins = [origin for _, _, _, origin in found if isinstance(origin, dict)]
     assert [(origin["why"], origin["epochs"]) for origin in origins] == [("fork", 1), ("fork", 2)]
@@ -67,7 +54,7 @@ def test_two_workers_train_the_same_forks_to_the_same_bits(trained, tmp_path: Pa
     cli = Cli(tmp_path)
     cli.write(FILE)
     cli.run("fit", "experiment.yaml", "--workers", "2")
-    assert (cli.weights(), cli.metrics(), runs(cli)) == (trained.weights(), trained.metrics(), runs(trained))
+    assert cli.outcome() == trained.outcome()
 
 
 @pytest.mark.parametrize(("point", "occurrence"), share(MOMENTS, 7))
@@ -78,7 +65,7 @@ def test_after_a_kill_the_forks_are_the_same_and_none_is_born_twice(
     cli.write(FILE)
     assert strike(cli, point, KILL, occurrence).returncode == -signal.SIGKILL
     cli.run("fit", "experiment.yaml")
-    assert (cli.weights(), cli.metrics(), runs(cli)) == (trained.weights(), trained.metrics(), runs(trained))
+    assert cli.outcome() == trained.outcome()
 
 
 def test_a_rebuilt_journal_knows_forks_and_their_places(trained, tmp_path: Path):
@@ -88,7 +75,7 @@ def test_a_rebuilt_journal_knows_forks_and_their_places(trained, tmp_path: Path)
     (tmp_path / "rapidfire_experiments/tiny/journal.db").unlink()
     cli.run("repair")
     cli.run("fit", "experiment.yaml")
-    assert (cli.weights(), cli.metrics(), runs(cli)) == (trained.weights(), trained.metrics(), runs(trained))
+    assert cli.outcome() == trained.outcome()
 
 
 def test_freeze_writes_forks_as_warm_starts(trained, tmp_path: Path):

@@ -35,15 +35,6 @@ HOME = Path("rapidfire_experiments/tiny")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    """An experiment with a bracket, trained without interruption."""
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(FILE)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
-@pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Cli:
     """The same, its controller killed in the middle: of some twenty commits, ten a second at most."""
     cli = Cli(tmp_path_factory.mktemp("killed"))

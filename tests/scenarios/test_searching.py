@@ -33,21 +33,8 @@ MOMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Cli:
-    """The experiment, trained without interruption."""
-    cli = Cli(tmp_path_factory.mktemp("trained"))
-    cli.write(FILE)
-    cli.run("fit", "experiment.yaml")
-    return cli
-
-
-def runs(cli: Cli) -> list[tuple[int, str, str, object]]:
-    return [(run["number"], run["id"], run["state"], run.get("origin")) for run in cli.status()["runs"]]
-
-
 def test_proposed_runs_are_shown_as_such(trained):
-    found = runs(trained)
+    found = trained.runs()
     assert [state for _, _, state, _ in found] == ["completed"] * 5
     assert [origin["place"] for _, _, _, origin in found if isinstance(origin, dict)] == [3, 4, 5]
     said = trained.run("why", "4").stdout
@@ -67,4 +54,4 @@ def test_after_a_kill_the_proposals_are_the_same_and_none_is_made_twice(
     cli.write(FILE)
     assert strike(cli, point, KILL, occurrence).returncode == -signal.SIGKILL
     cli.run("fit", "experiment.yaml")
-    assert (cli.weights(), cli.metrics(), runs(cli)) == (trained.weights(), trained.metrics(), runs(trained))
+    assert cli.outcome() == trained.outcome()
