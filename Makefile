@@ -49,7 +49,7 @@ bench: .venv/.bench  ## the figures of the README
 	$(BIN)/python -m bench.real --rounds 2
 	$(BIN)/python -m bench.ray
 	$(BIN)/python -m bench.data
-	$(BIN)/python bench/expand.py
+	$(BIN)/python -m bench.expand
 
 campaign: .venv/.dev  ## the long campaigns, whole, going on where they were left; writes docs/reliability-report.md
 	$(BIN)/python -m tests.campaign
@@ -72,7 +72,7 @@ web/node_modules: web/package-lock.json
 	touch $@
 
 picture: .venv/.dev web  ## renew the README's pictures from a real run; needs Node and Chromium
-	$(BIN)/python bench/picture.py
+	$(BIN)/python -m bench.picture
 
 setup: .venv/.dev
 

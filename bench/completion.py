@@ -1,4 +1,4 @@
-"""How long a shell waits for what it completes: `python bench/completion.py [--times N]`.
+"""How long a shell waits for what it completes: `python -m bench.completion [--times N]`.
 
 Each case is a new process, as at every Tab. The medians include Python's own start, which is shown beside.
 """

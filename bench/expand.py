@@ -1,4 +1,4 @@
-"""How fast a grid becomes runs, and how fast the command line starts: `python bench/expand.py [--quick]`.
+"""How fast a grid becomes runs, and how fast the command line starts: `python -m bench.expand [--quick]`.
 
 Streaming: each tool expands the same nested grid in a process of its own and writes a JSON line per run, and
 the lines are counted. Seconds and peak memory are those of the whole process, start and imports included. Our
@@ -58,7 +58,8 @@ def main(verbose: bool = False) -> None:
     pass
 app()
 """
-MIXED = Path(__file__).parent.parent / "configs" / "digits_mixed.yaml"  # 11 runs
+ROOT = Path(__file__).parents[1]
+MIXED = ROOT / "configs" / "digits_mixed.yaml"  # 11 runs
 RAPIDFIRE = str(Path(sys.executable).parent / "rapidfire")
 
 
@@ -133,7 +134,7 @@ PEERS: dict[str, tuple[str, int, Callable[[int], Iterator[dict[str, Any]]]]] = {
 def stream(tool: str, command: Sequence[str]) -> Streamed:
     """Run the command, count the lines it prints, and ask the kernel what it took."""
     start, rows = time.perf_counter(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         while block := process.stdout.read1(2**20):
             rows += block.count(b"\n")
@@ -152,7 +153,7 @@ def streams(rows: int, folder: Path) -> Iterator[Streamed]:
     yield stream("rapidfire", [RAPIDFIRE, "expand", str(file), "--output", "jsonl"])
     for name, (package, most, _) in PEERS.items():
         if find_spec(package) and rows <= most:
-            yield stream(name, [sys.executable, __file__, "--peer", name, "--rows", str(rows)])
+            yield stream(name, [sys.executable, "-m", "bench.expand", "--peer", name, "--rows", str(rows)])
 
 
 def hard_cases(folder: Path) -> Iterator[tuple[str, float]]:

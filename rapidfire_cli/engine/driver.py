@@ -259,9 +259,11 @@ class Driver:
                 self._on_epoch_ended(report)
             case facts.CheckpointDamaged() | facts.DevicesChanged():
                 self._facts.append(report)
-            case facts.Saved() | facts.TurnEnded():
-                if isinstance(report, facts.TurnEnded):
-                    self._watchdog.end(slot)
+            case facts.Saved():
+                self._facts.append(report)
+                self._tell(report)
+            case facts.TurnEnded():
+                self._watchdog.end(slot)
                 self._facts.append(report)
                 self._tell(report)
             case facts.Evicted(run):
@@ -391,10 +393,5 @@ class Driver:
             self._begun.add(run)
             self._facts.append(facts.RunChanged(run, RunState.RUNNING))
         self._facts.append(facts.TurnStarted(run, slots[0], until))
-        self._gangs.begin(slots, run, messages.Train((self._jobs[run].assignment,), until, self._limit(run)))
-
-    def _limit(self, run: int) -> int:
-        """How far a short turn may go on; a first turn and one that a bracket waits for do not."""
-        known = self._scheduler.runs[run]
-        alone = known.bracket is None and self._scheduler.chunks == 1
-        return known.limit if alone and known.trained else 0
+        limit = self._scheduler.runs[run].stretch(self._scheduler.chunks)
+        self._gangs.begin(slots, run, messages.Train((self._jobs[run].assignment,), until, limit))

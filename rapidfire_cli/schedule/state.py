@@ -49,6 +49,13 @@ class RunEntry:
         more = self.trained < self.limit or self.limit == self.goal
         return more and self.phase is RunPhase.WAITING and not self.ends
 
+    def stretch(self, chunks: int) -> int:
+        """To how many ticks a short turn may go on, `chunks` in an epoch; 0 if it may not.
+
+        A first turn may not, so that others begin soon, nor one that a bracket waits for.
+        """
+        return self.limit if self.bracket is None and chunks == 1 and self.trained else 0
+
     @property
     def makes_room(self) -> bool:
         """Whether the run can be evicted for a gang; a gang run that is ready or training cannot."""

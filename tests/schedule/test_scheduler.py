@@ -15,7 +15,7 @@ from rapidfire_cli.schedule.actions import (
 )
 from rapidfire_cli.schedule.events import NewRun, RunsAdded, WorkerReady
 from rapidfire_cli.schedule.scheduler import MOST_DEATHS, Scheduler
-from rapidfire_cli.schedule.state import MOST_FAILED_STARTS
+from rapidfire_cli.schedule.state import MOST_FAILED_STARTS, RunEntry
 from rapidfire_cli.schedule.transitions import IllegalTransition, RunPhase
 from rapidfire_cli.stopping.asha import AsyncHalving
 from rapidfire_cli.stopping.halving import Halving
@@ -444,3 +444,17 @@ def test_a_run_for_which_no_machine_is_large_enough_any_more_keeps_the_fit_from_
     assert not cluster.scheduler.finished
     cluster.finish()
     assert cluster.ended.keys() == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("entry", "chunks", "ticks"),
+    [
+        (RunEntry(1, goal=8, limit=8, trained=2, durable=0), 1, 8),
+        (RunEntry(1, goal=8, limit=8, trained=0, durable=0), 1, 0),
+        (RunEntry(1, goal=8, limit=4, trained=2, durable=0, bracket=1), 1, 0),
+        (RunEntry(1, goal=8, limit=8, trained=2, durable=0), 2, 0),
+    ],
+    ids=["later turn", "first turn", "awaited by a bracket", "in chunks"],
+)
+def test_a_short_turn_may_go_on_unless_others_wait_for_its_end(entry, chunks, ticks):
+    assert entry.stretch(chunks) == ticks
