@@ -61,7 +61,7 @@ from rapidfire_cli.training.failure import Failure, guard_own_io, guard_user_cod
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.log import logged, printing, say
-from rapidfire_cli.training.loop import Mark, rewind
+from rapidfire_cli.training.loop import Mark, may_stop, rewind
 from rapidfire_cli.training.next_mark import Next, is_enough, is_kept, marks
 from rapidfire_cli.training.opening import opened, prepares, shared
 from rapidfire_cli.training.preparing import counted, prepare
@@ -99,6 +99,7 @@ class Executor:
         self._ranks = Ranks(Path(gangs), torch.device(setup.device), tell)
         self._tell = self._ranks.tell
         self._stop_requested = stop_requested
+        self._stop_asked = False  # in the current turn
         self._progress = progress
         self._clock = clock
         self._shared = shared(self._setup, spec.load(setup.mlspec), room)
@@ -304,7 +305,7 @@ class Executor:
         An extended turn ends with an epoch: metrics within an epoch cost more than a short epoch.
         """
         entered = began = self._clock()
-        from_ticks = run.ticks
+        from_ticks, self._stop_asked = run.ticks, False
         for mark in marks(run, self._checked):
             now = self._clock()
             run.pass_time(now - began)
@@ -340,7 +341,8 @@ class Executor:
         if run.share.leads:
             if mark is Mark.EPOCH and is_kept(run):
                 decision |= Next.KEEP
-            stopped = self._stop_requested()
+            self._stop_asked = self._stop_requested() or self._stop_asked
+            stopped = self._stop_asked and may_stop(run, mark)
             if stopped or reached:
                 decision |= Next.STOP | Next.END if stopped else Next.END
             if self._is_due(run, now, ends=stopped or reached):

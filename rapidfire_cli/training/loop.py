@@ -277,6 +277,13 @@ def infer(model: Model, feed: BatchSource, size: int, begin: int = 0) -> Iterato
         yield share.of(rows), batch, outputs
 
 
+def may_stop(run: LiveRun, mark: Mark) -> bool:
+    """Whether the run can be left at this mark; if validation writes to trained parameters, only after it."""
+    return mark is not Mark.VALIDATION_BATCH or (
+        run.before is not None and state.is_rewindable(run, run.before)
+    )
+
+
 def rewind(run: LiveRun) -> None:
     """Interrupt a validation: the next checkpoint holds the run as after its last step; memory does not."""
     assert run.before, "a validation is under way"

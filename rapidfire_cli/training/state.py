@@ -294,6 +294,7 @@ class Snapshot:
     buffers: Mapping[str, Tensor | None]
     parameters: Mapping[str, Tensor]  # those that share memory, or that user code may write to
     spec: dict[str, Any]
+    versions: Mapping[str, int]  # of the parameters that were not copied; each write to one counts it up
 
 
 def snapshot(run: LiveRun) -> Snapshot:
@@ -314,7 +315,14 @@ def snapshot(run: LiveRun) -> Snapshot:
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
     frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
     copied = copy.deepcopy(taken, {**sparse})  # torch cannot deepcopy compressed tensors
-    return Snapshot(frozen, dict(run.frozen.hashes), streams, *copied)
+    versions = {name: each._version for name, each in run.model.named_parameters() if name not in parameters}
+    return Snapshot(frozen, dict(run.frozen.hashes), streams, *copied, versions)
+
+
+def is_rewindable(run: LiveRun, taken: Snapshot) -> bool:
+    """Whether the snapshot holds everything that changed since: no parameter that it lacks was written to."""
+    now = {name: each._version for name, each in run.model.named_parameters() if name in taken.versions}
+    return now == taken.versions
 
 
 def rewind(run: LiveRun, taken: Snapshot) -> None:

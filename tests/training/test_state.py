@@ -451,6 +451,30 @@ def test_a_stop_within_a_validation_leaves_a_model_as_before_it_in_the_same_proc
     assert same(stopped.weights(), whole.weights()) and stopped.epochs() == whole.epochs()
 
 
+class WritesInValidation(Case):
+    """Halves the trained weights in the first batch of each validation."""
+
+    batches = 0
+
+    def compute_forward(self, model, batch, cfg):
+        self.batches = 0 if model.training else self.batches + 1
+        if self.batches == 1:
+            with torch.no_grad():
+                model.lin.weight.mul_(0.5)
+        return super().compute_forward(model, batch, cfg)
+
+
+def test_a_stop_waits_for_the_end_of_a_validation_that_writes_to_weights(tmp_path):
+    whole = undisturbed(tmp_path / "whole", WritesInValidation, config(Lists))
+    stopped = TrainingSandbox(tmp_path / "stopped", f"{HERE}:WritesInValidation")
+    stopped.stop_at = 6  # the first batch of the first validation
+    told = stopped.train(config(Lists), until=3)
+    continued = undisturbed(tmp_path / "stopped", WritesInValidation, config(Lists))
+
+    assert told[-1].at == 1
+    assert same(continued.weights(), whole.weights()) and continued.epochs() == whole.epochs()
+
+
 @pytest.mark.parametrize(
     "name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "Adafactor", "LBFGS", "NAdam", "ASGD"]
 )
