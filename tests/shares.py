@@ -12,5 +12,5 @@ EXAMPLES = 100 if WHOLE else 25  # of hypothesis
 
 
 def share(cases: Iterable[Case], each: int) -> Sequence[Case]:
-    """Every so manieth of the cases, beginning with the first."""
+    """Every `each`-th of the cases, beginning with the first."""
     return [*islice(cases, 0, None, 1 if WHOLE else each)]
