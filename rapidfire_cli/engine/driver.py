@@ -339,9 +339,9 @@ class Driver:
 
     def _take_proposals(self) -> None:
         """Admit the runs that are proposed, unless the fit is to stop; what they follow from is durable."""
-        if self._admission and not self._scheduler.stopping and (born := self._admission.proposals()):
+        if self._admission and not self._scheduler.stopping and (proposed := self._admission.proposals()):
             self.record()
-            for run in born:
+            for run in proposed:
                 self.admit(run)
 
     @property
