@@ -2,17 +2,17 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from rapidfire_cli.app import resume_check
-from rapidfire_cli.app.admission import FitAdmission, assignment, write_manifest
+from rapidfire_cli.app.admission import FitAdmission, write_manifest
 from rapidfire_cli.app.beginnings import begin_with_known
-from rapidfire_cli.app.brackets import Membership, changes, first_rule, memberships, remaining, revived
-from rapidfire_cli.app.ci import FailFast, Requirement, Shard, check_shards, say_gates
+from rapidfire_cli.app.brackets import changes, revived
+from rapidfire_cli.app.ci import FailFast, Requirement, Shard, say_gates
 from rapidfire_cli.app.ci_reports import write_reports
 from rapidfire_cli.app.control.cloning import Cloning
 from rapidfire_cli.app.control.offline import catch_up
@@ -22,45 +22,34 @@ from rapidfire_cli.app.control.waiting import Waiting
 from rapidfire_cli.app.described import metadata_of, objective_of
 from rapidfire_cli.app.devices import DeviceRequest, data_workers, setup, spread_note
 from rapidfire_cli.app.errors import Unavailable
-from rapidfire_cli.app.experiments import NAME, LoadedExperiment
-from rapidfire_cli.app.forking import Forks, KeptEpochs
+from rapidfire_cli.app.experiments import LoadedExperiment
+from rapidfire_cli.app.forking import Forks
 from rapidfire_cli.app.holding import held, own_rows, seldom_collected, start_over
 from rapidfire_cli.app.packing import measured, most_at_once
+from rapidfire_cli.app.planning import Plan, planned
 from rapidfire_cli.app.probing import deciding, preparation, problems, question
 from rapidfire_cli.app.results import conclude, judged
-from rapidfire_cli.app.searching import Searches, check_sampler
+from rapidfire_cli.app.searching import Searches
 from rapidfire_cli.app.streams import ReaderGone, lags, settle, unhurried
 from rapidfire_cli.app.tracking.beside import checked_trackers, log_rest, logged
 from rapidfire_cli.app.workplaces import Workplace, workplace
 from rapidfire_cli.durable import disk, failpoints, publication
-from rapidfire_cli.durable.publication import Damaged, claimed
-from rapidfire_cli.engine.checkpoints import ORIGIN, from_facts, newest_first
 from rapidfire_cli.engine.driver import Driver
 from rapidfire_cli.engine.jobs import CodeChanged, Job, NoWorker, Paused, Timeouts
 from rapidfire_cli.engine.local.backend import log_of
-from rapidfire_cli.engine.messages import Assignment, Probe, Probed, Setup
+from rapidfire_cli.engine.messages import Probe, Probed, Setup
 from rapidfire_cli.engine.ports import Audience, Slot, gpus_of
 from rapidfire_cli.engine.signals import StopSignal, stop_signal
 from rapidfire_cli.facts import Fact, RunsPacked
-from rapidfire_cli.manifest.numbering import number, successors
 from rapidfire_cli.manifest.origin import nearest
-from rapidfire_cli.manifest.representatives import Representatives, representatives
-from rapidfire_cli.problems import Problem, Refusal, Span
-from rapidfire_cli.search.forking import known_forks
-from rapidfire_cli.search.proposing import continued, still_proposing
-from rapidfire_cli.store.connection import REPAIR
-from rapidfire_cli.store.history import Past, history
+from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.journal import SqliteJournal
-from rapidfire_cli.store.known_runs import KnownRun, known_runs, source_of
-from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.metadata import Metadata
 from rapidfire_cli.store.queries import Overview, overview
 from rapidfire_cli.store.ranking import known_metrics, unknown
 from rapidfire_cli.store.requests_taken import requests_taken
-from rapidfire_cli.store.source import Source, check_source
-from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.syntax.printer import to_yaml
-from rapidfire_cli.terms import Run, Tracker
+from rapidfire_cli.terms import Tracker
 from rapidfire_cli.view.audience import shielded, waiting, watching
 from rapidfire_cli.view.board import Board, board
 from rapidfire_cli.view.formats import Output
@@ -68,23 +57,6 @@ from rapidfire_cli.view.wording import counted
 
 Watch: TypeAlias = Callable[[Board], AbstractContextManager[Audience]]
 """Who is told of the training, given the board before its first fact."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The runs to train, with their numbers, and the progress of known ones."""
-
-    loaded: LoadedExperiment
-    runs: tuple[Run, ...]  # with those that took the place of one
-    free: int  # the first unused run number
-    stood: Mapping[int, KnownRun]  # by number
-    members: tuple[Membership, ...]  # the brackets of early stopping
-    past: tuple[Past, ...]  # the recorded results and decisions of brackets
-    left: tuple[Run, ...]  # to train; failed runs are tried again
-    source: Source | None  # the file that the directory belongs to from now on
-    outline: Representatives  # of the runs
-    kept: KeptEpochs  # that other runs begin with
-    proposing: Collection[int]  # groups whose searches have runs left to propose
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +101,7 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
     try:
         with held(home), seldom_collected():
             catch_up(home)
-            plan = _plan(loaded, request.shard)
+            plan = planned(loaded, request.shard)
             if plan.left or request.stay or plan.proposing or any(each.is_open for each in plan.members):
                 with workplace(loaded, request.devices, plan.left, plan.outline, stop.asked) as there:
                     _train(plan, request, stop, watch, there)
@@ -143,47 +115,6 @@ def train(loaded: LoadedExperiment, request: Request, stop: StopSignal, watch: W
             disk.sync(home.path.parent)
             print(f"moved {aside} back to {home.path}", file=sys.stderr)
         raise
-
-
-def _plan(loaded: LoadedExperiment, shard: Shard | None) -> Plan:
-    check_sampler(loaded.file)
-    if shard:
-        check_shards(loaded.file)
-    known = known_runs(loaded.home.journal, loaded.file.execution.chunks)
-    if not known:
-        _check_for_lost(loaded.home)
-    was = source_of(loaded.home.journal)
-    check_source(loaded.home, was, loaded.source, _named_at(loaded.file))
-    ever = [one.run for one in known]
-    whole = number(loaded.runs, ever).listed
-    asked = shard.of(whole) if shard else whole
-    proposals = (*continued(loaded.file, ever), *known_forks(loaded.file, ever))
-    later = successors((*asked, *proposals), ever)
-    runs = (*asked, *proposals, *later)
-    free = 1 + max((run.number for run in (*whole, *ever)), default=0)
-    stood = {one.run.number: one for one in known}
-    past = history(loaded.home.journal) if first_rule(loaded.file) else ()
-    proposing = still_proposing(loaded.file, proposals)
-    members = memberships(
-        loaded.file, (*whole, *proposals), (*asked, *proposals), stood, past, later, proposing
-    )
-    left = remaining(runs, stood, members, past)
-    source = loaded.source or was
-    outline, kept = representatives(runs), KeptEpochs(loaded.file, runs)
-    return Plan(loaded, runs, free, stood, members, past, left, source, outline, kept, proposing)
-
-
-def _named_at(file: ExperimentFile) -> Span:
-    """Where the experiment's name is written; else the file as a whole."""
-    return file.origins.get(NAME) or Span(file.origins[()].file, 0, 0)
-
-
-def _check_for_lost(home: ExperimentDir) -> None:
-    """Raises Refusal if there are checkpoints but no journal."""
-    if any(map(newest_first, home.runs.glob("*"))):
-        message = f"{home.journal} is missing, but runs have checkpoints"
-        hint = f"{REPAIR}, or use `--fresh` to start over"
-        raise Refusal([Problem("E607", message, hint=hint)])
 
 
 def _settle(plan: Plan, request: Request) -> None:
@@ -222,9 +153,9 @@ def _train(plan: Plan, request: Request, stop: StopSignal, watch: Watch, there: 
         used = min(len(place.slots), max(1, len(plan.left)))
         _probe(plan, request, driver, f"starting {counted(used, 'worker')}")
         metadata = _enroll(plan, journal := SqliteJournal(home.journal))
-        begin_with_known(home, plan.loaded.file, _alone(plan), plan.stood.values())
+        begin_with_known(home, plan.loaded.file, plan.alone, plan.stood.values())
         waiting = Waiting(home, plan.runs, plan.left)
-        jobs = {run.number: _job(plan, run) for run in plan.left if run.number not in waiting.runs}
+        jobs = {run.number: plan.job(run) for run in plan.left if run.number not in waiting.runs}
         changed = changes(plan.members, plan.stood, plan.outline.epochs)
         found = revived(plan.members, jobs, metadata.chunks, (*plan.past, *changed))
         news = (*changed, *(decision for each in found for decision in each.decisions))
@@ -301,8 +232,7 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
 
     Raises Refusal, located in the file, with all that it found.
     """
-    continued = tuple(_job(plan, run).assignment for run in plan.left if _continues(plan, run))
-    asked, samples = question(plan.outline, continued)
+    asked, samples = question(plan.outline, plan.resumed)
     try:
         with waiting(starting, sys.stderr, os.environ):
             answer = driver.probe(asked, max(1, len(plan.left)))
@@ -315,14 +245,12 @@ def _probe(plan: Plan, request: Request, driver: Driver, starting: str) -> None:
     if found := problems(plan.loaded.file, samples, answer, required):
         raise Refusal(found)
     if answer.prepares:
-        answer = _prepare(plan, request, driver, continued)
+        answer = _prepare(plan, request, driver)
     if answer:
-        resume_check.check_resume(_opened(plan), plan.runs, answer, request.accepted)
+        resume_check.check_resume(plan.opened, plan.runs, answer, request.accepted)
 
 
-def _prepare(
-    plan: Plan, request: Request, driver: Driver, continued: tuple[Assignment, ...]
-) -> Probed | None:
+def _prepare(plan: Plan, request: Request, driver: Driver) -> Probed | None:
     """Have a worker run the MLSpec's `prepare`; return what continued runs depend on.
 
     None when a stop was asked for meanwhile. Raises Refusal, Unavailable.
@@ -331,7 +259,7 @@ def _prepare(
     order = preparation(plan.loaded.runs, plan.loaded.file.seed, kept)
     try:
         with waiting("running prepare", sys.stderr, os.environ):
-            answer = driver.probe(Probe((), continued, prepare=order), len(plan.left))
+            answer = driver.probe(Probe((), plan.resumed, prepare=order), len(plan.left))
     except NoWorker as ending:
         log = log_of(plan.loaded.home.misc, ending.slot)
         raise Unavailable(f"`prepare` did not finish: its worker {ending}; see {log}") from None
@@ -350,35 +278,10 @@ def _steering(plan: Plan, jobs: Mapping[int, Job], waiting: Waiting, news: Seque
         standings_of(plan.stood.values(), plan.runs),
         taken,
         Cloning(plan.loaded.home, plan.loaded.file),
-        lambda run: _job(plan, runs[run]) if run in runs and run not in (*jobs, *waiting.runs) else None,
+        lambda run: plan.job(runs[run]) if run in runs and run not in (*jobs, *waiting.runs) else None,
     )
     steering.learn(news)
     return steering
-
-
-def _alone(plan: Plan) -> list[Run]:
-    """The new runs that no early-stopping rule compares with others."""
-    compared = {run.number for member in plan.members for run in member.runs}
-    return [run for run in plan.left if run.number not in plan.stood and run.number not in compared]
-
-
-def _continues(plan: Plan, run: Run) -> bool:
-    """Whether a checkpoint is there to go on from, or to begin with."""
-    place = plan.loaded.home.run(run)
-    begins = bool(run.warm_start) and (place / ORIGIN).is_dir()
-    return run.number in plan.stood and (bool(newest_first(place)) or begins)
-
-
-def _opened(plan: Plan) -> Mapping[int, KnownRun]:
-    """The known runs with what they were last trained with, or what their warm start was trained with."""
-    found = {**plan.stood}
-    for run in (each for each in plan.left if each.warm_start and each.number in found):
-        origin = plan.loaded.home.run(run) / ORIGIN
-        if found[run.number].opened is None and origin.is_dir():
-            with suppress(Damaged, KeyError, TypeError, ValueError):  # the run itself will fail
-                opened = from_facts(claimed(origin).facts).opened
-                found[run.number] = replace(found[run.number], opened=opened)
-    return found
 
 
 def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
@@ -389,10 +292,3 @@ def _enroll(plan: Plan, journal: SqliteJournal) -> Metadata:
     write_manifest(home, file, plan.runs)
     publication.write(home.file, to_yaml(file))
     return metadata
-
-
-def _job(plan: Plan, run: Run) -> Job:
-    asked = assignment(plan.loaded.home, run, plan.kept.of(run))
-    goal = plan.outline.epochs[run.number] * plan.loaded.file.execution.chunks
-    known, gang = plan.stood.get(run.number), plan.outline.gangs.get(run.number, 1)
-    return Job(asked, goal, known.durable, known.epoch, gang) if known else Job(asked, goal, gang=gang)
