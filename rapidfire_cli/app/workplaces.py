@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -54,48 +54,77 @@ def workplace(
     if address is None:
         yield _here(loaded, asked, left, outline)
         return
+    with _on_cluster(address, loaded, asked, left, outline, stop_asked) as there:
+        yield there
+
+
+@contextmanager
+def _on_cluster(
+    address: str,
+    loaded: LoadedExperiment,
+    asked: DeviceRequest,
+    left: Sequence[Run],
+    outline: Representatives,
+    stop_asked: Callable[[], bool],
+) -> Iterator[Workplace]:
+    """The nodes of the Ray cluster. Raises Unavailable, Refusal."""
     if find_spec("ray") is None:
         raise Unavailable("a Ray cluster needs the extra [ray]: pip install 'rapidfire-cli[ray]'")
     from rapidfire_cli.engine.ray.backend import RayBackend, wish
 
     execution = loaded.file.execution
     share = wanted(loaded.file, asked, outline.kinds)
-    if share.runs == AUTO:
-        raise Unavailable(f"{share.by}: `auto` is not available on a Ray cluster; use a number")
-    workers, threads = asked.workers or execution.workers, asked.threads or execution.threads
     disk.make_directory(loaded.home.misc, below=loaded.home.path)
-    log = loaded.home.misc / "ray.log"
-    try:
+    connection = ExitStack()  # what closes it
+
+    def connected(runs_per_gpu: int) -> RayBackend:
+        """Connect anew."""
+        connection.close()
         with waiting(f"connecting to the Ray cluster ({address})", sys.stderr, os.environ):
             wished = wish(
                 address,
                 loaded.home.cluster,
                 insecure=asked.insecure,
-                workers=workers if share.is_total else None,
-                threads=threads,
+                workers=(asked.workers or execution.workers) if share.is_total else None,
+                threads=asked.threads or execution.threads,
                 gpus=asked.gpus,
-                runs_per_gpu=share.runs,
+                runs_per_gpu=runs_per_gpu,
             )
-            ray = RayBackend(wished, log, stop_asked=stop_asked)
-    except BackendGone as gone:
-        raise Unavailable(str(gone)) from None
-    try:
+            ray = RayBackend(wished, loaded.home.misc / "ray.log", stop_asked=stop_asked)
+        connection.callback(ray.close)
+        return ray
+
+    def place(ray: RayBackend, packing: Packing) -> Workplace:
         hosts = {slot.host for slot in ray.slots}
         copies = f" ({len(ray.apart)} with copies of the files)" if ray.apart else ""
-        print(
-            f"{counted(len(ray.slots), 'worker')} on {counted(len(hosts), 'node')}{copies}", file=sys.stderr
-        )
-        for told in notes(share, ray.slots):
-            print(told, file=sys.stderr)
-        check_gangs(loaded.file, left, outline, ray.slots)
-        on_gpus = any(slot.visible for slot in ray.slots)
-        yield Workplace(ray.slots, ray.threads, ray.use, packing=given(share) if on_gpus else ALONE)
-    except BackendGone as gone:
-        raise Unavailable(
-            f"{gone}\nhint: saved progress is kept; rerun the same command to continue, here or on a cluster"
-        ) from None
-    finally:
-        ray.close()
+        workers = counted(len(ray.slots), "worker")
+        print(f"{workers} on {counted(len(hosts), 'node')}{copies}", file=sys.stderr)
+        return Workplace(ray.slots, ray.threads, ray.use, packing=packing)
+
+    with connection:
+        try:
+            ray = connected(1 if share.runs == AUTO else share.runs)
+        except BackendGone as gone:
+            raise Unavailable(str(gone)) from None
+        try:
+            on_gpus = sum(bool(slot.visible) for slot in ray.slots)
+            there = place(ray, given(share) if on_gpus else ALONE)
+            for told in notes(share, ray.slots):
+                print(told, file=sys.stderr)
+            check_gangs(loaded.file, left, outline, ray.slots)
+            if on_gpus and share.runs == AUTO:
+                if on_gpus < len(ray.slots):
+                    raise Unavailable(
+                        f"{share.by}: `auto` measures a GPU, and some nodes have none; "
+                        f"`--gpus {on_gpus}` leaves them out"
+                    )
+                there = replace(
+                    there, gpus=on_gpus, repacked=lambda found: place(connected(found.runs), found)
+                )
+            yield there
+        except BackendGone as gone:
+            hint = "saved progress is kept; rerun the same command to continue, here or on a cluster"
+            raise Unavailable(f"{gone}\nhint: {hint}") from None
 
 
 def _here(

@@ -1,15 +1,11 @@
 """`fit --ray` trains on the nodes of a Ray cluster, to the bits of one machine, whatever dies."""
 
 import os
-import random
 import signal
 import sqlite3
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,36 +13,8 @@ import pytest
 from rapidfire_cli.engine.ray.lease import RENEWAL, SILENCE
 from tests.engine.ray.clusters import OPEN, Simulated, can_hide, two_nodes
 from tests.scenarios.conftest import Cli
-
-FILE = """\
-experiment: tiny
-mlspec: tests.scenarios.ray_specs:Guarded
-execution: {checkpoint_every: 0.2}
-gridsearch:
-  user_knobs: {pause: 0.02}
-  train:
-    epochs: 4
-    batch_size: !list [16, 32]
-    optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
-  named_metrics: [top1_accuracy]
-"""
-
-
-SHIPPED = """\
-from tests.scenarios.ray_specs import Guarded
-
-class Shipped(Guarded):
-    def prepare(self, misc_path, data, cfgs):
-        (misc_path / "scale").write_text("2")
-
-    def initialize_run(self, misc_path, cfg, mode):
-        self.scale = float((misc_path / "scale").read_text())
-        print(f"scale {self.scale}")
-
-    def row_prep(self, row, cfg, mode):
-        return {**row, "x": row["x"] * self.scale}
-"""
-"""An MLSpec in the working directory, whose `prepare` makes what all runs need."""
+from tests.scenarios.pretended import fit_on_nodes
+from tests.scenarios.ray_fits import FILE, Fit, assert_equal, begin, command, fit, ours, shipped
 
 
 @pytest.fixture(scope="module")
@@ -65,85 +33,15 @@ def hidden(tmp_path_factory) -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def cluster(hidden) -> Iterator[Simulated]:
-    with two_nodes(hidden=hidden) as simulated:
+def scratch(tmp_path_factory) -> Path:
+    """Where such a node makes a directory of its own."""
+    return Path(tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture(scope="module")
+def cluster(hidden, scratch) -> Iterator[Simulated]:
+    with two_nodes(hidden=hidden, more={"RAPIDFIRE_SCRATCH": str(scratch)}) as simulated:
         yield simulated
-
-
-@dataclass
-class Fit:
-    """A fit on a cluster that is under way."""
-
-    cli: Cli
-    cluster: Simulated
-    process: "subprocess.Popen[str]"
-
-    def wait_for_epochs(self, count: int) -> None:
-        """Until this many epochs are journaled."""
-        while self.process.poll() is None:
-            with suppress(AssertionError, KeyError):
-                if sum(run["epoch"] for run in self.cli.status()["runs"]) >= count:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(self.process.communicate())
-
-    def hosts(self) -> set[str]:
-        """The ends of the names of the nodes that train now."""
-        return {run["host"][-6:] for run in self.cli.status()["runs"] if "host" in run}
-
-    def ended(self, exits: int = 0) -> str:
-        """What it said once it has ended as it should."""
-        printed, said = self.process.communicate()
-        log = (self.cli.path / "rapidfire_experiments/tiny/misc/ray.log").read_text()
-        assert self.process.returncode == exits, f"{self.process.returncode}\n{printed}\n{said}\n{log}"
-        return said
-
-    def stewards(self, node: int) -> list[int]:
-        """The process ids of the node's stewards."""
-        [raylet] = self.cluster.nodes[node]["pids"]["raylet"]
-        return [pid for pid in children(raylet) if b"Steward" in command(pid)]
-
-    def workers(self, node: int) -> list[int]:
-        """The process ids of the node's workers."""
-        return [worker for steward in self.stewards(node) for worker in children(steward)]
-
-
-def fit(place: Path, cluster: Simulated, text: str = FILE) -> Fit:
-    cli = Cli(place, cluster.environment)
-    cli.write(text)
-    asked = ("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
-    return Fit(cli, cluster, cli.start(*asked, anew=True))
-
-
-def children(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(path.parent.name))
-    return found
-
-
-def command(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def ours(place: Path) -> list[int]:
-    """The processes that print into the experiment's directory: its workers and their guardians."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/fd/1"):
-        with suppress(OSError):
-            if os.readlink(path).startswith(f"{place.resolve()}/"):  # noqa: PTH115
-                found.append(int(path.parent.parent.name))
-    return found
-
-
-def assert_equal(cli: Cli, expected: dict[str, bytes]) -> None:
-    """The bits are those of one machine, and no two processes trained one run."""
-    assert cli.weights() == expected
-    assert not (cli.path / "clashes").exists()
 
 
 def test_runs_on_two_nodes_have_the_bits_of_one_machine_and_status_says_where_they_train(
@@ -277,15 +175,25 @@ def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, c
 
 
 @pytest.mark.campaign
-def test_what_devices_a_cluster_cannot_offer_is_one_line_each(tmp_path, cluster):
-    for asked, problem in (
-        (("--gpus", "1"), "error: 1 GPU requested, but the nodes of the Ray cluster have 0"),
-        (("--runs-per-gpu", "auto"), "error: `--runs-per-gpu`: `auto` is not available on a Ray cluster"),
-    ):
-        cli = Cli(tmp_path, cluster.environment)
-        cli.write(FILE)
-        said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, *asked, exits=5).stderr
-        assert problem in said and len(said.splitlines()) <= 2
+def test_more_gpus_than_a_cluster_has_are_refused_in_one_line(tmp_path, cluster):
+    cli = Cli(tmp_path, cluster.environment)
+    cli.write(FILE)
+    said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, "--gpus", "1", exits=5).stderr
+    assert said == "error: 1 GPU requested, but the nodes of the Ray cluster have 0\n"
+
+
+@pytest.mark.campaign
+def test_as_many_runs_share_each_gpu_of_a_cluster_as_were_measured_to_fit(tmp_path, cluster, expected):
+    cli = Cli(tmp_path, cluster.environment)
+    cli.write(FILE)
+    asked = ("--ray", cluster.address, "--runs-per-gpu", "auto")
+    refused = fit_on_nodes(cli, "0,", *asked, exits=5)
+    assert "some nodes have none; `--gpus 1` leaves them out" in refused
+    said = fit_on_nodes(cli, "0,0", *asked)
+    before, packed = said.index("2 workers on 2 nodes\n"), said.index("2 runs on each GPU: run ")
+    assert before < packed < said.index("4 workers on 2 nodes\n")
+    assert_equal(cli, expected)
+    assert ours(tmp_path) == []
 
 
 @pytest.mark.campaign
@@ -299,128 +207,45 @@ def test_addresses_where_no_cluster_can_be_had_are_one_line_each(tmp_path, clust
         assert problem in cli.run("fit", "experiment.yaml", "--ray", address, exits=5).stderr
 
 
-@dataclass
-class Divided:
-    """An experiment of which a node of the cluster sees no file, its MLSpec included."""
-
-    cli: Cli
-    cluster: Simulated
-    expected: dict[str, bytes]
-
-    def fit(self) -> Fit:
-        asked = ("fit", "experiment.yaml", "--ray", self.cluster.address, "--workers", "2")
-        return Fit(self.cli, self.cluster, self.cli.start(*asked, anew=True))
-
-
-def divided(hidden: Path | None, cluster: Simulated) -> Divided:
-    """One below the hidden directory, and how it ends on this machine alone."""
+def apart(hidden: Path | None) -> Cli:
+    """An experiment below the hidden directory, trained on this machine alone."""
     if hidden is None:
         pytest.skip("namespaces are not allowed here")
-    text = FILE.replace("tests.scenarios.ray_specs:Guarded", "shipped:Shipped")
-    alone, there = Cli(hidden / "alone"), Cli(hidden / "there", cluster.environment)
-    for cli in (alone, there):
-        cli.path.mkdir()
-        cli.write(text)
-        cli.write(SHIPPED, "shipped.py")
-    alone.run("fit", "experiment.yaml", "--workers", "1")
-    return Divided(there, cluster, alone.weights())
+    cli = shipped(hidden / "alone")
+    cli.run("fit", "experiment.yaml", "--workers", "1")
+    return cli
 
 
-def scratch() -> set[Path]:
-    """The directories of nodes that see no others."""
-    return {*Path(tempfile.gettempdir()).glob("rapidfire-node-*")}
-
-
-def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(hidden, cluster):
-    before = scratch()
-    given = divided(hidden, cluster)
-    begun = given.cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
-    Fit(given.cli, given.cluster, begun).wait_for_epochs(3)
+def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(
+    hidden, scratch, cluster
+):
+    alone, there = apart(hidden), shipped(hidden / "there", cluster=cluster)
+    begun = there.start("fit", "experiment.yaml", "--workers", "1", anew=True)
+    Fit(there, cluster, begun).wait_for_epochs(3)
     os.kill(begun.pid, signal.SIGINT)
     begun.communicate()
-    under_way = given.fit()
+    under_way = begin(there, cluster)
     assert "2 workers on 2 nodes (1 with copies of the files)" in under_way.ended()
-    with closing(sqlite3.connect(given.cli.path / "rapidfire_experiments/tiny/journal.db")) as db:
+    with closing(sqlite3.connect(there.path / "rapidfire_experiments/tiny/journal.db")) as db:
         assert {*db.execute("SELECT DISTINCT slot FROM turns")} == {(0,), (1,)}
         epochs = "json_extract(body, '$.run'), json_extract(body, '$.epoch')"
         again = f"SELECT count(*) FROM events WHERE kind = 'epoch_ended' GROUP BY {epochs}"
         assert {*db.execute(again)} == {(1,)}, "it continued from the checkpoints"
-    for run in given.cli.status()["runs"]:
-        assert "scale 2.0" in given.cli.run("logs", str(run["number"])).stdout
-    assert_equal(given.cli, given.expected)
-    assert ours(hidden) == []
+    for run in there.status()["runs"]:
+        assert "scale 2.0" in there.run("logs", str(run["number"])).stdout
+    assert_equal(there, alone.weights())
+    assert ours(hidden, scratch) == []
     deadline = time.monotonic() + 30
-    while scratch() != before:
+    while [*scratch.iterdir()]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 @pytest.mark.campaign
 def test_prepared_files_of_a_node_apart_reach_all_nodes(tmp_path):
+    alone = apart(tmp_path if can_hide() else None)
     with two_nodes(hidden=tmp_path) as cluster:
-        given = divided(tmp_path, cluster)
-        given.fit().ended()
-    assert (given.cli.path / "rapidfire_experiments/tiny/prepared/scale").read_text() == "2"
-    assert_equal(given.cli, given.expected)
-
-
-def strike(under_way: Fit, what: str) -> None:
-    """Kill or freeze something of the fit or its cluster."""
-    match what:
-        case "worker killed":
-            os.kill(under_way.workers(1)[0], signal.SIGKILL)
-        case "steward killed":
-            os.kill(under_way.stewards(1)[0], signal.SIGKILL)
-        case "node killed":
-            under_way.cluster.remove(1)
-        case "node frozen":
-            for pid in (*under_way.stewards(1), *under_way.cluster.nodes[1]["pids"]["raylet"]):
-                os.kill(pid, signal.SIGSTOP)
-        case "head killed":
-            under_way.cluster.process.kill()
-        case "controller killed":
-            under_way.process.kill()
-
-
-STRUCK = ("worker killed", "steward killed", "node killed", "node frozen", "head killed", "controller killed")
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("what", STRUCK)
-def test_whatever_dies_where_nodes_share_no_directory_the_same_command_ends_with_the_same_bits(
-    tmp_path, what, seed
-):
-    chance = random.Random(f"{what} {seed}")
-    with two_nodes(hidden=tmp_path) as cluster:
-        given = divided(tmp_path, cluster)
-        under_way = given.fit()
-        under_way.wait_for_epochs(1)
-        time.sleep(chance.uniform(0, 4))
-        with suppress(IndexError, ProcessLookupError):
-            strike(under_way, what)
-        under_way.process.communicate()
-        if what not in ("head killed", "node killed"):
-            given.cli.run("fit", "experiment.yaml", "--ray", given.cluster.address, "--workers", "2")
-    given.cli.run("fit", "experiment.yaml")
-    assert_equal(given.cli, given.expected)
-    assert ours(tmp_path) == []
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("seed", range(50))
-@pytest.mark.parametrize("what", STRUCK)
-def test_whatever_dies_at_any_moment_the_same_command_ends_with_the_same_bits(tmp_path, expected, what, seed):
-    chance = random.Random(f"{what} {seed}")
-    with two_nodes() as cluster:
-        under_way = fit(tmp_path, cluster)
-        under_way.wait_for_epochs(1)
-        time.sleep(chance.uniform(0, 4))
-        with suppress(IndexError, ProcessLookupError):  # it may have ended by now
-            strike(under_way, what)
-        under_way.process.communicate()
-        if what != "head killed":
-            under_way.cli.run("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
-    under_way.cli.run("fit", "experiment.yaml")
-    assert_equal(under_way.cli, expected)
-    assert ours(tmp_path) == []
+        there = shipped(tmp_path / "there", cluster=cluster)
+        begin(there, cluster).ended()
+    assert (there.path / "rapidfire_experiments/tiny/prepared/scale").read_text() == "2"
+    assert_equal(there, alone.weights())

@@ -8,11 +8,12 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -63,10 +64,12 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 
 @contextmanager
-def two_nodes(protected: bool = True, hidden: Path | None = None) -> Iterator[Simulated]:
+def two_nodes(
+    protected: bool = True, hidden: Path | None = None, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Simulated]:
     """Two nodes of two cores each, the second of which does not see the `hidden` directory.
 
-    The test is skipped where ray is not installed.
+    All processes there have `more` environment variables. The test is skipped where ray is not installed.
     """
     if find_spec("ray") is None:
         pytest.skip("ray is not installed")
@@ -78,7 +81,7 @@ def two_nodes(protected: bool = True, hidden: Path | None = None) -> Iterator[Si
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **mode, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, **mode, **more, "RAY_USAGE_STATS_ENABLED": "0"},
     )
     try:
         assert process.stdout

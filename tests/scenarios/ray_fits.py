@@ -1,0 +1,139 @@
+"""Fits on a simulated Ray cluster, and which processes they have where."""
+
+import os
+import sqlite3
+import subprocess
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.engine.ray.clusters import Simulated
+from tests.scenarios.conftest import Cli
+
+FILE = """\
+experiment: tiny
+mlspec: tests.scenarios.ray_specs:Guarded
+execution: {checkpoint_every: 0.2}
+gridsearch:
+  user_knobs: {pause: 0.02}
+  train:
+    epochs: 4
+    batch_size: !list [16, 32]
+    optimizer: {name: Adam, args: {lr: !list [0.01, 0.001]}}
+  named_metrics: [top1_accuracy]
+"""
+SLOW = FILE.replace("pause: 0.02", "pause: 0.1")
+
+SHIPPED = """\
+from tests.scenarios.ray_specs import Guarded
+
+class Shipped(Guarded):
+    def prepare(self, misc_path, data, cfgs):
+        (misc_path / "scale").write_text("2")
+
+    def initialize_run(self, misc_path, cfg, mode):
+        self.scale = float((misc_path / "scale").read_text())
+        print(f"scale {self.scale}")
+
+    def row_prep(self, row, cfg, mode):
+        return {**row, "x": row["x"] * self.scale}
+"""
+"""An MLSpec in the working directory, whose `prepare` makes what all runs need."""
+
+
+@dataclass
+class Fit:
+    """A fit on a cluster that is under way."""
+
+    cli: Cli
+    cluster: Simulated
+    process: "subprocess.Popen[str]"
+
+    def wait_for_epochs(self, count: int) -> None:
+        """Until this many epochs are journaled."""
+        journal = self.cli.path / "rapidfire_experiments/tiny/journal.db"
+        while self.process.poll() is None:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
+                [(found,)] = db.execute("SELECT count(*) FROM events WHERE kind = 'epoch_ended'")
+                if found >= count:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(self.process.communicate())
+
+    def hosts(self) -> set[str]:
+        """The ends of the names of the nodes that train now."""
+        return {run["host"][-6:] for run in self.cli.status()["runs"] if "host" in run}
+
+    def ended(self, *exits: int) -> str:
+        """What it said once it has ended as it should."""
+        printed, said = self.process.communicate()
+        log = self.cli.path / "rapidfire_experiments/tiny/misc/ray.log"
+        told = log.read_text() if log.exists() else ""
+        assert self.process.returncode in (exits or (0,)), (
+            f"{self.process.returncode}\n{printed}\n{said}\n{told}"
+        )
+        return said
+
+    def stewards(self, node: int) -> list[int]:
+        """The process ids of the node's stewards."""
+        [raylet] = self.cluster.nodes[node]["pids"]["raylet"]
+        return [pid for pid in children(raylet) if b"Steward" in command(pid)]
+
+    def workers(self, node: int) -> list[int]:
+        """The process ids of the node's workers."""
+        found = [worker for steward in self.stewards(node) for worker in children(steward)]
+        return [worker for worker in found if b"rapidfire_cli" in command(worker)]
+
+
+def begin(cli: Cli, cluster: Simulated) -> Fit:
+    """Start a fit of two workers on the cluster."""
+    asked = ("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
+    return Fit(cli, cluster, cli.start(*asked, anew=True))
+
+
+def fit(place: Path, cluster: Simulated, text: str = FILE) -> Fit:
+    cli = Cli(place, cluster.environment)
+    cli.write(text)
+    return begin(cli, cluster)
+
+
+def shipped(place: Path, text: str = FILE, cluster: Simulated | None = None) -> Cli:
+    """An experiment whose MLSpec lies in its directory."""
+    place.mkdir()
+    cli = Cli(place, cluster.environment if cluster else {})
+    cli.write(text.replace("tests.scenarios.ray_specs:Guarded", "shipped:Shipped"))
+    cli.write(SHIPPED, "shipped.py")
+    return cli
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+def command(pid: int) -> bytes:
+    """How the process was started; empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def ours(*places: Path) -> list[int]:
+    """The processes that print into an experiment's directory: its workers and their guardians."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/fd/1"):
+        with suppress(OSError):
+            if any(os.readlink(path).startswith(f"{place.resolve()}/") for place in places):  # noqa: PTH115
+                found.append(int(path.parent.parent.name))
+    return found
+
+
+def assert_equal(cli: Cli, expected: dict[str, bytes]) -> None:
+    """The bits are those of one machine, and no two processes trained one run."""
+    assert cli.weights() == expected
+    assert not (cli.path / "clashes").exists()
