@@ -4,7 +4,7 @@ Theory of operation. An option, the file or a predefined placement says how many
 them has a slot, and the slots of a GPU share its memory equally. The slots of one GPU are not neighbours: a
 gang consists of neighbours, and needs different GPUs.
 
-With `auto`, a worker that has the first GPU to itself trains two steps of the runs that may need the most
+With `auto`, a worker that has a GPU to itself trains two steps of the runs that may need the most
 memory. As many runs share each GPU as fit, if each needs as much as the largest one and MARGIN more. The
 other GPUs are assumed to be alike. Runs that need more all the same run out of memory, and then get the share
 of another slot (`engine.sharing`).
