@@ -61,6 +61,37 @@ def test_nothing_is_said_where_user_code_needs_data(tmp_path, monkeypatch, spec,
     assert [finding.code for finding in smoked(TrainingSandbox(tmp_path, spec), leaf()).findings] == codes
 
 
-def test_nothing_is_said_of_a_run_that_several_devices_train(tmp_path):
+def test_each_device_needs_what_its_share_of_the_batch_takes(tmp_path):
+    shared = TrainingSandbox(tmp_path, f"{SPECS}:Wide").executor._shared
+    knobs = {"user_knobs": {"width": 1024}}
+    halves = estimate(leaf(ADAM, batch_size=32, gpus=2, **knobs), 7, shared)
+
+    assert halves == estimate(leaf(ADAM, batch_size=16, **knobs), 7, shared)
+
+
+def test_a_sharded_run_needs_a_part_of_its_state_on_each_device(tmp_path):
+    shared = TrainingSandbox(tmp_path, f"{SPECS}:Wide").executor._shared
+    knobs = {"user_knobs": {"width": 1024}, "batch_size": 8, "gpus": 4}
+    whole = estimate(leaf(ADAM, **knobs), 7, shared)
+    parts = estimate({**leaf(ADAM, **knobs), "fsdp_layer_cls": ["torch.nn.Linear"]}, 7, shared)
+    state = 4 * 4 * ((6 + 1 + 2 + 3) * 1024 + 3)  # weights, gradients and two moments
+
+    assert whole - parts == pytest.approx(state * 3 / 4, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sharded", "hint"),
+    [([], "or shard the model (`fsdp_layer_cls`)"), (["torch.nn.Linear"], "more devices")],
+)
+def test_a_run_that_is_too_large_for_several_devices_is_found(tmp_path, sharded, hint):
     place = TrainingSandbox(tmp_path / "place", f"{SPECS}:Wide")
-    assert not smoked(place, leaf(ADAM, user_knobs={"width": 10**12}, gpus=2)).findings
+    config = leaf(ADAM, user_knobs={"width": 10**12}, gpus=2) | {"fsdp_layer_cls": sharded}
+    (finding,) = smoked(place, config).findings
+
+    assert finding.code == "E433" and "on each of 2 devices" in finding.found and hint in finding.hint
+
+
+def test_nothing_is_said_of_a_run_on_all_gpus_whose_number_is_unknown(tmp_path):
+    place = TrainingSandbox(tmp_path / "place", f"{SPECS}:Wide")
+    config = leaf(ADAM, user_knobs={"width": 10**12}) | {"fsdp_layer_cls": ["torch.nn.Linear"]}
+    assert not smoked(place, config).findings
