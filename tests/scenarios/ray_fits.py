@@ -13,7 +13,7 @@ from tests.scenarios.conftest import Cli
 
 FILE = """\
 experiment: tiny
-mlspec: tests.scenarios.ray_specs:Guarded
+mlspec: shipped:Shipped
 execution: {checkpoint_every: 0.2}
 gridsearch:
   user_knobs: {pause: 0.02}
@@ -38,6 +38,11 @@ class Shipped(Guarded):
 
     def row_prep(self, row, cfg, mode):
         return {**row, "x": row["x"] * self.scale}
+
+    def compute_forward(self, model, batch, cfg):
+        if model.training:
+            print("one step")
+        return super().compute_forward(model, batch, cfg)
 """
 """An MLSpec in the working directory, whose `prepare` makes what all runs need."""
 
@@ -92,17 +97,11 @@ def begin(cli: Cli, cluster: Simulated) -> Fit:
     return Fit(cli, cluster, cli.start(*asked, anew=True))
 
 
-def fit(place: Path, cluster: Simulated, text: str = FILE) -> Fit:
-    cli = Cli(place, cluster.environment)
-    cli.write(text)
-    return begin(cli, cluster)
-
-
-def shipped(place: Path, text: str = FILE, cluster: Simulated | None = None) -> Cli:
+def project(place: Path, cluster: Simulated | None = None, text: str = FILE) -> Cli:
     """An experiment whose MLSpec lies in its directory."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     cli = Cli(place, cluster.environment if cluster else {})
-    cli.write(text.replace("tests.scenarios.ray_specs:Guarded", "shipped:Shipped"))
+    cli.write(text)
     cli.write(SHIPPED, "shipped.py")
     return cli
 

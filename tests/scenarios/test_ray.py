@@ -12,16 +12,15 @@ import pytest
 
 from rapidfire_cli.engine.ray.lease import RENEWAL, SILENCE
 from tests.engine.ray.clusters import OPEN, Simulated, can_hide, two_nodes
-from tests.scenarios.conftest import Cli
 from tests.scenarios.pretended import fit_on_nodes
-from tests.scenarios.ray_fits import FILE, Fit, assert_equal, begin, command, fit, ours, shipped
+from tests.scenarios.ray_fits import FILE, SLOW, Fit, assert_equal, begin, command, ours, project
+from tests.shares import share
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> dict[str, bytes]:
     """The weights by run, trained on this machine alone."""
-    cli = Cli(tmp_path_factory.mktemp("local"))
-    cli.write(FILE)
+    cli = project(tmp_path_factory.mktemp("alone"))
     cli.run("fit", "experiment.yaml", "--workers", "1")
     return cli.weights()
 
@@ -30,6 +29,14 @@ def expected(tmp_path_factory) -> dict[str, bytes]:
 def hidden(tmp_path_factory) -> Path | None:
     """A directory that the second node of the cluster does not see."""
     return Path(tmp_path_factory.mktemp("hidden")) if can_hide() else None
+
+
+@pytest.fixture(scope="module")
+def apart(hidden) -> Path:
+    """The same, for tests that need one."""
+    if hidden is None:
+        pytest.skip("namespaces are not allowed here")
+    return Path(hidden)
 
 
 @pytest.fixture(scope="module")
@@ -44,52 +51,41 @@ def cluster(hidden, scratch) -> Iterator[Simulated]:
         yield simulated
 
 
-def test_runs_on_two_nodes_have_the_bits_of_one_machine_and_status_says_where_they_train(
-    tmp_path, cluster, expected
-):
-    under_way = fit(tmp_path, cluster)
-    under_way.wait_for_epochs(2)
-    assert len(under_way.workers(0)) == len(under_way.workers(1)) == 1
-    assert under_way.hosts() <= {node["id"][:6] for node in cluster.nodes}
-    assert "2 workers on 2 nodes" in under_way.ended()
-    assert_equal(under_way.cli, expected)
-    assert ours(tmp_path) == []
-    assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
-
-
 @pytest.mark.campaign
 def test_a_killed_worker_is_replaced(tmp_path, cluster, expected):
-    under_way = fit(tmp_path, cluster)
+    under_way = begin(project(tmp_path, cluster), cluster)
     under_way.wait_for_epochs(2)
     os.kill(under_way.workers(1)[0], signal.SIGKILL)
     under_way.ended()
     assert_equal(under_way.cli, expected)
 
 
-def test_the_runs_of_a_frozen_node_continue_elsewhere_once_its_workers_must_have_ended(
+def test_status_says_where_runs_train_and_those_of_a_frozen_node_continue_once_its_workers_must_have_ended(
     tmp_path, cluster, expected
 ):
-    under_way = fit(tmp_path, cluster)
+    under_way = begin(project(tmp_path, cluster), cluster)
     under_way.wait_for_epochs(2)
-    [raylet] = cluster.nodes[1]["pids"]["raylet"]
-    frozen = [*under_way.stewards(1), raylet]
     workers = under_way.workers(1)
-    for pid in frozen:
+    assert len(under_way.workers(0)) == len(workers) == 1
+    assert under_way.hosts() <= {node["id"][:6] for node in cluster.nodes}
+    [raylet] = cluster.nodes[1]["pids"]["raylet"]
+    for pid in (*under_way.stewards(1), raylet):
         os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
     while any(map(command, workers)):  # their guardians are not frozen
         assert time.monotonic() < begun + RENEWAL + 2
         time.sleep(0.1)
-    under_way.ended()
+    assert "2 workers on 2 nodes\n" in under_way.ended()
     os.kill(raylet, signal.SIGCONT)
     assert_equal(under_way.cli, expected)
     assert ours(tmp_path) == []
+    assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
 
 
 @pytest.mark.campaign
 def test_runs_leave_a_node_that_is_about_to_go_and_use_one_that_joins_late(tmp_path, expected):
     with two_nodes() as cluster:
-        under_way = fit(tmp_path, cluster, FILE.replace("pause: 0.02", "pause: 0.3"))
+        under_way = begin(project(tmp_path, cluster, SLOW.replace("0.1", "0.3")), cluster)
         under_way.wait_for_epochs(1)
         cluster.drain(1)
         cluster.add()
@@ -105,13 +101,10 @@ def test_runs_leave_a_node_that_is_about_to_go_and_use_one_that_joins_late(tmp_p
 
 @pytest.mark.campaign
 def test_a_run_of_two_devices_trains_within_a_node_and_one_of_three_is_refused(tmp_path, cluster):
-    gangs = FILE.replace("ray_specs:Guarded", "specs:Tiny").replace("epochs: 4", "epochs: 2\n    gpus: 2")
-    here = Cli(tmp_path / "here", {})
-    here.path.mkdir()
-    here.write(gangs)
+    tiny = FILE.replace("shipped:Shipped", "tests.scenarios.specs:Tiny")  # two processes may train a run
+    gangs = tiny.replace("epochs: 4", "epochs: 2\n    gpus: 2")
+    here, there = project(tmp_path / "here", text=gangs), project(tmp_path, cluster, gangs)
     here.run("fit", "experiment.yaml", "--workers", "2")
-    there = Cli(tmp_path, cluster.environment)
-    there.write(gangs)
     there.run("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "4")
     assert there.weights() == here.weights() and len(here.weights()) == 4
     there.write(gangs.replace("gpus: 2", "gpus: 3"))
@@ -123,7 +116,7 @@ def test_a_run_of_two_devices_trains_within_a_node_and_one_of_three_is_refused(t
 def test_a_killed_controller_leaves_no_worker_and_the_same_command_continues_here(
     tmp_path, cluster, expected
 ):
-    under_way = fit(tmp_path, cluster)
+    under_way = begin(project(tmp_path, cluster), cluster)
     under_way.wait_for_epochs(2)
     under_way.process.kill()
     under_way.process.communicate()
@@ -139,12 +132,12 @@ def test_a_killed_controller_leaves_no_worker_and_the_same_command_continues_her
 @pytest.mark.campaign
 def test_a_lost_node_is_no_crash_and_a_lost_cluster_ends_the_fit_with_one_line(tmp_path, expected):
     with two_nodes() as cluster:
-        under_way = fit(tmp_path, cluster)
+        under_way = begin(project(tmp_path, cluster), cluster)
         under_way.wait_for_epochs(2)
         cluster.remove(1)
         under_way.wait_for_epochs(6)
         cluster.process.kill()  # and the head with it
-        said = under_way.ended(exits=5)
+        said = under_way.ended(5)
     assert "error: the connection to the Ray cluster has ended" in said
     under_way.cli.run("fit", "experiment.yaml")
     assert_equal(under_way.cli, expected)
@@ -153,8 +146,8 @@ def test_a_lost_node_is_no_crash_and_a_lost_cluster_ends_the_fit_with_one_line(t
 @pytest.mark.campaign
 def test_a_cluster_that_lets_anyone_in_is_refused_unless_that_is_accepted(tmp_path, expected):
     with two_nodes(protected=False) as cluster:
-        refused = fit(tmp_path, cluster)
-        assert "lets anyone on its network run code" in refused.ended(exits=5)
+        refused = begin(project(tmp_path, cluster), cluster)
+        assert "lets anyone on its network run code" in refused.ended(5)
         accepted = ("fit", "experiment.yaml", "--ray", cluster.address, "--insecure", "--workers", "2")
         refused.cli.run(*accepted)
     assert_equal(refused.cli, expected)
@@ -167,8 +160,8 @@ def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, c
         (OPEN, "asks for a token"),
         ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(empty)}, f"{empty} is empty"),
     ):
-        cli = Cli(tmp_path, {**cluster.environment, **without})
-        cli.write(FILE)
+        cli = project(tmp_path, cluster)
+        cli.extra |= without
         said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, exits=5).stderr
         assert problem in said and "saved progress" not in said and "a killed fit" not in said
         assert not (tmp_path / "rapidfire_experiments/tiny/cluster").exists()
@@ -176,16 +169,14 @@ def test_a_wrong_token_and_none_are_one_line_each_and_leave_no_trace(tmp_path, c
 
 @pytest.mark.campaign
 def test_more_gpus_than_a_cluster_has_are_refused_in_one_line(tmp_path, cluster):
-    cli = Cli(tmp_path, cluster.environment)
-    cli.write(FILE)
+    cli = project(tmp_path, cluster)
     said = cli.run("fit", "experiment.yaml", "--ray", cluster.address, "--gpus", "1", exits=5).stderr
     assert said == "error: 1 GPU requested, but the nodes of the Ray cluster have 0\n"
 
 
 @pytest.mark.campaign
 def test_as_many_runs_share_each_gpu_of_a_cluster_as_were_measured_to_fit(tmp_path, cluster, expected):
-    cli = Cli(tmp_path, cluster.environment)
-    cli.write(FILE)
+    cli = project(tmp_path, cluster)
     asked = ("--ray", cluster.address, "--runs-per-gpu", "auto")
     refused = fit_on_nodes(cli, "0,", *asked, exits=5)
     assert "some nodes have none; `--gpus 1` leaves them out" in refused
@@ -202,50 +193,48 @@ def test_addresses_where_no_cluster_can_be_had_are_one_line_each(tmp_path, clust
         (f"ray://{cluster.address}", "is an address for Ray Client"),
         ("127.0.0.1:1", "error: no Ray cluster answers at "),
     ):
-        cli = Cli(tmp_path, cluster.environment)
-        cli.write(FILE)
+        cli = project(tmp_path, cluster)
         assert problem in cli.run("fit", "experiment.yaml", "--ray", address, exits=5).stderr
 
 
-def apart(hidden: Path | None) -> Cli:
-    """An experiment below the hidden directory, trained on this machine alone."""
-    if hidden is None:
-        pytest.skip("namespaces are not allowed here")
-    cli = shipped(hidden / "alone")
-    cli.run("fit", "experiment.yaml", "--workers", "1")
-    return cli
-
-
 def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_them_back(
-    hidden, scratch, cluster
+    apart, scratch, cluster, expected
 ):
-    alone, there = apart(hidden), shipped(hidden / "there", cluster=cluster)
-    begun = there.start("fit", "experiment.yaml", "--workers", "1", anew=True)
-    Fit(there, cluster, begun).wait_for_epochs(3)
+    cli = project(apart / "moved", cluster)
+    begun = cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
+    Fit(cli, cluster, begun).wait_for_epochs(3)
     os.kill(begun.pid, signal.SIGINT)
     begun.communicate()
-    under_way = begin(there, cluster)
-    assert "2 workers on 2 nodes (1 with copies of the files)" in under_way.ended()
-    with closing(sqlite3.connect(there.path / "rapidfire_experiments/tiny/journal.db")) as db:
+    assert "2 workers on 2 nodes (1 with copies of the files)" in begin(cli, cluster).ended()
+    with closing(sqlite3.connect(cli.path / "rapidfire_experiments/tiny/journal.db")) as db:
         assert {*db.execute("SELECT DISTINCT slot FROM turns")} == {(0,), (1,)}
-        epochs = "json_extract(body, '$.run'), json_extract(body, '$.epoch')"
-        again = f"SELECT count(*) FROM events WHERE kind = 'epoch_ended' GROUP BY {epochs}"
-        assert {*db.execute(again)} == {(1,)}, "it continued from the checkpoints"
-    for run in there.status()["runs"]:
-        assert "scale 2.0" in there.run("logs", str(run["number"])).stdout
-    assert_equal(there, alone.weights())
-    assert ours(hidden, scratch) == []
+    logs = [cli.run("logs", str(run["number"])).stdout for run in cli.status()["runs"]]
+    assert all("scale 2.0" in log for log in logs)
+    assert [log.count("one step") for log in logs] == [32, 32, 16, 16], "no step was trained twice"
+    assert_equal(cli, expected)
+    assert ours(apart, scratch) == []
     deadline = time.monotonic() + 30
     while [*scratch.iterdir()]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("epochs", share(range(1, 9), 8))
+def test_the_run_of_a_killed_worker_continues_where_nodes_share_no_directory(
+    apart, scratch, cluster, expected, epochs
+):
+    under_way = begin(project(apart / f"killed-{epochs}", cluster), cluster)
+    under_way.wait_for_epochs(epochs)
+    os.kill(under_way.workers(1)[0], signal.SIGKILL)
+    assert "died" in under_way.ended()
+    assert_equal(under_way.cli, expected)
+    assert ours(apart, scratch) == []
+
+
 @pytest.mark.campaign
-def test_prepared_files_of_a_node_apart_reach_all_nodes(tmp_path):
-    alone = apart(tmp_path if can_hide() else None)
+def test_prepared_files_of_a_node_apart_reach_all_nodes(tmp_path, apart, expected):
     with two_nodes(hidden=tmp_path) as cluster:
-        there = shipped(tmp_path / "there", cluster=cluster)
+        there = project(tmp_path / "there", cluster)
         begin(there, cluster).ended()
     assert (there.path / "rapidfire_experiments/tiny/prepared/scale").read_text() == "2"
-    assert_equal(there, alone.weights())
+    assert_equal(there, expected)
