@@ -60,7 +60,7 @@ campaign: .venv/.dev  ## the long campaigns, whole, going on where they were lef
 docs: .venv/.docs  ## build the documentation as a site in build/site; a broken link is an error
 	$(BIN)/zensical build --clean --strict
 
-web: web/node_modules  ## build the page of `rapidfire web` and `report`; needs Node
+web: web/node_modules  ## build the page of `rapidfire web`, `report` and `panel()`; needs Node
 	cd web && npx tsc --noEmit && node build.mjs
 
 page:  # where it cannot be built, its tests are skipped and say so

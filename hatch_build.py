@@ -1,4 +1,4 @@
-"""Build hook: wheels and source distributions carry the web page, where `make web` has built it."""
+"""Build hook: packages carry the web page and the notebook's panel, where `make web` has built them."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ class PageHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Name the page's files to the builder; an editable install finds them where they are."""
-        files = sorted((Path(self.root) / BUNDLE).glob("page.*"))
+        files = sorted((Path(self.root) / BUNDLE).glob("*.*"))
         if not files and version != "editable":
             self.app.display_warning("the web page is not built (`make web`): this package goes without it")
         build_data["artifacts"] += [f"/{BUNDLE}/{file.name}" for file in files]

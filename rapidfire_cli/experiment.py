@@ -41,6 +41,8 @@ from rapidfire_cli.view.documents import point_document
 if TYPE_CHECKING:
     from torch import nn
 
+    from rapidfire_cli.view.page.panel import Panel
+
 Replace = Callable[[str], None]
 """Puts HTML in the place of what a notebook's cell showed before."""
 
@@ -152,6 +154,16 @@ class Experiment:
         _raise(stop)
         return results(seen)
 
+    def panel(self, read_only: bool = False) -> "Panel":
+        """The experiment's page as a widget for a notebook's cell: before, while and after it trains.
+
+        Raises Unavailable without the extra [notebook].
+        """
+        from rapidfire_cli.app.page import panel_of
+
+        home = ExperimentDir(parent_directory(str(self.dir) if self.dir else None) / self.name)
+        return panel_of(home, read_only, _search_path())
+
     def _subject(
         self,
         ml_config: Any,
@@ -165,9 +177,8 @@ class Experiment:
         file = experiment_file(ml_config, **facts, **run)
         say(file.warnings)
         check_size(planned(file), MOST_RUNS, Span(PYTHON, 0, 0))
-        path = tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
         home = home_of(file, str(self.dir) if self.dir else None)
-        return LoadedExperiment(file, self.mlspec, tuple(expand(file)), home, path, self._source)
+        return LoadedExperiment(file, self.mlspec, tuple(expand(file)), home, _search_path(), self._source)
 
 
 def load_run(
@@ -219,6 +230,11 @@ def results(seen: Overview) -> Results:
     ranked = ranking(seen.rows, seen.objective)
     rows = tuple(row for place in ranked for row in place.rows)
     return Results(seen.metadata.experiment, seen.home.path, seen.state, seen.objective, rows)
+
+
+def _search_path() -> tuple[str, ...]:
+    """Where modules are found here."""
+    return tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100 - resolves no links
 
 
 def _unimportable(name: str, where: str) -> Problem:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from rapidfire_cli.records import by_name, from_plain, to_plain
 from rapidfire_cli.terms import RunState
 
-Source: TypeAlias = Literal["cli", "web", "top", "python"]
+Source: TypeAlias = Literal["cli", "web", "top", "python", "notebook"]
 """The kind of client that a request came from."""
 
 Warm: TypeAlias = Literal["all", "matching"]

@@ -1,16 +1,14 @@
-// Builds the page's two files where the Python package looks for them. No file name holds a hash: the server
-// forbids caching, and a report has both files inlined.
+// Builds the page's two files and the notebook's panel where the Python package looks for them. No file name
+// holds a hash: the server forbids caching, and a report and a notebook have the files inlined.
 import { build } from "esbuild";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = join(here, "..", "rapidfire_cli", "view", "page", "bundle");
-
-mkdirSync(target, { recursive: true });
-await build({
-  entryPoints: { page: join(here, "src", "main.tsx") },
+const license = "/* With Preact (c) Jason Miller, signals (c) Preact team: MIT license. */";
+const options = {
   outdir: target,
   bundle: true,
   minify: true,
@@ -20,5 +18,17 @@ await build({
   jsxImportSource: "preact",
   charset: "utf8",
   legalComments: "none",
-  banner: { js: "/* With Preact (c) Jason Miller, signals (c) Preact team: MIT license. */" },
+};
+
+mkdirSync(target, { recursive: true });
+await build({ ...options, entryPoints: { page: join(here, "src", "main.tsx") }, banner: { js: license } });
+
+// A panel's module exports a function that runs the program: front ends call it once for each widget.
+await build({
+  ...options,
+  entryPoints: { panel: join(here, "src", "panel.tsx") },
+  globalName: "panel",
+  define: { STYLE: JSON.stringify(readFileSync(join(target, "page.css"), "utf8")) },
+  banner: { js: `${license}\nexport default () => {` },
+  footer: { js: "return panel.default; };" },
 });

@@ -1,8 +1,11 @@
-"""What the web page and the report show about runs, and how a request from the page is carried out."""
+"""What the web page, the notebook's panel and the report show, and how their requests are carried out."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlencode
 
 from rapidfire_cli.app.control.asking import new_request, send
@@ -19,7 +22,7 @@ from rapidfire_cli.engine.local.log_rotation import LOG, log_end
 from rapidfire_cli.manifest.knob_paths import cell, dotted, knobs
 from rapidfire_cli.manifest.provenance import provenance
 from rapidfire_cli.problems import Refusal, position
-from rapidfire_cli.requests import Ask, CloneRun, Request, Undo, decode_request
+from rapidfire_cli.requests import Ask, CloneRun, Request, Source, Undo, decode_request
 from rapidfire_cli.store.explain import missing
 from rapidfire_cli.store.history import history
 from rapidfire_cli.store.layout import ExperimentDir, experiments
@@ -30,6 +33,7 @@ from rapidfire_cli.store.series import packed, packed_times
 from rapidfire_cli.syntax.ast import ExperimentFile
 from rapidfire_cli.terms import Clone, Fork, OomRetry, Plain, Run, RunState
 from rapidfire_cli.view.knob_columns import varied
+from rapidfire_cli.view.page.bundle import NOT_BUILT, panel_script
 from rapidfire_cli.view.page.experiment import Experiment, Refused
 from rapidfire_cli.view.page.importance import importance_document
 from rapidfire_cli.view.page.rungs import rungs_document
@@ -40,6 +44,10 @@ from rapidfire_cli.view.requests import answer_record, command_text, taken_recor
 from rapidfire_cli.view.run_page import run_page_document
 from rapidfire_cli.view.why import why, why_document
 
+if TYPE_CHECKING:
+    from rapidfire_cli.view.page.panel import Panel
+
+NEEDED = "`panel()` needs the package anywidget: pip install 'rapidfire-cli[notebook]'"
 PAGES = 600  # runs whose pages a report holds, at most (assumed)
 LAST = 1 << 11  # bytes of a log that a report holds (assumed)
 TAIL = 1 << 16  # bytes of a log that are shown (assumed)
@@ -66,6 +74,22 @@ def experiment_of(find: Callable[[], ExperimentDir | None]) -> Experiment:
         return [each.path.name for each in beside()]
 
     return Experiment(named, names, run_details, run_why, run_log, rungs, requests, importance, ask)
+
+
+def panel_of(home: ExperimentDir, read_only: bool, path: tuple[str, ...]) -> "Panel":
+    """The page of the experiment as a widget, which need not exist yet.
+
+    `path` is where the MLSpec's module is looked up beside the working directory. Raises Unavailable.
+    """
+    if find_spec("anywidget") is None:
+        raise Unavailable(NEEDED)
+    from rapidfire_cli.view.page.panel import Panel
+
+    script, here = panel_script(), ExperimentDir(home.path.absolute())  # the notebook may go elsewhere
+    if script is None:
+        raise Unavailable(NOT_BUILT)
+    asked = partial(ask, source="notebook", path=path)
+    return Panel(replace(experiment_of(lambda: here), names=list, ask=asked), script, read_only)
 
 
 def run_details(home: ExperimentDir, number: int) -> dict[str, Plain]:
@@ -108,20 +132,23 @@ def importance(home: ExperimentDir, split: str, name: str) -> dict[str, Plain]:
     return importance_document(seen.rows, split, name, direction, varied(seen))
 
 
-def ask(home: ExperimentDir, body: Any) -> dict[str, Plain]:
+def ask(
+    home: ExperimentDir, body: Any, source: Source = "web", path: tuple[str, ...] = ()
+) -> dict[str, Plain]:
     """Carry out a request: a running fit does it, else this process under the experiment's lock.
 
-    With `dry_run` in the body, nothing is changed, and `effects` say what would be.
+    With `dry_run` in the body, nothing is changed, and `effects` say what would be. `path` is where a clone's
+    MLSpec is looked up beside the working directory.
     Raises Refused if `body` is not a valid request or another process holds the lock and does not answer,
     and Refusal with what is wrong about clones.
     """
     dry = body.pop("dry_run", False) if isinstance(body, dict) else False
     if not isinstance(dry, bool):
         raise Refused(400, "`dry_run` must be true or false")
-    request, told = _request(body), list[str]()
+    request, told = _request(body, source), list[str]()
     try:
         if isinstance(request.ask, CloneRun):
-            check_clones(home, request.ask)
+            check_clones(home, request.ask, path)
         if dry:
             seen = overview(home.journal, is_held(home.lock), unlisted=True)
             told = [*effects(request, reply := foreseen(request, seen), seen)]
@@ -189,16 +216,16 @@ def _file(home: ExperimentDir) -> ExperimentFile | None:
         return None
 
 
-def _request(body: Any) -> Request:
+def _request(body: Any, source: Source) -> Request:
     """The request in `{"verb": "stop", "runs": [3], …}`. Raises Refused."""
     if not isinstance(body, dict) or body.get("verb") not in VERBS:
         raise Refused(400, f"expected a verb: {', '.join(VERBS)}")
-    usual = new_request(Undo(), "web")
+    usual = new_request(Undo(), source)
     rest = {name: value for name, value in body.items() if name not in ("verb", "id", "if_state")}
     plain = {
         "is": "Request",
         "id": body.get("id", usual.id),
-        "source": "web",
+        "source": source,
         "ask": {"is": VERBS[body["verb"]], **rest},
         "if_state": body.get("if_state"),
     }

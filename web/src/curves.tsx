@@ -366,16 +366,15 @@ export function CurvesView() {
         role="img"
         aria-label={`${label} of ${format.count(shown.lines.length, "run")}, by ${along}. The button Table shows the values.`}
       />
-      {run && <Tip run={run} point={point} label={label} />}
+      {run && <Tip run={run} point={point} label={label} left={point.left > root.current!.clientWidth / 2} />}
     </div>
   );
 }
 
-function Tip({ run, point, label }: { run: Run; point: Found; label: string }) {
-  const right = point.left > window.innerWidth / 2;
+function Tip({ run, point, label, left }: { run: Run; point: Found; label: string; left: boolean }) {
   const along = axis.peek() === "time" ? format.duration(point.x) : `${axis.peek()} ${point.x.toLocaleString("en")}`;
   return (
-    <div class={`tip ${right ? "left" : ""}`} style={{ left: `${point.left}px`, top: `${point.top}px` }}>
+    <div class={`tip ${left ? "left" : ""}`} style={{ left: `${point.left}px`, top: `${point.top}px` }}>
       <div class="tip-head"><b>run {run.number}</b> <span>{along}</span></div>
       <div class="tip-value"><span>{label}</span> <b>{format.metric(point.value)}</b></div>
       {model.knobs.slice(0, 8).map(({ short }, i) => (

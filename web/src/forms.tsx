@@ -37,7 +37,7 @@ function heading({ verb, runs }: Form): string {
 function Dialog({ title, close, children }: { title: string; close: () => void; children: preact.ComponentChildren }) {
   const root = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => {
-    const before = document.activeElement as HTMLElement | null;
+    const before = (root.current!.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
     root.current!.showModal();
     root.current!.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => before?.focus?.();

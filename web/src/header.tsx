@@ -74,11 +74,11 @@ function Name() {
 }
 
 const TEXTS: Record<string, string> = {
-  connecting: "connecting…", lost: "server gone: trying again", refused: "not let in", polling: "polling", hidden: "paused", open: "",
+  connecting: "connecting…", lost: " gone: trying again", refused: "not let in", polling: "polling", hidden: "paused", open: "",
 };
 
 function Connection() {
   const state = useValue(connection);
-  const { readOnly } = from();
-  return <span class={`connection ${state}`} role="status">{TEXTS[state]}{readOnly && state === "open" ? "read-only" : ""}</span>;
+  const { readOnly, kind } = from();
+  return <span class={`connection ${state}`} role="status">{state === "lost" && kind}{TEXTS[state]}{readOnly && state === "open" ? "read-only" : ""}</span>;
 }

@@ -22,8 +22,11 @@ export const KEYS: [string, string][] = [
 const VIEWS: View[] = ["curves", "parallel", "importance", "rungs", "requests"];
 const VERBS: Record<string, Form["verb"]> = { s: "stop", r: "resume", c: "clone", d: "delete" };
 
-export function listen(): void {
-  document.addEventListener("keydown", (event) => {
+/** Follows the keyboard in the page or, in a notebook, while it is in the panel; a function that ends it. */
+export function listen(around: Document | ShadowRoot): () => void {
+  const pressed = (found: Event) => {
+    const event = found as KeyboardEvent;
+    if (around !== document) event.stopPropagation(); // the notebook has keys of its own
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target as HTMLElement;
     if (event.key === "Escape") {
@@ -34,8 +37,10 @@ export function listen(): void {
     if (target.matches("input:not([type=checkbox]), textarea, select")) return;
     if (event.key === " " && target.matches("button, input, summary")) return;
     if (event.key === "Enter" && target.matches("button, a, summary, input")) return;
-    if (act(event.key)) event.preventDefault();
-  });
+    if (act(event.key, around)) event.preventDefault();
+  };
+  around.addEventListener("keydown", pressed);
+  return () => around.removeEventListener("keydown", pressed);
 }
 
 function escape(target: HTMLElement): void {
@@ -46,7 +51,7 @@ function escape(target: HTMLElement): void {
   else select([]);
 }
 
-function act(key: string): boolean {
+function act(key: string, around: Document | ShadowRoot): boolean {
   const runs = visible.peek();
   const at = runs.findIndex((run) => run.number === cursor.peek());
   const go = (place: number) => {
@@ -60,7 +65,7 @@ function act(key: string): boolean {
   else if (key === " " && cursor.peek() !== null) toggle(cursor.peek()!);
   else if (key === "Enter" && cursor.peek() !== null) opened.value = cursor.peek();
   else if (key === "a") select(selection.peek().size ? [] : runs.map((run) => run.number));
-  else if (key === "/") document.getElementById("filter")?.focus();
+  else if (key === "/") around.getElementById("filter")?.focus();
   else if (key === "?") help.value = true;
   else if (key === "t") asTable.value = !asTable.peek();
   else if (VIEWS[Number(key) - 1]) view.value = VIEWS[Number(key) - 1]!;

@@ -105,6 +105,14 @@ export class CurveCache {
     }
   }
 
+  /** Takes curves that came without being asked for. */
+  put(split: string, name: string, packed: ArrayBuffer): void {
+    const metric = key(split, name);
+    this.fetching.delete(metric);
+    this.stale.delete(metric);
+    this.known.set(metric, Curves.decode(packed));
+  }
+
   /** Adds ends of epochs, or values inside of them. */
   add(points: Point[], inside = false): void {
     for (const point of points) {

@@ -1,4 +1,4 @@
-// Where the page's data come from: a live server, or the report that holds them.
+// Where the page's data come from: a live server, or the report that holds them. A notebook's panel has its kernel.
 import { signal } from "@preact/signals-core";
 import type { Document, Model, Plain, Point, Problem } from "./model";
 import type { CurveCache } from "./series";
@@ -9,6 +9,7 @@ export interface Reply { live: boolean; answers: Answer[]; effects?: string[] }
 
 export interface Source {
   readonly live: boolean;
+  readonly kind: "server" | "kernel" | "report";
   readonly readOnly: boolean;
   series(split: string, name: string): Promise<ArrayBuffer>;
   times(): Promise<ArrayBuffer>;
@@ -25,12 +26,22 @@ export class Failure extends Error {
 export type Connection = "connecting" | "open" | "polling" | "lost" | "refused" | "hidden";
 export const connection = signal<Connection>("connecting");
 
+/** The id of a request. `crypto.randomUUID` only exists on pages from this machine, or by https. */
+export function uuid(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 const SILENCE = 4000; // milliseconds after which a stream that says nothing is taken to be buffered
 const RETRY = 1000;
 const POLL = 1000;
 
 export class Server implements Source {
   readonly live = true;
+  readonly kind = "server";
   private stream: EventSource | null = null;
   private polls = false;
   private timer = 0;
@@ -64,7 +75,7 @@ export class Server implements Source {
     const response = await this.fetched(this.address("requests"), {
       method: "POST",
       headers: { "content-type": "application/json", "x-rapidfire": "1" },
-      body: JSON.stringify({ id: crypto.randomUUID(), ...body }),
+      body: JSON.stringify({ id: uuid(), ...body }),
     });
     return response.json();
   }
@@ -168,6 +179,7 @@ export interface Held { snapshot: Document; series: Record<string, string>; time
 
 export class Report implements Source {
   readonly live = false;
+  readonly kind = "report";
   readonly readOnly = true;
 
   constructor(private readonly held: Held) {}

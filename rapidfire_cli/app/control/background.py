@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.app.control.clone_check import check_clones
@@ -24,6 +24,9 @@ from rapidfire_cli.requests import (
 )
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Plain, canonical
+
+if TYPE_CHECKING:
+    from rapidfire_cli.view.page.panel import Panel
 
 Outcome = TypeVar("Outcome")
 PAUSE = 0.02  # seconds between two looks at whether the fit has begun (assumed)
@@ -138,6 +141,12 @@ class BackgroundFit(Generic[Outcome]):
     def undo(self) -> tuple[Answer, ...]:
         """Revert the last request."""
         return self._ask(Undo())
+
+    def panel(self, read_only: bool = False) -> "Panel":
+        """The fit's page, live, as a widget for a notebook's cell. Raises Unavailable without [notebook]."""
+        from rapidfire_cli.app.page import panel_of
+
+        return panel_of(self._home, read_only, self._path)
 
     def _await_fit(self) -> None:
         while not (self.is_done or is_held(self._home.lock)):  # the fit is about to begin

@@ -15,15 +15,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rapidfire_cli.problems import Refusal, render
 from rapidfire_cli.store.layout import ExperimentDir
-from rapidfire_cli.store.series import packed, packed_times
-from rapidfire_cli.terms import Plain
-from rapidfire_cli.view.findings import problem_record
 from rapidfire_cli.view.page.bundle import SCRIPT, STYLE, Bundle
-from rapidfire_cli.view.page.experiment import Experiment, Refused
+from rapidfire_cli.view.page.experiment import ADDRESSES, Experiment, Found, answered
 from rapidfire_cli.view.page.stream import Follower
 
+API = "/api/"
 BINARY = "application/octet-stream"
 EVENTS = "text/event-stream"
 MOST_BYTES = 1 << 20  # of a request (assumed)
@@ -75,60 +72,28 @@ def site(experiment: Experiment, bundle: Bundle, read_only: bool = False) -> Sta
             follower.close()
         return JSONResponse({"kind": found.kind, "id": found.id, "data": found.data} if found else None)
 
-    async def experiments(_: Request) -> Response:
-        return JSONResponse({"experiments": await to_thread.run_sync(experiment.names)})
-
-    async def series(request: Request) -> Response:
-        split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
-        return await _read(request, lambda home: packed(home.journal, split, name).encoded())
-
-    async def times(request: Request) -> Response:
-        return await _read(request, lambda home: packed_times(home.journal).encoded())
-
-    async def run(request: Request) -> Response:
-        return await _read(request, lambda home: experiment.run(home, _number(request)))
-
-    async def why(request: Request) -> Response:
-        return await _read(request, lambda home: experiment.why(home, _number(request)))
-
-    async def log(request: Request) -> Response:
-        return await _read(request, lambda home: {"log": experiment.log(home, _number(request))})
-
-    async def rungs(request: Request) -> Response:
-        return await _read(request, experiment.rungs)
-
-    async def importance(request: Request) -> Response:
-        split, name = (request.query_params.get(key, "") for key in ("split", "metric"))
-        return await _read(request, lambda home: experiment.importance(home, split, name))
-
-    async def requests(request: Request) -> Response:
-        return await _read(request, experiment.requests)
+    async def read(request: Request) -> Response:
+        address = request.url.path.removeprefix(API)
+        return await _answer(request, lambda home: experiment.read(home, address, request.query_params))
 
     async def ask(request: Request) -> Response:
         text = await _body(request)
-        return await _read(request, lambda home: experiment.ask(home, json.loads(text)))
+        return await _answer(request, lambda home: experiment.ask(home, json.loads(text)))
 
-    async def _read(request: Request, work: Callable[[ExperimentDir], bytes | dict[str, Plain]]) -> Response:
+    async def _answer(request: Request, work: Callable[[ExperimentDir], Found]) -> Response:
         """Do the work in a thread, and answer with what it found, or with what is wrong."""
-        return await to_thread.run_sync(_answered, _find(experiment, request), work)
+        status, found = await to_thread.run_sync(answered, _find(experiment, request), work)
+        return Response(found, media_type=BINARY) if isinstance(found, bytes) else JSONResponse(found, status)
 
     return Starlette(
         routes=[
             Route("/", index),
             Route(f"/{SCRIPT}", script),
             Route(f"/{STYLE}", style),
-            Route("/api/experiments", experiments),
-            Route("/api/stream", stream),
-            Route("/api/changes", changes),
-            Route("/api/series", series),
-            Route("/api/times", times),
-            Route("/api/runs/{number:int}", run),
-            Route("/api/runs/{number:int}/why", why),
-            Route("/api/runs/{number:int}/log", log),
-            Route("/api/rungs", rungs),
-            Route("/api/importance", importance),
-            Route("/api/requests", requests, methods=["GET"]),
-            Route("/api/requests", ask, methods=["POST"]),
+            Route(f"{API}stream", stream),
+            Route(f"{API}changes", changes),
+            *(Route(f"{API}{address}", read) for address in ADDRESSES),
+            Route(f"{API}requests", ask, methods=["POST"]),
         ]
     )
 
@@ -146,11 +111,6 @@ def _find(experiment: Experiment, request: Request) -> Callable[[], ExperimentDi
     return partial(experiment.find, request.query_params.get("experiment", ""))
 
 
-def _number(request: Request) -> int:
-    number: int = request.path_params["number"]
-    return number
-
-
 async def _body(request: Request) -> bytes:
     """The request's body; invalid JSON in its place where it is larger than `MOST_BYTES`."""
     text = b""
@@ -159,24 +119,3 @@ async def _body(request: Request) -> bytes:
         if len(text) > MOST_BYTES:
             return b"too much"  # which is not JSON
     return text
-
-
-def _answered(
-    find: Callable[[], ExperimentDir | None], work: Callable[[ExperimentDir], bytes | dict[str, Plain]]
-) -> Response:
-    try:
-        home = find()
-        if home is None:
-            raise Refused(404, "nothing was trained yet", "start one with `rapidfire fit FILE`")
-        found = work(home)
-    except Refused as refused:
-        return JSONResponse({"error": refused.text, "hint": refused.hint}, refused.status)
-    except Refusal as refusal:
-        problems = [problem_record(each) for each in refusal.problems]
-        texts = [render(each) for each in refusal.problems]
-        return JSONResponse({"error": "\n\n".join(texts), "problems": problems}, 422)
-    except json.JSONDecodeError:
-        return JSONResponse({"error": "the request is not JSON", "hint": ""}, 400)
-    except OSError as error:
-        return JSONResponse({"error": error.strerror or str(error), "hint": ""}, 500)
-    return Response(found, media_type=BINARY) if isinstance(found, bytes) else JSONResponse(found)

@@ -22,8 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
-from anyio import to_thread
-
 from rapidfire_cli.durable.lock import is_held
 from rapidfire_cli.facts import (
     BracketBegun,
@@ -102,6 +100,8 @@ class Follower:
 
     async def messages(self) -> AsyncIterator[str]:
         """Every message as it comes, encoded; comments where nothing comes for a while."""
+        from anyio import to_thread  # it comes with starlette
+
         sent = 0.0
         try:
             yield "event: hello\ndata:\n\n"  # at once, as the first message may take a while to read

@@ -12,16 +12,16 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def page_bundle() -> Bundle:
-    return bundle() or _missing("the page is not built: make web")
+    return bundle() or missing("the page is not built: make web")
 
 
 def browser() -> str:
     """The path of a Chromium."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    return found or _missing(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    return found or missing(f"no browser: none of {', '.join(BROWSERS)} is installed")
 
 
-def _missing(reason: str):
+def missing(reason: str):
     """The workflow on GitHub installs all of it."""
     if os.environ.get("GITHUB_ACTIONS"):
         pytest.fail(reason)

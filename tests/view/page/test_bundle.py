@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.view.page.bundle import PLACE
+from rapidfire_cli.view.page.bundle import PLACE, panel_script
 from tests.view.page.built import page_bundle, sources
 
 ROOT = Path(__file__).parents[3]
@@ -21,11 +21,18 @@ def test_the_page_is_small():
     assert sum(len(gzip.compress(file, 9)) for file in files) <= PACKED
 
 
-def test_the_page_names_no_other_host():
+def test_so_is_the_notebooks_panel_which_has_a_state_for_each_widget():
+    page_bundle()
+    script = (panel_script() or "").encode()
+    assert len(script) <= RAW and len(gzip.compress(script, 9)) <= PACKED
+    lines = script.split(b"\n")
+    assert (lines[1], lines[-2]) == (b"export default () => {", b"return panel.default; };")
+
+
+def test_the_page_and_the_panel_name_no_other_host():
     page = page_bundle()
-    assert set(re.findall(rb"(?:https?:)?//[a-z][\w.]*\.[a-z]+", page.script + page.style)) <= {
-        b"http://www.w3.org"
-    }
+    found = page.script + page.style + (panel_script() or "").encode()
+    assert set(re.findall(rb"(?:https?:)?//[a-z][\w.]*\.[a-z]+", found)) <= {b"http://www.w3.org"}
 
 
 def test_the_page_never_makes_markup_of_text():
@@ -58,7 +65,7 @@ def test_packages_carry_the_page_where_it_is_built(tmp_path, capsys):
     assert data["artifacts"] == []
     assert "make web" in "".join(capsys.readouterr())
     (tmp_path / BUNDLE).mkdir(parents=True)
-    for name in ("page.js", "page.css"):
+    for name in ("page.js", "page.css", "panel.js"):
         (tmp_path / BUNDLE / name).write_text("")
     hook.initialize("standard", data)
-    assert data["artifacts"] == [f"/{BUNDLE}/page.css", f"/{BUNDLE}/page.js"]
+    assert data["artifacts"] == [f"/{BUNDLE}/{name}" for name in ("page.css", "page.js", "panel.js")]
