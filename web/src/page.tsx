@@ -44,10 +44,10 @@ function Page() {
   return (
     <div class={`page ${run !== null && model.byNumber.has(run) ? "with-drawer" : ""}`}>
       <Header />
-      <main>
+      <div class="views" role={from().kind === "kernel" ? undefined : "main"}>
         <section class="panel"><Toolbar /><Body /></section>
         <section class="panel"><TableBar /><Runs /></section>
-      </main>
+      </div>
       <Drawer />
       <Dialogs />
       <Notices />

@@ -89,8 +89,9 @@ export function Runs() {
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
   useEffect(() => {
-    const sized = new ResizeObserver(() => setHeight(root.current!.clientHeight));
-    sized.observe(root.current!);
+    const box = root.current!;
+    const sized = new ResizeObserver(() => setHeight(box.clientHeight)); // which may come after the end
+    sized.observe(box);
     return () => sized.disconnect();
   }, []);
   useEffect(() => effect(() => {

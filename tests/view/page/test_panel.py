@@ -1,17 +1,14 @@
 """What the notebook's panel says and answers, on real journals; scenarios have a real notebook."""
 
-import queue
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import ExitStack
 
 import pytest
 
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install -e '.[dev]'")
-
-from comm.base_comm import BaseComm
 
 from rapidfire_cli.app import page
 from rapidfire_cli.app.errors import Unavailable
@@ -25,37 +22,7 @@ from rapidfire_cli.view.page import panel as panels
 from rapidfire_cli.view.page.experiment import ADDRESSES
 from tests.store.sweep import enrolled, epoch
 from tests.view.page.pages import experiment, visitor
-
-TIMEOUT = 20.0  # seconds, on a machine that does other work
-
-
-class View:
-    """A front end: it hears what the kernel sends, and sends messages of its own."""
-
-    def __init__(self, panel: panels.Panel, sent: "queue.Queue[Any]") -> None:
-        self.panel, self._sent = panel, sent
-
-    def say(self, **content: Any) -> None:
-        data = {"method": "custom", "content": content}
-        self.panel.comm.handle_msg({"content": {"data": data}, "buffers": []})
-
-    def next(self, kind: str | None = None) -> tuple[dict[str, Any], list[bytes]]:
-        """The next message, of this kind; without one, the next answer."""
-        until = time.monotonic() + TIMEOUT
-        while True:
-            content, buffers = self._sent.get(timeout=max(0.01, until - time.monotonic()))
-            if content.get("kind") == kind:
-                return content, buffers
-
-    def waiting(self) -> bool:
-        """Whether a message came that was not looked at."""
-        return not self._sent.empty()
-
-    def ask(self, **content: Any) -> tuple[dict[str, Any], list[bytes]]:
-        self.say(client="ada", id=7, **content)
-        answer, buffers = self.next()
-        assert (answer["client"], answer["id"]) == ("ada", 7)
-        return answer, buffers
+from tests.view.page.wire import TIMEOUT, View, viewed
 
 
 @pytest.fixture
@@ -66,25 +33,8 @@ def home(tmp_path) -> ExperimentDir:
 @pytest.fixture
 def view(monkeypatch, home) -> Iterator[Callable[..., View]]:
     """Makes a panel of the experiment, and looks at it."""
-    made: list[panels.Panel] = []
-
-    def looking(read_only: bool = False) -> View:
-        sent: queue.Queue[Any] = queue.Queue()
-
-        class Wire(BaseComm):
-            def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
-                if msg_type == "comm_msg" and data["method"] == "custom":
-                    sent.put((data["content"], buffers or []))
-
-        monkeypatch.setattr("comm.create_comm", Wire)
-        monkeypatch.setattr(page, "panel_script", lambda: "export default {}")
-        panel = page.panel_of(home, read_only, ())
-        made.append(panel)
-        return View(panel, sent)
-
-    yield looking
-    for panel in made:
-        panel.close()
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(viewed(monkeypatch, home, **options))
     until(lambda: not following())
 
 
@@ -224,7 +174,7 @@ def test_what_is_no_message_is_ignored_and_a_bug_is_an_answer(home, view, monkey
 
 
 def test_an_experiment_has_a_panel_before_and_after_it_trains(home, tmp_path, monkeypatch, view):
-    view()  # with a comm and a script
+    view()  # with a comm
     panel = Experiment("none:None", name="digits", dir=tmp_path).panel(read_only=True)
     assert panel.read_only and "digits" in repr(panel)
     panel.close()
