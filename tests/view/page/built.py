@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rapidfire_cli.view.page.bundle import Bundle, bundle
+from rapidfire_cli.view.page.bundle import Bundle, bundle, panel_script
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def page_bundle() -> Bundle:
-    return bundle() or missing("the page is not built: make web")
+    """The page's files; those of the panel are beside them where they were built by today's sources."""
+    return (panel_script() and bundle()) or missing("the page is not built: make web")
 
 
 def browser() -> str:
