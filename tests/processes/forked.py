@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ class Forked:
 
     def __init__(
         self,
-        words: Sequence[str],
+        words: tuple[str, ...],
         cwd: Path,
         environment: Mapping[str, str],
         *,
@@ -38,8 +38,7 @@ class Forked:
         ours, theirs = socket.socketpair()
         with open(os.devnull) as nothing, out, err, ours, theirs:  # noqa: PTH123
             standard = [nothing.fileno() if stdin is None else stdin, out.fileno(), err.fileno()]
-            estimates = words[:1] == ["check"] and "--static" not in words
-            template = _estimating() if estimates else _template()
+            template = _with_compiler() if _compiles(words, cwd) else _template()
             socket.send_fds(template, [request], [*standard, theirs.fileno()])
             self._said = ours.makefile()
         self.pid = int(self._said.readline())
@@ -73,7 +72,7 @@ class Forked:
 
 def output(script: str) -> str:
     """What a script prints in a process of its own, where torch is imported."""
-    process = Forked(["-c", script], Path.cwd(), os.environ)
+    process = Forked(("-c", script), Path.cwd(), os.environ)
     printed, said = process.communicate()
     assert process.returncode == 0, said
     return printed
@@ -115,9 +114,17 @@ def _template() -> socket.socket:
     return ours
 
 
+def _compiles(words: tuple[str, ...], cwd: Path) -> bool:
+    """Whether it will import torch's compiler: to estimate memory, or to train on several devices."""
+    if words[:1] == ("check",):
+        return "--static" not in words
+    files = [cwd / word for word in words if word.endswith(".yaml")]
+    return any(file.is_file() and "gpus" in file.read_text("utf-8") for file in files)
+
+
 @cache
-def _estimating() -> socket.socket:
-    """The way to ask a template that has imported torch's compiler, too, which every estimate needs."""
+def _with_compiler() -> socket.socket:
+    """The way to ask a template that has imported the compiler, too."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, Path(os.devnull).open("r+b") as nothing:
         nobody = [nothing.fileno()] * 3

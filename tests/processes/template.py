@@ -47,6 +47,12 @@ from rapidfire_cli.training import dynamo, executor, shadowing
 IMPORTED = (torch, torchmetrics.classification, typer.main, cli, check, fit, executor, shadowing)
 OF_USERS = (sklearn.datasets, sklearn.model_selection)  # what specs/digits.py imports, which many tests train
 OF_TYPER = (pydantic, typer._adapters)  # what it imports where an option has a value
+COMPILING = (
+    "torch._dynamo.source",
+    "torch.fx.experimental.symbolic_shapes",
+    "rapidfire_cli.training.gang",
+    "rapidfire_cli.training.sharding",
+)
 INSTALLED = sys.path[:]
 LARGEST = 1 << 16  # bytes of a request
 STANDARD = 3  # descriptors
@@ -108,9 +114,9 @@ def serve(requests: socket.socket) -> None:
                     return
 
 
-def prepare_to_estimate() -> None:
-    """Import torch's compiler, which fake tensors need and nothing else."""
-    for name in ("torch._dynamo.source", "torch.fx.experimental.symbolic_shapes"):
+def import_compiler() -> None:
+    """Import torch's compiler, and what imports it: to estimate memory, and to train on several devices."""
+    for name in COMPILING:
         importlib.import_module(name)
     gc.freeze()
     collapse()
@@ -141,7 +147,7 @@ def tell_end(pid: int, line: int) -> None:
 def perform(request: dict[str, Any], standard: Sequence[int], line: int) -> NoReturn:
     """Be the process that is asked for, in one that was just forked."""
     if request["words"] is None:  # another template
-        prepare_to_estimate()
+        import_compiler()
         serve(socket.socket(fileno=line))
         os._exit(0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,8 +155,10 @@ def perform(request: dict[str, Any], standard: Sequence[int], line: int) -> NoRe
         os.dup2(descriptor, number)
     os.chdir(request["cwd"])
     match request["words"]:
-        case ["-c", script]:
-            become(lambda: exec(script, vars(sys.modules["__main__"])), ["-c"], request["environment"])
+        case ["-c", script, *words]:
+            become(
+                lambda: exec(script, vars(sys.modules["__main__"])), ["-c", *words], request["environment"]
+            )
         case words:
             become(tool.main, ["rapidfire", *words], request["environment"])
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from tests.processes.forked import Forked
 from tests.scenarios.conftest import Cli
 
 PRETEND = """\
@@ -38,16 +39,15 @@ runpy.run_module("rapidfire_cli", run_name="__main__")
 
 def fit_on_gpus(cli: Cli, gpus: int, *options: str, exits: int = 0) -> str:
     """Fit on this number of GPUs, one slot each; return what it said."""
-    return _fit(cli, [PRETEND, f"{gpus}"], options, exits)
+    fit = Forked(("-c", PRETEND, f"{gpus}", "fit", "experiment.yaml", *options), cli.path, cli.environment)
+    _, said = fit.communicate()
+    assert fit.returncode == exits, said
+    return said
 
 
 def fit_on_nodes(cli: Cli, gpus: str, *options: str, exits: int = 0) -> str:
     """Fit on a cluster whose nodes have these GPUs, one each or none: `0,0`, or `0,`."""
-    return _fit(cli, [PRETEND_THERE, gpus], options, exits)
-
-
-def _fit(cli: Cli, pretended: list[str], options: tuple[str, ...], exits: int) -> str:
-    command = [sys.executable, "-c", *pretended, "fit", "experiment.yaml", *options]
+    command = [sys.executable, "-c", PRETEND_THERE, gpus, "fit", "experiment.yaml", *options]
     done = subprocess.run(
         command, cwd=cli.path, env=cli.environment, capture_output=True, text=True, check=False
     )

@@ -142,7 +142,7 @@ def test_a_run_that_no_device_can_hold_is_found_without_making_it(cli, options):
     cli.write(WIDE, "wide.py")
     knobs = f"user_knobs: {{width: !list [8, {10**12}]}}"
     cli.write(f"mlspec: wide:Wide\ngridsearch:\n  {knobs}\n  {TRAIN}")
-    error = cli.run("check", *options, "experiment.yaml", exits=2, anew=True).stderr
+    error = cli.run("check", *options, "experiment.yaml", exits=2, anew=bool(options)).stderr
 
     assert error.count("error[E433]: run 3: the run needs more memory than the device has") == 1
     assert (
