@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.processes.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "deploy" / "slurm"
 
@@ -79,16 +81,10 @@ class Slurm:
 
     def rapidfire(self, *arguments: str) -> str:
         """Run the tool in the project's directory, outside of any job; return what it printed."""
-        done = subprocess.run(
-            ["rapidfire", *arguments],
-            cwd=self.project,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        process = Forked(arguments, self.project, self.environment)
+        printed, said = process.communicate()
+        assert process.returncode == 0, said
+        return printed
 
     def requeued(self) -> list[str]:
         """What `scontrol` was called with."""

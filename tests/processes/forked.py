@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[2]
 
 
 class Forked:
-    """A process of the tool; what is not given of its stdout and stderr are pipes, and stdin is empty."""
+    """A process of the tool; what is not given of its stdout and stderr are pipes, and stdin is empty.
+
+    `compiles` says that it will import torch's compiler; of the tool that is known.
+    """
 
     returncode: int | None = None
 
@@ -31,6 +34,7 @@ class Forked:
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        compiles: bool = False,
     ) -> None:
         request = json.dumps({"words": words, "cwd": str(cwd), "environment": dict(environment)}).encode()
         self.stdout, out = _out(stdout)
@@ -38,7 +42,7 @@ class Forked:
         ours, theirs = socket.socketpair()
         with open(os.devnull) as nothing, out, err, ours, theirs:  # noqa: PTH123
             standard = [nothing.fileno() if stdin is None else stdin, out.fileno(), err.fileno()]
-            template = _with_compiler() if _compiles(words, cwd) else _template()
+            template = _with_compiler() if compiles or _compiles(words, cwd) else _template()
             socket.send_fds(template, [request], [*standard, theirs.fileno()])
             self._said = ours.makefile()
         self.pid = int(self._said.readline())

@@ -2,31 +2,31 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.shares import WHOLE
+from tests.processes.forked import Forked
 
 ROOT = Path(__file__).parents[2]
-LONGEST = 3600 if WHOLE else 600  # seconds, after which a rank waits in vain for the other
+MODULE = "import runpy, sys; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+STDERR = 2
 
 
 def printed_by_ranks(module: str, size: int, home: Path, *args: str) -> list[Any]:
     """What each rank printed last, as JSON; `module` is run with a rank, `home` and the arguments."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, f"{rank}", str(home), *args],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
+        Forked(
+            ("-c", MODULE, module, f"{rank}", str(home), *args),
+            ROOT,
+            environment,
+            stderr=STDERR,
+            compiles=True,
         )
         for rank in range(size)
     ]
     try:
-        printed = [rank.communicate(timeout=LONGEST)[0] for rank in ranks]
+        printed = [rank.communicate()[0] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
