@@ -123,7 +123,7 @@ def _compiles(words: tuple[str, ...], cwd: Path) -> bool:
     if words[:1] == ("check",):
         return "--static" not in words
     files = [cwd / word for word in words if word.endswith(".yaml")]
-    return any(file.is_file() and "gpus" in file.read_text("utf-8") for file in files)
+    return any(file.is_file() and b"gpus" in file.read_bytes() for file in files)
 
 
 @cache

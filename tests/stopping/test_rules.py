@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidfire_cli.facts import Decision
@@ -58,7 +58,6 @@ def test_every_rule_has_a_sample():
 
 
 @OF_EVERY_RULE
-@settings(max_examples=40)
 @given(st.data())
 def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(rule, data):
     for _ in history(data, rule):
@@ -66,7 +65,6 @@ def test_every_run_that_keeps_training_gets_to_its_goal_or_a_verdict(rule, data)
 
 
 @OF_EVERY_RULE
-@settings(max_examples=40)
 @given(st.data())
 def test_every_verdict_is_explained_in_one_line(rule, data):
     for policy, decisions in history(data, rule):
@@ -83,7 +81,6 @@ def test_every_verdict_is_explained_in_one_line(rule, data):
 
 
 @OF_EVERY_RULE
-@settings(max_examples=40)
 @given(st.data())
 def test_its_state_survives_json(rule, data):
     for policy, _ in history(data, rule):

@@ -13,6 +13,7 @@ from rapidfire_cli.syntax.nodes import Alternatives, Interval, Mapping, Node, Sc
 from rapidfire_cli.syntax.parser import parse
 from rapidfire_cli.syntax.readers import read
 from rapidfire_cli.syntax.schema import schema
+from tests.shares import share
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs").iterdir() if path.suffix in (".yaml", ".toml", ".json"))
@@ -59,10 +60,10 @@ def parses(path: Path) -> bool:
 
 
 @pytest.mark.no_cover
-def test_it_is_a_schema():
-    for tagged in (False, True):
-        Draft202012Validator.check_schema(schema(tagged))
-        json.dumps(schema(tagged), allow_nan=False)
+@pytest.mark.parametrize("tagged", share([True, False], 2))
+def test_it_is_a_schema(tagged):
+    Draft202012Validator.check_schema(schema(tagged))
+    json.dumps(schema(tagged), allow_nan=False)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
