@@ -24,11 +24,19 @@ gridsearch:
   named_metrics: [top1_accuracy]
 """
 SLOW = FILE.replace("pause: 0.02", "pause: 0.1")
+LARGE = FILE.replace("pause: 0.02", "pause: 0.1, width: 100000")
+"""Its checkpoints travel in several parts."""
 
 SHIPPED = """\
+from torch import nn
+
 from tests.scenarios.ray_specs import Guarded
 
 class Shipped(Guarded):
+    def create_model(self, cfg):
+        width = cfg["user_knobs"].get("width", 16)
+        return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 2))
+
     def prepare(self, misc_path, data, cfgs):
         (misc_path / "scale").write_text("2")
 

@@ -100,6 +100,16 @@ def test_runs_leave_a_node_that_is_about_to_go_and_use_one_that_joins_late(tmp_p
 
 
 @pytest.mark.campaign
+def test_a_node_that_hangs_while_it_should_join_is_left_out(tmp_path, expected):
+    with two_nodes() as cluster:
+        [raylet] = cluster.nodes[1]["pids"]["raylet"]
+        os.kill(raylet, signal.SIGSTOP)
+        under_way = begin(project(tmp_path, cluster), cluster)
+        assert "1 worker on 1 node\n" in under_way.ended()
+    assert_equal(under_way.cli, expected)
+
+
+@pytest.mark.campaign
 def test_a_run_of_two_devices_trains_within_a_node_and_one_of_three_is_refused(tmp_path, cluster):
     tiny = FILE.replace("shipped:Shipped", "tests.scenarios.specs:Tiny")  # two processes may train a run
     gangs = tiny.replace("epochs: 4", "epochs: 2\n    gpus: 2")

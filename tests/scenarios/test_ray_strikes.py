@@ -18,7 +18,7 @@ import pytest
 from rapidfire_cli.engine.ray.lease import RENEWAL
 from tests.engine.ray.clusters import Simulated, can_hide, two_nodes
 from tests.scenarios.conftest import Cli
-from tests.scenarios.ray_fits import SLOW, Fit, begin, command, ours, project
+from tests.scenarios.ray_fits import LARGE, Fit, begin, command, ours, project
 from tests.scenarios.ray_specs import LOCKS
 
 EARLY = 0.25  # of the strikes come before much is trained
@@ -76,7 +76,7 @@ class Trial:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory) -> tuple[Any, ...]:
     """How the experiment ends on this machine alone."""
-    alone = project(tmp_path_factory.mktemp("alone"), text=SLOW)
+    alone = project(tmp_path_factory.mktemp("alone"), text=LARGE)
     alone.run("fit", "experiment.yaml", "--workers", "2")
     return alone.outcome()
 
@@ -137,7 +137,7 @@ def assert_ended(limit: float, alive) -> None:
 def try_out(trial: Trial, expected: tuple[Any, ...], what: str, chance: random.Random) -> None:
     for name in ("hidden", "scratch", "locks"):
         (trial.root / name).mkdir()
-    project(trial.project, text=SLOW)
+    project(trial.project, text=LARGE)
     with trial.cluster() as cluster:
         under_way = trial.fit(cluster)
         early = await_moment(under_way, chance)

@@ -67,6 +67,7 @@ from rapidfire_cli.engine.ray.wire import (
 LOOK_INTERVAL = 2.0  # seconds between two looks at the cluster's nodes (assumed)
 PLACING = 60.0  # seconds for a steward to start; Ray may install things first (assumed)
 ALONE = 60.0  # seconds that a cluster without a usable node may take to get another (assumed)
+NOTICING = 5  # seconds until Ray says that a node has gone whose processes do not answer (assumed)
 RETRY = 30.0  # seconds until a node that could not be used is asked again (assumed)
 
 
@@ -110,7 +111,7 @@ class Bridge:
         """Serve the controller until it closes the socket. Raises Unusable."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
-        new = await self._new()
+        new = await self._new(await asyncio.to_thread(cluster.draining))
         placed = await asyncio.gather(*(self._place(info, len(new) - at) for at, info in enumerate(new)))
         if problem := next(filter(None, placed), ""):
             raise Unusable(problem)
@@ -196,7 +197,7 @@ class Bridge:
         while True:
             await asyncio.sleep(LOOK_INTERVAL)
             leaving = await asyncio.to_thread(cluster.draining)
-            new = [info for info in await self._new() if info.id not in leaving]
+            new = await self._new(leaving)
             for at, info in enumerate(new):
                 self._begin(self._place_late(info, len(new) - at))
             for node in [node for id_, node in self._nodes.items() if id_ in leaving]:
@@ -208,10 +209,10 @@ class Bridge:
             if time.monotonic() - alone > ALONE and not self._over.done():
                 self._over.set_result("no node of the Ray cluster is left")
 
-    async def _new(self) -> list[NodeInfo]:
-        """The nodes without a steward."""
+    async def _new(self, leaving: set[str]) -> list[NodeInfo]:
+        """The nodes without a steward, but for those that are about to go."""
         found = await asyncio.to_thread(lambda: [*cluster.nodes()])
-        busy = self._placing | {id_ for id_, node in self._nodes.items() if not node.lost}
+        busy = leaving | self._placing | {id_ for id_, node in self._nodes.items() if not node.lost}
         now = time.monotonic()
         return [info for info in found if info.id not in busy and self._refused.get(info.id, 0.0) <= now]
 
@@ -229,28 +230,31 @@ class Bridge:
         steward = cluster.place(info.id, portion.cores, portion.gpus, self._wish.command)
         problem = await self._accept(info, steward, portion)
         self._placing.discard(info.id)
-        if problem:
-            self._refused[info.id] = time.monotonic() + RETRY
-            self._room.give_back(portion)
-            ray.kill(steward)
+        if problem is None:
+            return ""
+        self._refused[info.id] = time.monotonic() + RETRY
+        self._room.give_back(portion)
+        ray.kill(steward)
         return problem
 
-    async def _accept(self, info: NodeInfo, steward: Any, portion: Portion) -> str:
-        """Let the node join; or say what is wrong with it."""
+    async def _accept(self, info: NodeInfo, steward: Any, portion: Portion) -> str | None:
+        """Let the node join; or say what is wrong with it, nothing if it has gone meanwhile."""
         look = steward.look.remote(self._wish.directory, self._wish.trace)
         try:
             sight = await asyncio.wait_for(look, PLACING)
         except TimeoutError:
             needed = portion.workers or portion.gpus
-            return f"node {info.host} has no {needed} free cores or GPUs after {PLACING:g} seconds"
+            problem = f"node {info.host} has no {needed} free cores or GPUs after {PLACING:g} seconds"
+            return await self._unless_gone(info, problem)
         except RayError as error:
-            return f"node {info.host} cannot run rapidfire: {str(error).strip().splitlines()[-1]}"
+            problem = f"node {info.host} cannot run rapidfire: {str(error).strip().splitlines()[-1]}"
+            return await self._unless_gone(info, problem)
         if problem := mismatch(self._wish, info.host, sight):
             return problem
         apart = sight.secret != self._wish.secret
         lacks = apart or not sight.enters
         if lacks and (problem := await self._settle(info, steward, apart, sight.enters)):
-            return problem
+            return await self._unless_gone(info, problem)
         offer = Offer(info.cores, sight.gpus[: portion.gpus])
         own = slots(offer, portion.workers, portion.threads)
         if offer.gpus:
@@ -266,7 +270,18 @@ class Bridge:
         self._slots += [node] * len(offered)
         self._begin(self._follow(node))
         self._say(Joined(offered, portion.threads, apart))
-        return ""
+        return None
+
+    @staticmethod
+    async def _unless_gone(info: NodeInfo, problem: str) -> str:
+        """The problem of a node; nothing if the reason is that it has gone."""
+        for _ in range(NOTICING):
+            there = await asyncio.to_thread(lambda: {node.id for node in cluster.nodes()})
+            if info.id not in there:
+                print(f"{problem} (the node has gone)", file=sys.stderr, flush=True)
+                return ""
+            await asyncio.sleep(1)
+        return problem
 
     async def _settle(self, info: NodeInfo, steward: Any, apart: bool, enters: bool) -> str:
         """Give the node a directory of its own, with our code if it lacks that; or say what is wrong."""
