@@ -6,6 +6,7 @@ refuses, the parser refuses.
 
 from collections.abc import Iterable, Mapping
 from typing import assert_never
+from urllib.parse import quote
 
 from rapidfire_cli.shapes import (
     AnyOf,
@@ -288,4 +289,4 @@ def _has(key: str) -> Schema:
 
 
 def _ref(name: str) -> Schema:
-    return {"$ref": f"#/$defs/{name.replace(' ', '%20')}"}
+    return {"$ref": f"#/$defs/{quote(name)}"}
