@@ -49,10 +49,13 @@ def too_large(order: Smoke, shared: Shared) -> Iterator[Finding]:
 
 def _finding(size: int, most: int, leaf: LeafConfig) -> Finding:
     ranks, rows = gang_size(leaf), train_config(leaf).batch_size
+    where = f" on each of {ranks} devices" if ranks > 1 else ""
     if ranks == 1:
-        where, hint = "", "several devices (`train.gpus`)"
+        hint = "several devices (`train.gpus`)"
+    elif leaf.get("fsdp_layer_cls"):
+        hint = "more devices"
     else:
-        where, hint = f" on each of {ranks} devices", "more devices, or shard the model (`fsdp_layer_cls`)"
+        hint = "more devices, or shard the model (`fsdp_layer_cls`)"
     return Finding(
         *(0, ("train", "batch_size"), "E433", "the run needs more memory than the device has"),
         found=f"about {size / GIB:,.1f} GiB{where} to train a batch of {rows}",

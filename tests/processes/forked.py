@@ -134,7 +134,7 @@ def _with_compiler() -> socket.socket:
     """The way to ask a template that has imported the compiler, too."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, Path(os.devnull).open("r+b") as nothing:
-        nobody = [nothing.fileno()] * 3
-        socket.send_fds(_template(), [json.dumps({"words": None}).encode()], [*nobody, theirs.fileno()])
+        unused = [nothing.fileno()] * 3
+        socket.send_fds(_template(), [json.dumps({"words": None}).encode()], [*unused, theirs.fileno()])
     ours.recv(64)  # its id
     return ours

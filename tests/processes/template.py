@@ -74,7 +74,7 @@ class Forked(subprocess.Popen[bytes]):
 
 
 def main() -> None:
-    """Serve requests until nobody can ask any more."""
+    """Serve requests until the other end of the socket is closed."""
     dynamo.defer()
     backend.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)  # type: ignore[assignment]
     gc.freeze()
@@ -123,7 +123,7 @@ def import_compiler() -> None:
 
 
 def begin(requests: socket.socket) -> tuple[int, int] | None:
-    """Fork the process that is asked for; its id, and the socket of whoever waits for it."""
+    """Fork the process that is asked for; its id, and the socket on which its end is told."""
     message, descriptors, *_ = socket.recv_fds(requests, LARGEST, STANDARD + 1)
     if not message:
         return None

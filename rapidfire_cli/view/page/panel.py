@@ -6,7 +6,7 @@ The kernel that runs the notebook's code answers its own front end, over the con
 anyway, so that no port is opened and nothing is let in that could not run code there already. The messages
 are custom ones of an anywidget (https://anywidget.dev/en/afm/), in JSON:
 
-    {client, follow: true}            somebody looks: send a snapshot, then what changes
+    {client, follow: true}            a view opened: send a snapshot, then what changes
     {client, follow: false}           that view was closed
     {client, id, address}             read what is at an address of the page
     {client, id, ask: {verb, …}}      a request
@@ -14,7 +14,7 @@ are custom ones of an anywidget (https://anywidget.dev/en/afm/), in JSON:
                                       buffer; or a `beat`, which says that the kernel lives
     {client, id, status, found}       from the kernel: an answer; series are in a buffer
 
-A thread follows the journal while somebody looks, so that the panel is renewed while a cell is busy. A kernel
+A thread follows the journal while a view is open, so that the panel is renewed while a cell is busy. A kernel
 that is busy with a cell hears nothing, however: messages wait until the cell has ended. So the thread begins
 when the panel is put into a cell, sends everything several times until a view is heard, because one that is
 not yet there misses what is sent, and sends the objective's curves without being asked.
@@ -42,15 +42,9 @@ from rapidfire_cli.view.page.experiment import Experiment, Found, Refused, answe
 from rapidfire_cli.view.page.stream import LOOK, PAUSE, Follower, Sent
 
 BEAT = 5.0  # seconds without a message after which one says that the kernel lives; the panel waits for 15
-AGAIN: tuple[float, ...] = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-)  # seconds until everything is sent again, as long as no view is heard
-CELL = ""  # stands for the views of a cell until one is heard
+AGAIN: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
+"""Seconds until everything is sent again, as long as no view is heard."""
+CELL = ""  # the client name of a cell's views until one is heard
 ANSWERING = 2  # threads: one may wait for a fit's answer
 
 
@@ -67,13 +61,13 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._clients: set[str] = set()
         self._told: tuple[str, str] | None = None  # the metric whose curves were sent
-        self._begun = 0  # how often somebody began to look
+        self._begun = 0  # views opened so far
         self._thread: threading.Thread | None = None  # that follows
         self._answering = ThreadPoolExecutor(ANSWERING, "rapidfire panel")
         self.on_msg(self._heard)
 
     def __repr__(self) -> str:
-        """What stands in the notebook where the widget cannot be shown."""
+        """The text that a notebook shows where it cannot show the widget."""
         home = self._find()
         return f"<panel of {home.path.name if home else 'no experiment yet'}; run the cell to see it>"
 
@@ -113,7 +107,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
                 self._thread.start()
 
     def _follow(self) -> None:
-        """Send everything whenever somebody begins to look, then what changes, until nobody does."""
+        """Send everything whenever a view opens, then what changes, until the last view closes."""
         follower, again = Follower(self._find), AGAIN
         begun, sent, due = 0, 0.0, 0.0
         try:
@@ -149,7 +143,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         self.send(message)
 
     def _looked(self) -> int:
-        """How often somebody began to look; 0 where nobody does any more: the next one gets a new thread."""
+        """The number of views opened so far; 0 if none is open, and the next one gets a new thread."""
         with self._lock:
             if not self._clients:
                 self._thread = None
