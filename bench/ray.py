@@ -168,7 +168,7 @@ def main() -> None:
         pretend(int(rest[0]))
         return
     print(f"controller, {SLOTS:,} slots: {1000 * controller():.2f} ms of CPU for each turn (at most 1)")
-    with two_nodes() as cluster:
+    with two_nodes(usual=True) as cluster:
         here, there = (1000 * median(times) for times in turns(cluster))
         print(f"turn: {here:.2f} ms here, {there:.2f} ms on a node, {there - here:.2f} ms more (at most 2)")
         ours, theirs = sweep(cluster)

@@ -14,7 +14,7 @@ from rapidfire_cli.engine.ray.backend import RayBackend, wish
 from rapidfire_cli.facts import EpochEnded, Evicted, Saved, TurnEnded
 from tests.app.fake_workers import Cli, Crew, FaultRates
 from tests.engine.local.test_backend import COMMAND, SETUP
-from tests.engine.ray.clusters import Simulated, two_nodes
+from tests.engine.ray.clusters import two_nodes
 
 SLOTS = [Slot(index, "cpu", visible="", share=0.5) for index in range(2)]
 OPTIMIZER = {"name": "SGD", "args": {"lr": 0.5}}
@@ -46,27 +46,27 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Simulated]:
-    with two_nodes() as simulated:
-        yield simulated
+def on_nodes(tmp_path_factory) -> Iterator[RayBackend]:
+    """A backend on a cluster, for all tests: its workers are new for each."""
+    place = tmp_path_factory.mktemp("cluster")
+    with two_nodes() as cluster:
+        asked = wish(cluster.address, place / "cluster", workers=2, threads=1)
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in cluster.environment.items():
+                patched.setenv(name, value)
+            backend = RayBackend(replace(asked, command=tuple(COMMAND)), place / "ray.log")
+        yield backend.use(lambda slot: replace(SETUP, misc=str(place)))
+        backend.close()
 
 
 @pytest.fixture(params=["local", "ray", "fake"])
-def stage(request, tmp_path: Path, monkeypatch) -> Iterator[Stage]:
+def stage(request, tmp_path: Path) -> Iterator[Stage]:
     dying = Assignment(8, json.dumps({"epochs": 2, "does": "kill"}), 42, "runs/8")
     if request.param == "local":
         backend = LocalBackend(SLOTS, COMMAND, dict.fromkeys(range(2), SETUP), tmp_path)
         yield Stage(backend, lambda: Train((dying,), 1))
     elif request.param == "ray":
-        simulated = request.getfixturevalue("cluster")
-        for name, value in simulated.environment.items():
-            monkeypatch.setenv(name, value)
-        asked = replace(
-            wish(simulated.address, tmp_path / "cluster", workers=2, threads=1), command=tuple(COMMAND)
-        )
-        ray = RayBackend(asked, tmp_path / "ray.log").use(lambda slot: replace(SETUP, misc=str(tmp_path)))
-        yield Stage(ray, lambda: Train((dying,), 1))
-        ray.close()
+        yield Stage(request.getfixturevalue("on_nodes"), lambda: Train((dying,), 1))
     else:
         faults = FaultRates()
 

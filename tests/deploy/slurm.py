@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.processes.forked import Forked
+from tests.processes.left_out import PATHS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "deploy" / "slurm"
@@ -54,7 +55,7 @@ class Slurm:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))},
             "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": PATHS,
             "HOME": str(self.home),
             "SCONTROL_LOG": str(self.project / "scontrol.log"),
             "SLURM_JOB_ID": str(os.getpid()),

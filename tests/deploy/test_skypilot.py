@@ -12,6 +12,7 @@ import yaml
 
 from tests.deploy.slurm import ROOT
 from tests.deploy.test_slurm import FILE, processes
+from tests.processes.left_out import PATHS
 
 TASK = ROOT / "deploy" / "skypilot" / "ray.yaml"
 
@@ -35,7 +36,7 @@ def test_two_nodes_train_and_end_with_the_fit(tmp_path):
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "HOME": str(home.parent),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": PATHS,
         "FILE": "sweep.yaml",
         "OPTIONS": "--workers 2 --threads 1",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,

@@ -110,7 +110,7 @@ def test_shares_that_an_array_trained_are_merged_to_the_results_of_one_fit(slurm
     array = {"SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2"}
     for task in ("1", "2"):
         job = {**array, "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_ID": task}
-        slurm.run("array.sbatch", "sweep.yaml", "--threads", "1", **job)
+        slurm.run("array.sbatch", "sweep.yaml", "--workers", "1", "--threads", "1", **job)
     slurm.run("merge.sbatch", "17")
     merged = "rapidfire_experiments/merged-17"
     assert sorted(results(slurm, merged)) == [1, 2, 3, 4]

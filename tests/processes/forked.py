@@ -3,24 +3,29 @@
 import atexit
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 TEMPLATE = Path(__file__).with_name("template.py")
 ROOT = Path(__file__).parents[2]
+DATA_WORKER = "data worker"
+LONGEST = 64  # bytes of a number
 
 
 class Forked:
     """A process of the tool; what is not given of its stdout and stderr are pipes, and stdin is empty.
 
-    `compiles` says that it will import torch's compiler; of the tool that is known.
+    `compiles` says that it will import torch's compiler; of the tool that is known. A data worker is passed
+    its descriptors.
     """
 
     returncode: int | None = None
@@ -35,23 +40,29 @@ class Forked:
         stdout: int | None = None,
         stderr: int | None = None,
         compiles: bool = False,
+        passed: Sequence[int] = (),
     ) -> None:
         request = json.dumps({"words": words, "cwd": str(cwd), "environment": dict(environment)}).encode()
         self.stdout, out = _out(stdout)
         self.stderr, err = _out(stderr)
-        ours, theirs = socket.socketpair()
-        with open(os.devnull) as nothing, out, err, ours, theirs:  # noqa: PTH123
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with open(os.devnull) as nothing, out, err, theirs:  # noqa: PTH123
             standard = [nothing.fileno() if stdin is None else stdin, out.fileno(), err.fileno()]
             template = _with_compiler() if compiles or _compiles(words, cwd) else _template()
-            socket.send_fds(template, [request], [*standard, theirs.fileno()])
-            self._said = ours.makefile()
-        self.pid = int(self._said.readline())
+            socket.send_fds(template, [request], [*standard, theirs.fileno(), *passed])
+        self.pid = int(self._line.recv(LONGEST))
 
     def wait(self) -> int:
         """Its exit code, once it has ended."""
         if self.returncode is None:
-            self.returncode = int(self._said.readline())
-            self._said.close()
+            with self._line:
+                self.returncode = int(self._line.recv(LONGEST))
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Its exit code, if it has ended."""
+        if self.returncode is None and select.select([self._line], [], [], 0)[0]:
+            self.wait()
         return self.returncode
 
     def communicate(self) -> tuple[str, str]:
@@ -65,13 +76,29 @@ class Forked:
         return printed, said[0]
 
     def send_signal(self, number: int) -> None:
-        """Unless it has been waited for."""
+        """Unless it has ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """With SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def data_worker(
+    _command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    pass_fds: Sequence[int],
+) -> Forked:
+    """Start a data worker as subprocess.Popen would, with `stdin` empty."""
+    assert stdin == subprocess.DEVNULL
+    return Forked((DATA_WORKER,), cwd, env, stdout=stdout, stderr=stderr, passed=pass_fds)
 
 
 def output(script: str) -> str:
@@ -136,5 +163,5 @@ def _with_compiler() -> socket.socket:
     with theirs, Path(os.devnull).open("r+b") as nothing:
         unused = [nothing.fileno()] * 3
         socket.send_fds(_template(), [json.dumps({"words": None}).encode()], [*unused, theirs.fileno()])
-    ours.recv(64)  # its id
+    ours.recv(LONGEST)  # its id
     return ours

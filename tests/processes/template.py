@@ -42,7 +42,8 @@ from rapidfire_cli import __main__ as tool
 from rapidfire_cli import cli, worker
 from rapidfire_cli.app.verbs import check, fit
 from rapidfire_cli.engine.local import backend
-from rapidfire_cli.training import dynamo, executor, shadowing
+from rapidfire_cli.training import data_pool, data_worker, dynamo, executor, shadowing
+from tests.processes import forked
 
 IMPORTED = (torch, torchmetrics.classification, typer.main, cli, check, fit, executor, shadowing)
 OF_USERS = (sklearn.datasets, sklearn.model_selection)  # what specs/digits.py imports, which many tests train
@@ -56,6 +57,7 @@ COMPILING = (
 INSTALLED = sys.path[:]
 LARGEST = 1 << 16  # bytes of a request
 STANDARD = 3  # descriptors
+PASSED = 2  # descriptors of a data worker
 HUGE = 1 << 21  # bytes of a huge page
 MADV_COLLAPSE = 25  # linux/mman.h
 THRESHOLDS = gc.get_threshold()
@@ -76,7 +78,8 @@ class Forked(subprocess.Popen[bytes]):
 def main() -> None:
     """Serve requests until the other end of the socket is closed."""
     dynamo.defer()
-    backend.subprocess = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)  # type: ignore[assignment]
+    for module, popen in ((backend, Forked), (data_pool, forked.data_worker)):
+        module.subprocess = SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL)  # type: ignore[attr-defined]
     gc.freeze()
     gc.collect()  # with nothing left to count, as in a process that has just begun
     collapse()
@@ -99,19 +102,43 @@ def collapse() -> None:
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork what is asked for, and tell its id and, later, its exit code."""
-    with selectors.DefaultSelector() as awaited:
+    """Fork what is asked for, and tell its id and, later, its exit code.
+
+    Processes that were forked ask by connections of their own, for one data worker each.
+    """
+    with selectors.DefaultSelector() as awaited, listening() as others:
         awaited.register(requests, selectors.EVENT_READ)
+        awaited.register(others, selectors.EVENT_READ)
         while True:
             for key, _ in awaited.select():
                 if key.data:
                     awaited.unregister(key.fd)
                     os.close(key.fd)
                     tell_end(*key.data)
-                elif begun := begin(requests):
-                    awaited.register(os.pidfd_open(begun[0]), selectors.EVENT_READ, begun)
-                else:
+                    continue
+                if key.fileobj is others:
+                    with others.accept()[0] as connection:
+                        begun = begin(connection)
+                elif not (begun := begin(requests)):
                     return
+                if begun:
+                    awaited.register(os.pidfd_open(begun[0]), selectors.EVENT_READ, begun)
+
+
+def listening() -> socket.socket:
+    """Where processes that are forked from now on ask for others."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("")  # the kernel chooses a name, which is no file
+    listener.listen()
+    name = listener.getsockname()
+
+    def connect() -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(name)
+        return connection
+
+    forked._template = connect  # type: ignore[assignment]
+    return listener
 
 
 def import_compiler() -> None:
@@ -124,13 +151,13 @@ def import_compiler() -> None:
 
 def begin(requests: socket.socket) -> tuple[int, int] | None:
     """Fork the process that is asked for; its id, and the socket on which its end is told."""
-    message, descriptors, *_ = socket.recv_fds(requests, LARGEST, STANDARD + 1)
+    message, descriptors, *_ = socket.recv_fds(requests, LARGEST, STANDARD + 1 + PASSED)
     if not message:
         return None
-    *standard, line = descriptors
+    standard, line, passed = descriptors[:STANDARD], descriptors[STANDARD], descriptors[STANDARD + 1 :]
     if (pid := os.fork()) == 0:
-        perform(json.loads(message), standard, line)
-    for descriptor in standard:
+        perform(json.loads(message), standard, line, passed)
+    for descriptor in (*standard, *passed):
         os.close(descriptor)
     os.write(line, f"{pid}\n".encode())
     return pid, line
@@ -144,7 +171,7 @@ def tell_end(pid: int, line: int) -> None:
     os.close(line)
 
 
-def perform(request: dict[str, Any], standard: Sequence[int], line: int) -> NoReturn:
+def perform(request: dict[str, Any], standard: Sequence[int], line: int, passed: Sequence[int]) -> NoReturn:
     """Be the process that is asked for, in one that was just forked."""
     if request["words"] is None:  # another template
         import_compiler()
@@ -159,6 +186,9 @@ def perform(request: dict[str, Any], standard: Sequence[int], line: int) -> NoRe
             become(
                 lambda: exec(script, vars(sys.modules["__main__"])), ["-c", *words], request["environment"]
             )
+        case [forked.DATA_WORKER]:
+            ends = [str(number) for number in (*passed, os.getppid())]
+            become(data_worker.main, ["-c", *ends], request["environment"], passed)
         case words:
             become(tool.main, ["rapidfire", *words], request["environment"])
 
@@ -176,6 +206,8 @@ def become(
     sys.argv = [*words]
     own = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     sys.path[:] = [*own, *(place for place in INSTALLED if place not in own)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # else it would count as code of the user's
     sys.modules["__main__"] = ModuleType("__main__")
     sys.modules.pop("__mp_main__", None)  # by which multiprocessing knows the template
     sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in range(STANDARD))

@@ -2,14 +2,13 @@
 
 import os
 import sqlite3
-import subprocess
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engine.ray.clusters import Simulated
-from tests.scenarios.conftest import Cli
+from tests.scenarios.conftest import Cli, Process
 
 FILE = """\
 experiment: tiny
@@ -61,7 +60,7 @@ class Fit:
 
     cli: Cli
     cluster: Simulated
-    process: "subprocess.Popen[str]"
+    process: Process
 
     def wait_for_epochs(self, count: int) -> None:
         """Until this many epochs are journaled."""
@@ -102,7 +101,7 @@ class Fit:
 def begin(cli: Cli, cluster: Simulated) -> Fit:
     """Start a fit of two workers on the cluster."""
     asked = ("fit", "experiment.yaml", "--ray", cluster.address, "--workers", "2")
-    return Fit(cli, cluster, cli.start(*asked, anew=True))
+    return Fit(cli, cluster, cli.start(*asked))
 
 
 def project(place: Path, cluster: Simulated | None = None, text: str = FILE) -> Cli:

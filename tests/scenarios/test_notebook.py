@@ -20,7 +20,7 @@ from rapidfire_cli.app.control.asking import new_request, send
 from rapidfire_cli.requests import Stop
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.requests_taken import requests_taken
-from tests.scenarios.conftest import ROOT
+from tests.processes.left_out import PATHS
 from tests.view.page.built import browser as installed
 from tests.view.page.built import missing, page_bundle
 from tests.view.page.served import Tab, chromium
@@ -116,7 +116,7 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
         server = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             cwd=place,
-            env={**os.environ, **directories, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **directories, "PYTHONPATH": PATHS},
             stdout=log,
             stderr=log,
         )

@@ -211,7 +211,7 @@ def test_a_node_that_shares_no_directory_gets_code_and_checkpoints_and_gives_the
     apart, scratch, cluster, expected
 ):
     cli = project(apart / "moved", cluster)
-    begun = cli.start("fit", "experiment.yaml", "--workers", "1", anew=True)
+    begun = cli.start("fit", "experiment.yaml", "--workers", "1")
     Fit(cli, cluster, begun).wait_for_epochs(3)
     os.kill(begun.pid, signal.SIGINT)
     begun.communicate()

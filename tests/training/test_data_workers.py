@@ -2,16 +2,21 @@
 
 import os
 import signal
+import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from rapidfire_cli.training import data_pool
 from rapidfire_cli.training.data_pool import DataPool
 from rapidfire_cli.training.data_worker import NICER
 from rapidfire_cli.training.equality import equal
 from rapidfire_cli.training.shared_batches import Segments, packed, read
+from tests.processes import forked
+from tests.shares import WHOLE
 from tests.training.noisy import FRAGILE, SPEC
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
@@ -22,11 +27,14 @@ def pool(place):
 
 
 @pytest.fixture
-def sandbox(tmp_path):
-    """Makes a sandbox whose data workers end with the test."""
+def sandbox(tmp_path, monkeypatch):
+    """Makes a sandbox whose data workers end with the test; they are forked, unless they start `anew`."""
     made = []
 
-    def make(spec=SPEC, name="pooled", **options):
+    def make(spec=SPEC, name="pooled", anew=WHOLE, **options):
+        if not anew:
+            usual = SimpleNamespace(Popen=forked.data_worker, DEVNULL=subprocess.DEVNULL)
+            monkeypatch.setattr(data_pool, "subprocess", usual)
         made.append(TrainingSandbox(tmp_path / name, spec, **options))
         return made[-1]
 
@@ -138,7 +146,7 @@ def test_batches_of_the_validation_and_the_next_epoch_are_begun_before_an_epoch_
         DataPool, "submit", lambda self, *task: asked.append(task[1:4]) or submit(self, *task)
     )
     monkeypatch.setattr(DataPool, "take", lambda self, task: asked.append("take") or take(self, task))
-    place = sandbox(data_workers=1, prefetch=3, data_cache=0)
+    place = sandbox(data_workers=1, prefetch=3, data_cache=0, anew=True)
     place.train(leaf(batch_size=20, epochs=2), until=2)  # two batches an epoch, and one to validate
 
     first, second = ([("train", epoch, batch) for batch in (0, 1)] for epoch in (1, 2))

@@ -19,8 +19,14 @@ from typing import Any
 import pytest
 
 from tests.engine.ray.namespaces import NAMESPACE
+from tests.processes.left_out import PATHS
 
 SERVER = Path(__file__).with_name("served.py")
+CALM = {
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
+}
+"""Ray starts no process before one is needed, of which stewards need one for each node."""
 
 
 @dataclass
@@ -31,11 +37,13 @@ class Simulated:
     token: str
     nodes: list[dict[str, Any]]  # the id and the process ids of each, the head first
     process: subprocess.Popen[str]
+    paths: Mapping[str, str]  # for Python's imports
 
     @property
     def environment(self) -> dict[str, str]:
         """What a client needs."""
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token} if self.token else OPEN
+        mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token} if self.token else OPEN
+        return {**mode, **self.paths}
 
     def remove(self, node: int) -> None:
         """End the node, as a machine that is switched off."""
@@ -65,28 +73,34 @@ OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 @contextmanager
 def two_nodes(
-    protected: bool = True, hidden: Path | None = None, more: Mapping[str, str] = MappingProxyType({})
+    protected: bool = True,
+    hidden: Path | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
+    usual: bool = False,
 ) -> Iterator[Simulated]:
     """Two nodes of two cores each, the second of which does not see the `hidden` directory.
 
-    All processes there have `more` environment variables. The test is skipped where ray is not installed.
+    All processes there have `more` environment variables. Unless all is as `usual`, they need less time to
+    start. The test is skipped where ray is not installed.
     """
     if find_spec("ray") is None:
         pytest.skip("ray is not installed")
     token = secrets.token_hex(16) if protected else ""
     mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if protected else OPEN
+    paths = {} if usual else {"PYTHONPATH": PATHS}
+    calm = {} if usual else CALM
     process = subprocess.Popen(
         [sys.executable, str(SERVER), str(os.getpid()), str(hidden or "")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **mode, **more, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, **mode, **calm, **paths, **more, "RAY_USAGE_STATS_ENABLED": "0"},
     )
     try:
         assert process.stdout
         told = json.loads(process.stdout.readline())
-        yield Simulated(told["address"], token, told["nodes"], process)
+        yield Simulated(told["address"], token, told["nodes"], process, paths)
     finally:
         process.kill()
         process.wait()
