@@ -1,6 +1,6 @@
 """Publications: directories that appear complete or not at all, and small files that are replaced atomically.
 
-Theory of operation ------------------- Everything durable except the journal and the logs is written by this
+Theory of operation. Everything durable except the journal and the logs is written by this
 module: checkpoints, prepared files, final weights, manifests. A caller passes payload files (a writer for
 each) and facts. Readers receive a `Published` whose bytes were all checked, or Damaged.
 

@@ -1,6 +1,6 @@
 """The training loop: epochs, optimizer steps, batches, validation.
 
-Theory of operation ------------------- `train` is a generator. It advances a run and yields a mark after each
+Theory of operation. `train` is a generator. It advances a run and yields a mark after each
 optimizer step, each validation batch and each epoch. Between two marks its caller, the executor, may save the
 run, check whether to stop, or abandon the generator: the `LiveRun` holds everything the loop needs, so a new
 call of `train` continues where the last one was left, in this process or in another.
@@ -47,9 +47,7 @@ class Mark(Enum):
     """Where the loop pauses."""
 
     STEP = auto()  # an optimizer step is finished; the run is whole
-    VALIDATION_BATCH = (
-        auto()
-    )  # a validation batch is finished; after `rewind` the run is as before the first one
+    VALIDATION_BATCH = auto()  # a validation batch is finished; `rewind` makes the run as before the first
     EPOCH = auto()  # an epoch is finished and `run.outcome` holds its metrics; the run is whole
 
 
