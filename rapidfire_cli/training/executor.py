@@ -313,9 +313,10 @@ class Executor:
             if mark is Mark.EPOCH:
                 self._tell(run.record_epoch())
             self._unsaved.setdefault(run.assignment.run, began)
-            done, left = run.ticks - from_ticks, limit - run.ticks
-            is_over = left <= 0 or (mark is Mark.EPOCH and is_enough(now - entered, done, left))
-            decision = self._decided(run, mark, now, run.ticks >= until and is_over)
+            ticks = run.ticks
+            left = limit - ticks
+            is_over = left <= 0 or (mark is Mark.EPOCH and is_enough(now - entered, ticks - from_ticks, left))
+            decision = self._decided(run, mark, now, ticks >= until and is_over)
             if decision and self._carried_out(run, mark, decision):
                 return decision
             if mark is not Mark.VALIDATION_BATCH:

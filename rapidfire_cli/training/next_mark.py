@@ -40,13 +40,13 @@ def marks(run: LiveRun, checked: set[Structure]) -> Iterator[Mark]:
         if its and its not in checked:
             check_state(run)
         for mark in train(run):
-            first = run.step == 1 and mark is Mark.STEP
+            first, passed = run.step == 1 and mark is Mark.STEP, run.ticks
             if first and its and its not in checked:
                 check_state(run)
                 checked.add(its)
-            elif first or run.ticks != ticks:
+            elif first or passed != ticks:
                 check_changes(run)
-            ticks = run.ticks
+            ticks = passed
             yield mark
 
 

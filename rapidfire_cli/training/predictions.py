@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import torch
@@ -23,6 +24,12 @@ from rapidfire_cli.training.returns import described
 
 IGNORED = -100  # the label of rows or tokens that do not count (`ignore_index` of torch and transformers)
 WEIGHT = "weight"
+INTEGRAL = frozenset(
+    (
+        *(torch.int64, torch.int32, torch.int16, torch.int8),
+        *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    )
+)
 CAUSAL_MODEL = re.compile(r"(?<!With)LMHeadModel$|ForCausalLM")
 CAUSAL_OUTPUT = "CausalLM"  # in the names of transformers' output classes
 BLOCK = 2**24  # logits whose cross entropies are computed at once (assumed: 64 MB)
@@ -160,9 +167,14 @@ class Reader:
         raise Failure("error", f"{cause}; return logits.flatten(0, 1) and labels.flatten()")
 
 
-def is_of_transformers(outputs: object) -> bool:
+def is_of_transformers(outputs: Any) -> bool:
     """Whether these outputs are an unchanged output object of a transformers model."""
-    return any(base.__module__.startswith("transformers.") for base in type(outputs).mro())
+    return _is_from_transformers(*type(outputs).__mro__)
+
+
+@cache
+def _is_from_transformers(*bases: Any) -> bool:
+    return any(base.__module__.startswith("transformers.") for base in bases)
 
 
 def is_causal(model: nn.Module) -> bool:
@@ -214,12 +226,12 @@ def _labels(outputs: Mapping[str, Any], batch: Any) -> Any:
 
 
 def _integral(labels: Tensor) -> bool:
-    return not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    return labels.dtype in INTEGRAL
 
 
 def _is_per_row(logits: Tensor, labels: Tensor) -> bool:
     """Whether there are logits (B, C) for labels (B,)."""
-    return labels.ndim == 1 and logits.ndim == 2 and len(logits) == len(labels)
+    return labels.ndim == 1 and logits.ndim == 2 and logits.shape[0] == labels.shape[0]
 
 
 def _relate(logits: Tensor, labels: Tensor) -> bool:

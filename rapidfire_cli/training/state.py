@@ -46,6 +46,7 @@ from rapidfire_cli.training.model_state import (
 )
 from rapidfire_cli.training.optimizers import AnyOptimizer, is_of_torch, members
 from rapidfire_cli.training.places import spelled
+from rapidfire_cli.training.recognized import State
 from rapidfire_cli.training.weights import Weights, weights
 from rapidfire_cli.training.whole import divided_like
 
@@ -227,7 +228,7 @@ def check_changes(run: LiveRun) -> None:
         raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")
 
 
-def held_attributes(run: LiveRun) -> attributes.State:
+def held_attributes(run: LiveRun) -> State:
     """Return the plain attributes that training changed. Raises Failure if one cannot be saved."""
     try:
         return run.origins.attributes.changed()
@@ -290,7 +291,7 @@ class Snapshot:
     frozen: frozenset[str]  # parameters by name
     hashes: dict[str, str]  # of frozen weights that were unchanged
     streams: rng.Streams
-    attributes: attributes.State
+    attributes: State
     buffers: Mapping[str, Tensor | None]
     parameters: Mapping[str, Tensor]  # those that share memory, or that user code may write to
     spec: dict[str, Any]

@@ -1,5 +1,7 @@
 """Attributes that stay as they are cost next to nothing; whatever changes is found."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -41,6 +43,31 @@ def test_attributes_that_stay_as_they_are_are_not_walked_again(walks):
     assert walks == []
 
 
+def test_a_model_that_is_evaluated_between_epochs_is_walked_once(walks):
+    model, _, attributes = kept()
+    model[0].temperature = 2.0
+    walks.clear()
+    for _ in range(3):
+        model.eval()
+        assert [*attributes.changed()] == [(MODEL, "_modules", "0", "temperature")]
+    assert len(walks) == 1
+    model.train()
+    model[0].temperature = 1.0
+    assert attributes.changed() == {}
+    assert len(walks) == 1
+
+
+def test_tensors_that_the_model_replaces_are_not_kept():
+    model, _, attributes = kept()
+    gone = []
+    for _ in range(3):
+        gone.append(weakref.ref(model[1].running_var))
+        model[1].running_var = torch.ones(2)
+        attributes.changed()
+    assert [each() for each in gone] == [None] * 3
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
 @pytest.mark.parametrize(
     ("place", "change"),
     [
@@ -56,8 +83,12 @@ def test_attributes_that_stay_as_they_are_are_not_walked_again(walks):
         ((MODEL, "_modules", "0", "mean"), lambda model, _: setattr(model[1], "running_mean", torch.ones(2))),
     ],
 )
-def test_whatever_changes_is_found(place, change):
+def test_whatever_changes_is_found(place, change, evaluated):
     model, holder, attributes = kept()
+    if evaluated:
+        model.eval()
+        attributes.changed()
+        model.train()
     change(model, holder)
     assert [*attributes.changed()] == [place]
     assert [*attributes.changed()] == [place]
