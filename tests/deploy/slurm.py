@@ -11,6 +11,8 @@ from tests.processes.left_out import PATHS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "deploy" / "slurm"
+QUICK = {**os.environ, "PYTHONPATH": PATHS}
+"""The environment of a command of Ray."""
 
 SRUN = """\
 #!/bin/bash

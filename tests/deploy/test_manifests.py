@@ -17,7 +17,7 @@ import yaml
 
 from rapidfire_cli import cli
 from rapidfire_cli.engine.jobs import Timeouts
-from tests.deploy.slurm import ROOT
+from tests.deploy.slurm import QUICK, ROOT
 
 DEPLOY = ROOT / "deploy"
 BATCH = sorted(DEPLOY.glob("slurm/*.sbatch"))
@@ -90,7 +90,8 @@ def test_a_script_calls_rapidfire_with_options_that_exist(name):
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 def test_options_of_ray_start_exist():
     ray = Path(sys.executable).with_name("ray")
-    told = subprocess.run([ray, "start", "--help"], capture_output=True, text=True, check=True).stdout
+    asked = [ray, "start", "--help"]
+    told = subprocess.run(asked, env=QUICK, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"^ +(--[a-z-]+)", told, re.MULTILINE))
     for group in (HEAD, WORKERS):
         assert {f"--{name}" for name in group["rayStartParams"]} <= known

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.slurm import ROOT
+from tests.deploy.slurm import QUICK, ROOT
 
 PAGE = (ROOT / "docs" / "clusters.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -63,7 +63,8 @@ def test_commands_of_ray_have_the_options_that_the_page_uses():
     ray = Path(sys.executable).with_name("ray")
     assert shutil.which(ray)
     for verb in ("start", "get-auth-token"):
-        told = subprocess.run([ray, verb, "--help"], capture_output=True, text=True, check=True).stdout
+        asked = [ray, verb, "--help"]
+        told = subprocess.run(asked, env=QUICK, capture_output=True, text=True, check=True).stdout
         used = re.findall(rf"\bray {verb} ((?:--\S+ *)+)", "\n".join(BLOCKS))
         assert used
         for option in re.findall(r"--[a-z-]+", " ".join(used)):

@@ -1,11 +1,14 @@
 """The memory that a run needs is estimated without making it, and near what it is."""
 
+from itertools import product
+
 import pytest
 
 from rapidfire_cli.engine.messages import Assignment, Memory, Smoke
 from rapidfire_cli.terms import canonical
 from rapidfire_cli.training.estimating import estimate
 from rapidfire_cli.training.measuring import HostMeter, measure
+from tests.shares import share
 from tests.training.sandbox import SPECS, TrainingSandbox, leaf
 from tests.training.specs import Blobs
 
@@ -28,9 +31,9 @@ def smoked(place, config):
     return place.executor.smoke(Smoke(canonical(config), 7, estimated=True))
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM])
-@pytest.mark.parametrize("width", [256, 4096])
-@pytest.mark.parametrize("batch_size", [8, 32])
+@pytest.mark.parametrize(
+    ("optimizer", "width", "batch_size"), share([*product([SGD, ADAM], [256, 4096], [8, 32])], 3)
+)
 def test_the_estimate_is_near_what_is_measured(tmp_path, optimizer, width, batch_size):
     config = leaf(optimizer, batch_size=batch_size, user_knobs={"width": width})
     place = TrainingSandbox(tmp_path / "place", f"{SPECS}:Wide")
