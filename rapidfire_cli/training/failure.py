@@ -71,8 +71,13 @@ def guard_knob(*path: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failure = failed(error)
-        raise Failure(failure.kind, failure.cause, failure.traceback, failure.knob or path) from error
+        raise at_knob(error, path) from error
+
+
+def at_knob(error: Exception, path: tuple[str, ...]) -> Failure:
+    """Turn an error into a Failure that blames the knob at this path, unless it blames one already."""
+    failure = failed(error)
+    return Failure(failure.kind, failure.cause, failure.traceback, failure.knob or path)
 
 
 @contextmanager

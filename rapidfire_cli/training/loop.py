@@ -39,6 +39,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import check_sparse, clip, members
+from rapidfire_cli.training.predictions import MAPPING
 from rapidfire_cli.training.returns import described
 from rapidfire_cli.training.share import Share
 
@@ -304,7 +305,7 @@ def outputs_of(model: Model, batch: Any) -> Any:
 
 def check_loss(outputs: Any) -> None:
     """Check that the outputs are a mapping with a scalar `loss`. Raises Failure."""
-    loss = outputs.get(LOSS) if isinstance(outputs, Mapping) else None
+    loss = outputs.get(LOSS) if isinstance(outputs, MAPPING) else None
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         cause = f"compute_forward must return a mapping with a scalar `loss`; it returned {_told(outputs)}"
         raise Failure("error", cause)

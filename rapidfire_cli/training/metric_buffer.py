@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rapidfire_cli.training import rng
-from rapidfire_cli.training.failure import Failure, guard_knob
+from rapidfire_cli.training.failure import Failure, at_knob, guard_knob
 from rapidfire_cli.training.metrics import Custom, Measure, measure
 from rapidfire_cli.training.predictions import Pair, Reader, counted
 from rapidfire_cli.training.sums import EXACT, exact
@@ -44,11 +44,13 @@ class MetricBuffer:
 
         Custom metrics receive logits and labels unchanged; named metrics receive the rows that count.
         """
-        with nullcontext() if self._custom or reader.inputs else guard_knob(NAMED):
-            raw = reader.raw(outputs, batch)
-        with guard_knob(NAMED):
-            flat = reader.flat(outputs, raw) if self._flat.names else None
-            rows = reader.rows(outputs, raw) if self._rows.names else None
+        raw = reader.raw(outputs, batch) if self._custom or reader.inputs else None
+        try:  # a context manager would take longer than all that is in it
+            pair = raw or reader.raw(outputs, batch)
+            flat = reader.flat(outputs, pair) if self._flat.names else None
+            rows = reader.rows(outputs, pair) if self._rows.names else None
+        except Exception as error:
+            raise at_knob(error, (NAMED,)) from error
         return [raw if self._custom else None, flat, rows]
 
     def add(self, pairs: Sequence[Pair | None]) -> None:

@@ -22,6 +22,7 @@ from rapidfire_cli.terms import LOSS
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.returns import described
 
+MAPPING = (dict, Mapping)  # asked in this order, a dict is recognized in a fifth of the time
 IGNORED = -100  # the label of rows or tokens that do not count (`ignore_index` of torch and transformers)
 WEIGHT = "weight"
 INTEGRAL = frozenset(
@@ -222,7 +223,7 @@ def _own_pair(chosen: Any) -> Pair:
 
 def _labels(outputs: Mapping[str, Any], batch: Any) -> Any:
     labels = outputs.get("labels")
-    return batch.get("labels") if labels is None and isinstance(batch, Mapping) else labels
+    return batch.get("labels") if labels is None and isinstance(batch, MAPPING) else labels
 
 
 def _integral(labels: Tensor) -> bool:
