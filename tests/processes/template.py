@@ -54,6 +54,7 @@ COMPILING = (
     "rapidfire_cli.training.gang",
     "rapidfire_cli.training.sharding",
 )
+OF_TESTS = [name for name in sys.modules if name.partition(".")[0] == "tests"]  # else code of the user's
 INSTALLED = sys.path[:]
 LARGEST = 1 << 16  # bytes of a request
 STANDARD = 3  # descriptors
@@ -206,8 +207,8 @@ def become(
     sys.argv = [*words]
     own = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     sys.path[:] = [*own, *(place for place in INSTALLED if place not in own)]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-        del sys.modules[name]  # else it would count as code of the user's
+    for name in OF_TESTS:
+        sys.modules.pop(name, None)
     sys.modules["__main__"] = ModuleType("__main__")
     sys.modules.pop("__mp_main__", None)  # by which multiprocessing knows the template
     sys.stdin, sys.stdout, sys.stderr = (_stream(number) for number in range(STANDARD))
