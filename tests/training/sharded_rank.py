@@ -52,13 +52,15 @@ def resized(home: Path, rank: int) -> dict[str, tuple[Any, str]]:
     found = {}
     for name, sizes in SIZES.items():
         place = home / name.replace(" ", "-")
-        sandbox = _sandbox(place, every=0)
+        sandbox = _sandbox(place)
         for epoch, size in enumerate(sizes, 1):
             if rank < size:
                 config = STOPPED["whole" if name == "not sharded" else "sharded"]
                 member = Rank(rank, size, f"{name} {epoch}") if size > 1 else None
                 order = Train((_assignment(place, config),), epoch, 0, member)
                 sandbox.executor.train(order)
+                if size == 1:
+                    sandbox.evict()  # a gang saves its run when its turn ends
         if rank == 0:
             epochs = [
                 {f"{split} {metric}": value for (split, metric), value in each.items()}
@@ -68,10 +70,10 @@ def resized(home: Path, rank: int) -> dict[str, tuple[Any, str]]:
     return found
 
 
-def _sandbox(place: Path, every: float = 30) -> TrainingSandbox:
+def _sandbox(place: Path) -> TrainingSandbox:
     place.mkdir(parents=True, exist_ok=True)
     spec, _, setup = STEPPING
-    return TrainingSandbox(place, f"tests.training.gang_specs:{spec}", **{**setup, "checkpoint_every": every})
+    return TrainingSandbox(place, f"tests.training.gang_specs:{spec}", **{**setup, "checkpoint_every": 30})
 
 
 def _assignment(place: Path, config: Any = STEPPING[1]) -> Assignment:
