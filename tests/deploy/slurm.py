@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.engine.ray.clusters import CALM
 from tests.processes.forked import Forked
 from tests.processes.left_out import PATHS
 
@@ -58,6 +59,7 @@ class Slurm:
             **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))},
             "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": PATHS,
+            **CALM,
             "HOME": str(self.home),
             "SCONTROL_LOG": str(self.project / "scontrol.log"),
             "SLURM_JOB_ID": str(os.getpid()),

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,8 +92,7 @@ def test_a_worker_that_cannot_be_started_is_gone(tmp_path):
     assert gone.cause.startswith("could not be started: ")
 
 
-def test_a_steward_that_is_not_polled_ends_and_its_workers_with_it(tmp_path):
-    code = f"""
+UNPOLLED = f"""
 import asyncio, sys
 from pathlib import Path
 from rapidfire_cli.engine.ray.steward import Steward
@@ -100,25 +100,14 @@ from tests.engine.ray.test_steward import polled, start
 async def scene():
     steward = Steward(tuple({COMMAND!r}))
     await steward.look(str(Path.cwd()), "none")
-    await steward.put(0, [start(Path({str(tmp_path)!r}))])
+    await steward.put(0, [start(Path(sys.argv[1]))])
     [(_, ready)] = [each for each in await polled(steward, lambda each: isinstance(each, tuple))
                     if isinstance(each, tuple)]
     print(ready.pid, flush=True)
     await asyncio.sleep(600)
 asyncio.run(scene())
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    worker = int(process.stdout.readline())
-    assert is_alive(worker)
-    begun = time.monotonic()
-    assert process.wait() == 1
-    assert time.monotonic() - begun > RENEWAL / 2, "it did not wait for another poll"
-    assert not is_alive(worker)
-
-
-def test_a_steward_that_has_no_workers_yet_may_take_longer_to_join():
-    code = f"""
+JOINING = f"""
 import asyncio
 from rapidfire_cli.engine.ray.steward import Steward
 async def scene():
@@ -129,12 +118,7 @@ async def scene():
     print("joined")
 asyncio.run(scene())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "joined\n")
-
-
-def test_a_poll_that_comes_after_the_end_of_the_lease_does_not_renew_it():
-    code = f"""
+FROZEN = f"""
 import asyncio, time
 from rapidfire_cli.engine.ray.steward import Steward
 async def scene():
@@ -146,8 +130,41 @@ async def scene():
     print("renewed")
 asyncio.run(scene())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory) -> "Iterator[dict[str, subprocess.Popen[str]]]":
+    """Stewards that wait for the end of a lease, all at the same time."""
+    place = str(tmp_path_factory.mktemp("worker"))
+    processes = {
+        code: subprocess.Popen([sys.executable, "-c", code, place], stdout=subprocess.PIPE, text=True)
+        for code in (UNPOLLED, JOINING, FROZEN)
+    }
+    yield processes
+    for process in processes.values():
+        process.kill()
+        process.wait()
+
+
+def test_a_steward_that_is_not_polled_ends_and_its_workers_with_it(waiting):
+    process = waiting[UNPOLLED]
+    assert process.stdout
+    worker = int(process.stdout.readline())
+    assert is_alive(worker)
+    begun = time.monotonic()
+    assert process.wait() == 1
+    assert time.monotonic() - begun > RENEWAL / 2, "it did not wait for another poll"
+    assert not is_alive(worker)
+
+
+def test_a_steward_that_has_no_workers_yet_may_take_longer_to_join(waiting):
+    printed, _ = waiting[JOINING].communicate()
+    assert (waiting[JOINING].returncode, printed) == (0, "joined\n")
+
+
+def test_a_poll_that_comes_after_the_end_of_the_lease_does_not_renew_it(waiting):
+    printed, _ = waiting[FROZEN].communicate()
+    assert (waiting[FROZEN].returncode, printed) == (1, "")
 
 
 @pytest.mark.parametrize(
