@@ -27,7 +27,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 
 ROOT = Path(__file__).parents[1]
 REQUESTS = 100
-EPOCHS = 20  # a sweep of half a minute or more
+EPOCHS = 100  # a sweep of half a minute or more
 PHASE = "SELECT max(ended) - min(started), (SELECT count(*) FROM requests) FROM turns"
 READY = "SELECT count(*) FROM turns"
 TICKS = os.sysconf("SC_CLK_TCK")  # per second, in which the kernel counts CPU time

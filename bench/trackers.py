@@ -23,7 +23,7 @@ from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Tracker
 
 ROOT = Path(__file__).parents[1]
-EPOCHS = 20  # a sweep of half a minute or more
+EPOCHS = 100  # a sweep of half a minute or more
 PHASE = "SELECT max(ended) - min(started) FROM turns"
 TICKS = os.sysconf("SC_CLK_TCK")  # per second, in which the kernel counts CPU time
 LOGS = b"rapidfire_cli.app.tracking.process"  # in the command line of the process that logs
