@@ -152,12 +152,12 @@ class Executor:
         A worker that is not `idle` spends no more than a SHARE of its time on that. Returns the seconds until
         the next call is useful, or None if nothing is unsaved.
         """
-        waiting = [since for run, since in self._unsaved.items() if self._runs[run].gang is None]
-        if not waiting:
+        waiting = (since for run, since in self._unsaved.items() if self._runs[run].gang is None)
+        if (oldest := next(waiting, None)) is None:
             return None
         now = self._clock()
         if (overdue := self._overdue(now)) is None:
-            return waiting[0] + self._setup.checkpoint_every - now
+            return oldest + self._setup.checkpoint_every - now
         if not idle and now < self._spare_due:
             return IDLE
         self._save_waiting(overdue, now)
@@ -240,6 +240,7 @@ class Executor:
                 self._save(run)
         if run.ticks >= run.goal:
             self._complete(run)
+        alone = [each.frozen for each in self._runs.values()] if len(self._runs) == 1 else []
         self._tell(
             TurnEnded(
                 assignment.run,
@@ -248,7 +249,7 @@ class Executor:
                 run.step,
                 run.partial_metrics,
                 self._size(run),
-                self._shared.pool.shared(each.frozen for each in self._runs.values()),
+                self._shared.pool.shared(*alone),
             )
         )
 

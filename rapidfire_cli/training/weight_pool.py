@@ -92,11 +92,13 @@ class WeightPool:
         own = {stored for stored in frozen.stored.values() if len(stored.holders) == 1}
         return sum(stored.storage.nbytes() for stored in own)
 
-    def shared(self, residents: Iterable[Frozen]) -> int:
-        """Return the bytes of the residents' shared storages; those of a single resident count as shared."""
-        runs = [*residents]
-        every = {stored for frozen in runs for stored in frozen.stored.values()}
-        return sum(stored.storage.nbytes() for stored in every if len(stored.holders) > 1 or len(runs) == 1)
+    def shared(self, alone: Frozen | None = None) -> int:
+        """Return the bytes of the storages that several runs use, or of all those of the only resident.
+
+        Every turn asks, so this must not go through all residents, of which there may be tens of thousands.
+        """
+        several = (stored for stored in self._stored.values() if len(stored.holders) > 1)
+        return sum(stored.storage.nbytes() for stored in ({*alone.stored.values()} if alone else several))
 
 
 def _by_storage(names: Iterable[str], tensors: Mapping[str, Tensor | None]) -> list[list[str]]:

@@ -1,11 +1,14 @@
 """A run's result depends on nothing but its config, seed, code and data."""
 
+import sys
+
 import pytest
 
 from rapidfire_cli.facts import EpochEnded, Evicted, RunFailed, RunOpened, Saved, TurnEnded
 from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
+PACKAGE = "rapidfire_cli/training/"
 STEPS = 5  # of an epoch: 37 rows in batches of 8
 PULSES = STEPS + 2 + 1  # each epoch: its steps, its validation batches, its end
 SPLITS = {
@@ -234,3 +237,34 @@ def test_more_chunks_than_steps(tmp_path):
 
     assert steps == [0, 1, 1, 1, 1, 2, 2]
     assert not [report for report in place.told if isinstance(report, RunFailed)]
+
+
+def test_a_turn_and_a_look_for_spare_work_do_not_go_through_all_residents(tmp_path):
+    """A worker may hold tens of thousands of runs. Our lines are counted, with each round of a loop."""
+    place, counts, number = TrainingSandbox(tmp_path), [], 0
+    for residents in (8, 108):
+        while number < residents:
+            number += 1
+            place.train(leaf(), until=1, run=number)
+        number += 1
+        counts.append(
+            lines(lambda run=number: (place.train(leaf(), until=1, run=run), place.executor.spare(True)))
+        )
+    assert counts[1] - counts[0] < 100 / 2
+
+
+def lines(call):
+    """The lines of the package that run in the call."""
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        count += event == "line"
+        return trace if PACKAGE in frame.f_code.co_filename else None
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return count
