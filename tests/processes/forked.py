@@ -17,7 +17,7 @@ from typing import IO
 
 TEMPLATE = Path(__file__).with_name("template.py")
 ROOT = Path(__file__).parents[2]
-DATA_WORKER = "data worker"
+WORKER, DATA_WORKER = "worker", "data worker"
 LONGEST = 64  # bytes of a number
 
 
@@ -84,6 +84,25 @@ class Forked:
     def kill(self) -> None:
         """With SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+def worker(
+    _command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdin: int,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    pass_fds: Sequence[int],
+    process_group: int,
+) -> Forked:
+    """Start a worker as subprocess.Popen would, with `stdin` empty and in a group of its own.
+
+    It has imported torch's compiler, with which it looks at models that are not made.
+    """
+    assert stdin == subprocess.DEVNULL and process_group == 0
+    out, err = stdout.fileno(), stderr.fileno()
+    return Forked((WORKER,), Path.cwd(), env, stdout=out, stderr=err, compiles=True, passed=pass_fds)
 
 
 def data_worker(

@@ -187,9 +187,12 @@ def perform(request: dict[str, Any], standard: Sequence[int], line: int, passed:
             become(
                 lambda: exec(script, vars(sys.modules["__main__"])), ["-c", *words], request["environment"]
             )
-        case [forked.DATA_WORKER]:
+        case [forked.WORKER | forked.DATA_WORKER as kind]:
+            if kind == forked.WORKER:
+                os.setpgid(0, 0)
+            main = worker.main if kind == forked.WORKER else data_worker.main
             ends = [str(number) for number in (*passed, os.getppid())]
-            become(data_worker.main, ["-c", *ends], request["environment"], passed)
+            become(main, ["-c", *ends], request["environment"], passed)
         case words:
             become(tool.main, ["rapidfire", *words], request["environment"])
 

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pytest
 
+from rapidfire_cli.engine.local import backend
+from tests.processes import forked
 from tests.processes.forked import Forked
 from tests.shares import WHOLE
 
@@ -93,6 +96,15 @@ class Cli:
     def outcome(self) -> tuple[Any, ...]:
         """What two experiments with equal results have in common, to the bit."""
         return self.weights(), self.metrics(), self.runs()
+
+
+@pytest.fixture
+def forks_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own process has its workers forked, as those of `cli` are."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    if not WHOLE:
+        usual = SimpleNamespace(Popen=forked.worker, DEVNULL=subprocess.DEVNULL)
+        monkeypatch.setattr(backend, "subprocess", usual)
 
 
 @pytest.fixture

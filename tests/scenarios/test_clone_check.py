@@ -12,7 +12,7 @@ from rapidfire_cli.app.verbs.top import desk
 from rapidfire_cli.problems import Refusal, render
 from rapidfire_cli.requests import CloneRun
 from rapidfire_cli.store.layout import ExperimentDir
-from tests.scenarios.conftest import ROOT, Cli
+from tests.scenarios.conftest import Cli
 from tests.shares import share
 
 FILE = """\
@@ -33,8 +33,7 @@ WRONG, UNKNOWN = "+train.optimizer.args.nope=1", "Adam has no argument `nope`"
 
 
 @pytest.fixture
-def home(trained, monkeypatch) -> ExperimentDir:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def home(trained, forks_workers) -> ExperimentDir:
     return ExperimentDir(trained.path / "rapidfire_experiments/tiny")
 
 

@@ -110,7 +110,7 @@ def test_so_is_one_of_a_script():
     agree(case / "stderr.txt", said)
 
 
-def test_adam_takes_no_momentum_in_python_either(tmp_path):
+def test_adam_takes_no_momentum_in_python_either(tmp_path, forks_workers):
     reference = {
         "train": {
             "epochs": 10,
@@ -156,8 +156,7 @@ def test_the_package_says_what_it_offers():
         _ = rapidfire_cli.Liszt
 
 
-def test_a_fit_in_the_background_is_steered_by_its_handle(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_a_fit_in_the_background_is_steered_by_its_handle(tmp_path, forks_workers):
     config = {
         "user_knobs": {"pause": 0.01},
         "train": {
