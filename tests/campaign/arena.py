@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from tests.processes.forked import Forked
 
 ROOT = Path(__file__).parents[2]
+Process: TypeAlias = Forked | subprocess.Popen[str]
 EXPERIMENT = """\
 experiment: storm
 mlspec: tests.campaign.spec:Small
@@ -54,7 +57,7 @@ RESULT = {
 class Fit:
     """A controller under way, in a session of its own; so is everything that comes of it."""
 
-    process: subprocess.Popen[str]
+    process: Process
 
     @property
     def over(self) -> bool:
@@ -97,6 +100,7 @@ class Arena:
 
     path: Path
     experiment: str = SHORT
+    forked: bool = False  # from a process that has imported torch; else the command is started as people do
     fits: list[Fit] = field(default_factory=list)
 
     def __enter__(self) -> "Arena":
@@ -110,18 +114,22 @@ class Arena:
 
     def start(self) -> Fit:
         """The command that a person would give, each time the same."""
-        command = [sys.executable, "-m", "rapidfire_cli", "fit", "storm.yaml"]
+        words = ("fit", "storm.yaml")
         with (self.path / "printed.txt").open("a") as printed:
-            process = subprocess.Popen(
-                command,
-                cwd=self.path,
-                env=ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                start_new_session=True,
-                text=True,
-            )
+            if self.forked:
+                out = printed.fileno()
+                process: Process = Forked(words, self.path, ENVIRONMENT, stdout=out, stderr=out, session=True)
+            else:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "rapidfire_cli", *words],
+                    cwd=self.path,
+                    env=ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=printed,
+                    start_new_session=True,
+                    text=True,
+                )
         self.fits.append(Fit(process))
         return self.fits[-1]
 

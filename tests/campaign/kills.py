@@ -27,21 +27,22 @@ class Reference:
     experiment: str
     result: dict[str, Any]
     begun: float  # seconds until the first epoch was kept; a worker that is replaced takes about half of it
+    forked: bool  # how its fits start, as `Arena` says
 
 
-def reference(experiment: str, at_once: int = 1) -> Reference:
+def reference(experiment: str, at_once: int = 1, forked: bool = False) -> Reference:
     """Train without disturbance, so many times at once."""
     with ExitStack() as stack:
         places = [Path(stack.enter_context(TemporaryDirectory())) for _ in range(at_once)]
-        arenas = [stack.enter_context(Arena(place, experiment)) for place in places]
-        began = time.monotonic()
+        arenas = [stack.enter_context(Arena(place, experiment, forked)) for place in places]
         fits = [arena.start() for arena in arenas]
+        began = time.monotonic()
         while not any(arena.epochs() for arena in arenas) and not fits[0].wait(0.05):
             continue
         begun = time.monotonic() - began
         first, *others = (arena.end(fit) for arena, fit in zip(arenas, fits, strict=True))
     assert first["exit code"] == 0 and all(other == first for other in others), "undisturbed sweeps differ"
-    return Reference(experiment, first, begun)
+    return Reference(experiment, first, begun, forked)
 
 
 def storm(seed: int, known: Reference, kills: int = KILLS) -> Outcome:
@@ -101,7 +102,7 @@ def _chain(arena: Arena, outcome: Outcome, random: Random, known: Reference) -> 
 
 def _tried(outcome: Outcome, known: Reference, disturb: Callable[[Arena], None]) -> Outcome:
     """Disturb, let it finish, and compare every bit."""
-    with TemporaryDirectory() as place, Arena(Path(place), known.experiment) as arena:
+    with TemporaryDirectory() as place, Arena(Path(place), known.experiment, known.forked) as arena:
         with outcome.judged():
             disturb(arena)
             told = arena.finish()

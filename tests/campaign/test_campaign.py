@@ -13,11 +13,12 @@ from tests.campaign.kills import Reference, chain, reference, storm
 from tests.campaign.outcome import Outcome
 from tests.campaign.report import Ledger
 from tests.campaign.starts import crowd
+from tests.shares import WHOLE
 
 
 @pytest.fixture(scope="module")
 def known() -> Reference:
-    return reference(SHORT)
+    return reference(SHORT, forked=not WHOLE)
 
 
 def test_killed_at_random_the_sweep_ends_with_the_same_bits(known):

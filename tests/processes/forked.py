@@ -24,8 +24,8 @@ LONGEST = 64  # bytes of a number
 class Forked:
     """A process of the tool; what is not given of its stdout and stderr are pipes, and stdin is empty.
 
-    `compiles` says that it will import torch's compiler; of the tool that is known. A data worker is passed
-    its descriptors.
+    `compiles` says that it will import torch's compiler; of the tool that is known. Workers and data workers
+    are passed their descriptors. The process may begin a session.
     """
 
     returncode: int | None = None
@@ -41,8 +41,10 @@ class Forked:
         stderr: int | None = None,
         compiles: bool = False,
         passed: Sequence[int] = (),
+        session: bool = False,
     ) -> None:
-        request = json.dumps({"words": words, "cwd": str(cwd), "environment": dict(environment)}).encode()
+        asked = {"words": words, "cwd": str(cwd), "environment": dict(environment), "session": session}
+        request = json.dumps(asked).encode()
         self.stdout, out = _out(stdout)
         self.stderr, err = _out(stderr)
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -52,9 +54,11 @@ class Forked:
             socket.send_fds(template, [request], [*standard, theirs.fileno(), *passed])
         self.pid = int(self._line.recv(LONGEST))
 
-    def wait(self) -> int:
-        """Its exit code, once it has ended."""
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended. Raises subprocess.TimeoutExpired."""
         if self.returncode is None:
+            if not select.select([self._line], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("rapidfire", timeout or 0)
             with self._line:
                 self.returncode = int(self._line.recv(LONGEST))
         return self.returncode

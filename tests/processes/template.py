@@ -178,6 +178,8 @@ def perform(request: dict[str, Any], standard: Sequence[int], line: int, passed:
         import_compiler()
         serve(socket.socket(fileno=line))
         os._exit(0)
+    if request["session"]:
+        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
