@@ -1,10 +1,11 @@
 """How soon a live fit answers requests, and what they cost its sweep: `python -m bench.control [--rounds N]`.
 
 The digits sweep of `bench.sweep`, with more epochs, on two workers: undisturbed, and with 100 requests
-spread over it, in turn. Every request stops the last run, which waits until the end, or resumes it, so
-each is written to the disk and both sweeps train the same. An answer's time is the client's, from
-connecting to the last byte. A sweep's time is that from the first turn's start to the last one's end;
-beside it stands the CPU time of the controller, which disturbances of the machine change less.
+spread over it, in turn. Every other request stops the last run and the next one resumes it at once, so each
+is written to the disk and both sweeps train the same; a run that stayed stopped would train at the end, while
+a worker has nothing to do. An answer's time is the client's, from connecting to the last byte. A sweep's time
+is that from the first turn's start to the last one's end; beside it stands the CPU time of the controller,
+which disturbances of the machine change less.
 """
 
 import argparse
@@ -79,13 +80,13 @@ def _wait_for_training(home: ExperimentDir) -> None:
 def _ask(home: ExperimentDir, run: int, requests: int, pause: float) -> Iterator[float]:
     """Stop and resume the run in turn; the seconds until each answer."""
     for place in range(requests):
-        ask = Resume((run,)) if place % 2 else Stop((run,))
+        resumes = bool(place % 2)
         began = time.perf_counter()
-        reply = send(home, new_request(ask, "python"))
+        reply = send(home, new_request(Resume((run,)) if resumes else Stop((run,)), "python"))
         took = time.perf_counter() - began
         _check(reply)
         yield took
-        time.sleep(max(0.0, pause - took))
+        time.sleep(max(0.0, 2 * pause - took) if resumes else 0.0)
 
 
 def _check(reply: Reply) -> None:
