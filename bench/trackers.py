@@ -47,16 +47,17 @@ def sweep(work: Work, tracker: str | None) -> Sweep:
         options += ["--tracker", tracker] if tracker else []
         command = [sys.executable, "-m", "rapidfire_cli", "fit", str(file), *options]
         began, spent = time.perf_counter(), 0.0
-        with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as fit:
+        said = Path(folder, "stderr.txt")
+        with (
+            said.open("w", encoding="utf-8") as lines,  # a pipe that is not read would delay the end
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=lines) as fit,
+        ):
             while fit.poll() is None:
                 spent = max(spent, sum(map(_cpu, _logging(fit.pid))))
                 time.sleep(0.05)
             whole = time.perf_counter() - began
-            said = fit.stderr.read() if fit.stderr else ""
-        if fit.returncode or "behind" in said:
-            raise SystemExit(f"fit ended with exit code {fit.returncode}\n{said[-2000:]}")
+        if fit.returncode or "behind" in said.read_text("utf-8"):
+            raise SystemExit(f"fit ended with exit code {fit.returncode}\n{said.read_text('utf-8')[-2000:]}")
         with closing(sqlite3.connect(ExperimentDir(Path(folder, "sweep")).journal)) as journal:
             return Sweep(journal.execute(PHASE).fetchone()[0], whole, spent)
 
