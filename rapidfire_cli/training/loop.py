@@ -39,8 +39,7 @@ from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.optimizers import check_sparse, clip, members
-from rapidfire_cli.training.predictions import MAPPING
-from rapidfire_cli.training.returns import described
+from rapidfire_cli.training.returns import MAPPING, described
 from rapidfire_cli.training.share import Share
 
 

@@ -95,7 +95,8 @@ class WeightPool:
     def shared(self, alone: Frozen | None = None) -> int:
         """Return the bytes of the storages that several runs use, or of all those of the only resident.
 
-        Every turn asks, so this must not go through all residents, of which there may be tens of thousands.
+        Every turn asks, so this goes through the storages, not through all residents: there may be tens of
+        thousands, most of them without frozen weights.
         """
         several = (stored for stored in self._stored.values() if len(stored.holders) > 1)
         return sum(stored.storage.nbytes() for stored in ({*alone.stored.values()} if alone else several))

@@ -129,7 +129,7 @@ def serve(requests: socket.socket) -> None:
 def listening() -> socket.socket:
     """Where processes that are forked from now on ask for others."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind("")  # the kernel chooses a name, which is no file
+    listener.bind("")  # to a name that the kernel chooses; it is not one of a file
     listener.listen()
     name = listener.getsockname()
 
