@@ -211,7 +211,8 @@ def _all(parts: list[tuple[Tree, Plain, str]], context: str, known: Chosen) -> I
 
 
 def _below(at: str, key: str | int) -> str:
-    return f"{at}.{key}" if at else str(key)
+    name = str(key) or "''"  # an empty key is a step of its own, too
+    return f"{at}.{name}" if at else name
 
 
 def _name(at: str, context: str, label: str | None) -> str:

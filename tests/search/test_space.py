@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rapidfire_cli.search.space import (
@@ -81,6 +81,7 @@ def test_a_range_is_a_number_and_a_stepped_one_has_its_exact_values(interval, di
     assert chosen({"x": interval}, highest)[0] == {"x": values[1]}
 
 
+@example({"f": List((None, None)), "": {"f": List((None,))}}, 0)
 @given(searches, st.integers(0, 2**32))
 def test_the_choices_of_a_config_are_recognized_in_it(tree: Tree, seed: int):
     draw = random.Random(seed)
