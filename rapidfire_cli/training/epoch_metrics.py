@@ -95,3 +95,12 @@ class EpochMetrics:
         self.scalars.restore(state.get("scalars", {}))  # missing in checkpoints of earlier versions
         if self.scores:
             self.scores.restore(state["scores"])
+
+    def lasting(self) -> dict[str, Any] | None:
+        """Return the state that outlasts `reset`; None if there is none. Raises Failure."""
+        return self.scores.lasting() if self.scores else None
+
+    def restore_lasting(self, state: Mapping[str, Any] | None) -> None:
+        """Restore the result of `lasting`."""
+        if self.scores:
+            self.scores.restore_lasting(state)

@@ -88,6 +88,15 @@ class MetricBuffer:
         for group, its in zip(self._groups(), state, strict=True):
             group.restore(its)
 
+    def lasting(self) -> dict[str, Any] | None:
+        """Return what custom metrics keep beyond `reset`; None if there are none. Raises Failure."""
+        return self._raw.state() if self._custom else None
+
+    def restore_lasting(self, state: Mapping[str, Any] | None) -> None:
+        """Restore the result of `lasting`."""
+        if state:
+            self._raw.restore(state)
+
     def _together(self, values: Callable[["_Group"], Mapping[str, float]]) -> dict[str, float]:
         found: dict[str, float] = {}
         for group in self._groups():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rapidfire_cli.mlspec import MLSpec
-from rapidfire_cli.terms import TRAIN
+from rapidfire_cli.terms import TRAIN, VALIDATION
 from rapidfire_cli.training import attributes, rng, user_code
 from rapidfire_cli.training.attributes import Attributes, Unholdable, registered
 from rapidfire_cli.training.batches import moved
@@ -117,6 +117,7 @@ def packed(run: LiveRun, now: Weights) -> dict[str, Any]:
         "scheduler": run.schedule.scheduler.state_dict() if run.schedule else None,
         "scaler": run.scaler.state_dict(),
         "tally": run.epoch_metrics[TRAIN].state(),
+        "validation": run.rewound.metrics if run.rewound else lasting_metrics(run),
         "spec": run.rewound.spec if run.rewound else mlspec_state(run),
         "streams": rng.pack(run.rewound.streams if run.rewound else run.streams, run.assignment.seed),
         "settings": run.settings.packed(run.opened),
@@ -173,6 +174,8 @@ def unpack(run: LiveRun, state: dict[str, Any], read: Mapping[str, Tensor]) -> N
         run.schedule.scheduler.load_state_dict(state["scheduler"])
     run.scaler.load_state_dict(state["scaler"])
     run.epoch_metrics[TRAIN].restore(moved(state["tally"], run.device))
+    if VALIDATION in run.epoch_metrics:  # checkpoints of earlier versions have nothing of it
+        run.epoch_metrics[VALIDATION].restore_lasting(moved(state.get("validation"), run.device))
     if run.share.leads or own:
         run.streams = rng.unpack(own.get("streams", state["streams"]), run.assignment.seed, run.share.rank)
     if run.share.leads and not is_known:
@@ -236,6 +239,11 @@ def held_attributes(run: LiveRun) -> State:
         raise Failure("state", str(reason)) from None
 
 
+def lasting_metrics(run: LiveRun) -> dict[str, Any] | None:
+    """Return what the metrics of validation keep between epochs. Raises Failure if it cannot be saved."""
+    return run.epoch_metrics[VALIDATION].lasting() if VALIDATION in run.epoch_metrics else None
+
+
 def mlspec_state(run: LiveRun) -> dict[str, Any]:
     """Return the result of the MLSpec's `state_dict`. Raises Failure if it could not be read back."""
     state = run.spec.state_dict()
@@ -286,7 +294,7 @@ def _named(key: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A copy of what validation may change: streams, attributes, buffers, the MLSpec's own state."""
+    """A copy of what validation may change: streams, attributes, buffers, the MLSpec's and metrics' state."""
 
     frozen: frozenset[str]  # parameters by name
     hashes: dict[str, str]  # of frozen weights that were unchanged
@@ -295,6 +303,7 @@ class Snapshot:
     buffers: Mapping[str, Tensor | None]
     parameters: Mapping[str, Tensor]  # those that share memory, or that user code may write to
     spec: dict[str, Any]
+    metrics: dict[str, Any] | None
     versions: Mapping[str, int]  # of the parameters that were not copied; each write to one counts it up
 
 
@@ -312,7 +321,7 @@ def snapshot(run: LiveRun) -> Snapshot:
         and (address(each) in shared or not (each.requires_grad or name in run.frozen.hashes))
     }
     others = {name: each for name, each in buffers(run.model) if each is None or not is_lazy(each)}
-    taken = (held, others, parameters, spec)
+    taken = (held, others, parameters, spec, lasting_metrics(run))
     sparse = {id(each): each.detach().clone() for each in tensors_in(taken) if not is_strided(each)}
     frozen = frozenset(name for name, each in run.model.named_parameters() if not each.requires_grad)
     copied = copy.deepcopy(taken, {**sparse})  # torch cannot deepcopy compressed tensors

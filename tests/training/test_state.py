@@ -365,6 +365,26 @@ class OfMetrics(Blobs):
         return {"sum": accuracy + Largest(), "highest": Highest()}
 
 
+class OfAllEpochs(Blobs):
+    """A metric that resetting does not reset: the rows of all epochs so far."""
+
+    def metrics(self, cfg):
+        from torchmetrics import Metric
+
+        class Seen(Metric):
+            def __init__(self):
+                super().__init__()
+                self.rows = 0
+
+            def update(self, logits, labels):
+                self.rows += len(labels)
+
+            def compute(self):
+                return float(self.rows)
+
+        return {"seen": Seen()}
+
+
 def config(model=None, **train):
     knobs = {"model": model.__name__} if model else {}
     return leaf(optimizer={"name": "Adam", "args": {"lr": 0.02}}, user_knobs=knobs, **train)
@@ -427,6 +447,21 @@ def test_what_changes_on_an_mlspec_that_says_nothing_is_kept(tmp_path, stop_at):
 
     assert same(whole.weights(), continued.weights())
     assert continued.epochs() == whole.epochs()
+
+
+@pytest.mark.parametrize("stop_at", [3, 6, 7, 8, 13, 14, 15])
+def test_what_a_metric_keeps_beyond_its_reset_is_kept(tmp_path, stop_at):
+    """Stopped in an epoch, in either batch of a validation, and at the end of an epoch, twice."""
+    stopped = TrainingSandbox(tmp_path, f"{HERE}:OfAllEpochs")
+    stopped.stop_at = stop_at
+    stopped.train(config(), until=3)
+    continued = undisturbed(tmp_path, OfAllEpochs, config())
+
+    seen = {
+        split: [continued.epochs()[at][split, "seen"] for at in (1, 2, 3)]
+        for split in ("train", "validation")
+    }
+    assert seen == {"train": [37, 74, 111], "validation": [15, 30, 45]}
 
 
 @pytest.mark.parametrize("stop_at", [4, 6, 8])
