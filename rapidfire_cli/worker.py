@@ -61,7 +61,6 @@ from rapidfire_cli.engine.messages import (
 )
 
 STDERR = 2  # the descriptor; what it leads to is the log of the run that trains
-GLANCE = 0.005  # seconds between two polls for an EndTurn (assumed)
 POST = 0.1  # seconds until reports are sent while a run trains, at most (assumed)
 
 
@@ -76,7 +75,7 @@ class Pipe:
         self._clock = clock
         self._poll = select.poll()
         self._orders: deque[Order] = deque()
-        self._look_due = self._post_due = 0.0  # by the clock
+        self._post_due = 0.0  # by the clock
 
     def tell(self, report: Report) -> None:
         """Send a report, together with those that follow at once: waking the controller costs time."""
@@ -97,14 +96,11 @@ class Pipe:
         return self._orders.popleft()
 
     def stop_asked(self) -> bool:
-        """Whether an EndTurn arrived, and remove it; polls now and then, never waits."""
+        """Whether an EndTurn arrived, and remove it; never waits."""
         now = self._clock()
         if now >= self._post_due:
             self._push()
             self._post_due = now + POST
-        if now < self._look_due:
-            return False
-        self._look_due = now + GLANCE
         self._pull()
         asked = any(isinstance(order, EndTurn) for order in self._orders)
         if asked:

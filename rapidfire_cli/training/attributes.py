@@ -111,6 +111,10 @@ class Attributes:
         kept = (at for at, seen in self._before.items() if seen.kind == "registered" and seen.mark in names)
         return next((spelled(place) for place in kept), None)
 
+    def recognized(self) -> State | None:
+        """Return the result of `changed` if the model has the same tensors and modules; None if unknown."""
+        return self._recognized.result()
+
     def changed(self) -> State:
         """Return every place whose value changed, with the value as tensors and plain data.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,8 +13,7 @@ from rapidfire_cli.training.predictions import Pair, Reader
 from rapidfire_cli.training.scalars import Scalars, found
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What the loss and the metrics of a split take in of one batch."""
 
     loss: Tensor
@@ -25,9 +24,9 @@ class Reading:
     def on_cpu(self) -> "Reading":
         """Return the same with every tensor on the CPU."""
         weight = float(self.weight) if isinstance(self.weight, Tensor) else self.weight
-        numbers = tuple((name, value.cpu()) for name, value in self.numbers)
+        numbers = tuple((name, value.detach().cpu()) for name, value in self.numbers)
         pairs = tuple(pair and (pair[0].cpu(), pair[1].cpu()) for pair in self.pairs)
-        return Reading(self.loss.cpu(), weight, numbers, pairs)
+        return Reading(self.loss.detach().cpu(), weight, numbers, pairs)
 
 
 @dataclass(slots=True)
@@ -50,14 +49,14 @@ class EpochMetrics:
 
     def read(self, outputs: Mapping[str, Any], batch: Any, weight: float | Tensor) -> Reading:
         """Return what the loss and the metrics need of a batch and its outputs. Raises Failure."""
-        numbers = tuple((name, value.detach()) for name, value in found(outputs))
         pairs = self.scores.read(outputs, batch, self.reader) if self.scores else ()
-        return Reading(outputs[LOSS].detach(), weight, numbers, tuple(pairs))
+        return Reading(outputs[LOSS], weight, found(outputs), pairs)
 
     def add(self, reading: Reading, step: int) -> None:
         """Add a batch to the loss and the metrics. Raises Failure."""
         self.losses.add(reading.loss, reading.weight, step)
-        self.scalars.add(reading.numbers, reading.weight, step)
+        if reading.numbers:
+            self.scalars.add(reading.numbers, reading.weight, step)
         if self.scores:
             self.scores.add(reading.pairs)
 

@@ -93,7 +93,7 @@ def _train(its: TrainConfig, source: Source, batch: Any) -> int:
     model = source.spec.create_model(source.cfg).train()
     optimizer = optimizers.build(its.optimizer, model)
     for _ in range(STEPS):
-        optimizer.zero_grad()
+        optimizers.clear_gradients(optimizer)
         with autocast(its, torch.device("cpu")):
             outputs = source.spec.compute_forward(model, batch, source.cfg)
         outputs[LOSS].backward()  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ from rapidfire_cli.training.epoch_metrics import EpochMetrics
 from rapidfire_cli.training.frozen import Frozen
 from rapidfire_cli.training.gang import Gang
 from rapidfire_cli.training.model_state import registered_at, tensors_in
-from rapidfire_cli.training.optimizers import AnyOptimizer, members
+from rapidfire_cli.training.optimizers import AnyOptimizer, clear_gradients, members
 from rapidfire_cli.training.schedulers import Schedule
 from rapidfire_cli.training.settings import Changes, ProcessSettings
 from rapidfire_cli.training.shards import local
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from rapidfire_cli.training.state import Origins, Snapshot
 
 EPOCHS = ("train", "epochs")
+BRIEF = 0.1  # seconds of an epoch (assumed: a stop may wait for so long)
+UNCHANGED = nullcontext()  # made once, since each step enters two
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Position: TypeAlias = tuple[int, int]
@@ -76,7 +78,7 @@ class LiveRun:
     objective: Objective | None = None  # decides which epoch is the best
     gang: Gang | None = None  # the processes that train it together; None on one device
     sharded: "Sharded | None" = None  # its model, if the processes hold parts of it
-    before: "Snapshot | None" = None  # the state before the current validation
+    before: "Snapshot | None" = None  # the state before the current validation, if that may be interrupted
     training: bool = False  # True during its turn
     disturbed: bool = False  # another run wrote to shared frozen weights: this run must be reopened
     rewound: "Snapshot | None" = None  # the state to save after an interrupted validation
@@ -107,6 +109,11 @@ class LiveRun:
         return self.gang.filling if self.sharded else self.gang.share
 
     @property
+    def is_brief(self) -> bool:
+        """Whether an epoch is over sooner than the state that an interrupted validation needs is copied."""
+        return self.gang is None and bool(self.history) and self.history[-1].seconds < BRIEF
+
+    @property
     def is_coupled(self) -> bool:
         """Whether a rank's gradients depend on those of other ranks already during the backward pass."""
         return self.gang is not None and (self.sharded is not None or self.train.batch_norm == "sync")
@@ -119,7 +126,7 @@ class LiveRun:
     @property
     def ticks(self) -> int:
         """The number of completed ticks."""
-        return self.epoch * self.chunks + bisect_right(self.ends, self.done)
+        return self.epoch * (len(self.ends) + 1) + bisect_right(self.ends, self.done)
 
     @property
     def chunks(self) -> int:
@@ -167,7 +174,7 @@ class LiveRun:
         """End a turn: keep the random streams and drop the gradients."""
         self.training = False
         self.streams = rng.capture(like=self.streams)
-        self.optimizer.zero_grad()
+        clear_gradients(self.optimizer)
 
     def pass_time(self, seconds: float) -> None:
         """Add time spent on training."""
@@ -216,11 +223,11 @@ class LiveRun:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the autocast context of the run's precision."""
-        return autocast(self.train, self.device)
+        return UNCHANGED if self.train.precision == "fp32" else autocast(self.train, self.device)
 
 
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
     """Return the autocast context for the precision of a run's forward pass."""
     if train.precision == "fp32":
-        return nullcontext()
+        return UNCHANGED
     return torch.autocast(device.type, AUTOCAST[train.precision])

@@ -23,7 +23,7 @@ classes.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -32,13 +32,13 @@ from torch import Tensor, nn
 
 from rapidfire_cli.terms import LOSS, TRAIN, VALIDATION
 from rapidfire_cli.training import state
-from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource, cut
+from rapidfire_cli.training.batches import OUTSIDE_TRAINING, BatchSource
 from rapidfire_cli.training.epoch_metrics import EpochMetrics, Reading
 from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.gang import Gang
-from rapidfire_cli.training.live_run import LiveRun
-from rapidfire_cli.training.optimizers import check_sparse, clip, members
+from rapidfire_cli.training.live_run import UNCHANGED, LiveRun
+from rapidfire_cli.training.optimizers import check_sparse, clear_gradients, clip, members
 from rapidfire_cli.training.returns import MAPPING, described
 from rapidfire_cli.training.share import Share
 
@@ -74,12 +74,13 @@ def train(run: LiveRun) -> Iterator[Mark]:
             run.model.train()
         count, is_stream = len(run.batch_sources[TRAIN]), run.stream is not None
         rows_of_epoch = epoch_rows(run.train, run.assignment.seed, run.epoch + 1, count, is_stream)
-        left = rows_of_epoch[run.done * run.train.step_size :]
-        batches = _batches(run, left)
-        for rows in cut(left, run.train.step_size):
+        size = run.train.step_size
+        left = rows_of_epoch[run.done * size :]
+        batches, count = _batches(run, left), len(left)
+        for begin in range(0, count, size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
-                reevaluated_step(run, rows)
-            elif gradient(run, len(rows), batches):
+                reevaluated_step(run, left[begin : begin + size])
+            elif gradient(run, min(size, count - begin), batches):
                 for optimizer in members(run.optimizer):
                     check_sparse(optimizer, run.model)
                     run.scaler.step(optimizer)
@@ -117,22 +118,22 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
     shares: list[Tensor] = []
     readings: list[Reading | None] = []
     weighed, expected = 0.0, 0.0
-    metrics = run.epoch_metrics[TRAIN]
-    run.optimizer.zero_grad()
-    for begin in range(0, rows, run.train.batch_size):
-        here = min(run.train.batch_size, rows - begin)
-        if not run.share.prepared(here):
+    metrics, share, most = run.epoch_metrics[TRAIN], run.share, run.train.batch_size
+    clear_gradients(run.optimizer)
+    for begin in range(0, rows, most):
+        here = min(most, rows - begin)
+        size = share.of(here)
+        if not (size or share.fills):
             readings.append(None)
             continue
         batch = next(batches)
         outputs = forward(run, batch)
-        size = run.share.of(here)
         weight = metrics.weight(outputs, batch, size) if size else 0.0
         loss = outputs[LOSS]
         if size < rows or run.gang:
             weight = float(weight)
             if run.is_coupled:
-                expected = rows / run.share.size
+                expected = rows / share.size
                 check_counts(run, weight)
             expected = expected or rows * weight / size
             weighed += weight
@@ -140,7 +141,7 @@ def gradient(run: LiveRun, rows: int, batches: Iterator[Any], counted: bool = Tr
                 loss = loss * (weight / expected) if weight else loss
         if isinstance(weight, Tensor) or weight or run.sharded:
             check_gradient(outputs[LOSS], run.model)
-            with nullcontext() if weight or not run.sharded else run.sharded.idly():
+            with UNCHANGED if weight or not run.sharded else run.sharded.idly():
                 run.scaler.scale(loss).backward()
             shares.append(loss.detach())
         if run.gang:
@@ -227,8 +228,8 @@ def reevaluated_step(run: LiveRun, rows: Tensor) -> None:
 
 def validate(run: LiveRun, begin: int = 0) -> Iterator[Mark]:
     """Compute the loss and the metrics over the validation split, from row `begin` on."""
-    run.optimizer.zero_grad()  # a run that continues here has no gradients either
-    run.before = state.snapshot(run)
+    clear_gradients(run.optimizer)  # a run that continues here has no gradients either
+    run.before = None if run.is_brief else state.snapshot(run)
     run.model.eval()
     if run.gang:
         run.gang.spread(each for _, each in state.tensor_buffers(run.model))
@@ -267,16 +268,19 @@ def infer(model: Model, feed: BatchSource, size: int, begin: int = 0) -> Iterato
     order = torch.arange(begin, len(feed), device="cpu")
     batches = shared(feed, share, order, size, OUTSIDE_TRAINING, begin // size)
     for at in range(begin, len(feed), size):
-        rows = min(size, len(feed) - at)
-        taken = share.prepared(rows)
+        rows = share.of(min(size, len(feed) - at))
+        taken = rows or share.fills
         batch = next(batches) if taken else None
         with torch.no_grad():
             outputs = outputs_of(model, batch) if taken else None
-        yield share.of(rows), batch, outputs
+        yield rows, batch, outputs
 
 
 def may_stop(run: LiveRun, mark: Mark) -> bool:
-    """Whether the run can be left at this mark; if validation writes to trained parameters, only after it."""
+    """Whether the run can be left at this mark.
+
+    A validation that writes to trained parameters, or that will be over at once, is not interrupted.
+    """
     return mark is not Mark.VALIDATION_BATCH or (
         run.before is not None and state.is_rewindable(run, run.before)
     )

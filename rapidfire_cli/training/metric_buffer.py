@@ -39,7 +39,7 @@ class MetricBuffer:
         """The names of the metrics that `values` returns."""
         return (*self._names, *self._custom)
 
-    def read(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> list[Pair | None]:
+    def read(self, outputs: Mapping[str, Any], batch: Any, reader: Reader) -> tuple[Pair | None, ...]:
         """Return what the metrics need of a batch and its outputs, for `add`. Raises Failure.
 
         Custom metrics receive logits and labels unchanged; named metrics receive the rows that count.
@@ -51,11 +51,12 @@ class MetricBuffer:
             rows = reader.rows(outputs, pair) if self._rows.names else None
         except Exception as error:
             raise at_knob(error, (NAMED,)) from error
-        return [raw if self._custom else None, flat, rows]
+        return (raw if self._custom else None), flat, rows
 
     def add(self, pairs: Sequence[Pair | None]) -> None:
         """Add the result of `read`. Raises Failure."""
-        for group, pair in zip((self._raw, self._flat, self._rows), pairs, strict=True):
+        raw, flat, rows = pairs
+        for group, pair in ((self._raw, raw), (self._flat, flat), (self._rows, rows)):
             if pair:
                 group.add(pair)
 
@@ -130,6 +131,7 @@ class _Group:
         self._measures: Mapping[str, Measure] = {}
         self._like: Pair | None = None  # one row of the first batch, for which the measures were created
         self._kept: list[Pair] = []
+        self._are_views = False  # of larger tensors, which would stay in memory
         self._size = 0  # bytes of the logits kept
         self._seen = False  # whether the measures have received any rows
 
@@ -142,7 +144,9 @@ class _Group:
                 self._try(pair)
         if self._kept and not _alike(self._kept[0], pair):
             self._flush()
-        if logits.untyped_storage().nbytes() > 2 * logits.nbytes:
+        if not self._kept:  # looked at now and then: for most models it would take as long as all the rest
+            self._are_views = logits.untyped_storage().nbytes() > 2 * logits.nbytes
+        if self._are_views:
             logits = logits.clone()
         self._kept.append((logits, labels))
         self._size += logits.nbytes

@@ -17,6 +17,7 @@ from rapidfire_cli.training.live_run import LiveRun
 from rapidfire_cli.training.loop import Mark, train
 from rapidfire_cli.training.state import Structure, check_changes, check_state, structure
 
+GLANCE = 0.005  # seconds within a tick between two looks at what is due by the clock (assumed)
 SHORT = 0.1  # seconds: a shorter turn, or a shorter rest, is not worth switching runs (assumed)
 
 
@@ -36,18 +37,22 @@ def marks(run: LiveRun, checked: set[Structure]) -> Iterator[Mark]:
     Raises Failure for any error inside, also for state that cannot be saved.
     """
     with guard_user_code():
-        ticks, its = run.ticks, structure(run) if run.step == 0 else ()
+        its = structure(run) if run.step == 0 else ()
         if its and its not in checked:
             check_state(run)
         for mark in train(run):
-            first, passed = run.step == 1 and mark is Mark.STEP, run.ticks
+            first = run.step == 1 and mark is Mark.STEP
             if first and its and its not in checked:
                 check_state(run)
                 checked.add(its)
-            elif first or passed != ticks:
+            elif first or ends_tick(run, mark):
                 check_changes(run)
-            ticks = passed
             yield mark
+
+
+def ends_tick(run: LiveRun, mark: Mark) -> bool:
+    """Whether a tick ends at this mark."""
+    return mark is Mark.EPOCH or (mark is Mark.STEP and run.done in run.ends)
 
 
 def is_kept(run: LiveRun) -> bool:

@@ -68,11 +68,6 @@ class Optimizers:
         """The state of all optimizers, by parameter."""
         return States(self.members, self._owners)
 
-    def zero_grad(self) -> None:
-        """Clear the gradients of all parameters."""
-        for member in self.members:
-            member.zero_grad()
-
 
 AnyOptimizer: TypeAlias = Optimizer | Optimizers
 
@@ -177,6 +172,17 @@ def check_sparse(optimizer: Optimizer, model: nn.Module) -> None:
             cause = f"SparseAdam needs sparse gradients, but the gradient of `{name}` is dense"
             hint = "make it with `sparse=True`, or match it by another optimizer"
             raise Failure("error", f"{cause}; {hint}", knob=("train", "optimizer"))
+
+
+def clear_gradients(optimizer: AnyOptimizer) -> None:
+    """Clear the gradients of all parameters, without the profiling that makes `zero_grad` take ten times."""
+    for member in members(optimizer):
+        if getattr(member.zero_grad, "__func__", None) is not Optimizer.zero_grad:
+            member.zero_grad()  # of the user's own
+            continue
+        for group in member.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def clip(parameters: Iterable[nn.Parameter], most: float) -> None:

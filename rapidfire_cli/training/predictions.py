@@ -10,9 +10,10 @@ all later batches of the run.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,25 @@ Inputs: TypeAlias = Callable[[Mapping[str, Any], Any], Any]
 
 
 @dataclass(slots=True)
+class _Whole:
+    """The labels of several batches, if these are cut from one tensor."""
+
+    tensor: "ReferenceType[Tensor] | None" = None
+    version: int = 0  # which each write to the tensor counts up
+    all_count: bool | None = None  # None until a second batch has been cut from it
+
+    def count(self, labels: Tensor) -> bool:
+        """Whether all labels of a batch (B,) are known to count, for which they may be looked at together."""
+        if (whole := labels._base) is None or whole.dtype is not labels.dtype:
+            return labels.min().item() >= 0
+        if self.tensor is None or self.tensor() is not whole or self.version != whole._version:
+            self.tensor, self.version, self.all_count = ref(whole), whole._version, None
+        elif self.all_count is None:
+            self.all_count = whole.min().item() >= 0
+        return self.all_count or labels.min().item() >= 0
+
+
+@dataclass(slots=True)
 class Reader:
     """Reads the outputs of one run's batches, and remembers the form that they have."""
 
@@ -51,6 +71,7 @@ class Reader:
     classes_last: bool | None = None  # (B, T, C) instead of (B, C, T); None if unknown
     shifted: bool | None = None  # a token's logits predict the label of the next token; None if unknown
     inputs: Inputs | None = None  # the MLSpec's `metric_inputs`, if it defines one
+    _whole: _Whole = field(default_factory=_Whole)
 
     def weight(self, outputs: Mapping[str, Any], batch: Any, rows: int) -> float | Tensor:
         """Return a batch's weight: its `weight`, or the number of labels that count, or its rows.
@@ -69,7 +90,7 @@ class Reader:
         if labels.shape == (rows,):
             if labels.is_cuda:
                 return (labels != IGNORED).sum()
-            if labels.min().item() >= 0:  # the common case, at a fraction of the cost
+            if self._whole.count(labels):  # the common case, at a fraction of the cost
                 return rows
         return int((labels != IGNORED).sum())
 
@@ -78,13 +99,9 @@ class Reader:
         if self.inputs:
             return _own_pair(self.inputs(outputs, batch))
         logits, labels = outputs.get("logits"), _labels(outputs, batch)
-        for name, value in (("logits", logits), ("labels", labels)):
-            if value is None:
-                raise Failure("error", f"metrics need `{name}`, but compute_forward did not return it")
-            if not isinstance(value, Tensor):
-                kind = type(value).__name__
-                raise Failure("error", f"metrics need `{name}` to be a tensor, not {kind}")
-        return _of_rows(logits.detach(), labels.detach())  # type: ignore[union-attr]
+        if not (isinstance(logits, Tensor) and isinstance(labels, Tensor)):
+            raise _unusable({"logits": logits, "labels": labels})
+        return _of_rows(_detached(logits), _detached(labels))
 
     def flat(self, outputs: Mapping[str, Any], pair: Pair) -> Pair:
         """Return logits (N, C) or (N,) and labels (N,) or (N, C), one for each row or token. Raises Failure.
@@ -200,6 +217,18 @@ def shapes(logits: Tensor, labels: Tensor) -> str:
 
 def _shape(batch: Tensor) -> str:
     return f"(B, {', '.join(map(str, batch.shape[1:]))})" if batch.ndim > 1 else "(B,)"
+
+
+def _unusable(needed: Mapping[str, Any]) -> Failure:
+    """Return the error for the first value that is not a tensor."""
+    name, value = next((name, value) for name, value in needed.items() if not isinstance(value, Tensor))
+    if value is None:
+        return Failure("error", f"metrics need `{name}`, but compute_forward did not return it")
+    return Failure("error", f"metrics need `{name}` to be a tensor, not {type(value).__name__}")
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.requires_grad else tensor
 
 
 def _of_rows(logits: Tensor, labels: Tensor) -> Pair:

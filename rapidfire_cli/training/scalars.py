@@ -4,10 +4,10 @@ A number is a tensor without dimensions, or a Python number. Output objects of t
 fields are the library's choice, not the user's.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from rapidfire_cli.terms import LOSS
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.loss_meter import LossMeter
 from rapidfire_cli.training.predictions import WEIGHT, is_of_transformers
+
+Numbers: TypeAlias = tuple[tuple[str, Tensor], ...]
+"""The numbers of a batch, by name."""
 
 NO_SCALARS = frozenset({LOSS, WEIGHT, "logits", "labels"})
 
@@ -33,7 +36,7 @@ class Scalars:
         """The names that have appeared."""
         return tuple(self.means)
 
-    def add(self, numbers: Iterable[tuple[str, Tensor]], weight: float | Tensor, step: int) -> None:
+    def add(self, numbers: Numbers, weight: float | Tensor, step: int) -> None:
         """Add the numbers of a batch with this weight. Raises Failure if another metric has the name."""
         for name, value in numbers:
             if name not in self.means:
@@ -66,10 +69,14 @@ class Scalars:
         return self.means[name]
 
 
-def found(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the numbers beside the loss, by name."""
-    if is_of_transformers(outputs):
-        return
+def found(outputs: Mapping[str, Any]) -> Numbers:
+    """Return the numbers beside the loss, by name."""
+    if outputs.keys() <= NO_SCALARS or is_of_transformers(outputs):
+        return ()
+    return tuple(_found(outputs))
+
+
+def _found(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     for name, value in outputs.items():
         if name in NO_SCALARS or not isinstance(name, str):
             continue

@@ -226,8 +226,10 @@ def check_state(run: LiveRun) -> None:
 
 def check_changes(run: LiveRun) -> None:
     """Check what user code may have changed: modules, attributes, the MLSpec's own state. Raises Failure."""
-    check_structure(run.model, run.origins.model)
-    if (strange := _strange([held_attributes(run), mlspec_state(run)])) is not None:
+    if (held := run.origins.attributes.recognized()) is None:
+        check_structure(run.model, run.origins.model)
+        held = held_attributes(run)
+    if (strange := _strange([held, mlspec_state(run)])) is not None:
         raise Failure("state", f"the run's state cannot be saved in a checkpoint: it contains a {strange}")
 
 

@@ -175,6 +175,21 @@ def test_a_misspelt_argument_or_name_gets_the_nearest():
     assert (name.code, name.hint) == ("E401", "did you mean `AdamW`?")
 
 
+class Zeroing(torch.optim.SGD):
+    def zero_grad(self, set_to_none=True):
+        super().zero_grad(set_to_none=False)
+
+
+def test_gradients_are_cleared_as_the_optimizer_does():
+    first, second, own = parameters = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+    each = [torch.optim.SGD([first]), torch.optim.Adam([second]), Zeroing([own])]
+    for optimizer in (*each, optimizers.Optimizers(each)):
+        sum(parameters).sum().backward()
+        optimizers.clear_gradients(optimizer)
+    assert first.grad is second.grad is None
+    assert own.grad.tolist() == [0, 0]
+
+
 class Lion(torch.optim.Optimizer):
     """An optimizer of a user's own: steps by the sign of the gradient."""
 

@@ -170,6 +170,23 @@ def test_labels_that_count_are_counted():
         assert Reader().weight({"loss": torch.tensor(0.5)}, {"labels": each}, B) == (each != -100).sum()
 
 
+def test_labels_that_are_cut_from_one_tensor_are_counted_batch_by_batch():
+    """They may be looked at together, until one of them is written to."""
+    reader, labels = Reader(), torch.randint(0, C, (6 * B,))
+    batches = labels.split(B)
+
+    def weights():
+        return [reader.weight({"loss": torch.tensor(0.5)}, {"labels": batch}, B) for batch in batches]
+
+    assert weights() == [B] * 6
+    labels[2 * B] = -100
+    assert weights() == weights() == [B, B, B - 1, B, B, B]
+    labels[2 * B] = 0
+    assert weights() == weights() == [B] * 6
+    batches[4].fill_(-100)
+    assert weights() == [B, B, B, B, 0, B]
+
+
 @pytest.mark.parametrize("classes_last", [True, False])
 def test_perplexity_and_token_accuracy_are_torchmetrics_over_all_tokens_of_unequal_batches(classes_last):
     reader, kept = Reader(), MetricBuffer(["perplexity", "token_accuracy"], {})

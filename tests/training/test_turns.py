@@ -152,6 +152,16 @@ def test_stopped_in_its_validation_and_continued_by_the_same_worker(alone, tmp_p
     assert place.epochs() == alone.epochs()
 
 
+def test_a_validation_that_is_over_at_once_is_not_interrupted(tmp_path):
+    """Of the second epoch, since then it is known how long one takes."""
+    ends = {}
+    for pace in (1.0, 0.006):
+        place = TrainingSandbox(tmp_path / f"{pace}", pace=pace)
+        place.stop_at = PULSES + STEPS + 1
+        ends[pace] = place.train(leaf(), until=3)[-1].at
+    assert ends == {1.0: 1, 0.006: 2}
+
+
 def test_a_checkpoint_is_due_by_the_clock(alone, tmp_path, spec):
     killed = TrainingSandbox(tmp_path / "killed", spec, checkpoint_every=4)
     killed.break_at = 4
@@ -251,6 +261,17 @@ def test_a_turn_and_a_look_for_spare_work_do_not_go_through_all_residents(tmp_pa
             lines(lambda run=number: (place.train(leaf(), until=1, run=run), place.executor.spare(True)))
         )
     assert counts[1] - counts[0] < 100 / 2
+
+
+def test_a_step_takes_few_lines_of_ours(tmp_path):
+    """What is done at each step adds up: a small model's step takes as long as a thousand lines."""
+    place, counts = TrainingSandbox(tmp_path, "Plain", pace=1e-6), []
+    for run, size in enumerate((8, 5, 8, 5)):  # the first two prepare the rows
+        config = leaf(batch_size=size)
+        counts.append(lines(lambda run=run, config=config: place.train(config, until=3, run=run)))
+
+    further = 3 * (3 + 1)  # steps, and batches of validation
+    assert (counts[3] - counts[2]) / further < 200
 
 
 def lines(call):
