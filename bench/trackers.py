@@ -53,7 +53,7 @@ def sweep(work: Work, tracker: str | None) -> Sweep:
             subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=lines) as fit,
         ):
             while fit.poll() is None:
-                spent = max(spent, sum(map(_cpu, _logging(fit.pid))))
+                spent = max(spent, sum(map(cpu, logging(fit.pid))))
                 time.sleep(0.05)
             whole = time.perf_counter() - began
         if fit.returncode or "behind" in said.read_text("utf-8"):
@@ -62,7 +62,7 @@ def sweep(work: Work, tracker: str | None) -> Sweep:
             return Sweep(journal.execute(PHASE).fetchone()[0], whole, spent)
 
 
-def _logging(controller: int) -> list[int]:
+def logging(controller: int) -> list[int]:
     """The processes of the controller that log to trackers."""
     try:
         children = (
@@ -73,7 +73,7 @@ def _logging(controller: int) -> list[int]:
         return []
 
 
-def _cpu(process: int) -> float:
+def cpu(process: int) -> float:
     """Seconds of CPU time of the process; 0 once it has ended."""
     try:
         fields = Path("/proc", str(process), "stat").read_text("ascii").rpartition(") ")[2].split()

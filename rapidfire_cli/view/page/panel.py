@@ -39,7 +39,7 @@ from rapidfire_cli.problems import Refusal
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.store.series import packed
 from rapidfire_cli.view.page.experiment import Experiment, Found, Refused, answered
-from rapidfire_cli.view.page.stream import LOOK, PAUSE, Follower, Sent
+from rapidfire_cli.view.page.stream import LOOK, Follower, Sent
 
 BEAT = 5.0  # seconds without a message after which one says that the kernel lives; the panel waits for 15
 AGAIN: tuple[float, ...] = (1, 2, 4, 8, 16, 32)
@@ -124,7 +124,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
                 elif now - sent > BEAT:
                     self.send({"kind": "beat", "data": None})
                     sent = now
-                time.sleep(LOOK if found is None else PAUSE)
+                time.sleep(LOOK if found is None else follower.pause)
         finally:
             follower.close()
             with self._lock:

@@ -56,6 +56,7 @@ from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import Plain, Proposal
 from rapidfire_cli.view.findings import problem_record
 from rapidfire_cli.view.knob_columns import varied
+from rapidfire_cli.view.pace import pause
 from rapidfire_cli.view.page.snapshot import Position, document
 
 LOOK = 0.2  # seconds between two looks at the journal
@@ -94,6 +95,7 @@ class Follower:
         self._live = live
         self._feed: Feed | None = None
         self._alive = False
+        self._spent = 0.0  # seconds of CPU time for the last step
         self._said: Sent | None = None  # the last message, where nothing could be read
         self._requests = 0
         self._slots: dict[int, int] = {}  # the runs that train now
@@ -109,7 +111,7 @@ class Follower:
                 if (found := await to_thread.run_sync(self.step)) is not None:
                     sent = time.monotonic()
                     yield found.encoded()
-                    await asyncio.sleep(PAUSE - LOOK)
+                    await asyncio.sleep(self.pause - LOOK)
                 elif time.monotonic() - sent > BEAT:
                     sent = time.monotonic()
                     yield ": nothing new\n\n"
@@ -117,9 +119,16 @@ class Follower:
         finally:
             self.close()
 
+    @property
+    def pause(self) -> float:
+        """Seconds from a message to the next, more while runs train."""
+        return pause(self._spent, PAUSE) if self._alive else PAUSE
+
     def step(self) -> Sent | None:
         """The next message, None where nothing changed."""
+        began = time.thread_time()
         found = self._next()
+        self._spent = time.thread_time() - began
         if found is not None and found.kind in ("empty", "problem"):
             self.close()
             self._seen = ("", 0)  # what comes next is everything

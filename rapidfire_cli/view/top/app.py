@@ -2,11 +2,12 @@
 
 Theory of operation. A timer looks at the journal five times a second, which costs some microseconds where
 nothing is new. What is new is folded into `Watched`, and the screen is redrawn from it, at most four times a
-second and never for more than a tenth of the time. Threads read the journal as a whole, and send requests.
+second and, while runs train, as seldom as `view/pace.py` says. Threads read the journal as a whole, and send
+requests.
 """
 
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, process_time
 from typing import ClassVar
 
 from rich.text import Text
@@ -20,6 +21,7 @@ from textual.widgets import ContentSwitcher, Footer, Input, Static
 from rapidfire_cli.problems import Refusal, brief, visible
 from rapidfire_cli.requests import Undo
 from rapidfire_cli.store.queries import RunRow
+from rapidfire_cli.view.pace import pause
 from rapidfire_cli.view.top.choosing import Choosing
 from rapidfire_cli.view.top.columns import RunColumn, columns, columns_shape, ordered
 from rapidfire_cli.view.top.curves import COLOURS, Curves
@@ -36,7 +38,6 @@ from rapidfire_cli.view.top.watched import Watched
 
 LOOK = 0.2  # seconds between two looks at the journal
 REDRAW = 0.25  # seconds between two pictures, at least
-SHARE = 0.1  # of the time goes into drawing, at most
 PLAIN_MARK = "bold white"  # of marked runs whose curves are not drawn
 WIDE = 150  # cells from which on the halves are side by side (assumed)
 SAID = 20.0  # seconds for which answers are shown (assumed)
@@ -93,10 +94,12 @@ class Top(App[None]):
         self._marked: list[int] = []  # in the order in which they were marked
         self._drawn = 0  # the version on the screen
         self._due = 0.0
+        self._spent = process_time()  # when it was last drawn
         self._reading = False
         self._zoom = 0
         self._hiding: Timer | None = None
         self._trouble = ""  # that is shown
+        self.table = RunTable()
         self.lower = Lower(self, following, desk)
         self.requesting = Requesting(self, desk, self.say, self._answered)
 
@@ -105,7 +108,7 @@ class Top(App[None]):
         yield Static(id="head", markup=False)
         with Container(id="body"):
             with Container(id="upper"):
-                yield RunTable()
+                yield self.table
             with Container(id="below"):
                 yield Tabs()
                 with ContentSwitcher(id="lower", initial="curves"):
@@ -122,7 +125,7 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        self.query_one(RunTable).focus()
+        self.table.focus()
         self.look()
         self.set_interval(LOOK, self.look)
 
@@ -141,19 +144,21 @@ class Top(App[None]):
     # Looking
 
     def look(self) -> None:
-        """Read what is new, and draw it when it is time."""
+        """Read what is new and draw it, when it is time."""
+        now = monotonic()
         if self._reading or not self.is_open:
+            return
+        self.lower.look(now)
+        if now < self._due and self._following.known:
             return
         if self._following.is_due:
             self._reading = True
             self.run_worker(self._read, thread=True)
-            return
-        self._following.look()
-        now = monotonic()
-        if self._following.version != self._drawn and now >= self._due:
+        elif self._following.look() or self._following.version != self._drawn:
             self.draw()
-            self._due = now + max(REDRAW, (monotonic() - now) / SHARE)
-        self.lower.look(now)
+            spent, self._spent = process_time() - self._spent, process_time()
+            known = self._following.known
+            self._due = now + (pause(spent, REDRAW) if known and known.alive else REDRAW)
 
     def draw(self) -> None:
         """Show what is known."""
@@ -175,23 +180,22 @@ class Top(App[None]):
             self._columns, self._shape = columns(known), shape
             self._choose(self._filter)
         best, rows = known.best(), self._rows(known)
-        table = self.query_one(RunTable)
-        table.marked = self._styles()
-        table.show(rows, self._columns, best, self._sort or ("", False))
-        self.query_one("#head", Static).update(head(known, best, self.size.width))
+        table, training = self.table, known.training() if known.alive else None
+        table.show(rows, self._columns, best, self._sort or ("", False), self._styles(), training)
+        self.query_one("#head", Static).update(head(known, best, self.size.width), layout=False)
         filtered = f"{len(rows):,} of {len(known.rows):,} runs: {self._filter}" if self._filter else ""
         self.query_one(Tabs).note(visible(filtered))
         self.lower.draw(self.curve_runs, table.run)
 
     @property
     def is_open(self) -> bool:
-        """Whether the screen has its parts: messages and threads may come late."""
-        return bool(self.query(RunTable)) and bool(self.query("#lower"))
+        """Whether the screen has its parts and no dialog is over it: messages and threads may come late."""
+        return self.table.is_attached and self.screen is self.table.screen
 
     @property
     def curve_runs(self) -> list[int]:
         """The runs whose curves are drawn: the marked ones, else the one under the cursor."""
-        run = self.query_one(RunTable).run
+        run = self.table.run
         return self._marked[: len(COLOURS)] if self._marked else [run] if run else []
 
     def say(self, lines: Sequence[Text]) -> None:
@@ -232,7 +236,7 @@ class Top(App[None]):
 
     def action_mark(self) -> None:
         """Mark the run under the cursor, or take its mark off; then go to the next."""
-        table = self.query_one(RunTable)
+        table = self.table
         run = table.run
         if run in self._marked:
             self._marked.remove(run)
@@ -243,7 +247,7 @@ class Top(App[None]):
 
     def action_mark_all(self) -> None:
         """Mark all that is shown, or take off all marks."""
-        shown = self.query_one(RunTable).runs
+        shown = self.table.runs
         self._marked = [] if set(shown) <= {*self._marked} else shown
         self.draw()
 
@@ -257,13 +261,13 @@ class Top(App[None]):
             self._choose("")
         else:
             self._marked = []
-        self.query_one(RunTable).focus()
+        self.table.focus()
         self.draw()
 
     def action_go_to_best(self) -> None:
         """Put the cursor on the best run."""
         if (known := self._following.known) and (best := known.best()):
-            self.query_one(RunTable).go_to(min(best))
+            self.table.go_to(min(best))
 
     def action_sort(self, by: int) -> None:
         """Sort by another column; before the first and after the last the order is that of the file."""
@@ -296,7 +300,7 @@ class Top(App[None]):
         if self._choose(event.value.strip()):
             self.say([])
             event.input.remove_class("shown")
-            self.query_one(RunTable).focus()
+            self.table.focus()
             self.draw()
 
     def _choose(self, text: str) -> bool:
@@ -357,7 +361,7 @@ class Top(App[None]):
 
     def action_ask(self, name: str) -> None:
         """Ask about the marked runs, or the one under the cursor."""
-        run = self.query_one(RunTable).run
+        run = self.table.run
         if runs := tuple(sorted(self._marked)) or ((run,) if run else ()):
             self.requesting.ask_about(name, runs)
 
@@ -367,7 +371,7 @@ class Top(App[None]):
 
     def action_clone(self) -> None:
         """Ask for the changes in a form."""
-        run = self.query_one(RunTable).run
+        run = self.table.run
         if (known := self._following.known) and run is not None:
             self.requesting.clone(known.rows[run], known.overview())
 

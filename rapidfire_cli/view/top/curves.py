@@ -86,7 +86,7 @@ class Curves(Vertical):
                     plot.plot(at, part, curve.colour, HiResMode.BRAILLE)
                 else:
                     plot.scatter(at, part, "•", curve.colour)
-        self.query_one("#legend-line", Static).update(_legend(title, curves, logarithmic))
+        self.query_one("#legend-line", Static).update(_legend(title, curves, logarithmic), layout=False)
 
 
 def curves(

@@ -39,7 +39,7 @@ class Tabs(Static):
             style = "bold reverse" if name == pane else ""
             line.append(f" {place} {name} ", style).append(" ")
         room = self.size.width - len(line.plain) - len(about) - 1
-        self.update(line.append(" " * max(room, 1)).append(about, "dim"))
+        self.update(line.append(" " * max(room, 1)).append(about, "dim"), layout=False)
 
     def on_click(self, event: object) -> None:
         """Choose the pane whose name is there."""

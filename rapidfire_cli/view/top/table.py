@@ -1,7 +1,8 @@
 """The table of runs: draws the lines that are on the screen and no others."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -22,6 +23,7 @@ from rapidfire_cli.view.top.columns import RunColumn
 MARK = "■"
 LEAD = 3  # cells before the first column: whether the run is marked, and the best one
 WIDEST = 24  # cells of a column (assumed)
+NO_MARKS: Mapping[int, str] = MappingProxyType({})
 AHEAD = 32  # rows whose cells decide how wide a column is at first (assumed: a screen)
 
 
@@ -61,7 +63,8 @@ class RunTable(ScrollView, can_focus=True):
 
     def __init__(self) -> None:
         super().__init__(id="runs")
-        self.marked: Mapping[int, str] = {}  # runs and the styles of their marks
+        self._marked: Mapping[int, str] = {}
+        self._training: frozenset[int] | None = None
         self._rows: Sequence[RunRow] = ()
         self._places: dict[int, int] = {}  # by run
         self._columns: Sequence[RunColumn] = ()
@@ -87,19 +90,46 @@ class RunTable(ScrollView, can_focus=True):
         columns: Sequence[RunColumn],
         best: Iterable[int],
         by: tuple[str, bool],
+        marked: Mapping[int, str] = NO_MARKS,
+        training: frozenset[int] | None = None,
     ) -> None:
-        """Show these rows; the cursor stays on its run. `by` is the title sorted by, and if downwards."""
-        run = self.run
+        """Show these rows; the cursor stays on its run. `by` is the title sorted by, and if downwards.
+
+        `marked` are runs and the styles of their marks. `training` are those that train now, None where no
+        process trains. Lines whose row and state are the same objects as before are not drawn again.
+        """
+        run, before = self.run, self._rows
         if [column.title for column in columns] != [column.title for column in self._columns]:
             self._widths = [cell_len(column.title) + 1 for column in columns]
-        self._rows, self._columns, self._best, self._sorted = rows, columns, frozenset(best), by
+        best, marked, now = frozenset(best), dict(marked), training or frozenset()
+        is_same = columns is self._columns and len(rows) == len(before) and run is not None
+        is_same &= (best, by, marked) == (self._best, self._sorted, self._marked)
+        is_same &= (training is None) == (self._training is None)
+        switched = now ^ (self._training or frozenset())
+        self._rows, self._columns, self._best, self._sorted = rows, columns, best, by
+        self._marked, self._training = marked, training
         self._places = {row.number: place for place, row in enumerate(rows)}
-        self._widen(rows[:AHEAD])
         self.virtual_size = Size(self.size.width, len(rows) + 1)
         self._cursor = self._places.get(run or 0, min(self._cursor, max(len(rows) - 1, 0)))
         if self.run != run:
             self.post_message(self.Moved(self.run))
-        self.refresh()
+        self._draw(before if is_same and self.run == run else (), switched)
+
+    def _draw(self, before: Sequence[RunRow], switched: Collection[int]) -> None:
+        """Draw the lines that differ from the rows `before`, and `switched` runs; else everything."""
+        changed = [
+            place
+            for place, (row, old) in enumerate(zip(self._rows, before, strict=False))
+            if row is not old or row.number in switched
+        ]
+        is_wider = self._widen(map(self._rows.__getitem__, changed) if before else self._rows[:AHEAD])
+        if is_wider or not before:
+            self.refresh()
+            return
+        top = self.scroll_offset.y
+        for place in changed:
+            if top <= place < top + self.size.height:
+                self.refresh_lines(place + 1, 1)
 
     def go_to(self, run: int) -> None:
         """Put the cursor on this run, if it is shown."""
@@ -210,7 +240,7 @@ class RunTable(ScrollView, can_focus=True):
         base = self.rich_style
         if is_cursor:
             base += self.get_component_rich_style("run-table--cursor")
-        mark, is_best = self.marked.get(row.number), row.number in self._best
+        mark, is_best = self._marked.get(row.number), row.number in self._best
         segments = [
             Segment(MARK if mark else " ", base + Style.parse(mark or "")),
             Segment(BEST if is_best else " ", base + Style.parse("bold yellow")),

@@ -40,6 +40,25 @@ def test_what_is_recorded_meanwhile_appears_by_itself():
     visit(HOME, story)
 
 
+def test_only_lines_with_something_new_are_drawn_again():
+    """A picture takes as long as its lines, and it is drawn again and again beside training."""
+    journal = kept(HOME)
+
+    async def story(app, pilot):
+        drawn, line = [], app.table.render_line
+        app.table.render_line = lambda y: drawn.append(y) or line(y)
+        journal.record(
+            [epoch(3, 1, 0.8125), epoch(5, 1, 0.25)]
+        )  # the best run changes, and with it all lines
+        await until(pilot, lambda: "0.8125" in seen(app))
+        drawn.clear()
+        journal.record([epoch(5, 2, 0.375)])
+        await until(pilot, lambda: "0.3750" in seen(app))
+        assert drawn == [5]
+
+    visit(HOME, story)
+
+
 def test_names_with_markup_and_terminal_sequences_are_shown_as_text():
     metadata = replace(METADATA, experiment="[red]x[/red]\x1b[31m")
     journal = kept(HOME, metadata=metadata)
