@@ -19,6 +19,7 @@ import torch
 from bench.gang_work import BATCH, EPOCHS, LR, ROWS
 from rapidfire_cli.engine.messages import Assignment, Rank, Report, Setup, Train
 from rapidfire_cli.facts import EpochEnded
+from rapidfire_cli.training.device import prepare
 from rapidfire_cli.training.executor import Executor
 from rapidfire_cli.training.gang import Gang
 
@@ -81,7 +82,6 @@ def _printed(process: "subprocess.Popen[str]") -> dict[str, float]:
 
 def _train(rank: int, place: Path, layers: list[str]) -> None:
     """Train as one rank, and print the seconds of a step and of the messages."""
-    torch.set_num_threads(1)
     told: list[Report] = []
     setup = Setup(
         mlspec="bench.gang_work:WorkSpec",
@@ -96,6 +96,7 @@ def _train(rank: int, place: Path, layers: list[str]) -> None:
         rows=str(place / "rows"),
         gangs=str(place / "gangs"),
     )
+    prepare(setup)  # as a worker does: it sets threads and what torch does to new memory
     executor = Executor(setup, told.append, lambda: False, lambda _step: None)
     train = {"epochs": EPOCHS, "batch_size": BATCH, "optimizer": {"name": "AdamW", "args": {"lr": LR}}}
     config = json.dumps({"train": {**train, "gpus": 2}, "fsdp_layer_cls": layers})
