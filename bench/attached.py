@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
 
+from bench.top import drain
 from bench.trackers import cpu, logging
 from bench.work import DIGITS, PROCESSES
 from rapidfire_cli.store.layout import ExperimentDir
@@ -104,19 +105,11 @@ def terminal(home: ExperimentDir) -> Iterator[int]:
         command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     ) as app:
         os.close(theirs)
-        threading.Thread(target=_drain, args=(ours,), daemon=True).start()
+        threading.Thread(target=drain, args=(ours,), daemon=True).start()
         try:
             yield app.pid
         finally:
             app.kill()
-
-
-def _drain(opened: int) -> None:
-    try:
-        while os.read(opened, 1 << 16):
-            pass
-    except OSError:  # the app has ended
-        pass
 
 
 def epochs(journal: sqlite3.Connection) -> int:
@@ -126,7 +119,7 @@ def epochs(journal: sqlite3.Connection) -> int:
 
 
 def rate(journal: sqlite3.Connection, seconds: float) -> float:
-    """Epochs per second, over so many seconds."""
+    """Epochs per second, measured for `seconds`."""
     first, began = epochs(journal), time.perf_counter()
     time.sleep(seconds)
     last, ended = epochs(journal), time.perf_counter()

@@ -151,7 +151,7 @@ def at_rest(home: ExperimentDir, seconds: float, is_held: bool) -> None:
         environment = {**os.environ, "TERM": "xterm-256color"}
         app = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
         os.close(theirs)
-        threading.Thread(target=_drain, args=(ours,), daemon=True).start()
+        threading.Thread(target=drain, args=(ours,), daemon=True).start()
         time.sleep(10)
         before = _cpu(app.pid)
         time.sleep(seconds)
@@ -162,7 +162,8 @@ def at_rest(home: ExperimentDir, seconds: float, is_held: bool) -> None:
     print(f"at rest, {state}: {100 * spent / seconds:.2f} % of a core")
 
 
-def _drain(terminal: int) -> None:
+def drain(terminal: int) -> None:
+    """Read what an app writes to its terminal, until it ends."""
     try:
         while os.read(terminal, 1 << 16):
             pass

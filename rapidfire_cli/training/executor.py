@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 The executor owns the resident runs of one worker process (`LiveRun`: model, optimizer, position). It takes
 orders one by one: probe, smoke, train until a tick, evict. It sends reports through `tell`: an epoch's
-metrics, a checkpoint saved, a turn ended, a run failed. Between two optimizer steps it also calls
-`stop_requested`, and reports progress to the watchdog.
+metrics, a checkpoint saved, a turn ended, a run failed. Between two optimizer steps it reports progress to
+the watchdog and, every few milliseconds, calls `stop_requested`.
 
 A turn opens the run if it is not resident (from its newest undamaged checkpoint, or from the start). It
 installs the run's random streams and process settings, advances the training loop from mark to mark, and

@@ -110,7 +110,7 @@ class LiveRun:
 
     @property
     def is_brief(self) -> bool:
-        """Whether an epoch is over sooner than the state that an interrupted validation needs is copied."""
+        """Whether the last epoch was so short that a stop can wait for the end of a validation."""
         return self.gang is None and bool(self.history) and self.history[-1].seconds < BRIEF
 
     @property
@@ -223,7 +223,7 @@ class LiveRun:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the autocast context of the run's precision."""
-        return UNCHANGED if self.train.precision == "fp32" else autocast(self.train, self.device)
+        return autocast(self.train, self.device)
 
 
 def autocast(train: TrainConfig, device: torch.device) -> AbstractContextManager[object]:

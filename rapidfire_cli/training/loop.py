@@ -76,11 +76,11 @@ def train(run: LiveRun) -> Iterator[Mark]:
         rows_of_epoch = epoch_rows(run.train, run.assignment.seed, run.epoch + 1, count, is_stream)
         size = run.train.step_size
         left = rows_of_epoch[run.done * size :]
-        batches, count = _batches(run, left), len(left)
-        for begin in range(0, count, size):
+        batches, rows = _batches(run, left), len(left)
+        for begin in range(0, rows, size):
             if isinstance(run.optimizer, torch.optim.LBFGS):
                 reevaluated_step(run, left[begin : begin + size])
-            elif gradient(run, min(size, count - begin), batches):
+            elif gradient(run, min(size, rows - begin), batches):
                 for optimizer in members(run.optimizer):
                     check_sparse(optimizer, run.model)
                     run.scaler.step(optimizer)
