@@ -8,7 +8,7 @@ from typing import TypeVar
 Case = TypeVar("Case")
 
 WHOLE = os.environ.get("RAPIDFIRE_TESTS") == "whole"
-EXAMPLES = 100 if WHOLE else 25  # of hypothesis
+EXAMPLES = 100 if WHOLE else 10  # of hypothesis
 
 
 def share(cases: Iterable[Case], each: int) -> Sequence[Case]:

@@ -16,6 +16,7 @@ from rapidfire_cli.stopping.patience import Patience
 from rapidfire_cli.stopping.rule import Policy
 from tests.schedule.invariants import assert_at_rest, assert_over
 from tests.schedule.simulated_cluster import SimulatedCluster, runs_of
+from tests.shares import EXAMPLES
 
 MOST_RUNS = 16  # before more come
 MOST_MACHINES = 4
@@ -180,7 +181,7 @@ class ManyHistories(Histories):
 
 
 Histories.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, database=None
+    max_examples=EXAMPLES, stateful_step_count=25, deadline=None, derandomize=True, database=None
 )
 ManyHistories.TestCase.settings = settings(max_examples=5000, stateful_step_count=60, deadline=None)
 TestHistories = Histories.TestCase
