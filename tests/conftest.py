@@ -74,9 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = None
     if not hasattr(config, "workerinput"):  # else each process under test would compile what it imports
         compileall.compile_dir(ROOT / "rapidfire_cli", quiet=2)
-    measuring = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    if measuring and hasattr(config, "workerinput"):  # begins again, and `no_cover` would end only one of them
-        measuring.cov.stop()
     if worker := getattr(config, "workerinput", None):  # of pytest-xdist: a core for each, as tools then see
+        if measuring := getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None):
+            measuring.cov.stop()  # it begins anew later, and `no_cover` would end only one of the two
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker["workerid"].removeprefix("gw")) % len(cores)]})

@@ -117,14 +117,14 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
                     again = AGAIN if now_begun != begun else again[1:]
                     follower.close()
                     follower, begun, due = Follower(self._find), now_begun, now + (again[0] if again else 0)
-                found = follower.step()
+                found = follower.look()
                 if found is not None:
                     self._tell(found)
                     sent = now
                 elif now - sent > BEAT:
                     self.send({"kind": "beat", "data": None})
                     sent = now
-                time.sleep(LOOK if found is None else follower.pause)
+                time.sleep(LOOK)
         finally:
             follower.close()
             with self._lock:

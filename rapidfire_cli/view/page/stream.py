@@ -56,7 +56,7 @@ from rapidfire_cli.store.series import Point
 from rapidfire_cli.terms import Plain, Proposal
 from rapidfire_cli.view.findings import problem_record
 from rapidfire_cli.view.knob_columns import varied
-from rapidfire_cli.view.pace import pause
+from rapidfire_cli.view.pace import Allowance
 from rapidfire_cli.view.page.snapshot import Position, document
 
 LOOK = 0.2  # seconds between two looks at the journal
@@ -95,7 +95,8 @@ class Follower:
         self._live = live
         self._feed: Feed | None = None
         self._alive = False
-        self._spent = 0.0  # seconds of CPU time for the last step
+        self._allowance = Allowance()
+        self._due = 0.0  # when the next message may come
         self._said: Sent | None = None  # the last message, where nothing could be read
         self._requests = 0
         self._slots: dict[int, int] = {}  # the runs that train now
@@ -108,10 +109,9 @@ class Follower:
         try:
             yield "event: hello\ndata:\n\n"  # at once, as the first message may take a while to read
             while True:
-                if (found := await to_thread.run_sync(self.step)) is not None:
+                if (found := await to_thread.run_sync(self.look)) is not None:
                     sent = time.monotonic()
                     yield found.encoded()
-                    await asyncio.sleep(self.pause - LOOK)
                 elif time.monotonic() - sent > BEAT:
                     sent = time.monotonic()
                     yield ": nothing new\n\n"
@@ -119,16 +119,27 @@ class Follower:
         finally:
             self.close()
 
-    @property
-    def pause(self) -> float:
-        """Seconds from a message to the next, more while runs train."""
-        return pause(self._spent, PAUSE) if self._alive else PAUSE
+    def look(self) -> Sent | None:
+        """The next message, None where nothing changed or it is too early for one."""
+        if time.monotonic() < self._due and not self._turned():
+            return None
+        began = time.thread_time()
+        if (found := self.step()) is not None:
+            now, spent = time.monotonic(), time.thread_time() - began
+            self._due = now + (self._allowance.pause(spent, PAUSE, now) if self._alive else PAUSE)
+        return found
+
+    def _turned(self) -> bool:
+        """Whether a fit has begun or ended since the last message, or that cannot be told."""
+        home = self._find()
+        try:
+            return home is not None and is_held(home.lock) != self._alive
+        except OSError:
+            return True
 
     def step(self) -> Sent | None:
         """The next message, None where nothing changed."""
-        began = time.thread_time()
         found = self._next()
-        self._spent = time.thread_time() - began
         if found is not None and found.kind in ("empty", "problem"):
             self.close()
             self._seen = ("", 0)  # what comes next is everything

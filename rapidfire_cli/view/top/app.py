@@ -2,8 +2,8 @@
 
 Theory of operation. A timer looks at the journal five times a second, which costs some microseconds where
 nothing is new. What is new is folded into `Watched`, and the screen is redrawn from it, at most four times a
-second and, while runs train, as seldom as `view/pace.py` says. Threads read the journal as a whole, and send
-requests.
+second and, while runs train, as seldom as `view/pace.py` says; that a fit begins or ends is shown at once.
+Threads read the journal as a whole, and send requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from textual.widgets import ContentSwitcher, Footer, Input, Static
 from rapidfire_cli.problems import Refusal, brief, visible
 from rapidfire_cli.requests import Undo
 from rapidfire_cli.store.queries import RunRow
-from rapidfire_cli.view.pace import pause
+from rapidfire_cli.view.pace import Allowance
 from rapidfire_cli.view.top.choosing import Choosing
 from rapidfire_cli.view.top.columns import RunColumn, columns, columns_shape, ordered
 from rapidfire_cli.view.top.curves import COLOURS, Curves
@@ -93,8 +93,9 @@ class Top(App[None]):
         self._chosen: Callable[[RunRow], bool] | None = None
         self._marked: list[int] = []  # in the order in which they were marked
         self._drawn = 0  # the version on the screen
-        self._due = 0.0
-        self._spent = process_time()  # when it was last drawn
+        self._due = 0.0  # when what is new is drawn next
+        self._began: float | None = None  # the process's CPU time when a picture was begun
+        self._allowance = Allowance()
         self._reading = False
         self._zoom = 0
         self._hiding: Timer | None = None
@@ -149,16 +150,20 @@ class Top(App[None]):
         if self._reading or not self.is_open:
             return
         self.lower.look(now)
-        if now < self._due and self._following.known:
+        if self._began is not None:  # by now it is on the screen
+            spent, self._began = process_time() - self._began, None
+            known = self._following.known
+            self._due = now + (
+                self._allowance.pause(spent, REDRAW - LOOK, now) if known and known.alive else 0
+            )
+        if now < self._due and not self._following.turned:
             return
         if self._following.is_due:
             self._reading = True
             self.run_worker(self._read, thread=True)
         elif self._following.look() or self._following.version != self._drawn:
+            self._began = process_time()
             self.draw()
-            spent, self._spent = process_time() - self._spent, process_time()
-            known = self._following.known
-            self._due = now + (pause(spent, REDRAW) if known and known.alive else REDRAW)
 
     def draw(self) -> None:
         """Show what is known."""

@@ -55,6 +55,11 @@ class Following:
         self.version += 1
 
     @property
+    def turned(self) -> bool:
+        """Whether a fit has begun or ended since the last look, or nothing is followed."""
+        return self._feed is None or self.known is None or _holder(self.home)[0] != self.known.alive
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time to read everything again; call it once per look."""
         if self._feed is not None:

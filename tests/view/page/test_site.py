@@ -53,6 +53,19 @@ def test_a_tab_is_sent_everything_then_what_changed_then_nothing(home):
     journal.close()
 
 
+def test_where_showing_takes_long_changes_wait_but_not_the_end_of_a_fit(home):
+    journal = enrolled(home.journal)
+    with lock(home.lock, "test"):
+        follower = Follower(lambda: home)
+        follower._allowance.left = -math.inf
+        assert follower.look().kind == "snapshot"
+        journal.record([epoch(1, 1, 0.7)])
+        assert follower.look() is None
+    assert follower.look().data["state"] == "interrupted"
+    follower.close()
+    journal.close()
+
+
 def test_a_tab_that_reconnects_gets_what_it_missed(home):
     journal = enrolled(home.journal)
     journal.record([RunChanged(1, RunState.RUNNING)])
