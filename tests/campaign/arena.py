@@ -43,7 +43,7 @@ LONG = EXPERIMENT.format(
     pause=0.15, halved=8, epochs=16, rates=[0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001, 0.0005]
 )
 """148 epochs, in which many kills find room."""
-SHORT = EXPERIMENT.format(pause=0.08, halved=4, epochs=4, rates=[0.01, 0.003])
+SHORT = EXPERIMENT.format(pause=0.03, halved=4, epochs=4, rates=[0.01, 0.003])
 LONGEST = 2.0  # seconds that anything may outlive its controller
 PATIENCE = 600.0  # seconds for a sweep to end, or for one more epoch of it
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}

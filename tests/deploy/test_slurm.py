@@ -70,9 +70,8 @@ def assert_nothing_is_left(slurm: Slurm, tmp: Path) -> None:
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("nodes", "continued"), [(1, "here"), pytest.param(2, "in a job", marks=pytest.mark.campaign)]
-)
+@pytest.mark.campaign
+@pytest.mark.parametrize(("nodes", "continued"), [(1, "here"), (2, "in a job")])
 def test_a_job_that_nears_its_time_limit_is_queued_again_and_completes_with_the_same_results(
     slurm, nodes, continued
 ):

@@ -12,7 +12,7 @@ from rapidfire_cli.durable import failpoints
 from rapidfire_cli.durable.failpoints import VARIABLE, Fault
 from tests.durable.calls import ERRORS, Call, Result, fail, kill, undisturbed
 
-SEED, SHARE = 20261124, 12
+SEED, SHARE = 20261124, 6
 
 
 @pytest.fixture(scope="module")

@@ -263,6 +263,7 @@ def test_the_workers_of_a_gang_run_that_fails_are_replaced(tmp_path):
     assert len([fact for fact in notebook.facts if isinstance(fact, WorkerStarted)]) == 4
 
 
+@pytest.mark.campaign
 def test_a_gang_that_hangs_is_replaced_as_a_whole(tmp_path):
     notebook = drive(tmp_path, [gang(1, last="hang")], timeouts=Timeouts(hang_timeout=0.3))
     assert ends(notebook)[1] == (RunState.FAILED, "worker hung: no step in 0.3 seconds")

@@ -6,6 +6,7 @@ from rapidfire_cli.app.files import Given
 from rapidfire_cli.app.verbs import check
 from rapidfire_cli.view.formats import Output
 from tests.scenarios.conftest import GRID, HEADER
+from tests.shares import share
 
 TRAIN = "train: {epochs: 1, batch_size: 64, optimizer: {name: SGD, args: {lr: !list [0.1, 0.01]}}}\n"
 
@@ -137,7 +138,7 @@ class Wide(MLSpec):
 """
 
 
-@pytest.mark.parametrize("options", [[], ["--smoke"]])
+@pytest.mark.parametrize("options", share([["--smoke"], []], 2))
 def test_a_run_that_no_device_can_hold_is_found_without_making_it(cli, options):
     cli.write(WIDE, "wide.py")
     knobs = f"user_knobs: {{width: !list [8, {10**12}]}}"

@@ -64,7 +64,7 @@ def by_python(cli: Cli, ask: CloneRun) -> str:
     return "\n".join(map(render, refused.value.problems))
 
 
-EVERY_WAY = pytest.mark.parametrize("by", [by_shell, by_page, by_top, by_python])
+EVERY_WAY = pytest.mark.parametrize("by", share([by_shell, by_page, by_top, by_python], 4))
 
 
 @EVERY_WAY

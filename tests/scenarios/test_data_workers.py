@@ -34,8 +34,10 @@ def undisturbed(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("rows", [BY_INDEX, ITERATED], ids=["by index", "iterated"])
-@pytest.mark.parametrize(("first", "then"), share([(2, 1), (0, 2), (1, 0)], 3))
+@pytest.mark.parametrize(
+    ("rows", "first", "then"),
+    share([(rows, *counts) for rows in (BY_INDEX, ITERATED) for counts in [(2, 1), (0, 2), (1, 0)]], 6),
+)
 def test_killed_and_moved_runs_end_with_the_same_bits(cli, undisturbed, rows, first, then):
     cli.write(FILE.format(**rows, workers=1, data_workers=first))
     process = cli.start("fit", "experiment.yaml", "-o", "jsonl")

@@ -157,6 +157,7 @@ def assert_it_follows(panel: Any, run: int) -> None:
         panel.page.wait_for_timeout(100)
 
 
+@pytest.mark.campaign
 def test_a_panel_follows_a_fit_in_the_background_and_steers_it(lab, tab):
     page = tab.page
     lab.opened(page, TRAIN, LOOK, WAIT)

@@ -83,7 +83,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
 @pytest.mark.parametrize(
-    "locale", [ASCII, {**ASCII, "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}]
+    "locale", share([ASCII, {**ASCII, "PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}], 3)
 )
 def test_tables_degrade_and_data_are_utf_8_in_a_locale_that_lacks_characters(place, locale):
     table = run(place, "expand", "experiment.yaml", "--why", "1", **locale)
@@ -97,7 +97,7 @@ def test_tables_degrade_and_data_are_utf_8_in_a_locale_that_lacks_characters(pla
     assert json.loads(run(place, "schema", **locale).stdout)
 
 
-@pytest.mark.parametrize("locale", [ASCII, {"LC_ALL": "C.UTF-8"}])
+@pytest.mark.parametrize("locale", share([ASCII, {"LC_ALL": "C.UTF-8"}], 2))
 @pytest.mark.parametrize("name", [b"gr\xf6\xdfe.yaml", "größe.yaml".encode()])
 def test_a_file_may_have_a_name_that_the_locale_cannot_spell(place, name, locale):
     path = place / os.fsdecode(name)

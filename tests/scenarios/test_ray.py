@@ -60,6 +60,7 @@ def test_a_killed_worker_is_replaced(tmp_path, cluster, expected):
     assert_equal(under_way.cli, expected)
 
 
+@pytest.mark.campaign
 def test_status_says_where_runs_train_and_those_of_a_frozen_node_continue_once_its_workers_must_have_ended(
     tmp_path, cluster, expected
 ):
@@ -235,6 +236,7 @@ def test_the_run_of_a_killed_worker_continues_where_nodes_share_no_directory(
 ):
     under_way = begin(project(apart / f"killed-{epochs}", cluster), cluster)
     under_way.wait_for_epochs(epochs)
+    assert under_way.hosts() <= {node["id"][:6] for node in cluster.nodes}
     os.kill(under_way.workers(1)[0], signal.SIGKILL)
     assert "died" in under_way.ended()
     assert_equal(under_way.cli, expected)

@@ -49,6 +49,7 @@ def durable(cli: Cli) -> int:
     return sum(steps.get(run["number"]) == run["step"] > 0 for run in cli.status()["runs"])
 
 
+@pytest.mark.campaign
 def test_a_halving_of_a_thousand_runs_on_one_worker_ends(cli):
     """Two thirds of the runs leave their worker at once."""
     cli.write(NOTHING + HALVING)

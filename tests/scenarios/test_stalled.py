@@ -71,6 +71,7 @@ def test_events_that_nobody_reads_yet_are_kept_while_training_goes_on(cli, full)
     assert events.count("epoch_ended") == 2 and events[-1] == "run_changed"
 
 
+@pytest.mark.campaign
 def test_the_first_ctrl_c_stops_a_fit_whose_readers_have_all_stalled(cli, full):
     cli.write(HEADER + GRID.replace("epochs: 3", "epochs: 5000"))
     fit = start(cli, "-o", "jsonl", stdout=full[1], stderr=full[1])

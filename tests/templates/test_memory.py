@@ -7,6 +7,7 @@ from rapidfire_cli.terms import canonical
 from rapidfire_cli.training.estimating import estimate
 from rapidfire_cli.training.measuring import HostMeter, measure
 from tests.scenarios.conftest import ROOT
+from tests.shares import share
 from tests.templates.project import Project
 
 FACTOR = (
@@ -20,7 +21,7 @@ def test_every_spec_is_tried():
     assert {name.removesuffix(".yaml") for name in RUNS} == specs
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", share(RUNS, 3))
 def test_the_estimate_of_a_spec_is_near_what_is_measured(project, tmp_path, name):
     asked = Project(ROOT / "configs" / name)
     config = asked.leaves[RUNS[name] - 1]

@@ -11,6 +11,7 @@ from specs.imagenet import ImageNetSpec
 from specs.imdb import IMDBSpec
 from specs.tabular import TabularSpec
 from tests.scenarios.conftest import ROOT
+from tests.shares import share
 from tests.templates.project import Project
 
 IMAGES = {"image_size": 16, "transform_type": "resize", "num_classes": 10, "width": 16, "depth": 1}
@@ -133,7 +134,7 @@ def test_columns_are_normalised_and_texts_that_training_lacks_have_a_place(proje
     assert prepared["numbers"][list(spec.numbers).index("bmi")] == 0
 
 
-@pytest.mark.parametrize("spec", [ImageNetSpec, IMDBSpec, TabularSpec])
+@pytest.mark.parametrize("spec", share([IMDBSpec, ImageNetSpec, TabularSpec], 3))
 def test_rows_without_a_label_are_predicted(project, tmp_path, spec):
     name = {ImageNetSpec: "imagenet", IMDBSpec: "imdb", TabularSpec: "tabular"}[spec]
     project = Project(ROOT / "configs" / f"{name}.yaml")
@@ -148,7 +149,7 @@ def test_rows_without_a_label_are_predicted(project, tmp_path, spec):
 
 
 @pytest.mark.parametrize(
-    "name", ["imdb", "causal_lm", "lora", "tabular", "tabular_regression", "reference/sha"]
+    "name", share(["imdb", "causal_lm", "lora", "tabular", "tabular_regression", "reference/sha"], 3)
 )
 def test_rows_are_prepared_once(project, tmp_path, name):
     experiment = Project(ROOT / "configs" / f"{name}.yaml")

@@ -38,7 +38,7 @@ def test_every_experiment_file_has_a_floor():
     assert set(FLOORS) == files()
 
 
-@pytest.mark.parametrize("name", share(FLOORS, 3))
+@pytest.mark.parametrize("name", share(FLOORS, 5))
 def test_an_experiment_file_learns_what_its_demo_data_hold(project, tmp_path, name):
     run, epochs, metric, floor = FLOORS[name]
     found = Project(ROOT / "configs" / name).trained(tmp_path, run, epochs)[metric]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rapidfire_cli.training.weights import read
+from tests.shares import share
 from tests.training.sandbox import ADAM, TrainingSandbox, leaf, same
 
 HERE = "tests.training.matrix_specs:"
@@ -27,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", share(CASES, 2))
 def test_it_ends_with_the_same_bits_however_it_is_moved(tmp_path, case):
     spec, knobs = CASES[case]
     config = leaf(epochs=2, named_metrics=("token_accuracy",), batch_size=10, **knobs)

@@ -9,6 +9,7 @@ import torch
 from rapidfire_cli.training import metric_buffer, metrics
 from rapidfire_cli.training.metric_buffer import MetricBuffer
 from rapidfire_cli.training.predictions import Reader
+from tests.shares import share
 from tests.training import references as by
 
 ROWS = 300
@@ -95,7 +96,7 @@ def check(kind, data, seed):
 
 
 @pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", share(KINDS, 2))
 def test_it_is_what_others_compute(kind, data, monkeypatch):
     monkeypatch.setattr(metric_buffer, "BUFFER", 2000)
     check(kind, data, seed=1)

@@ -8,6 +8,7 @@ from torch.nn import functional
 from rapidfire_cli.training import optimizers, rng
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.optimizers import OPTIMIZERS
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import Plain
 
@@ -26,7 +27,7 @@ def test_they_are_all_there():
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", share(NAMES, 3))
 def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
     spec = SPECS.get(name, "Plain")
     config = leaf(section(name.upper(), lr=0.01), epochs=2)

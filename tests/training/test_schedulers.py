@@ -7,6 +7,7 @@ from torch import nn
 from rapidfire_cli.training import schedulers
 from rapidfire_cli.training.failure import Failure
 from rapidfire_cli.training.schedulers import SCHEDULERS, Length, watched
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
 SGD = {"name": "SGD", "args": {"lr": 0.1, "momentum": 0.9}}
@@ -54,7 +55,7 @@ def rates(place):
     return [group["lr"] for group in place.executor._runs[1].optimizer.param_groups]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", share(NAMES, 3))
 def test_it_trains_and_continues_bit_for_bit(name, tmp_path):
     config = leaf(SGD, lr_scheduler=section(name))
     whole = TrainingSandbox(tmp_path / "whole", "Plain")

@@ -9,8 +9,8 @@ from tests.training.gang_processes import printed_by_ranks
 from tests.training.gang_specs import CASES, SHARDED
 from tests.training.sharded_rank import SIZES, STOPPED
 
-NAMES = share([*reversed(SHARDED)], 9)
-STOPS = 200 if WHOLE else 6
+NAMES = share([*reversed(SHARDED)], 18)
+STOPS = 200 if WHOLE else 3
 
 
 @pytest.fixture(scope="module")

@@ -416,7 +416,7 @@ def equal(one, other):
 
 @pytest.mark.parametrize(
     ("model", "stop_at"),
-    share(product(MODELS, [1, 6, 13]), 2),
+    share(product(MODELS, [1, 6, 13]), 4),
     ids=lambda said: getattr(said, "__name__", str(said)),
 )
 def test_a_run_continues_bit_for_bit_whatever_its_model_keeps(tmp_path, model, stop_at):
@@ -511,7 +511,7 @@ def test_a_stop_waits_for_the_end_of_a_validation_that_writes_to_weights(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "Adafactor", "LBFGS", "NAdam", "ASGD"]
+    "name", share(["Adam", "AdamW", "SGD", "RMSprop", "Adagrad", "Adafactor", "LBFGS", "NAdam", "ASGD"], 3)
 )
 def test_optimizer_state_continues_as_it_was_by_parameter_name(tmp_path, name):
     knobs = leaf(

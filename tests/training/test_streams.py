@@ -8,6 +8,7 @@ from torch.utils.data import IterableDataset
 
 from rapidfire_cli.training.epoch_rows import epoch_rows
 from rapidfire_cli.training.train_config import train_config
+from tests.shares import share
 from tests.training.noisy import Blobs, blob, noise
 from tests.training.sandbox import TrainingSandbox, leaf, same
 
@@ -95,7 +96,7 @@ def place(tmp_path, spec, name="place", **options):
 CONFIG = leaf(batch_size=4, grad_accumulation=2, steps_per_epoch=5)  # 40 rows: over the end of each pass
 
 
-@pytest.mark.parametrize("spec", [Torch, Library, Function, Indexed])
+@pytest.mark.parametrize("spec", share([Torch, Library, Function, Indexed], 2))
 def test_a_run_continues_bit_for_bit_inside_an_epoch_and_a_pass(tmp_path, spec):
     alone = place(tmp_path, spec, "alone")
     alone.train(CONFIG, until=3)

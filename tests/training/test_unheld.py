@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rapidfire_cli.facts import RunFailed
+from tests.shares import share
 from tests.training.sandbox import TrainingSandbox, leaf, same
 from tests.training.specs import CLASSES, Blobs
 from tests.training.test_state import Body, config, equal, read
@@ -77,7 +78,7 @@ class OfLastGradient(Body):
         return 1.0 if gradient is None else 1 + float(gradient.norm())
 
 
-@pytest.mark.parametrize("stop_at", [1, 6])
+@pytest.mark.parametrize("stop_at", share([6, 1], 2))
 @pytest.mark.parametrize(
     "model", [Records, ByColumns, Bytes, Scripted, OfLastGradient], ids=lambda model: model.__name__
 )

@@ -170,7 +170,7 @@ def alone(directory, knobs):
 
 
 @pytest.mark.parametrize(
-    ("writes", "form"), share([(writes, form) for form in TIED for writes in WRITES], 3), ids=str
+    ("writes", "form"), share([(writes, form) for form in TIED for writes in WRITES], 7), ids=str
 )
 def test_a_run_that_writes_to_frozen_weights_changes_no_neighbour(tmp_path, writes, form):
     neighbours = {1: config(0.01, form=form), 3: config(0.03, form=form)}

@@ -15,7 +15,7 @@ from tests.training.test_state import equal, read
 from tests.training.zoo import Grown
 
 SPEC = "tests.training.zoo:Zoo"
-SHARE, WHOLE = (*range(6), 17), range(2000)  # 17: parameters that are never initialised, beside arrays
+SHARE, WHOLE = (*range(2), 17), range(2000)  # 17: parameters that are never initialised, beside arrays
 OPTIMIZERS = [{"name": "Adam", "args": {"lr": 0.01}}, {"name": "SGD", "args": {"lr": 0.05, "momentum": 0.9}}]
 
 

@@ -129,6 +129,7 @@ def test_the_keyboard_alone_suffices(tab, tmp_path):
     assert (taken.taken.request.source, taken.taken.request.ask.runs) == ("web", (int(expected[0]),))
 
 
+@pytest.mark.campaign
 def test_a_clone_of_a_wrong_value_is_refused_as_in_a_file(tab, tmp_path):
     home = experiment(tmp_path)
     grid(home, 2, 1)
@@ -153,6 +154,7 @@ def test_a_clone_of_a_wrong_value_is_refused_as_in_a_file(tab, tmp_path):
     tab.wrong[:] = [each for each in tab.wrong if "422" not in each]
 
 
+@pytest.mark.campaign
 def test_another_experiment_in_the_directory_can_be_chosen(tab, tmp_path):
     first, second = ExperimentDir(tmp_path / "first"), ExperimentDir(tmp_path / "second")
     grid(first, 2, 1)
@@ -353,6 +355,7 @@ def test_the_page_is_accessible(tab, home):
     assert not found, "\n".join(found)
 
 
+@pytest.mark.campaign
 def test_the_journal_outlives_a_page_that_is_open(tab, tmp_path):
     """Writing goes on, and the journal is whole by itself when the controller closes it."""
     home = experiment(tmp_path)
