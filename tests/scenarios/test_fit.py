@@ -120,7 +120,7 @@ def test_events_stream_as_json_lines(cli):
 
 
 def test_a_terminal_shows_a_live_table(cli):
-    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.05"))  # long enough for several frames
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.03"))  # long enough for several frames
     master, slave = pty.openpty()
     cli.extra.update(TERM="xterm-256color", CI="")
     process = cli.start("fit", "experiment.yaml", stdin=slave, stdout=slave, stderr=slave)
@@ -207,7 +207,7 @@ def test_a_second_fit_is_turned_away(cli):
 @pytest.mark.parametrize("stop", share([signal.SIGINT, signal.SIGTERM], 2))
 def test_a_stop_loses_nothing_and_the_same_command_continues(trained, tmp_path, stop):
     cli = Cli(tmp_path)
-    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.06"))  # 5 seconds on two workers
+    cli.write(HEADER + GRID.replace("pause: 0", "pause: 0.03"))  # 3 seconds on two workers
     process = cli.start("fit", "experiment.yaml", "-o", "jsonl")
     assert process.stdout
     for line in process.stdout:

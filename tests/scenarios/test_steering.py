@@ -11,7 +11,7 @@ SWEEP = """\
 experiment: tiny
 mlspec: tests.scenarios.specs:Tiny
 gridsearch:
-  user_knobs: {pause: 0.04}
+  user_knobs: {pause: 0.03}
   train:
     epochs: !list [1, 6]
     batch_size: !list [16, 32]
