@@ -17,7 +17,7 @@ QUICK = {**os.environ, "PYTHONPATH": PATHS}
 
 SRUN = """\
 #!/bin/bash
-# Runs the command once for each task, here; passes SIGTERM on, as srun does.
+# Runs the command once for each task, here; kills all on SIGTERM, as srun does.
 tasks=1
 while [[ "$1" == --* ]]; do
     [[ "$1" == --ntasks=* ]] && tasks=${1#*=}
@@ -28,7 +28,7 @@ for ((task = 0; task < tasks; task++)); do
     SLURM_PROCID=$task "$@" &
     started+=($!)
 done
-trap 'kill -TERM "${started[@]}" 2>/dev/null' TERM
+trap 'kill -KILL "${started[@]}" 2>/dev/null' TERM
 while wait "${started[@]}"; (($? > 128)) && kill -0 "${started[@]}" 2>/dev/null; do :; done
 """
 SCONTROL = """\

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.cluster import Cluster
 from tests.deploy.slurm import ROOT, Slurm
 
 FILE = """\
@@ -34,7 +35,7 @@ def slurm(tmp_path: Path) -> Slurm:
     return Slurm(tmp_path)
 
 
-def results(slurm: Slurm, experiment: str) -> dict[int, Any]:
+def results(slurm: Slurm | Cluster, experiment: str) -> dict[int, Any]:
     """By the number of each run, its state, its last epoch's metrics and its final weights."""
     listed = json.loads(slurm.rapidfire("best", "--experiment", experiment, "-o", "json"))
     home = slurm.project / listed["directory"]
@@ -45,7 +46,7 @@ def results(slurm: Slurm, experiment: str) -> dict[int, Any]:
     return found
 
 
-def trained_here(slurm: Slurm, epochs: int) -> dict[int, Any]:
+def trained_here(slurm: Slurm | Cluster, epochs: int) -> dict[int, Any]:
     """The results of a fit without Slurm."""
     (slurm.project / "here.yaml").write_text(FILE.replace("EPOCHS", str(epochs)))
     slurm.rapidfire("fit", "here.yaml", "--threads", "1")
@@ -61,7 +62,7 @@ def processes() -> list[str]:
     return found
 
 
-def assert_nothing_is_left(slurm: Slurm, tmp: Path) -> None:
+def assert_nothing_is_left(slurm: Slurm | Cluster, tmp: Path) -> None:
     """No process of the job's Ray, no token, no socket."""
     assert not [process for process in processes() if f"{tmp}/session" in process]
     assert not [*slurm.home.glob(".rapidfire-*")]
