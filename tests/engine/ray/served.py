@@ -19,6 +19,8 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from rapidfire_cli.engine.local.guardian import end_with
 
 PREEMPTION = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+OPTIONS = {"num_cpus": 2, "include_log_monitor": False}  # of every node; nobody reads Ray's logs
+WORDS = "--num-cpus=2 --include-log-monitor=false"  # the same
 PARENT, HIDDEN = int(sys.argv[1]), sys.argv[2]
 
 
@@ -28,7 +30,7 @@ class Apart:
     def __init__(self, cluster: Cluster, others: set[str]) -> None:
         """Join the cluster, whose nodes are the `others` so far."""
         me = os.getpid()
-        join = f"{Path(sys.executable).parent}/ray start --address={cluster.address} --num-cpus=2 --block"
+        join = f"{Path(sys.executable).parent}/ray start --address={cluster.address} {WORDS} --block"
         self._process = subprocess.Popen(
             [*NAMESPACE, "sh", "-c", f"mount -t tmpfs none '{HIDDEN}' && exec {join}"],
             stdout=subprocess.DEVNULL,
@@ -67,7 +69,7 @@ def _say(**told: Any) -> None:
 
 
 def _add(cluster: Cluster, nodes: list[Any]) -> Any:
-    return Apart(cluster, {node.node_id for node in nodes}) if HIDDEN else cluster.add_node(num_cpus=2)
+    return Apart(cluster, {node.node_id for node in nodes}) if HIDDEN else cluster.add_node(**OPTIONS)
 
 
 def _shown(node: Any) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _shown(node: Any) -> dict[str, Any]:
 
 def main() -> None:
     end_with(PARENT)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**OPTIONS, "include_dashboard": False})
     nodes: list[Any] = [cluster.head_node]
     nodes.append(_add(cluster, nodes))
     _say(address=cluster.address, nodes=[*map(_shown, nodes)])
