@@ -93,6 +93,7 @@ class Follower:
         self._find = find
         self._seen = (journal, seq)
         self._live = live
+        self._home: ExperimentDir | None = None  # where it last looked
         self._feed: Feed | None = None
         self._alive = False
         self._allowance = Allowance()
@@ -131,9 +132,8 @@ class Follower:
 
     def _turned(self) -> bool:
         """Whether a fit has begun or ended since the last message, or that cannot be told."""
-        home = self._find()
         try:
-            return home is not None and is_held(home.lock) != self._alive
+            return self._home is not None and is_held(self._home.lock) != self._alive
         except OSError:
             return True
 
@@ -156,7 +156,7 @@ class Follower:
         self._feed = None
 
     def _next(self) -> Sent | None:
-        home = self._find()
+        home = self._home = self._find()
         if home is None or not home.path.is_dir():
             return Sent("empty", 0, {})
         try:

@@ -94,7 +94,8 @@ class Top(App[None]):
         self._marked: list[int] = []  # in the order in which they were marked
         self._drawn = 0  # the version on the screen
         self._due = 0.0  # when what is new is drawn next
-        self._began: float | None = None  # the process's CPU time when a picture was begun
+        self._shown = False  # whether a picture was begun at the last look
+        self._paid: float | None = None  # the process's CPU time up to which pictures have been paid for
         self._allowance = Allowance()
         self._reading = False
         self._zoom = 0
@@ -150,19 +151,21 @@ class Top(App[None]):
         if self._reading or not self.is_open:
             return
         self.lower.look(now)
-        if self._began is not None:  # by now it is on the screen
-            spent, self._began = process_time() - self._began, None
-            known = self._following.known
-            self._due = now + (
-                self._allowance.pause(spent, REDRAW - LOOK, now) if known and known.alive else 0
-            )
+        used = process_time()
+        if self._paid is None:  # reading everything costs nothing
+            self._paid = used
+        if self._shown:  # by now it is on the screen
+            known, spent = self._following.known, used - self._paid
+            alive = known is not None and known.alive
+            self._due = now + (self._allowance.pause(spent, REDRAW - LOOK, now) if alive else 0)
+            self._shown, self._paid = False, used
         if now < self._due and not self._following.turned:
             return
         if self._following.is_due:
             self._reading = True
             self.run_worker(self._read, thread=True)
         elif self._following.look() or self._following.version != self._drawn:
-            self._began = process_time()
+            self._shown = True
             self.draw()
 
     def draw(self) -> None:
@@ -217,7 +220,7 @@ class Top(App[None]):
         try:
             self._following.read()
         finally:
-            self._reading = False
+            self._reading, self._paid = False, None
         self.call_later(self.draw)
 
     def _rows(self, known: Watched) -> list[RunRow]:
