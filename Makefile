@@ -18,7 +18,7 @@ demo: .venv/.demo  ## train the digits experiment, side by side, with a live tab
 	$(BIN)/rapidfire fit configs/digits.yaml
 
 test: export PYTHONDONTWRITEBYTECODE :=  # else each process would rewrite every assertion again
-test: .venv/.dev page  ## every test, with a short seeded share of the long campaigns; the core's branch coverage
+test: .venv/.dev page  ## the tests, with a short seeded share of the long ones; the core's branch coverage
 	$(BIN)/python -m pytest -m "not campaign and not gpu" -n 2 --dist loadscope --cov=rapidfire_cli --cov=tests $(CORE)
 	$(BIN)/python -m tests.reached
 	$(BIN)/python -m pytest -m "not campaign and not gpu" -n 2 --dist loadscope --no-loadscope-reorder $(CORE:%=--ignore=%)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SHARE: Final = 0.003  # of the machine's cores that a viewer may take (assumed: three stay below a hundredth)
-SAVED: Final = (
-    0.2  # seconds of CPU time that it may save up, so that a few changes are shown at once (assumed)
-)
+SAVED: Final = 0.2  # seconds of CPU time that it may save up, to show a few changes at once (assumed)
 LONGEST: Final = 10.0  # seconds until it shows what is new, whatever showing takes
 
 

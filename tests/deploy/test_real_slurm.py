@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.cluster import Cluster, two_nodes
+from tests.deploy.real_slurm import Cluster, two_nodes
 from tests.deploy.slurm import ROOT
 from tests.deploy.test_slurm import FILE, assert_nothing_is_left, results, trained_here
 
@@ -38,7 +38,6 @@ def test_a_job_on_two_nodes_that_nears_its_time_limit_continues_in_the_same_job(
     cluster.wait_for(job, "PENDING")
     assert "interrupted; rerun the same command to continue" in cluster.printed(job)
     assert_nothing_is_left(cluster, Path(f"/tmp/rf-0-{job}"))
-    cluster.begin_now(job)
     cluster.wait_for(job, "COMPLETED")
     assert cluster.printed(job).count("2 workers on 2 nodes") == 2
     assert_nothing_is_left(cluster, Path(f"/tmp/rf-0-{job}"))
@@ -55,6 +54,5 @@ def test_a_task_of_an_array_that_nears_its_time_limit_continues_and_the_shares_a
     cluster.near_limit(first)
     cluster.wait_for(first, "PENDING")
     assert "interrupted; rerun the same command to continue" in cluster.printed(f"{array}-1")
-    cluster.begin_now(first)
     cluster.wait_for(merge, "COMPLETED")
     assert results(cluster, f"rapidfire_experiments/merged-{array}") == trained_here(cluster, 40)

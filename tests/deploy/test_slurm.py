@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.cluster import Cluster
+from tests.deploy.real_slurm import Cluster
 from tests.deploy.slurm import ROOT, Slurm
 
 FILE = """\

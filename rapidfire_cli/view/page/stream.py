@@ -5,7 +5,8 @@ Theory of operation
 Every tab has a `Follower`, which knows what the tab has seen. `step` looks whether a process trains the
 experiment and asks the feed what was recorded, which takes microseconds where nothing was; only the runs that
 something happened to are read. The id of each message is the `seq` of the last event in it: a tab that
-reconnects names it and gets what it missed.
+reconnects names it and gets what it missed. `look` does the same where it is time: while runs train, messages
+are as seldom as `view/pace.py` says, unless a fit begins or ends.
 
 A tab gets a snapshot again where a change would not do: the journal has become another file, a fit began or
 ended, a request changed an experiment at rest, too much was missed, or a run was born whose knobs may give

@@ -152,7 +152,7 @@ class Top(App[None]):
             return
         self.lower.look(now)
         used = process_time()
-        if self._paid is None:  # reading everything costs nothing
+        if self._paid is None:  # what it takes to read everything is not counted
             self._paid = used
         if self._shown:  # by now it is on the screen
             known, spent = self._following.known, used - self._paid

@@ -19,7 +19,7 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from rapidfire_cli.engine.local.guardian import end_with
 
 PREEMPTION = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
-OPTIONS = {"num_cpus": 2, "include_log_monitor": False}  # of every node; nobody reads Ray's logs
+OPTIONS = {"num_cpus": 2, "include_log_monitor": False}  # of every node; no test reads Ray's logs
 WORDS = "--num-cpus=2 --include-log-monitor=false"  # the same
 PARENT, HIDDEN = int(sys.argv[1]), sys.argv[2]
 

@@ -2,11 +2,15 @@
 
 import math
 import shutil
+import time
+from itertools import count
 
 from rapidfire_cli.durable.lock import lock
 from rapidfire_cli.facts import RunAdmitted, RunChanged, WorkerStarted
 from rapidfire_cli.store.layout import ExperimentDir
 from rapidfire_cli.terms import Clone, Run, RunState
+from rapidfire_cli.view.pace import LONGEST, SAVED
+from rapidfire_cli.view.top import app as app_of_top
 from tests.store.sweep import METADATA, config, epoch, runs
 from tests.view.top.screens import HOME, kept, seen, shown, swept, until, visit
 
@@ -23,6 +27,21 @@ def test_a_run_is_interrupted_once_its_controller_is_gone():
         app._due = math.inf  # as if showing took long
         holding.__exit__(None, None, None)
         await until(pilot, lambda: "■ interrupted" in shown(app)[0] and "■ interrupted" in shown(app)[3])
+
+    visit(home.path, story)
+
+
+def test_the_app_rests_after_a_picture_for_all_that_it_did_since_the_one_before(monkeypatch):
+    home = ExperimentDir(HOME)
+    journal = kept(home.path)
+    journal.record([RunChanged(1, RunState.RUNNING)])
+    monkeypatch.setattr(app_of_top, "process_time", count(0.0, SAVED).__next__)  # spent from look to look
+
+    async def story(app, pilot):
+        with lock(home.lock, "process 1"):
+            await until(pilot, lambda: "● running" in shown(app)[0])
+            journal.record([epoch(1, 1, 0.5)])
+            await until(pilot, lambda: app._due > time.monotonic() + LONGEST / 2)
 
     visit(home.path, story)
 

@@ -17,7 +17,7 @@ from tests.deploy.slurm import SCRIPTS
 from tests.engine.ray.clusters import CALM
 from tests.processes.forked import Forked
 
-PATIENCE = 300.0  # seconds for a job to get into a state
+PATIENCE = 300.0  # seconds for a job to get into a state; Slurm begins one again after two minutes
 NODES = 2
 CONFIG = """\
 ClusterName=test
@@ -79,12 +79,6 @@ class Cluster:
     def near_limit(self, job: str) -> None:
         """Send the signal that the batch script asks for before its time limit."""
         self._command("scancel", "--batch", "--signal=USR1", job)
-
-    def begin_now(self, job: str) -> None:
-        """Do not wait two minutes for a job that was queued again, only for the end of what it was."""
-        while "completing" in self._command("sinfo", "--noheader", "--Node", "--format=%T"):
-            time.sleep(0.1)
-        self._command("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def printed(self, job: str) -> str:
         """What the job has printed so far, whatever its log is called."""
