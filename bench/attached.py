@@ -57,7 +57,7 @@ def fitting(folder: Path, model: str) -> Iterator[tuple[ExperimentDir, int]]:
         try:
             yield ExperimentDir(folder / "sweep"), fit.pid
         finally:
-            fit.send_signal(signal.SIGINT)
+            fit.terminate()  # a process in the background may ignore SIGINT
             fit.wait()
 
 

@@ -76,9 +76,9 @@ class Cluster:
             assert time.monotonic() < deadline, self.printed(job)
             time.sleep(0.1)
 
-    def near_limit(self, job: str) -> None:
-        """Send the signal that the batch script asks for before its time limit."""
-        self._command("scancel", "--batch", "--signal=USR1", job)
+    def signal(self, job: str, name: str) -> None:
+        """Send the job's batch script a signal."""
+        self._command("scancel", "--batch", f"--signal={name}", job)
 
     def printed(self, job: str) -> str:
         """What the job has printed so far, whatever its log is called."""

@@ -34,7 +34,7 @@ def test_a_job_on_two_nodes_that_nears_its_time_limit_continues_in_the_same_job(
         "ray.sbatch", "sweep.yaml", "--threads", "1", options=(*ONE_CORE, "--time=10", "--nodes=2")
     )
     cluster.wait_for_text(job, " epoch 2/")
-    cluster.near_limit(job)
+    cluster.signal(job, "USR1")  # as before its time limit
     cluster.wait_for(job, "PENDING")
     assert "interrupted; rerun the same command to continue" in cluster.printed(job)
     assert_nothing_is_left(cluster, Path(f"/tmp/rf-0-{job}"))
@@ -44,6 +44,19 @@ def test_a_job_on_two_nodes_that_nears_its_time_limit_continues_in_the_same_job(
     assert results(cluster, "sweep") == trained_here(cluster, 40)
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_a_job_on_two_nodes_whose_script_gets_sigterm_saves_its_runs_and_leaves_nothing(cluster):
+    write(cluster, 4_000)
+    job = cluster.submit(
+        "ray.sbatch", "sweep.yaml", "--threads", "1", options=(*ONE_CORE, "--time=10", "--nodes=2")
+    )
+    cluster.wait_for_text(job, " epoch 2/")
+    cluster.signal(job, "TERM")
+    cluster.wait_for(job, "FAILED")
+    assert "interrupted; rerun the same command to continue" in cluster.printed(job)
+    assert_nothing_is_left(cluster, Path(f"/tmp/rf-0-{job}"))
+
+
 def test_a_task_of_an_array_that_nears_its_time_limit_continues_and_the_shares_are_merged(cluster):
     write(cluster, 40)
     options = (*ONE_CORE, "--time=10", "--array=1-2")
@@ -51,7 +64,7 @@ def test_a_task_of_an_array_that_nears_its_time_limit_continues_and_the_shares_a
     merge = cluster.submit("merge.sbatch", array, options=(f"--dependency=afterok:{array}",))
     first = f"{array}_1"
     cluster.wait_for_text(f"{array}-1", " epoch 2/")
-    cluster.near_limit(first)
+    cluster.signal(first, "USR1")
     cluster.wait_for(first, "PENDING")
     assert "interrupted; rerun the same command to continue" in cluster.printed(f"{array}-1")
     cluster.wait_for(merge, "COMPLETED")

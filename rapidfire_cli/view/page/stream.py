@@ -61,6 +61,7 @@ from rapidfire_cli.view.pace import Allowance
 from rapidfire_cli.view.page.snapshot import Position, document
 
 LOOK = 0.2  # seconds between two looks at the journal
+GLANCE = 1.0  # seconds between two looks at the lock, at most, while it is too early for a message
 PAUSE = 0.25  # seconds between two messages, at least
 BEAT = 15.0  # seconds without a message after which a comment shows that the connection lives
 MOST_EVENTS = 5_000  # that a tab is told one by one when it reconnects (assumed)
@@ -117,7 +118,7 @@ class Follower:
                 elif time.monotonic() - sent > BEAT:
                     sent = time.monotonic()
                     yield ": nothing new\n\n"
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(min(max(LOOK, self._due - time.monotonic()), GLANCE))
         finally:
             self.close()
 
