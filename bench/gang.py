@@ -5,6 +5,7 @@ ratio. Then the two messages that a gang adds to each step: what to do next, and
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -96,8 +97,12 @@ def _train(rank: int, place: Path, layers: list[str]) -> None:
         rows=str(place / "rows"),
         gangs=str(place / "gangs"),
     )
-    prepare(setup)  # as a worker does: it sets threads and what torch does to new memory
+    gc.disable()  # this and what follows as a worker does
+    prepare(setup)
     executor = Executor(setup, told.append, lambda: False, lambda _step: None)
+    gc.freeze()
+    gc.enable()
+    executor.start()
     train = {"epochs": EPOCHS, "batch_size": BATCH, "optimizer": {"name": "AdamW", "args": {"lr": LR}}}
     config = json.dumps({"train": {**train, "gpus": 2}, "fsdp_layer_cls": layers})
     order = Train((Assignment(1, config, 42, str(place / "1")),), EPOCHS, 0, Rank(rank, 2, "1"))
