@@ -224,6 +224,8 @@ def test_an_option_that_a_page_names_is_one_of_some_verb():
         "--backend-store-uri",
         "--no-kill",
         "--array",
+        "--batch",
+        "--signal",
     }
     for page in PAGES:
         for code in re.findall(r"`([^`\n]+)`", page.read_text("utf-8")):

@@ -169,9 +169,11 @@ def _curves(journal: Path, number: int) -> list[Measured]:
         run = _tracked(db, number)
         (at,) = db.execute("SELECT ifnull(max(ended), 0) FROM turns WHERE run = ?", [number]).fetchone()
         found: list[Measured] = []
-        for epoch, (step, metrics) in _epochs(db, number).items():
+        epochs = _epochs(db, number)
+        for epoch, (step, metrics) in epochs.items():
             found += _inside(db, run, epoch, {}, at)
             found.append(Measured(run, at, epoch, step, _tagged(metrics)))
+        found += _inside(db, run, max(epochs, default=0) + 1, {}, at)
     return found
 
 

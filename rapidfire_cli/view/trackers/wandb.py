@@ -1,7 +1,10 @@
 """Weights & Biases: a run for each run, in the project and group of the experiment's name.
 
-Online, a run is created when it begins and gets its values as they come. Offline runs cannot be resumed, so
-offline each run is written once, as a whole, when it is over; `wandb sync` uploads it later.
+Online, a run is created when it begins and gets its values as they come. W&B's own process uploads them
+later, so values that were logged can still be lost. Each line of a run's history is therefore one line of its
+curves, in order, and a run that is opened again continues after the lines that the server has. The end of a
+run waits for the upload. Offline runs cannot be resumed, so offline each run is written once, as a whole,
+when it is over; `wandb sync` uploads it later.
 """
 
 import os
@@ -20,6 +23,8 @@ MODE, KEY, PROJECT = "WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT"
 """Environment variables of W&B's: `online` or `offline`, the key that uploading needs, and the project."""
 
 Mode = Literal["online", "offline"]
+Position = tuple[int, int, bool]
+"""Where a line is in a run's curves: epoch, step, and whether it is the epoch's end."""
 
 
 class WandB:
@@ -30,6 +35,7 @@ class WandB:
         self._mode = mode
         self._streams = streams
         self._runs: dict[int, Run] = {}  # that are open, by number
+        self._logged: dict[int, Position] = {}  # up to which these are logged
 
     def log(self, notes: Sequence[Note]) -> None:
         """Log the notes. Raises what W&B raises."""
@@ -37,15 +43,16 @@ class WandB:
             match note:
                 case Began(run):
                     if self._streams:
-                        self._opened(run, run.id)
+                        self._opened(run)
                 case Measured(run):
                     if self._streams:
-                        _log(self._opened(run, run.id), note)
+                        self._opened(run)
+                        self._extend(note)
                 case Changed(run, _, state):
+                    if self._streams or state not in UNFINISHED:
+                        self._opened(run).summary.update(_state(note))
                     if state not in UNFINISHED:
-                        self._finish(run, note)
-                    elif self._streams:
-                        self._opened(run, run.id).summary.update(_state(note))
+                        self._runs.pop(run.number).finish(exit_code=int(bool(note.cause)))
                 case _:
                     assert_never(note)
 
@@ -57,17 +64,8 @@ class WandB:
             run.finish()
         wandb.teardown()
 
-    def _finish(self, run: TrackedRun, note: Changed) -> None:
-        """Finish a run that is over; where nothing was logged meanwhile, log all of it."""
-        opened = self._opened(run, run.id if self._streams else self._unused(run))
-        if not self._streams:
-            for each in self._place.curves(run.number):
-                _log(opened, each)
-        opened.summary.update(_state(note))
-        opened.finish(exit_code=int(bool(note.cause)))
-        del self._runs[run.number]
-
-    def _opened(self, run: TrackedRun, id: str) -> "Run":
+    def _opened(self, run: TrackedRun) -> "Run":
+        """The run at W&B, with all that it has measured."""
         if run.number not in self._runs:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
@@ -78,7 +76,7 @@ class WandB:
             opened = wandb.init(
                 project=_project(self._place),
                 group=self._place.metadata.experiment,
-                id=id,
+                id=run.id if self._streams else self._unused(run),
                 name=run.name,
                 config=_config(run),
                 dir=self._place.directory,
@@ -89,7 +87,19 @@ class WandB:
             )
             opened.define_metric("*", step_metric="epoch")
             self._runs[run.number] = opened
+            curves = self._place.curves(run.number)
+            there, rest = curves[: opened.starting_step], curves[opened.starting_step :]
+            self._logged[run.number] = _position(there[-1]) if there else (0, 0, False)
+            for each in rest:
+                self._extend(each)
         return self._runs[run.number]
+
+    def _extend(self, note: Measured) -> None:
+        """Log what the open run has measured, unless it is logged."""
+        number, at = note.run.number, _position(note)
+        if at > self._logged[number]:
+            self._runs[number].log({**note.values, "epoch": note.epoch, "step": note.step})
+            self._logged[number] = at
 
     def _unused(self, run: TrackedRun) -> str:
         """An id that no earlier files have: a run that was resumed is over a second time."""
@@ -119,8 +129,8 @@ def _mode() -> Mode:
     return "online" if said in ("online", "run") else "offline"
 
 
-def _log(run: "Run", note: Measured) -> None:
-    run.log({**note.values, "epoch": note.epoch, "step": note.step})
+def _position(note: Measured) -> Position:
+    return note.epoch, note.step, not all(tag.startswith("so_far/") for tag in note.values)
 
 
 def _state(note: Changed) -> dict[str, Value]:

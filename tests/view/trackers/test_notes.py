@@ -96,8 +96,8 @@ def test_values_inside_an_epoch_are_read_once_at_each_turn(path):
     ]
     assert later == [(1, 15, "so_far/loss"), (1, 20, "train/loss"), (2, 25, "so_far/loss")]
     whole = place(path, path.parent).curves(1)
-    assert [(note.epoch, note.step) for note in whole] == [(1, 5), (1, 10), (1, 15), (1, 20)]
-    assert whole[-1].values == {"train/loss": 0.5, "val/loss": 0.6, "val/top1_accuracy": 0.5}
+    assert [(note.epoch, note.step) for note in whole] == [(1, 5), (1, 10), (1, 15), (1, 20), (2, 25)]
+    assert whole[-2].values == {"train/loss": 0.5, "val/loss": 0.6, "val/top1_accuracy": 0.5}
 
 
 def test_a_journal_that_was_made_again_is_read_from_its_beginning(path):

@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,13 @@ def test_values_are_logged_as_they_come_where_they_can_be(place):
     assert [line["train/loss"] for line in first[1]] == [2.0, 1.0]
     assert first[2]["state"] == "completed"
     assert [line["train/loss"] for line in second[1]] == [3.0]
+
+
+def test_values_inside_an_epoch_come_before_those_of_its_end_and_each_is_logged_once(tmp_path):
+    inside = replace(CURVES[0], values={"so_far/loss": 3.0})
+    tracker = WandB(Place(tmp_path, METADATA, {}, lambda number: [inside]), "offline", streams=True)
+    tracker.log([Began(run(7), 1.7e9), inside, inside, CURVES[0], CURVES[0]])
+    tracker.close()
+    [file] = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    _, history, _ = read(file)
+    assert [line.get("so_far/loss", line.get("train/loss")) for line in history] == [3.0, 2.0]
