@@ -27,13 +27,18 @@ def write(cluster: Cluster, epochs: int) -> None:
     (cluster.project / "sweep.yaml").write_text(FILE.replace("EPOCHS", str(epochs)))
 
 
+def begun_on_two_nodes(cluster: Cluster, epochs: int) -> str:
+    """The number of a Ray job that has trained an epoch."""
+    write(cluster, epochs)
+    options = (*ONE_CORE, "--time=10", "--nodes=2")
+    job = cluster.submit("ray.sbatch", "sweep.yaml", "--threads", "1", options=options)
+    cluster.wait_for_text(job, " epoch 2/")
+    return job
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 def test_a_job_on_two_nodes_that_nears_its_time_limit_continues_in_the_same_job(cluster):
-    write(cluster, 40)
-    job = cluster.submit(
-        "ray.sbatch", "sweep.yaml", "--threads", "1", options=(*ONE_CORE, "--time=10", "--nodes=2")
-    )
-    cluster.wait_for_text(job, " epoch 2/")
+    job = begun_on_two_nodes(cluster, 40)
     cluster.signal(job, "USR1")  # as before its time limit
     cluster.wait_for(job, "PENDING")
     assert "interrupted; rerun the same command to continue" in cluster.printed(job)
@@ -46,11 +51,7 @@ def test_a_job_on_two_nodes_that_nears_its_time_limit_continues_in_the_same_job(
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 def test_a_job_on_two_nodes_whose_script_gets_sigterm_saves_its_runs_and_leaves_nothing(cluster):
-    write(cluster, 4_000)
-    job = cluster.submit(
-        "ray.sbatch", "sweep.yaml", "--threads", "1", options=(*ONE_CORE, "--time=10", "--nodes=2")
-    )
-    cluster.wait_for_text(job, " epoch 2/")
+    job = begun_on_two_nodes(cluster, 4_000)
     cluster.signal(job, "TERM")
     cluster.wait_for(job, "FAILED")
     assert "interrupted; rerun the same command to continue" in cluster.printed(job)

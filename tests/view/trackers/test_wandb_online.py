@@ -46,7 +46,7 @@ def await_epochs(server: Server, wanted: list[int]) -> None:
 
 
 def killed_after(directory, count: int, server: Server, uploaded: list[int]) -> None:
-    """Log so many epochs in a process that is killed once these are uploaded."""
+    """Log epochs in a process that is killed once the server has those of `uploaded`."""
     command = [sys.executable, "-m", "tests.view.trackers.wandb_child", f"{directory}", f"{count}"]
     with subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.PIPE) as child:
         assert child.stdout and child.stdout.readline() == b"logged\n"

@@ -16,6 +16,7 @@ from typing import Any
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
 KEY = "0" * 40
+ENTITY = {"id": "e", "name": "team"}
 
 
 @dataclass
@@ -99,13 +100,11 @@ def _answer(runs: dict[tuple[str, str], Received], path: str, asked: dict[str, A
         return {"data": _data(runs, asked["operationName"], asked["variables"], here)}
     _, _, _, project, id, _ = path.split("/")  # /files/ENTITY/PROJECT/ID/file_stream
     run = runs[project, id]
-    for name, part in asked.get("files", {}).items():
-        lines = [json.loads(line) for line in part["content"] if name in (HISTORY, SUMMARY)]
-        match name:
-            case "wandb-history.jsonl":
-                run.lines |= dict(enumerate(lines, part["offset"]))
-            case "wandb-summary.json":
-                run.summary = lines[-1]
+    files = asked.get("files", {})
+    if part := files.get(HISTORY):
+        run.lines |= dict(enumerate(map(json.loads, part["content"]), part["offset"]))
+    if part := files.get(SUMMARY):
+        run.summary = json.loads(part["content"][-1])
     if asked.get("complete"):
         run.exit_code = asked["exitcode"]
     return {}
@@ -131,9 +130,6 @@ def _data(runs: dict[tuple[str, str], Received], name: str, given: dict[str, Any
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
         case _:
             return {}
-
-
-ENTITY = {"id": "e", "name": "team"}
 
 
 def _bucket(project: str, id: str, run: Received) -> dict[str, Any]:
